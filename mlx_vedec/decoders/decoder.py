@@ -1,0 +1,250 @@
+"""What all decoders are: a stack of layers over tokens that reads a memory, with a head."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Generic, TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..cache import DecoderCache, KeysValues, KVCache
+from ..config import Config
+from ..errors import TokenError
+from ..layers import MLP, Attention, Mask, Trace, causal_mask
+from ..outputs import CausalLMOutputWithCrossAttentions, arrays
+from ..renames import Renames
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecoderShape:
+    """What the shared parts of a decoder are built from.
+
+    positions   -- tokens the checkpoint was trained for, the length where none is asked for
+    memory_dims -- width of what cross-attention reads
+    norm_first  -- norms before each part (arXiv:2002.04745) instead of after
+    layerdrop   -- probability of skipping a layer in training (arXiv:1909.11556)
+    """
+
+    dims: int
+    num_heads: int
+    mlp_dims: int
+    act: str
+    positions: int
+    memory_dims: int
+    eps: float = 1e-5
+    norm_first: bool = False
+    dropout: float = 0.0
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    layerdrop: float = 0.0
+
+
+@dataclass(kw_only=True)
+class DecoderConfig(Config):
+    """The token ids and flags every decoder's config has."""
+
+    vocab_size: int = 0
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
+    decoder_start_token_id: int | None = None
+    tie_word_embeddings: bool = True
+    is_decoder: bool = False
+    add_cross_attention: bool = False
+    cross_attention_hidden_size: int | None = None
+
+    @property
+    def shape(self) -> DecoderShape:
+        """The family's fields under the names that the shared parts read."""
+        raise NotImplementedError
+
+
+C = TypeVar("C", bound=DecoderConfig)
+
+
+class DecoderLayer(nn.Module):
+    """Self-attention, cross-attention and MLP, each added to its input, normed before or after."""
+
+    def __init__(self, shape: DecoderShape) -> None:
+        super().__init__()
+        dims, heads, eps = shape.dims, shape.num_heads, shape.eps
+        drop = shape.attention_dropout
+        self.norm_first = shape.norm_first
+        self.self_attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.self_attn = Attention(dims, heads, dropout=drop)
+        self.cross_attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.cross_attn = Attention(dims, heads, memory_dims=shape.memory_dims, dropout=drop)
+        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
+        self.mlp = MLP(dims, shape.mlp_dims, shape.act, dropout=shape.activation_dropout)
+        self.dropout = nn.Dropout(shape.dropout)
+
+    def __call__(
+        self,
+        x: mx.array,
+        memory: KeysValues | mx.array | None,
+        mask: Mask,
+        cache: KVCache | None,
+        trace: Trace,
+    ) -> mx.array:
+        """(B, L, D) to (B, L, D), reading a memory (B, S, D), or its keys and values, if given."""
+        y = self._before(self.self_attn_norm, x)
+        y = self.self_attn(y, mask=mask, cache=cache, keep=trace.attentions)
+        x = self._after(self.self_attn_norm, x + self.dropout(y))
+        if memory is not None:
+            y = self._before(self.cross_attn_norm, x)
+            y = self.cross_attn(y, memory, keep=trace.cross_attentions)
+            x = self._after(self.cross_attn_norm, x + self.dropout(y))
+        y = self.mlp(self._before(self.mlp_norm, x))
+        return self._after(self.mlp_norm, x + self.dropout(y))
+
+    def _before(self, norm: nn.Module, x: mx.array) -> mx.array:
+        return norm(x) if self.norm_first else x
+
+    def _after(self, norm: nn.Module, x: mx.array) -> mx.array:
+        return x if self.norm_first else norm(x)
+
+
+class Decoder(nn.Module, Generic[C]):
+    """Base of the families: they add `embed` and `head`, and their layers."""
+
+    config_class: ClassVar[type[DecoderConfig]]
+    renames: ClassVar[Renames]
+    config: C
+    layers: list[DecoderLayer]
+
+    def __init__(self, config: C) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+
+    def embed(
+        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
+    ) -> mx.array:
+        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+        raise NotImplementedError
+
+    def head(self, x: mx.array) -> mx.array:
+        """Hidden states (B, L, D) to logits (B, L, V)."""
+        raise NotImplementedError
+
+    def finish(self, x: mx.array) -> mx.array:
+        """What stands between the last layer and the head: nothing, or a norm."""
+        return x
+
+    def untie(self) -> None:
+        """Give the head weights of its own."""
+        raise NotImplementedError
+
+    @property
+    def max_positions(self) -> int | None:
+        """How many tokens have a position; None where there is no end."""
+        raise NotImplementedError
+
+    def make_cache(self, memory: mx.array | None, rows: int | None = None) -> DecoderCache:
+        """An empty cache over a memory (B, S, D), for B rows or several per image."""
+        memories = [
+            None if memory is None else layer.cross_attn.remember(memory) for layer in self.layers
+        ]
+        rows = rows or (1 if memory is None else len(memory))
+        return DecoderCache(memories, rows, self.max_positions)
+
+    def decode(
+        self,
+        tokens: mx.array | None,
+        memory: mx.array | None = None,
+        *,
+        inputs_embeds: mx.array | None = None,
+        attention_mask: mx.array | None = None,
+        cache: DecoderCache | None = None,
+        trace: Trace | None = None,
+    ) -> mx.array:
+        """Tokens (B, L) to hidden states (B, L, D).
+
+        The memory (B, S, D) is in the cache, once there is one. attention_mask (B, T) covers the
+        cached tokens and these; where it is 0 a token is not attended.
+        """
+        trace = trace or Trace()
+        length = _given(tokens, inputs_embeds).shape[1]
+        offset = cache.length if cache else 0
+        self._check_room(offset + length)
+        positions = cache.advance(length) if cache else mx.arange(length)[None]
+        mask = self._mask(length, offset, attention_mask)
+        x = self.embed(tokens, inputs_embeds, positions)
+        trace.keep(x)
+        for index, layer in enumerate(self.layers):
+            own, read = (cache.layers[index], cache.memories[index]) if cache else (None, memory)
+            x = self._drop(x, layer(x, read, mask, own, trace))
+            if index + 1 < len(self.layers):
+                trace.keep(x)
+        x = self.finish(x)
+        trace.keep(x)
+        return x
+
+    def __call__(
+        self,
+        input_ids: mx.array | None = None,
+        attention_mask: mx.array | None = None,
+        encoder_hidden_states: mx.array | None = None,
+        *,
+        past_key_values: DecoderCache | None = None,
+        inputs_embeds: mx.array | None = None,
+        use_cache: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> CausalLMOutputWithCrossAttentions:
+        """The decoder as a model of its own: token ids (B, L) to logits (B, L, V)."""
+        given = _given(input_ids, inputs_embeds)
+        trace = Trace.of(output_attentions, output_hidden_states)
+        cache = past_key_values
+        if cache is None and use_cache:
+            cache = self.make_cache(encoder_hidden_states, len(given))
+        x = self.decode(
+            input_ids,
+            encoder_hidden_states,
+            inputs_embeds=inputs_embeds,
+            attention_mask=attention_mask,
+            cache=cache,
+            trace=trace,
+        )
+        return CausalLMOutputWithCrossAttentions(
+            logits=self.head(x),
+            past_key_values=cache,
+            hidden_states=arrays(trace.hidden_states),
+            attentions=arrays(trace.attentions),
+            cross_attentions=arrays(trace.cross_attentions),
+        )
+
+    def _drop(self, before: mx.array, after: mx.array) -> mx.array:
+        """Skip a layer at random in training, as a choice that a compiled step can make."""
+        if not self.training or not self.config.shape.layerdrop:
+            return after
+        return mx.where(mx.random.uniform() < self.config.shape.layerdrop, before, after)
+
+    def _check_room(self, total: int) -> None:
+        if self.max_positions is not None and total > self.max_positions:
+            raise TokenError(
+                f"{total} tokens, but the position table ends at {self.max_positions}; "
+                "shorten the prompt or the labels"
+            )
+
+    @staticmethod
+    def _mask(length: int, offset: int, attention_mask: mx.array | None) -> Mask:
+        if attention_mask is None:
+            return "causal" if length > 1 else None
+        expected = offset + length
+        if attention_mask.shape[-1] != expected:
+            raise TokenError(
+                f"decoder_attention_mask covers {attention_mask.shape[-1]} tokens; "
+                f"expected {expected}, those in the cache included"
+            )
+        return causal_mask(length, offset, attention_mask)
+
+
+def _given(tokens: mx.array | None, inputs_embeds: mx.array | None) -> mx.array:
+    """The one of the two that is there."""
+    if tokens is not None and inputs_embeds is None:
+        return tokens
+    if inputs_embeds is not None and tokens is None:
+        return inputs_embeds
+    raise TokenError("give exactly one of decoder_input_ids and decoder_inputs_embeds")

@@ -1,0 +1,92 @@
+"""Images cut into patches, and position tables resized to another grid of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from ..errors import ConfigError, ImageError
+
+Pair = tuple[int, int]
+
+
+def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:
+    """(height, width) of a size given as one number or as two."""
+    sides = (size, size) if isinstance(size, int) else tuple(size)
+    if len(sides) != 2 or min(sides) < 1:
+        raise ConfigError(f"{name} is {size!r}; expected a positive number or [height, width]")
+    return sides[0], sides[1]
+
+
+def grid_of(image: Pair, patch: Pair) -> Pair:
+    """Whole patches down and across; what remains at the edges is not read."""
+    rows, columns = image[0] // patch[0], image[1] // patch[1]
+    if not rows or not columns:
+        raise ConfigError(f"a patch of {patch} does not fit an image of {image}")
+    return rows, columns
+
+
+def check_pixels(pixels: mx.array, channels: int, size: Pair | None) -> None:
+    """Raise `ImageError` unless pixels are (B, H, W, channels) and, if given, of this size."""
+    shape = tuple(pixels.shape)
+    if len(shape) != 4 or shape[-1] != channels:
+        hint = "the channels come last in MLX"
+        if len(shape) == 4 and shape[1] == channels:
+            hint += "; use pixel_values.transpose(0, 2, 3, 1)"
+        raise ImageError(
+            f"pixel_values are {shape}; expected (batch, height, width, {channels}): {hint}"
+        )
+    if size is not None and shape[1:3] != size:
+        raise ImageError(
+            f"image is {shape[1]}×{shape[2]} but this encoder was built for {size[0]}×{size[1]}; "
+            "use processor(images=image), or interpolate_pos_encoding=True for another size"
+        )
+
+
+class PatchEmbedding(nn.Module):
+    """One linear map per patch, stored as a convolution whose stride is its kernel."""
+
+    def __init__(self, channels: int, dims: int, patch: Pair, *, bias: bool = True) -> None:
+        super().__init__()
+        self.channels = channels
+        self.patch = patch
+        self.projection = nn.Conv2d(channels, dims, kernel_size=patch, stride=patch, bias=bias)
+
+    def __call__(self, pixels: mx.array, size: Pair | None = None) -> tuple[mx.array, Pair]:
+        """Pixels (B, H, W, C), of `size` if that is given, to patches (B, N, D) and their grid."""
+        check_pixels(pixels, self.channels, size)
+        grid = grid_of((pixels.shape[1], pixels.shape[2]), self.patch)
+        x = self.projection(pixels.astype(self.projection.weight.dtype))
+        return x.flatten(1, 2), grid
+
+
+def resize_positions(table: mx.array, grid: Pair, new: Pair) -> mx.array:
+    """A table (1, rows·columns, D) resized to another grid as torch's bicubic does, in float32."""
+    if grid == new:
+        return table
+    down, across = _bicubic(grid[0], new[0]), _bicubic(grid[1], new[1])
+    x = table.astype(mx.float32).reshape(*grid, -1)
+    x = mx.einsum("ij,jkd->ikd", mx.array(down), x)
+    x = mx.einsum("ij,kjd->kid", mx.array(across), x)
+    return x.reshape(1, new[0] * new[1], -1).astype(table.dtype)
+
+
+@lru_cache
+def _bicubic(size: int, new: int) -> np.ndarray:
+    """Weights (new, size) of cubic convolution, a = -0.75, half-pixel centres, edges repeated."""
+    matrix = np.zeros((new, size))
+    for row in range(new):
+        centre = (row + 0.5) * size / new - 0.5
+        first = int(np.floor(centre)) - 1
+        for tap in range(first, first + 4):
+            matrix[row, min(max(tap, 0), size - 1)] += _cubic(abs(centre - tap))
+    return matrix.astype(np.float32)
+
+
+def _cubic(distance: float, a: float = -0.75) -> float:
+    if distance <= 1:
+        return ((a + 2) * distance - (a + 3)) * distance**2 + 1
+    return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a

@@ -1,0 +1,175 @@
+"""ViT (arXiv:2010.11929) and DeiT (arXiv:2012.12877), its twin with a distillation token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..layers import MLP, Attention, Trace, initialise
+from ..outputs import EncoderOutput
+from ..renames import Renames
+from .encoder import Encoder, EncoderConfig
+from .patches import PatchEmbedding, grid_of, pair, resize_positions
+
+Size = int | tuple[int, ...]
+
+
+@dataclass(kw_only=True)
+class ViTConfig(EncoderConfig):
+    """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w)."""
+
+    model_type: ClassVar[str] = "vit"
+    prefix_tokens: ClassVar[int] = 1
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    image_size: Size = 224
+    patch_size: Size = 16
+    num_channels: int = 3
+    qkv_bias: bool = True
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+    @property
+    def feature_dims(self) -> int:
+        """Width of the features."""
+        return self.hidden_size
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across of an image of the configured size."""
+        return grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+
+@dataclass(kw_only=True)
+class DeiTConfig(ViTConfig):
+    """`ViTConfig` for an encoder with a class and a distillation token."""
+
+    model_type: ClassVar[str] = "deit"
+    prefix_tokens: ClassVar[int] = 2
+
+
+class ViTLayer(nn.Module):
+    """Attention and MLP, each normed before and added after."""
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__()
+        dims, eps = config.hidden_size, config.layer_norm_eps
+        self.attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.attn = Attention(
+            dims,
+            config.num_attention_heads,
+            bias=config.qkv_bias,
+            dropout=config.attention_probs_dropout_prob,
+        )
+        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
+        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        x = x + self.dropout(self.attn(self.attn_norm(x), keep=trace.attentions))
+        return x + self.dropout(self.mlp(self.mlp_norm(x)))
+
+
+class ViTModel(Encoder[ViTConfig]):
+    """Patches, class token, learned positions, layers, norm."""
+
+    config_class = ViTConfig
+    renames: ClassVar[Renames] = Renames(
+        pairs=(
+            ("embeddings.cls_token", "cls_token"),
+            ("embeddings.distillation_token", "distillation_token"),
+            ("embeddings.position_embeddings", "position_embeddings"),
+            ("embeddings.patch_embeddings.projection", "patches.projection"),
+            ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
+            ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
+            ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
+            ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
+            ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
+            ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
+            ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
+            ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
+            ("layernorm", "norm"),
+        ),
+        aliases=(  # transformers 5's names in memory, found in files that trainers wrote themselves
+            ("layers.*.layernorm_before", "layers.*.attn_norm"),
+            ("layers.*.attention", "layers.*.attn"),
+            ("layers.*.layernorm_after", "layers.*.mlp_norm"),
+            ("layers.*.mlp", "layers.*.mlp"),
+        ),
+        carried=("pooler", "embeddings.mask_token"),
+        ignored=("embeddings.position_ids",),
+    )
+
+    def __init__(self, config: ViTConfig) -> None:
+        super().__init__(config)
+        dims, std = config.hidden_size, config.initializer_range
+        rows, columns = config.grid
+        count = rows * columns + config.prefix_tokens
+        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
+        self.cls_token = mx.random.normal((1, 1, dims), scale=std)
+        if config.prefix_tokens == 2:
+            self.distillation_token = mx.zeros((1, 1, dims))
+        self.position_embeddings = mx.random.normal((1, count, dims), scale=std)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.layers = [ViTLayer(config) for _ in range(config.num_hidden_layers)]
+        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
+        initialise(self, std)
+
+    def __call__(
+        self,
+        pixel_values: mx.array,
+        *,
+        interpolate_pos_encoding: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> EncoderOutput:
+        """Pixels (B, H, W, C) to features (B, S, D), the prefix tokens first."""
+        trace = Trace.of(output_attentions, output_hidden_states)
+        x = self._embed(pixel_values, interpolate_pos_encoding)
+        trace.keep(x)
+        for layer in self.layers:
+            x = layer(x, trace)
+            trace.keep(x)
+        return EncoderOutput.traced(self.norm(x), trace)
+
+    def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
+        image_size = None if interpolate else pair(self.config.image_size)
+        patches, grid = self.patches(pixels, image_size)
+        prefix = [self.cls_token]
+        if "distillation_token" in self:
+            prefix.append(self.distillation_token)
+        tokens = [mx.broadcast_to(token, (len(pixels), *token.shape[1:])) for token in prefix]
+        positions = self._positions(grid)
+        return self.dropout(mx.concatenate([*tokens, patches], axis=1) + positions)
+
+    def _positions(self, grid: tuple[int, int]) -> mx.array:
+        table, count = self.position_embeddings, self.config.prefix_tokens
+        resized = resize_positions(table[:, count:], self.config.grid, grid)
+        return mx.concatenate([table[:, :count], resized], axis=1)
+
+
+class DeiTModel(ViTModel):
+    """`ViTModel` with a distillation token after the class token."""
+
+    config_class = DeiTConfig
+
+    def __init__(self, config: DeiTConfig) -> None:
+        super().__init__(config)
+        # transformers zeroes these for DeiT alone
+        self.cls_token = mx.zeros_like(self.cls_token)
+        self.position_embeddings = mx.zeros_like(self.position_embeddings)

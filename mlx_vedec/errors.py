@@ -1,0 +1,25 @@
+"""The library's errors: each says what was got, what was expected and what to do."""
+
+
+class ConfigError(ValueError):
+    """A configuration that is unreadable, unknown or contradicts itself."""
+
+
+class CheckpointError(ValueError):
+    """A checkpoint folder without a file it needs, or an identifier that leads to none."""
+
+
+class WeightsError(ValueError):
+    """Tensors that are missing, left over, misshapen or cut short."""
+
+
+class ImageError(ValueError):
+    """An image that cannot be read, or that is not what the model was built for."""
+
+
+class TokenError(ValueError):
+    """Token ids outside the vocabulary, or more of them than there are positions."""
+
+
+class OptionError(ValueError):
+    """Generation options that are unknown, out of range or contradict each other."""
