@@ -1,0 +1,254 @@
+"""An image encoder and a text decoder as one model: forward pass, loss, generation, loading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from .cache import DecoderCache
+from .checkpoint import load_checkpoint, save_checkpoint
+from .composite import VisionEncoderDecoderConfig
+from .decoders import DECODERS
+from .decoders.decoder import Decoder
+from .encoders import ENCODERS
+from .encoders.encoder import Encoder
+from .errors import ConfigError, OptionError, TokenError
+from .generation.greedy import Token, greedy
+from .generation.options import GenerationConfig, Options, resolve, start_token
+from .hub import fetch
+from .layers import initialise
+from .outputs import EncoderOutput, Seq2SeqLMOutput
+from .renames import Renames
+from .tokens import check_ids, cross_entropy, shift_tokens_right
+
+
+class VisionEncoderDecoderModel(nn.Module):
+    """Pixels in, tokens out: `model(pixels, labels=labels).loss`, `model.generate(pixels)`.
+
+    >>> from mlx_vedec import TrOCRConfig, ViTConfig, VisionEncoderDecoderConfig
+    >>> halves = ViTConfig(image_size=32, num_hidden_layers=2), TrOCRConfig(decoder_layers=2)
+    >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(*halves)
+    >>> model = VisionEncoderDecoderModel(config)
+    """
+
+    def __init__(
+        self,
+        config: VisionEncoderDecoderConfig | None = None,
+        encoder: Encoder[Any] | None = None,
+        decoder: Decoder[Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if config is None:
+            if encoder is None or decoder is None:
+                raise ConfigError("give a config, or an encoder and a decoder")
+            config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+                encoder.config, decoder.config
+            )
+        config.check()
+        self.config = config
+        self.encoder = encoder or ENCODERS[config.encoder.model_type](config.encoder)
+        self.decoder = decoder or DECODERS[config.decoder.model_type](config.decoder)
+        if config.needs_projection:
+            self.enc_to_dec_proj = nn.Linear(config.encoder.feature_dims, config.decoder.shape.dims)
+            initialise(self.enc_to_dec_proj, 0.02)
+        self.generation_config = GenerationConfig.from_configs(config.to_dict())
+        self._carried: dict[str, mx.array] = {}  # stored tensors that are not computed with
+
+    @property
+    def renames(self) -> Renames:
+        """The table of names on disk, both halves and what stands between them."""
+        between = Renames(pairs=(("enc_to_dec_proj", "enc_to_dec_proj"),))
+        return (
+            self.encoder.renames.under("encoder.")
+            + self.decoder.renames.under("decoder.")
+            + between
+        )
+
+    def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
+        """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
+        return self.encoder(pixel_values, **kwargs).last_hidden_state
+
+    def __call__(
+        self,
+        pixel_values: mx.array | None = None,
+        decoder_input_ids: mx.array | None = None,
+        decoder_attention_mask: mx.array | None = None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        past_key_values: DecoderCache | None = None,
+        decoder_inputs_embeds: mx.array | None = None,
+        labels: mx.array | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        return_dict: bool = True,
+        interpolate_pos_encoding: bool = False,
+    ) -> Seq2SeqLMOutput | tuple[Any, ...]:
+        """Logits (B, L, V), and the loss where there are labels.
+
+        labels (B, L) -- -100 is left out of the mean; they become the decoder's input, shifted by
+        the start token, unless that is given. use_cache -- return `past_key_values` for the next
+        call; by default only in `eval()` mode and without labels.
+        """
+        traced = {
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+        }
+        if encoder_outputs is None:
+            if pixel_values is None:
+                raise OptionError("give the model pixel_values, or encoder_outputs")
+            encoder_outputs = self.encoder(
+                pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, **traced
+            )
+        elif isinstance(encoder_outputs, tuple):
+            encoder_outputs = EncoderOutput(encoder_outputs[0])
+        if labels is not None:
+            check_ids(labels, self.config.decoder.vocab_size, "labels", ignored=-100)
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
+        if decoder_input_ids is not None:
+            check_ids(decoder_input_ids, self.config.decoder.vocab_size, "decoder_input_ids")
+        if use_cache is None:
+            use_cache = labels is None and not self.training
+        out = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            self.memory(encoder_outputs.last_hidden_state),
+            past_key_values=past_key_values,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=use_cache,
+            **traced,
+        )
+        assert out.logits is not None
+        result = Seq2SeqLMOutput(
+            loss=None if labels is None else cross_entropy(out.logits, labels),
+            logits=out.logits,
+            past_key_values=out.past_key_values,
+            decoder_hidden_states=out.hidden_states,
+            decoder_attentions=out.attentions,
+            cross_attentions=out.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+        return result if return_dict else result.to_tuple()
+
+    def memory(self, features: mx.array) -> mx.array:
+        """Features of the encoder as the decoder reads them."""
+        return self.enc_to_dec_proj(features) if "enc_to_dec_proj" in self else features
+
+    def prepare_decoder_input_ids_from_labels(self, labels: mx.array) -> mx.array:
+        """Labels (B, L) shifted right by the start token, -100 made padding."""
+        start, pad = self._id("decoder_start_token_id"), self._id("pad_token_id")
+        return shift_tokens_right(labels, pad, start)
+
+    def _id(self, name: str) -> int:
+        """A token id from the config, else the decoder's, else the generation config's."""
+        for config in (self.config, self.config.decoder, self.generation_config):
+            value = getattr(config, name)
+            if value is not None:
+                return value
+        raise TokenError(f"{name} is not set anywhere; set model.config.{name} before training")
+
+    def generate(
+        self,
+        pixel_values: mx.array | None = None,
+        *,
+        decoder_input_ids: mx.array | None = None,
+        decoder_attention_mask: mx.array | None = None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        interpolate_pos_encoding: bool = False,
+        **options: Any,
+    ) -> mx.array:
+        """Pixels (B, H, W, C) to tokens (B, L), the prompt first, padded after their end.
+
+        options -- those of `generation_config`, for this call only: `max_new_tokens`, …
+        """
+        if encoder_outputs is not None:
+            features = encoder_outputs[0]
+        elif pixel_values is not None:
+            features = self.encode(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
+        else:
+            raise OptionError("give generate pixel_values, or encoder_outputs")
+        prompt, settled = self.prompt(len(features), decoder_input_ids, options)
+        added = prompt.shape[1] - (0 if decoder_input_ids is None else decoder_input_ids.shape[1])
+        mask = decoder_attention_mask
+        if mask is not None and added:
+            mask = mx.pad(mask, [(0, 0), (added, 0)], constant_values=1)
+        steps = self.steps(features, prompt, settled, mask)
+        return mx.concatenate([prompt, *(token.ids[:, None] for token in steps)], axis=1)
+
+    def steps(
+        self,
+        features: mx.array,
+        prompt: mx.array,
+        options: Options,
+        attention_mask: mx.array | None = None,
+    ) -> Iterator[Token]:
+        """The tokens that follow a prompt (B, P) for features (B, S, D), step by step."""
+        cache = self.decoder.make_cache(self.memory(features))
+        return greedy(self.step, cache, prompt, options, attention_mask)
+
+    def step(
+        self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
+    ) -> mx.array:
+        """Tokens (B, L) appended to a cache, to the logits (B, V) of the last one."""
+        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
+        return self.decoder.head(x[:, -1:])[:, 0]
+
+    def prompt(
+        self, rows: int, tokens: mx.array | None, options: dict[str, Any]
+    ) -> tuple[mx.array, Options]:
+        """What a generation starts from, (B, P), and the options it goes by.
+
+        Without tokens it is the start token; before tokens the start token is put unless some row
+        has it already, as transformers does.
+        """
+        start = start_token(self.generation_config, options)
+        if tokens is None and start is None:
+            raise TokenError("the checkpoint names no decoder_start_token_id; give it as an option")
+        prompt = mx.zeros((rows, 0), mx.int32) if tokens is None else tokens
+        self._check_prompt(prompt, rows)
+        if start is not None and not (prompt[:, :1] == start).any().item():
+            prompt = mx.concatenate([mx.full((rows, 1), start, mx.int32), prompt], axis=1)
+        check_ids(prompt, self.config.decoder.vocab_size, "decoder_input_ids")
+        limit = self.decoder.max_positions or self.config.decoder.shape.positions
+        length = prompt.shape[1]
+        return prompt, resolve(self.generation_config, options, prompt_length=length, limit=limit)
+
+    @staticmethod
+    def _check_prompt(tokens: mx.array, rows: int) -> None:
+        if tokens.ndim != 2 or tokens.shape[0] != rows:
+            shape = tuple(tokens.shape)
+            raise TokenError(
+                f"decoder_input_ids are {shape}; expected ({rows}, length): a row per image"
+            )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hf_repo: str | Path,
+        *,
+        config: VisionEncoderDecoderConfig | None = None,
+        dtype: str | mx.Dtype | None = None,
+        lazy: bool = False,
+        revision: str | None = None,
+    ) -> VisionEncoderDecoderModel:
+        """Load a folder or a Hub id, in `eval()` mode.
+
+        dtype -- of the parameters; by default that of the file, but float32 for half types on a
+        CPU, where MLX has no fast half-precision product. lazy -- leave the weights unread.
+        """
+        folder = fetch(path_or_hf_repo, revision)
+        model = cls(config or VisionEncoderDecoderConfig.from_pretrained(folder))
+        load_checkpoint(model, folder, dtype)
+        if not lazy:
+            mx.eval(model.parameters())
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config, generation config and weights as transformers does and reads them."""
+        save_checkpoint(self, Path(folder))

@@ -1,0 +1,182 @@
+"""Tensors on disk to parameters and back, strictly: what does not fit is named, all at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+
+from .config import read_json
+from .errors import CheckpointError, WeightsError
+from .files import write_file
+from .renames import Renames
+
+SINGLE = "model.safetensors"
+INDEX = "model.safetensors.index.json"
+Tensors = dict[str, mx.array]
+
+
+def read(folder: Path) -> Tensors:
+    """The tensors of a checkpoint's folder, unread until they are evaluated."""
+    if (folder / SINGLE).is_file():
+        return read_file(folder / SINGLE)
+    if (folder / INDEX).is_file():
+        shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
+        missing = [name for name in shards if not (folder / name).is_file()]
+        if missing or not shards:
+            raise CheckpointError(
+                f"{folder / INDEX} names {missing or 'no files'}; download them again"
+            )
+        tensors: Tensors = {}
+        for name in shards:
+            tensors |= read_file(folder / name)
+        return tensors
+    found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
+    raise CheckpointError(f"{folder} has no {SINGLE}; it holds {found}")
+
+
+def read_file(path: Path) -> Tensors:
+    """The tensors of one safetensors file, unread; a file that was cut short is refused here."""
+    _check_size(path)
+    try:
+        tensors = mx.load(str(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path} cannot be read ({error}); download it again") from error
+    assert isinstance(tensors, dict)
+    return tensors
+
+
+def _check_size(path: Path) -> None:
+    """A safetensors file is 8 bytes of length, a JSON header, and the bytes it speaks of."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header_size = int.from_bytes(file.read(8), "little")
+        try:
+            header = json.loads(file.read(min(header_size, size)))
+            ends = [
+                entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"
+            ]
+        except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
+            raise WeightsError(f"{path} is not a safetensors file; download it again") from error
+    expected = 8 + header_size + max(ends, default=0)
+    if size != expected:
+        raise WeightsError(
+            f"{path} has {size} bytes, but its header speaks of {expected}; download it again"
+        )
+
+
+@dataclass
+class Report:
+    """What a load found: names on disk, except where a tensor has none."""
+
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+
+    def raise_if_any(self, source: str) -> None:
+        """Raise one `WeightsError` that names everything."""
+        kinds = (("missing", self.missing), ("extra", self.extra), ("misshapen", self.misshapen))
+        parts = [
+            f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds if names
+        ]
+        if parts:
+            raise WeightsError(
+                f"the weights of {source} do not fit its config.json: {'; '.join(parts)}"
+            )
+
+
+def load(model: nn.Module, tensors: Tensors, renames: Renames, source: str) -> Tensors:
+    """Give a model its parameters, unread. Returns the tensors it carries without computing.
+
+    Every parameter has to be found, in its shape, and every tensor to be used.
+    """
+    expected = parameters(model)
+    layouts = _layouts(model)
+    found: Tensors = {}
+    carried: Tensors = {}
+    report = Report()
+    for name, tensor in tensors.items():
+        if renames.ignores(name):
+            continue
+        ours = renames.ours(name)
+        if ours in expected:
+            found[ours] = _reorder(tensor, layouts.get(ours))
+        elif renames.carries(name):
+            carried[name] = tensor
+        elif ours is None or not any(ours == left for left, _ in renames.tied):
+            report.extra.append(name)
+    for name, parameter in expected.items():
+        if name not in found:
+            report.missing.append(renames.on_disk(name))
+        elif found[name].shape != parameter.shape:
+            report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
+    report.raise_if_any(source)
+    model.update(tree_unflatten(list(found.items())))
+    return carried
+
+
+def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
+    return f"{name} is {tuple(got.shape)}, expected {tuple(expected.shape)}"
+
+
+def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
+    """Whether a head that the config ties is one with the embedding in the file too.
+
+    The rule of transformers 5: a head that is stored and differs keeps its own values.
+    """
+    by_ours = {renames.ours(name): tensor for name, tensor in tensors.items()}
+    pairs = ((by_ours.get(copy), by_ours.get(source)) for copy, source in renames.tied)
+    return all(a is None or b is None or _equal(a, b) for a, b in pairs)
+
+
+def complete_ties(tensors: Tensors, renames: Renames) -> Tensors:
+    """The tensors with a tied embedding taken from the head, where only the head was stored."""
+    names = {renames.ours(name): name for name in tensors}
+    lent = {
+        renames.on_disk(source): tensors[names[copy]]
+        for copy, source in renames.tied
+        if copy in names and source not in names
+    }
+    return {**tensors, **lent}
+
+
+def _equal(a: mx.array, b: mx.array) -> bool:
+    return a.shape == b.shape and bool(mx.array_equal(a, b).item())
+
+
+def save(model: nn.Module, path: Path, renames: Renames, carried: Mapping[str, mx.array]) -> None:
+    """Write the parameters under their names and in their layouts on disk, and what is carried."""
+    layouts = _layouts(model)
+    tensors = {
+        renames.on_disk(name): _reorder(parameter, _inverse(layouts.get(name)))
+        for name, parameter in parameters(model).items()
+    }
+    tensors |= carried
+
+    # "pt" names the layout, which is Hugging Face's, and is what all its readers accept
+    metadata = {"format": "pt"}
+    write_file(path, lambda temporary: mx.save_safetensors(str(temporary), tensors, metadata))
+
+
+def parameters(model: nn.Module) -> Tensors:
+    """A model's parameters by their path."""
+    return dict(tree_flatten(model.parameters()))  # pyright: ignore[reportArgumentType]
+
+
+def _layouts(model: nn.Module) -> dict[str, tuple[int, ...]]:
+    """Axes that bring a parameter from disk to MLX, where the two orders differ."""
+    convolutions = (name for name, leaf in model.named_modules() if isinstance(leaf, nn.Conv2d))
+    return {f"{name}.weight": (0, 2, 3, 1) for name in convolutions}
+
+
+def _reorder(tensor: mx.array, axes: tuple[int, ...] | None) -> mx.array:
+    return tensor if axes is None or tensor.ndim != len(axes) else tensor.transpose(axes)
+
+
+def _inverse(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
+    return None if axes is None else tuple(axes.index(axis) for axis in range(len(axes)))

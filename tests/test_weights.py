@@ -1,0 +1,179 @@
+"""Loading is strict: everything that does not fit is named, once."""
+
+import json
+
+import mlx.core as mx
+import pytest
+
+from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec.errors import CheckpointError, WeightsError
+from mlx_vedec.weights import parameters
+from tests.tiny import pixels, tiny_model
+
+
+@pytest.fixture
+def folder(tmp_path):
+    tiny_model(deit=True).save_pretrained(tmp_path)
+    return tmp_path
+
+
+def rewrite(folder, change):
+    path = folder / "model.safetensors"
+    tensors = dict(mx.load(str(path)))
+    mx.eval(tensors)
+    mx.save_safetensors(str(path), change(tensors))
+
+
+def load_error(folder):
+    with pytest.raises(WeightsError) as caught:
+        VisionEncoderDecoderModel.from_pretrained(folder)
+    return str(caught.value)
+
+
+def test_round_trip_is_bit_equal(folder):
+    model = tiny_model(deit=True)
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    before, after = parameters(model), parameters(again)
+    assert before.keys() == after.keys()
+    assert all(mx.array_equal(before[name], after[name]) for name in before)
+    assert mx.array_equal(
+        model(pixels(), mx.array([[2, 3]] * 2))[0], again(pixels(), mx.array([[2, 3]] * 2))[0]
+    )
+
+
+def test_missing_extra_and_misshapen_are_all_named(folder):
+    def change(tensors):
+        del tensors["encoder.layernorm.bias"], tensors["decoder.model.decoder.layers.1.fc1.weight"]
+        tensors["decoder.model.decoder.embed_tokens.weight"] = mx.zeros((5, 32))
+        tensors["encoder.layernorm.weight"] = mx.zeros((24, 1, 1, 1))
+        tensors["encoder.layernorm.scale"] = mx.zeros((24,))
+        tensors["stray"] = mx.zeros((1,))
+        return tensors
+
+    rewrite(folder, change)
+    message = load_error(folder)
+    for part in (
+        "2 missing: decoder.model.decoder.layers.1.fc1.weight, encoder.layernorm.bias",
+        "2 extra: encoder.layernorm.scale, stray",
+        "decoder.model.decoder.embed_tokens.weight is (5, 32), expected (37, 32)",
+        "encoder.layernorm.weight is (24, 1, 1, 1), expected (24,)",
+    ):
+        assert message.count(part) == 1
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.999])
+def test_truncated_file(folder, keep):
+    path = folder / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[: keep if isinstance(keep, int) else int(len(data) * keep)])
+    assert "download it again" in load_error(folder)
+
+
+def test_not_safetensors_at_all(folder):
+    (folder / "model.safetensors").write_text("<html>not found</html> " * 40)
+    assert "is not a safetensors file" in load_error(folder)
+
+
+def test_names_of_transformers_5_in_memory(folder):
+    ours_to_v5 = {
+        "encoder.encoder.layer": "encoder.layers",
+        "attention.attention.query": "attention.q_proj",
+        "attention.attention.key": "attention.k_proj",
+        "attention.attention.value": "attention.v_proj",
+        "attention.output.dense": "attention.o_proj",
+        "intermediate.dense": "mlp.fc1",
+        "output.dense": "mlp.fc2",
+    }
+
+    def change(tensors):
+        renamed = {}
+        for name, tensor in tensors.items():
+            for old, new in ours_to_v5.items():
+                name = name.replace(old, new) if name.startswith("encoder") else name
+            renamed[name] = tensor
+        return renamed
+
+    rewrite(folder, change)
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    expected = tiny_model(deit=True).encode(pixels())
+    assert mx.array_equal(again.encode(pixels()), expected)
+
+
+def test_what_is_not_computed_with_is_carried(folder, tmp_path):
+    pooler = mx.random.normal((24, 24))
+    rewrite(folder, lambda tensors: {**tensors, "encoder.pooler.dense.weight": pooler})
+    model = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert not any("pooler" in name for name in parameters(model))
+    model.save_pretrained(tmp_path / "again")
+    saved = mx.load(str(tmp_path / "again" / "model.safetensors"))
+    assert mx.array_equal(saved["encoder.pooler.dense.weight"], pooler)
+
+
+def test_saving_over_the_folder_it_was_read_from(folder):
+    """The weights are lazy until they are used; the file under them may be replaced."""
+    model = VisionEncoderDecoderModel.from_pretrained(folder, lazy=True)
+    model.save_pretrained(folder)
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert mx.array_equal(again.encode(pixels()), tiny_model(deit=True).encode(pixels()))
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+
+
+HEAD, EMBED = "decoder.output_projection.weight", "decoder.model.decoder.embed_tokens.weight"
+
+
+def test_a_head_that_is_stored_and_differs_is_not_tied(folder):
+    rewrite(folder, lambda tensors: {**tensors, HEAD: tensors[EMBED] + 1})
+    model = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert not model.config.decoder.tie_word_embeddings
+    assert mx.array_equal(model.decoder.lm_head.weight, model.decoder.embed_tokens.weight + 1)
+
+
+def test_a_head_that_is_stored_twice_is_tied(folder):
+    rewrite(folder, lambda tensors: {**tensors, HEAD: tensors[EMBED]})
+    model = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert "lm_head" not in model.decoder
+
+
+def test_an_embedding_is_taken_from_a_tied_head(folder):
+    def change(tensors):
+        tensors[HEAD] = tensors.pop(EMBED)
+        return tensors
+
+    rewrite(folder, change)
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert mx.array_equal(
+        again.decoder.embed_tokens.weight, tiny_model(deit=True).decoder.embed_tokens.weight
+    )
+
+
+def test_shards_are_read_together(folder):
+    path = folder / "model.safetensors"
+    tensors = dict(mx.load(str(path)))
+    mx.eval(tensors)
+    names = sorted(tensors)
+    index = {}
+    for number, part in enumerate((names[:20], names[20:]), start=1):
+        shard = f"model-0000{number}-of-00002.safetensors"
+        mx.save_safetensors(str(folder / shard), {name: tensors[name] for name in part})
+        index |= dict.fromkeys(part, shard)
+    path.unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": index}))
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert mx.array_equal(again.encode(pixels()), tiny_model(deit=True).encode(pixels()))
+    (folder / shard).unlink()
+    with pytest.raises(CheckpointError, match="model-00002-of-00002"):
+        VisionEncoderDecoderModel.from_pretrained(folder)
+
+
+def test_a_failed_save_leaves_the_old_file(folder, monkeypatch):
+    before = (folder / "model.safetensors").read_bytes()
+
+    def fail(*_):
+        raise RuntimeError("disk full")
+
+    monkeypatch.setattr(mx, "save_safetensors", fail)
+    with pytest.raises(RuntimeError, match="disk full"):
+        tiny_model().save_pretrained(folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
