@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +95,7 @@ class Options:
 
 def known_options() -> set[str]:
     """Every option name that is understood."""
-    return {*GenerationConfig.__dataclass_fields__, *NEUTRAL, *ALIASES} - {"extra"}
+    return {*(f.name for f in fields(GenerationConfig)), *NEUTRAL, *ALIASES} - {"extra"}
 
 
 def resolve(

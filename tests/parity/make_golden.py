@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from tests.parity.test_vit_trocr import image, reference
+from tests.parity.reference import image, reference
 
 FOLDER = Path("tests/data/golden")
 
@@ -16,7 +16,7 @@ FOLDER = Path("tests/data/golden")
 def main() -> None:
     changes = {"vocab_size": 21, "d_model": 16, "decoder_layers": 2, "decoder_ffn_dim": 24}
     encoder = {"hidden_size": 12, "intermediate_size": 20}
-    model = reference(("DeiT", encoder), changes)
+    model = reference(("DeiT", encoder), ("TrOCR", changes))
     model.save_pretrained(FOLDER)
     x, _ = image(model)
     labels = torch.tensor([[8, 9, 10, 11], [12, 13, -100, -100]])

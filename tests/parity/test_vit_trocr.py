@@ -1,15 +1,12 @@
 """ViT and DeiT with TrOCR's decoder against transformers, through folders it saved."""
 
+import mlx.core as mx
 import numpy as np
 import pytest
 
-torch = pytest.importorskip("torch")
-transformers = pytest.importorskip("transformers")
-
-import mlx.core as mx  # noqa: E402
-
-from mlx_vedec import VisionEncoderDecoderModel  # noqa: E402
-from tests.tiny import TROCR, VIT  # noqa: E402
+from mlx_vedec import VisionEncoderDecoderModel
+from tests.parity.reference import check_pair, close, image, pair, reference, torch, transformers
+from tests.tiny import TROCR, VIT
 
 ENCODERS = {
     "vit": ("ViT", {}),
@@ -29,70 +26,16 @@ DECODERS = {
 SINUSOIDAL = {"use_learned_position_embeddings": False, "tie_word_embeddings": False}
 
 
-def reference(encoder, decoder, seed=0):
-    """A random transformers model whose weights are large enough for every part to matter."""
-    name, encoder_changes = encoder
-    encoder_config = getattr(transformers, f"{name}Config")(**{**VIT, **encoder_changes})
-    decoder = {**TROCR, **decoder}
-    if decoder.get("cross_attention_hidden_size") == "encoder":
-        decoder["cross_attention_hidden_size"] = encoder_config.hidden_size
-    decoder_config = transformers.TrOCRConfig(**decoder)
-    config = transformers.VisionEncoderDecoderConfig.from_encoder_decoder_configs(
-        encoder_config, decoder_config
-    )
-    ids = ("pad_token_id", "decoder_start_token_id", "eos_token_id", "bos_token_id")
-    for key in ids:
-        setattr(config, key, getattr(decoder_config, key))
-    torch.manual_seed(seed)
-    model = transformers.VisionEncoderDecoderModel(config=config)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
-    for key in ids:
-        setattr(model.generation_config, key, getattr(config, key))
-    return model.eval()
-
-
-def pair(tmp_path, encoder=("ViT", {}), decoder=None):
-    theirs = reference(encoder, decoder or {})
-    theirs.save_pretrained(tmp_path)
-    return theirs, VisionEncoderDecoderModel.from_pretrained(tmp_path)
-
-
-def image(model, rows=2, scale=1):
-    size, channels = model.config.encoder.image_size, model.config.encoder.num_channels
-    height, width = (size, size) if isinstance(size, int) else size
-    values = np.random.default_rng(1).normal(size=(rows, channels, height * scale, width * scale))
-    values = values.astype(np.float32)
-    return torch.from_numpy(values), mx.array(values.transpose(0, 2, 3, 1))
-
-
-def close(ours, theirs, tolerance=1e-4):
-    theirs = theirs.detach().numpy()
-    scale = max(1.0, np.abs(theirs).max())
-    np.testing.assert_allclose(np.array(ours), theirs, rtol=0, atol=tolerance * scale)
-
-
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("decoder", DECODERS)
 def test_logits_loss_and_tokens(tmp_path, encoder, decoder):
-    theirs, ours = pair(tmp_path, ENCODERS[encoder], DECODERS[decoder])
-    x, y = image(theirs)
-    labels = np.array([[8, 9, 10, 11, 6], [12, 13, -100, -100, -100]])
-    with torch.no_grad():
-        expected = theirs(pixel_values=x, labels=torch.from_numpy(labels))
-        tokens = theirs.generate(x, max_length=20, do_sample=False)
-    out = ours(y, labels=mx.array(labels))
-    close(out.logits, expected.logits)
-    close(out.encoder_last_hidden_state, expected.encoder_last_hidden_state)
-    assert abs(out.loss.item() - expected.loss.item()) <= 1e-5 * max(1, abs(expected.loss.item()))
-    assert ours.generate(y, max_length=20).tolist() == tokens.tolist()
+    check_pair(tmp_path, ENCODERS[encoder], ("TrOCR", DECODERS[decoder]))
 
 
 def test_sinusoidal_positions():
-    """transformers 5.23 cannot run this decoder after `from_pretrained`: its model stays in memory."""
-    theirs = reference(("ViT", {}), {**SINUSOIDAL, "d_model": 36})
-    weights = {k: v for k, v in theirs.decoder.state_dict().items()}
+    """transformers 5.23 cannot run it after `from_pretrained`, so its model stays in memory."""
+    theirs = reference(("ViT", {}), ("TrOCR", {**SINUSOIDAL, "d_model": 36}))
+    weights = theirs.decoder.state_dict()
     from mlx_vedec import TrOCRConfig, TrOCRForCausalLM
     from mlx_vedec.weights import load
 
