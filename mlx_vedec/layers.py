@@ -102,7 +102,11 @@ class Trace:
 
 
 class Attention(nn.Module):
-    """Multi-head attention (arXiv:1706.03762) of a sequence over itself or over a memory."""
+    """Multi-head attention (arXiv:1706.03762) of a sequence over itself or over a memory.
+
+    bias -- of the three projections in; the one out always has it. key_bias -- of the keys, where
+    it differs.
+    """
 
     def __init__(
         self,
@@ -111,13 +115,16 @@ class Attention(nn.Module):
         *,
         memory_dims: int | None = None,
         bias: bool = True,
+        key_bias: bool | None = None,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = (dims // num_heads) ** -0.5
         self.q_proj = nn.Linear(dims, dims, bias=bias)
-        self.k_proj = nn.Linear(memory_dims or dims, dims, bias=bias)
+        self.k_proj = nn.Linear(
+            memory_dims or dims, dims, bias=bias if key_bias is None else key_bias
+        )
         self.v_proj = nn.Linear(memory_dims or dims, dims, bias=bias)
         self.o_proj = nn.Linear(dims, dims)
         self.dropout = nn.Dropout(dropout)
