@@ -1,7 +1,7 @@
 """Random models made by transformers, saved, and read by both libraries.
 
-A row of the parity table is (class stem, changes to a tiny config):
-`("ViT", {"hidden_act": "relu"})` stands for `ViTConfig` and the model that transformers builds from it.
+A row of the parity table is (class stem, changes to a tiny config): `("ViT", {"qkv_bias": False})`
+stands for `ViTConfig` and the model that transformers builds from it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,50 @@
+"""The command line: `mlx_vedec <command>`, each also `mlx_vedec.<command>`."""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+COMMANDS = {
+    "generate": "read the text of images",
+    "convert": "rewrite a checkpoint in another type",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the first argument names; the exit code is 0, 1 or, for usage, 2."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_usage(), file=sys.stdout if arguments else sys.stderr)
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    if name == "--version":
+        from .. import __version__
+
+        print(f"mlx_vedec {__version__}")
+        return 0
+    if name not in COMMANDS:
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}"
+        print(f"mlx_vedec: error: {name} is not a command; {hint}", file=sys.stderr)
+        return 2
+    return import_module(f".{name}", __name__).main(rest)
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: mlx_vedec <command> [-h] ...",
+            "",
+            "Run Hugging Face VisionEncoderDecoder checkpoints on Apple MLX.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "`mlx_vedec <command> --help` lists a command's flags.",
+        ]
+    )

@@ -1,0 +1,56 @@
+"""What the commands share: running one, its errors, and progress on stderr."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
+    """Parse and run; an error of ours is one line and exit code 1, unless `--debug` is given."""
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    args = parser.parse_args(argv)
+    try:
+        code = command(args)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, `head` for one, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        if args.debug:
+            raise
+        complain(parser.prog, error)
+        return 1
+
+
+def complain(program: str, error: Exception) -> None:
+    """Print an error on one line of stderr."""
+    print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+
+
+class Progress:
+    """`3/10 name` on stderr: in place on a terminal, a line each elsewhere; silent for one item."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+
+    def step(self, name: str) -> None:
+        """Count one item as done."""
+        self.done += 1
+        if self.total < 2:
+            return
+        line = f"{self.done}/{self.total} {name}"
+        if sys.stderr.isatty():
+            end = "\n" if self.done == self.total else ""
+            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
+        else:
+            print(line, file=sys.stderr, flush=True)

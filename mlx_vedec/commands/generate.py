@@ -1,0 +1,182 @@
+"""`mlx_vedec generate`: the text of images on stdout, a line per line of text."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import Progress, complain, run
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..pipeline import GenerationResult
+    from ..processor import Processor
+
+PROGRAM = "mlx_vedec generate"
+Read = tuple[str, "GenerationResult"]
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags; mlx-lm's where it has one."""
+    p = argparse.ArgumentParser(PROGRAM, description=__doc__)
+    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
+    p.add_argument(
+        "--image",
+        nargs="+",
+        required=True,
+        metavar="IMAGE",
+        help="files, folders of images, URLs, or - for stdin",
+    )
+    p.add_argument("-p", "--prompt", help="text that the decoder starts from (Donut's tasks)")
+    p.add_argument("-m", "--max-tokens", type=int, help="most tokens per image or piece of a line")
+    p.add_argument(
+        "--split-lines",
+        action="store_true",
+        help="cut a clean printed page into its lines and read each",
+    )
+    p.add_argument("--batch-size", type=int, default=16, help="images decoded at once (16)")
+    p.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        help="of the weights; by default the file's, float32 on a CPU",
+    )
+    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
+    p.add_argument("--json", action="store_true", help="one JSON object per image or line")
+    p.add_argument("--verbose", action="store_true", help="say on stderr what is used, how fast")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0, or 1 where an image could not be read."""
+    return run(parser(), _generate, argv)
+
+
+def _generate(args: argparse.Namespace) -> int:
+    from ..pipeline import load
+
+    sources = expand(args.image)
+    model, processor = load(args.model, dtype=args.dtype, revision=args.revision)
+    if args.verbose:
+        print(f"options of the checkpoint: {model.generation_config.to_dict()}", file=sys.stderr)
+    options = {"max_tokens": args.max_tokens}
+    read = _pages if args.split_lines else _images
+    failed = False
+    for source, result in read(model, processor, sources, args, options):
+        if result.error is not None:
+            failed = True
+            complain(PROGRAM, result.error)
+            continue
+        print(_as_json(source, result) if args.json else result.text, flush=True)
+        if args.verbose:
+            _report(source, result)
+    return int(failed)
+
+
+def expand(names: Sequence[str]) -> list[str]:
+    """Images named one by one, and those in the folders that are named, sorted."""
+    from PIL import Image
+
+    from ..errors import ImageError
+
+    sources: list[str] = []
+    endings = Image.registered_extensions()
+    for name in names:
+        if not Path(name).is_dir():
+            sources.append(name)
+            continue
+        found = sorted(str(p) for p in Path(name).iterdir() if p.suffix.lower() in endings)
+        if not found:
+            raise ImageError(f"folder {name} has no images; name image files, or another folder")
+        sources += found
+    return sources
+
+
+def _images(
+    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
+) -> Iterator[Read]:
+    from dataclasses import replace
+
+    from ..pipeline import batch_generate
+
+    sizes: dict[int, tuple[int, int]] = {}
+    results = batch_generate(
+        model,
+        processor,
+        _opened(sources, processor, sizes),
+        args.prompt,
+        batch_size=args.batch_size,
+        **options,
+    )
+    progress = Progress(len(sources))
+    for index, (source, result) in enumerate(zip(sources, results, strict=True)):
+        progress.step(source)
+        yield source, replace(result, box=(0, 0, *sizes[index])) if index in sizes else result
+
+
+def _opened(
+    sources: list[str], processor: Processor, sizes: dict[int, tuple[int, int]]
+) -> Iterator[Any]:
+    """Images opened as they are wanted; one that cannot be is passed on for its error to be told."""
+    from ..images import load_image
+
+    for index, source in enumerate(sources):
+        try:
+            image = load_image(source)
+        except ValueError:
+            yield source
+            continue
+        sizes[index] = image.size
+        _hint_at_lines(source, image, processor)
+        yield image
+
+
+def _hint_at_lines(source: str, image: Image.Image, processor: Processor) -> None:
+    aspect = processor.line_aspect_ratio
+    ratio = image.width / image.height
+    if aspect is not None and not 0.8 < ratio / aspect < 1.25:
+        print(
+            f"{PROGRAM}: warning: {source} is {ratio:.1f}:1, but this checkpoint reads lines on a "
+            f"canvas of {aspect:g}:1; --split-lines prepares them",
+            file=sys.stderr,
+        )
+
+
+def _pages(
+    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
+) -> Iterator[Read]:
+    from ..pipeline import GenerationResult, read_lines
+
+    progress = Progress(len(sources))
+    for source in sources:
+        try:
+            results = read_lines(model, processor, source, batch_size=args.batch_size, **options)
+        except ValueError as error:
+            results = [GenerationResult(error=error)]
+        progress.step(source)
+        for result in results:
+            yield source, result
+
+
+def _as_json(source: str, result: GenerationResult) -> str:
+    values = {
+        "image": source,
+        "text": result.text,
+        "confidence": round(result.confidence, 6),
+        "tokens": result.tokens,
+        "finish_reason": result.finish_reason,
+        "box": result.box,
+    }
+    return json.dumps(values, ensure_ascii=False)
+
+
+def _report(source: str, result: GenerationResult) -> None:
+    print(
+        f"{source}: {result.generation_tokens} tokens, {result.generation_tps:.1f} tokens/s, "
+        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB",
+        file=sys.stderr,
+    )

@@ -1,0 +1,150 @@
+"""load, generate, stream_generate, batch_generate, read_lines."""
+
+import gc
+import math
+
+import mlx.core as mx
+import numpy as np
+import pytest
+from PIL import Image
+
+import mlx_vedec
+from mlx_vedec import batch_generate, generate, load, load_image, read_lines, stream_generate
+from mlx_vedec.errors import CheckpointError, ImageError, OptionError
+from tests.conftest import DATA
+
+LINE = DATA / "lines" / "seen_006.png"
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return load()
+
+
+def test_load_returns_the_config_when_asked():
+    model, _, config = load(return_config=True)
+    assert config["encoder"]["model_type"] == "vit" and not model.training
+    assert mlx_vedec.__version__ in repr(mlx_vedec.__version__)
+
+
+def test_load_lazily_reads_nothing():
+    gc.collect()  # models of other tests must not be freed meanwhile
+    before = mx.get_active_memory()
+    model, _ = load(lazy=True)
+    assert mx.get_active_memory() - before < 1e6
+    mx.eval(model.parameters())
+    assert mx.get_active_memory() - before > 7e6
+
+
+def test_generate(reader):
+    result = generate(*reader, LINE)
+    assert str(result) == result.text == "wheel 206,3"
+    assert result.finish_reason == "stop" and result.tokens[-1] == 2
+    assert (result.prompt_tokens, result.generation_tokens) == (1, len("wheel 206,3") + 1)
+    assert result.score == pytest.approx(np.mean(result.token_logprobs))
+    assert result.confidence == pytest.approx(math.exp(result.score))
+    assert min(result.prompt_tps, result.generation_tps, result.peak_memory) > 0
+
+
+@pytest.mark.parametrize("kind", ["str", "bytes", "pil", "numpy", "mlx"])
+def test_any_kind_of_image(reader, kind):
+    image = load_image(LINE)
+    source = {
+        "str": str(LINE),
+        "bytes": LINE.read_bytes(),
+        "pil": image,
+        "numpy": np.array(image),
+        "mlx": mx.array(np.array(image)),
+    }[kind]
+    assert generate(*reader, source).text == "wheel 206,3"
+
+
+def test_options_reach_the_decoder(reader):
+    cut = generate(*reader, LINE, max_tokens=3)
+    assert (cut.text, cut.finish_reason, cut.generation_tokens) == ("whe", "length", 3)
+    with pytest.raises(OptionError, match="did you mean max_tokens"):
+        generate(*reader, LINE, max_token=3)
+
+
+def test_prompt_is_continued_and_not_repeated(reader):
+    result = generate(*reader, LINE, "whe")
+    assert (result.text, result.prompt_tokens) == ("el 206,3", 4)
+
+
+def test_verbose_reports_on_stderr(reader, capsys):
+    generate(*reader, LINE, verbose=True)
+    out = capsys.readouterr()
+    assert out.out == "" and "wheel 206,3" in out.err and "Generation: 12 tokens" in out.err
+
+
+def test_stream_joins_to_the_text(reader):
+    responses = list(stream_generate(*reader, LINE))
+    result = generate(*reader, LINE)
+    assert "".join(r.text for r in responses) == result.text
+    assert tuple(r.token for r in responses) == result.tokens
+    assert [r.finish_reason for r in responses] == [None] * 11 + ["stop"]
+    assert [r.generation_tokens for r in responses] == list(range(1, 13))
+    picked = [r.logprobs[r.token].item() for r in responses]
+    np.testing.assert_allclose(picked, result.token_logprobs, atol=1e-4)
+    cut = list(stream_generate(*reader, LINE, max_tokens=3))
+    assert "".join(r.text for r in cut) == "whe" and cut[-1].finish_reason == "length"
+
+
+def test_batches_keep_the_order_and_go_on_after_an_error(reader):
+    names = ["seen_000.png", "held_000.png", "missing.png", "seen_006.png", "seen_009.png"]
+    paths = [DATA / "lines" / name for name in names]
+    singles = [generate(*reader, path).text for path in paths if path.exists()]
+    for size in (1, 2, 16):
+        results = list(batch_generate(*reader, iter(paths), batch_size=size))
+        assert isinstance(results[2].error, ImageError) and results[2].text == ""
+        assert [r.text for r in results if r.error is None] == singles
+
+
+def test_batches_are_read_as_they_are_wanted(reader):
+    taken = []
+
+    def images():
+        for _ in range(6):
+            taken.append(1)
+            yield LINE
+
+    results = batch_generate(*reader, images(), batch_size=2)
+    next(results)
+    assert len(taken) == 2
+
+
+def test_prompts_of_unequal_length(reader):
+    prompts = ["w", "wheel", "wh", "wheel"]
+    results = batch_generate(*reader, [LINE] * 4, prompts)
+    assert [p + r.text for p, r in zip(prompts, results, strict=True)] == ["wheel 206,3"] * 4
+    with pytest.raises(OptionError, match="1 prompts for more images"):
+        list(batch_generate(*reader, [LINE] * 2, ["w"]))
+
+
+def test_batch_size_of_nothing(reader):
+    with pytest.raises(OptionError, match="batch_size is 0"):
+        next(batch_generate(*reader, [LINE], batch_size=0))
+
+
+def test_phototest_is_read_line_by_line(reader, shared):
+    results = read_lines(*reader, shared / "images" / "phototest.tif")
+    expected = (shared / "images" / "phototest.txt").read_text().split("\n")
+    assert [r.text for r in results] == [line for line in expected if line]
+    tops = [r.box[1] for r in results]
+    assert tops == sorted(tops) and all(r.finish_reason == "stop" for r in results)
+
+
+def test_the_example_page_is_read_line_by_line(reader):
+    results = read_lines(*reader, "examples/page.png")
+    expected = open("examples/page.txt", encoding="utf-8").read().splitlines()
+    assert [r.text for r in results] == [line for line in expected if line]
+    assert max(len(r.text) for r in results) >= 57
+
+
+def test_a_page_without_lines(reader):
+    assert read_lines(*reader, Image.new("L", (300, 200), 255)) == []
+
+
+def test_folders_that_are_no_checkpoint(tmp_path):
+    with pytest.raises(CheckpointError, match=r"no config\.json"):
+        load(tmp_path)
