@@ -11,7 +11,7 @@ from PIL import Image
 import mlx_vedec
 from mlx_vedec import batch_generate, generate, load, load_image, read_lines, stream_generate
 from mlx_vedec.errors import CheckpointError, ImageError, OptionError
-from tests.conftest import DATA
+from tests.conftest import DATA, ROOT
 
 LINE = DATA / "lines" / "seen_006.png"
 
@@ -136,7 +136,7 @@ def test_phototest_is_read_line_by_line(reader, shared):
 
 def test_the_example_page_is_read_line_by_line(reader):
     results = read_lines(*reader, "examples/page.png")
-    expected = open("examples/page.txt", encoding="utf-8").read().splitlines()
+    expected = (ROOT / "examples" / "page.txt").read_text().splitlines()
     assert [r.text for r in results] == [line for line in expected if line]
     assert max(len(r.text) for r in results) >= 57
 

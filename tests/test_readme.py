@@ -1,0 +1,72 @@
+"""The README's commands are run, and its output is what they print."""
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+SHELL = [
+    line
+    for kind, tag, body in BLOCKS
+    if (kind, tag.strip()) == ("sh", "")
+    for line in body.splitlines()
+]
+PYTHON = [body for kind, _, body in BLOCKS if kind == "python"]
+
+
+def block(kind, tag):
+    (body,) = [body for k, t, body in BLOCKS if (k, t.strip()) == (kind, tag)]
+    return body.strip()
+
+
+def run(command, tmp_path):
+    """A README command, by this interpreter's own `mlx_vedec`."""
+    own = Path(sys.executable).parent
+    environment = {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
+    if not shutil.which("mlx_vedec", path=str(own)):
+        command = command.replace("mlx_vedec", f"{shlex.quote(sys.executable)} -m mlx_vedec", 1)
+    return subprocess.run(
+        command, shell=True, capture_output=True, text=True, cwd=ROOT, env=environment
+    )
+
+
+def test_the_first_command_prints_the_page(tmp_path):
+    install, read = block("sh", "first").split(" && ")
+    assert install == "pip install ."
+    done = run(read, tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == block("text", "page")
+
+
+def test_the_second_command_runs_these_tests():
+    assert block("sh", "second") == "pip install '.[test]' && pytest"
+
+
+@pytest.mark.parametrize("command", SHELL)
+def test_command(command, tmp_path):
+    done = run(command, tmp_path)
+    assert done.returncode == 0 and done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_code(code):
+    exec(compile(code, "README.md", "exec"), {})
+
+
+def test_links_lead_somewhere():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
+    assert links
+    assert all((ROOT / link).exists() for link in links)
+
+
+def test_it_is_short():
+    assert len(TEXT.splitlines()) < 200
