@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar
 
-from .config import Config, read_json
+from .config import Config
 from .decoders import DECODERS
 from .decoders.decoder import DecoderConfig
 from .encoders import ENCODERS
 from .encoders.encoder import EncoderConfig
 from .errors import ConfigError
-from .files import write_json
-from .hub import fetch, required
 
 
 @dataclass(kw_only=True)
@@ -41,9 +38,6 @@ class VisionEncoderDecoderConfig(Config):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:
         """Build from a parsed `config.json`; both halves have to say their model type."""
-        given = values.get("model_type")
-        if given != cls.model_type:
-            raise ConfigError(f"model_type is {given!r}; expected {cls.model_type!r}")
         halves = {
             "encoder": sub_config(values, "encoder", ENCODERS),
             "decoder": sub_config(values, "decoder", DECODERS),
@@ -58,19 +52,6 @@ class VisionEncoderDecoderConfig(Config):
         decoder_config.is_decoder = True
         decoder_config.add_cross_attention = True
         return cls(encoder=encoder_config, decoder=decoder_config, **kwargs)
-
-    @classmethod
-    def from_pretrained(
-        cls, path_or_hf_repo: str | Path, *, revision: str | None = None
-    ) -> VisionEncoderDecoderConfig:
-        """Read `config.json` of a folder or a Hub id."""
-        return cls.from_dict(read_json(required(fetch(path_or_hf_repo, revision), "config.json")))
-
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write `config.json` into a folder, which is made if it is not there."""
-        self.check()
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        write_json(Path(folder) / "config.json", self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Both halves and everything else, ready for JSON."""

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from .errors import ConfigError
+from .files import write_json
+from .hub import fetch, required
 
 C = TypeVar("C", bound="Config")
 LARGEST = 2**31 - 1
@@ -52,12 +54,27 @@ class Config:
         """Build from a parsed `config.json`. A null stands for the default of its field."""
         known = {f.name for f in fields(cls)} - {"extra"}
         named = {cls.aliases.get(key, key): value for key, value in values.items()}
-        named.pop("model_type", None)
+        given_type = named.pop("model_type", None)
+        if given_type not in (None, cls.model_type):
+            raise ConfigError(f"model_type is {given_type!r}; expected {cls.model_type!r}")
         given = {key: value for key, value in named.items() if key in known and value is not None}
         extra = {key: value for key, value in named.items() if key not in known}
         config = cls(**{key: _frozen(value) for key, value in given.items()}, extra=extra)
         config.check()
         return config
+
+    @classmethod
+    def from_pretrained(
+        cls: type[C], path_or_hf_repo: str | Path, *, revision: str | None = None
+    ) -> C:
+        """Read `config.json` of a folder or a Hub id."""
+        return cls.from_dict(read_json(required(fetch(path_or_hf_repo, revision), "config.json")))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` into a folder, which is made if it is not there."""
+        self.check()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(folder) / "config.json", self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, every unknown key and every attribute set since, ready for JSON."""

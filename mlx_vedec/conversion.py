@@ -8,11 +8,10 @@ from pathlib import Path
 
 import mlx.core as mx
 
-from .checkpoint import load_checkpoint
-from .composite import VisionEncoderDecoderConfig
 from .errors import CheckpointError
 from .hub import fetch
 from .model import VisionEncoderDecoderModel
+from .pretrained import parse_dtype
 from .processor import Processor
 
 
@@ -28,15 +27,16 @@ def convert(
     The result keeps Hugging Face's names and layouts, so transformers reads it too. dtype -- of the
     weights; by default they keep theirs. Written beside its place and renamed at the end.
     """
-    target = Path(mlx_path)
+    wanted, target = parse_dtype(dtype), Path(mlx_path)
     if target.exists():
         raise CheckpointError(f"{target} exists; give another path, or remove it first")
     source = fetch(hf_path, revision)
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{target.name}.", dir=target.parent) as temporary:
         folder = Path(temporary) / target.name
-        model = VisionEncoderDecoderModel(VisionEncoderDecoderConfig.from_pretrained(source))
-        load_checkpoint(model, source, dtype, widen=False)
+        model = VisionEncoderDecoderModel.from_folder(source)
+        if wanted is not None:
+            model.set_dtype(wanted)
         model.save_pretrained(folder)
         Processor.from_pretrained(source).save_pretrained(folder)
         shutil.move(folder, target)

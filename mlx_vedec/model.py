@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from .assembly import assemble
 from .cache import DecoderCache
-from .checkpoint import load_checkpoint, save_checkpoint
 from .composite import VisionEncoderDecoderConfig
 from .decoders import DECODERS
 from .decoders.decoder import Decoder
@@ -19,14 +19,14 @@ from .encoders.encoder import Encoder
 from .errors import ConfigError, OptionError, TokenError
 from .generation.greedy import Token, greedy
 from .generation.options import GenerationConfig, Options, resolve, start_token
-from .hub import fetch
 from .layers import initialise
 from .outputs import EncoderOutput, Seq2SeqLMOutput
+from .pretrained import Pretrained
 from .renames import Renames
 from .tokens import check_ids, cross_entropy, shift_tokens_right
 
 
-class VisionEncoderDecoderModel(nn.Module):
+class VisionEncoderDecoderModel(Pretrained):
     """Pixels in, tokens out: `model(pixels, labels=labels).loss`, `model.generate(pixels)`.
 
     >>> from mlx_vedec import TrOCRConfig, ViTConfig, VisionEncoderDecoderConfig
@@ -35,38 +35,42 @@ class VisionEncoderDecoderModel(nn.Module):
     >>> model = VisionEncoderDecoderModel(config)
     """
 
+    config_class = VisionEncoderDecoderConfig
+    config: VisionEncoderDecoderConfig
+
     def __init__(
         self,
         config: VisionEncoderDecoderConfig | None = None,
         encoder: Encoder[Any] | None = None,
         decoder: Decoder[Any] | None = None,
     ) -> None:
-        super().__init__()
         if config is None:
             if encoder is None or decoder is None:
                 raise ConfigError("give a config, or an encoder and a decoder")
             config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
                 encoder.config, decoder.config
             )
-        config.check()
-        self.config = config
+        super().__init__(config)
         self.encoder = encoder or ENCODERS[config.encoder.model_type](config.encoder)
         self.decoder = decoder or DECODERS[config.decoder.model_type](config.decoder)
         if config.needs_projection:
             self.enc_to_dec_proj = nn.Linear(config.encoder.feature_dims, config.decoder.shape.dims)
             initialise(self.enc_to_dec_proj, 0.02)
         self.generation_config = GenerationConfig.from_configs(config.to_dict())
-        self._carried: dict[str, mx.array] = {}  # stored tensors that are not computed with
-
-    @property
-    def renames(self) -> Renames:
-        """The table of names on disk, both halves and what stands between them."""
-        between = Renames(pairs=(("enc_to_dec_proj", "enc_to_dec_proj"),))
-        return (
+        self.renames = (  # pyright: ignore[reportAttributeAccessIssue]
             self.encoder.renames.under("encoder.")
             + self.decoder.renames.under("decoder.")
-            + between
+            + Renames(pairs=(("enc_to_dec_proj", "enc_to_dec_proj"),))
         )
+
+    @property
+    def ties_head(self) -> bool:
+        """Whether the decoder's config makes one matrix of its embedding and its head."""
+        return self.decoder.ties_head
+
+    def untie(self) -> None:
+        """Give the decoder's head weights of its own."""
+        self.decoder.untie()
 
     def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
@@ -228,27 +232,35 @@ class VisionEncoderDecoderModel(nn.Module):
             )
 
     @classmethod
-    def from_pretrained(
-        cls,
-        path_or_hf_repo: str | Path,
-        *,
-        config: VisionEncoderDecoderConfig | None = None,
-        dtype: str | mx.Dtype | None = None,
-        lazy: bool = False,
-        revision: str | None = None,
+    def from_folder(
+        cls, folder: Path, config: VisionEncoderDecoderConfig | None = None
     ) -> VisionEncoderDecoderModel:
-        """Load a folder or a Hub id, in `eval()` mode.
-
-        dtype -- of the parameters; by default that of the file, but float32 for half types on a
-        CPU, where MLX has no fast half-precision product. lazy -- leave the weights unread.
-        """
-        folder = fetch(path_or_hf_repo, revision)
-        model = cls(config or VisionEncoderDecoderConfig.from_pretrained(folder))
-        load_checkpoint(model, folder, dtype)
-        if not lazy:
-            mx.eval(model.parameters())
+        """Load a local folder, weights unread and of the file's types, and its options."""
+        model = super().from_folder(folder, config)
+        model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write config, generation config and weights as transformers does and reads them."""
-        save_checkpoint(self, Path(folder))
+        super().save_pretrained(folder)
+        self.generation_config.save(Path(folder))
+
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls,
+        encoder_pretrained_model_name_or_path: str | Path | None = None,
+        decoder_pretrained_model_name_or_path: str | Path | None = None,
+        **kwargs: Any,
+    ) -> VisionEncoderDecoderModel:
+        """Put an encoder's and a decoder's own checkpoints together, in `eval()` mode.
+
+        Cross-attention that the decoder's checkpoint lacks is new, and named in a warning.
+        `encoder_x=` and `decoder_y=` change a field of that half's config, `encoder_model=` and
+        `decoder_model=` give the half itself, and the rest goes to the whole config.
+        """
+        parts = assemble(
+            encoder_pretrained_model_name_or_path, decoder_pretrained_model_name_or_path, kwargs
+        )
+        model = cls(*parts)
+        model.eval()
+        return model

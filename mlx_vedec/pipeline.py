@@ -83,7 +83,7 @@ def generate(
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
     _VANE_
     """
-    pixels = processor(images=[load_image(image)]).pixel_values
+    pixels = processor.pixels([image])
     result = _decode(model, processor, pixels, [_prompt_ids(processor, prompt)], options)[0]
     if verbose:
         _report(result)
@@ -99,11 +99,11 @@ def stream_generate(
 ) -> Iterator[GenerationResponse]:
     """The text of one image as it is read: a response per token, the pieces joining to the text."""
     started = time.perf_counter()
-    pixels = processor(images=[load_image(image)]).pixel_values
+    pixels = processor.pixels([image])
     features = model.encode(pixels)
     ids = _prompt_ids(processor, prompt)
     tokens, settled = model.prompt(1, None if ids is None else mx.array([ids]), options)
-    pieces = StreamingDecoder(processor.tokenizer)
+    pieces = StreamingDecoder(processor.reader)
     first = 0.0
     for count, token in enumerate(model.steps(features, tokens, settled), start=1):
         token_id = int(token.ids.item())  # pyright: ignore[reportArgumentType]
@@ -197,7 +197,7 @@ def _prompts(
 
 
 def _prompt_ids(processor: Processor, prompt: str | None) -> list[int] | None:
-    return processor.tokenizer.encode(prompt, add_special_tokens=False) if prompt else None
+    return processor.reader.encode(prompt, add_special_tokens=False) if prompt else None
 
 
 def _batch(
@@ -221,7 +221,7 @@ def _batch(
 
     for _, group in groupby(sorted(loaded, key=length), key=length):
         indices = list(group)
-        pixels = processor(images=[loaded[index] for index in indices]).pixel_values
+        pixels = processor.pixels([loaded[index] for index in indices])
         texts = _decode(model, processor, pixels, [prompts[index] for index in indices], options)
         results.update(zip(indices, texts, strict=True))
     return [results[index] for index in range(len(images))]

@@ -6,17 +6,22 @@ import re
 from dataclasses import dataclass
 
 Pairs = tuple[tuple[str, str], ...]
+OLD_LEAVES = (  # TensorFlow's names, which checkpoints of BERT's time kept
+    ("LayerNorm.gamma", "LayerNorm.weight"),
+    ("LayerNorm.beta", "LayerNorm.bias"),
+)
 
 
 @dataclass(frozen=True)
 class Renames:
     """One family's table. In a pattern `*` is a number; a pattern names a tensor or a whole module.
 
-    pairs    -- (name on disk, our name), the names that transformers saves; reversible
-    aliases  -- (name on disk, our name) of other dialects, read only
-    carried  -- stored but never computed with: kept unread and written back
-    ignored  -- left out without a word (buffers that older versions stored)
-    tied     -- (our name, our name of the tensor that is the same one when the config ties them)
+    pairs      -- (name on disk, our name), the names that transformers saves; reversible
+    aliases    -- (name on disk, our name) of other dialects, read only
+    carried    -- stored but never computed with: kept unread and written back
+    ignored    -- left out without a word (buffers that older versions stored)
+    tied       -- (our name, our name of the tensor that is the same one when the config ties them)
+    transposed -- our names of linear layers that are stored as (in, out)
     """
 
     pairs: Pairs
@@ -24,9 +29,13 @@ class Renames:
     carried: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
     tied: Pairs = ()
+    transposed: tuple[str, ...] = ()
 
     def ours(self, name: str) -> str | None:
         """Our name of a tensor on disk, or None where the table does not know it."""
+        for old, new in OLD_LEAVES:
+            if name.endswith(old):
+                name = name.removesuffix(old) + new
         return _first((*self.pairs, *self.aliases), name)
 
     def on_disk(self, name: str) -> str:
@@ -37,11 +46,32 @@ class Renames:
 
     def carries(self, name: str) -> bool:
         """Whether the tensor on disk is kept without being computed with."""
-        return any(_match(pattern, name) for pattern in self.carried)
+        return matches(self.carried, name)
 
     def ignores(self, name: str) -> bool:
         """Whether the tensor on disk is dropped."""
-        return any(_match(pattern, name) for pattern in self.ignored)
+        return matches(self.ignored, name)
+
+    def transposes(self, module: str) -> bool:
+        """Whether a linear layer, by our name, is stored with its axes the other way round."""
+        return matches(self.transposed, module)
+
+    def standard(self, name: str, base: str) -> str | None:
+        """A tensor's name in a file of this part alone, as the table has it.
+
+        base -- what the part is called inside models with a task ("vit", "bert"): files have it in
+        front or not. None for a tensor of another part or task, as a classifier is.
+        """
+        bare = name.removeprefix(f"{base}.")
+        for spelled in (name, bare, f"{base}.{name}"):
+            if self.ours(spelled) or self._keeps(spelled):
+                return spelled
+        known = (*(disk for disk, _ in (*self.pairs, *self.aliases)), *self.carried, *self.ignored)
+        roots = {pattern.removeprefix(f"{base}.").split(".")[0] for pattern in known}
+        return name if bare.split(".")[0] in roots else None
+
+    def _keeps(self, name: str) -> bool:
+        return self.carries(name) or self.ignores(name)
 
     def under(self, prefix: str) -> Renames:
         """The same table for a module that sits at `prefix`, on disk as in memory."""
@@ -58,6 +88,7 @@ class Renames:
             names(self.carried),
             names(self.ignored),
             pairs(self.tied),
+            names(self.transposed),
         )
 
     def __add__(self, other: Renames) -> Renames:
@@ -67,7 +98,13 @@ class Renames:
             self.carried + other.carried,
             self.ignored + other.ignored,
             self.tied + other.tied,
+            self.transposed + other.transposed,
         )
+
+
+def matches(patterns: tuple[str, ...], name: str) -> bool:
+    """Whether one of the patterns is the name, or a module that it is in."""
+    return any(_match(pattern, name) for pattern in patterns)
 
 
 def _match(pattern: str, name: str) -> re.Match[str] | None:

@@ -14,7 +14,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from .config import read_json
 from .errors import CheckpointError, WeightsError
 from .files import write_file
-from .renames import Renames
+from .renames import Renames, matches
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -90,13 +90,28 @@ class Report:
             )
 
 
-def load(model: nn.Module, tensors: Tensors, renames: Renames, source: str) -> Tensors:
-    """Give a model its parameters, unread. Returns the tensors it carries without computing.
+@dataclass(frozen=True)
+class Loaded:
+    """What a load leaves: tensors to carry, and names on disk of parameters that stay as made."""
 
-    Every parameter has to be found, in its shape, and every tensor to be used.
+    carried: Tensors
+    fresh: tuple[str, ...]
+
+
+def load(
+    model: nn.Module,
+    tensors: Tensors,
+    renames: Renames,
+    source: str,
+    may_lack: tuple[str, ...] = (),
+) -> Loaded:
+    """Give a model its parameters, unread.
+
+    Every parameter has to be found, in its shape, unless `may_lack` names it (our name or a module
+    of ours, `*` for a number), and every tensor to be used.
     """
     expected = parameters(model)
-    layouts = _layouts(model)
+    layouts = _layouts(model, renames)
     found: Tensors = {}
     carried: Tensors = {}
     report = Report()
@@ -110,14 +125,16 @@ def load(model: nn.Module, tensors: Tensors, renames: Renames, source: str) -> T
             carried[name] = tensor
         elif ours is None or not any(ours == left for left, _ in renames.tied):
             report.extra.append(name)
+    fresh: list[str] = []
     for name, parameter in expected.items():
         if name not in found:
-            report.missing.append(renames.on_disk(name))
+            lacking = fresh if matches(may_lack, name) else report.missing
+            lacking.append(renames.on_disk(name))
         elif found[name].shape != parameter.shape:
             report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
     report.raise_if_any(source)
     model.update(tree_unflatten(list(found.items())))
-    return carried
+    return Loaded(carried, tuple(fresh))
 
 
 def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
@@ -134,14 +151,19 @@ def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
     return all(a is None or b is None or _equal(a, b) for a, b in pairs)
 
 
-def complete_ties(tensors: Tensors, renames: Renames) -> Tensors:
-    """The tensors with a tied embedding taken from the head, where only the head was stored."""
+def complete_ties(tensors: Tensors, renames: Renames, tied: bool = True) -> Tensors:
+    """The tensors with both of a tied pair, where only one of the two was stored.
+
+    tied -- whether the config ties them. A source that is only carried is lent even if not: older
+    versions stored it alone, whatever the config said.
+    """
     names = {renames.ours(name): name for name in tensors}
-    lent = {
-        renames.on_disk(source): tensors[names[copy]]
-        for copy, source in renames.tied
-        if copy in names and source not in names
-    }
+    lent: Tensors = {}
+    for pair in renames.tied:
+        if tied or renames.carries(renames.on_disk(pair[1])):
+            for missing, other in (pair, pair[::-1]):
+                if missing not in names and other in names:
+                    lent[renames.on_disk(missing)] = tensors[names[other]]
     return {**tensors, **lent}
 
 
@@ -151,11 +173,15 @@ def _equal(a: mx.array, b: mx.array) -> bool:
 
 def save(model: nn.Module, path: Path, renames: Renames, carried: Mapping[str, mx.array]) -> None:
     """Write the parameters under their names and in their layouts on disk, and what is carried."""
-    layouts = _layouts(model)
+    layouts = _layouts(model, renames)
+    own = parameters(model)
     tensors = {
         renames.on_disk(name): _reorder(parameter, _inverse(layouts.get(name)))
-        for name, parameter in parameters(model).items()
+        for name, parameter in own.items()
     }
+    for copy, source in renames.tied:
+        if copy in own and source not in own:  # an untied head's bias is stored under both names
+            tensors[renames.on_disk(source)] = own[copy]
     tensors |= carried
 
     # "pt" names the layout, which is Hugging Face's, and is what all its readers accept
@@ -168,10 +194,15 @@ def parameters(model: nn.Module) -> Tensors:
     return dict(tree_flatten(model.parameters()))  # pyright: ignore[reportArgumentType]
 
 
-def _layouts(model: nn.Module) -> dict[str, tuple[int, ...]]:
+def _layouts(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
     """Axes that bring a parameter from disk to MLX, where the two orders differ."""
-    convolutions = (name for name, leaf in model.named_modules() if isinstance(leaf, nn.Conv2d))
-    return {f"{name}.weight": (0, 2, 3, 1) for name in convolutions}
+    layouts: dict[str, tuple[int, ...]] = {}
+    for name, leaf in model.named_modules():
+        if isinstance(leaf, nn.Conv2d):
+            layouts[f"{name}.weight"] = (0, 2, 3, 1)
+        elif isinstance(leaf, nn.Linear) and renames.transposes(name):
+            layouts[f"{name}.weight"] = (1, 0)
+    return layouts
 
 
 def _reorder(tensor: mx.array, axes: tuple[int, ...] | None) -> mx.array:

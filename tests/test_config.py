@@ -89,7 +89,7 @@ BASE = tiny_config().to_dict()
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({}, "model_type is None; expected 'vision-encoder-decoder'"),
+        ({}, "encoder is null; expected its config"),
         ({**BASE, "model_type": "llama"}, "model_type is 'llama'"),
         ({**BASE, "encoder": {"model_type": "resnet"}}, "'resnet'; known are vit, deit"),
         ({**BASE, "decoder": {"model_type": "bloom"}}, "'bloom'; known are .*trocr"),

@@ -10,10 +10,10 @@ import mlx.nn as nn
 
 from ..cache import DecoderCache, KeysValues, KVCache
 from ..config import Config
-from ..errors import TokenError
-from ..layers import MLP, Attention, Mask, Trace, causal_mask
+from ..errors import ConfigError, TokenError
+from ..layers import MLP, Attention, AttentionCore, Mask, Trace, causal_mask
 from ..outputs import CausalLMOutputWithCrossAttentions, arrays
-from ..renames import Renames
+from ..pretrained import Pretrained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,7 +21,7 @@ class DecoderShape:
     """What the shared parts of a decoder are built from.
 
     positions   -- tokens the checkpoint was trained for, the length where none is asked for
-    memory_dims -- width of what cross-attention reads
+    memory_dims -- width of what cross-attention reads; None in a decoder that has none
     norm_first  -- norms before each part (arXiv:2002.04745) instead of after
     layerdrop   -- probability of skipping a layer in training (arXiv:1909.11556)
     """
@@ -31,7 +31,7 @@ class DecoderShape:
     mlp_dims: int
     act: str
     positions: int
-    memory_dims: int
+    memory_dims: int | None
     eps: float = 1e-5
     norm_first: bool = False
     dropout: float = 0.0
@@ -59,6 +59,16 @@ class DecoderConfig(Config):
         """The family's fields under the names that the shared parts read."""
         raise NotImplementedError
 
+    def reads_own_width(self) -> None:
+        """Raise `ConfigError` for a cross-attention of another width, where a family has none."""
+        width = self.shape.dims
+        if self.cross_attention_hidden_size not in (None, width):
+            raise ConfigError(
+                f"{self.model_type} config: cross_attention_hidden_size is "
+                f"{self.cross_attention_hidden_size}, but this family reads its own width, "
+                f"{width}; leave it out, and a projection stands between encoder and decoder"
+            )
+
 
 C = TypeVar("C", bound=DecoderConfig)
 
@@ -72,9 +82,12 @@ class DecoderLayer(nn.Module):
         drop = shape.attention_dropout
         self.norm_first = shape.norm_first
         self.self_attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.self_attn = Attention(dims, heads, dropout=drop)
-        self.cross_attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.cross_attn = Attention(dims, heads, memory_dims=shape.memory_dims, dropout=drop)
+        self.self_attn: AttentionCore = Attention(dims, heads, dropout=drop)
+        if shape.memory_dims is not None:
+            self.cross_attn_norm = nn.LayerNorm(dims, eps=eps)
+            self.cross_attn: AttentionCore = Attention(
+                dims, heads, memory_dims=shape.memory_dims, dropout=drop
+            )
         self.mlp_norm = nn.LayerNorm(dims, eps=eps)
         self.mlp = MLP(dims, shape.mlp_dims, shape.act, dropout=shape.activation_dropout)
         self.dropout = nn.Dropout(shape.dropout)
@@ -105,18 +118,20 @@ class DecoderLayer(nn.Module):
         return x if self.norm_first else norm(x)
 
 
-class Decoder(nn.Module, Generic[C]):
+class Decoder(Pretrained, Generic[C]):
     """Base of the families: they add `embed` and `head`, and their layers."""
 
     config_class: ClassVar[type[DecoderConfig]]
-    renames: ClassVar[Renames]
     config: C
     layers: list[DecoderLayer]
 
     def __init__(self, config: C) -> None:
-        super().__init__()
-        config.check()
-        self.config = config
+        super().__init__(config)
+
+    @property
+    def ties_head(self) -> bool:
+        """Whether the config makes one matrix of the embedding and the head."""
+        return self.config.tie_word_embeddings
 
     def embed(
         self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
@@ -132,10 +147,6 @@ class Decoder(nn.Module, Generic[C]):
         """What stands between the last layer and the head: nothing, or a norm."""
         return x
 
-    def untie(self) -> None:
-        """Give the head weights of its own."""
-        raise NotImplementedError
-
     @property
     def max_positions(self) -> int | None:
         """How many tokens have a position; None where there is no end."""
@@ -143,6 +154,7 @@ class Decoder(nn.Module, Generic[C]):
 
     def make_cache(self, memory: mx.array | None, rows: int | None = None) -> DecoderCache:
         """An empty cache over a memory (B, S, D), for B rows or several per image."""
+        self._check_reads(memory)
         memories = [
             None if memory is None else layer.cross_attn.remember(memory) for layer in self.layers
         ]
@@ -164,6 +176,7 @@ class Decoder(nn.Module, Generic[C]):
         The memory (B, S, D) is in the cache, once there is one. attention_mask (B, T) covers the
         cached tokens and these; where it is 0 a token is not attended.
         """
+        self._check_reads(memory)
         trace = trace or Trace()
         length = _given(tokens, inputs_embeds).shape[1]
         offset = cache.length if cache else 0
@@ -220,6 +233,13 @@ class Decoder(nn.Module, Generic[C]):
         if not self.training or not self.config.shape.layerdrop:
             return after
         return mx.where(mx.random.uniform() < self.config.shape.layerdrop, before, after)
+
+    def _check_reads(self, memory: mx.array | None) -> None:
+        if memory is not None and self.config.shape.memory_dims is None:
+            raise ConfigError(
+                f"this {self.config.model_type} decoder has no cross-attention to read an image "
+                "with; set add_cross_attention=True in its config"
+            )
 
     def _check_room(self, total: int) -> None:
         if self.max_positions is not None and total > self.max_positions:

@@ -4,7 +4,27 @@ from __future__ import annotations
 
 from typing import Any
 
+from .beit import BeitModel, Data2VecVisionModel
+from .clip import CLIPVisionModel, SiglipVisionModel
+from .dinov2 import Dinov2Model, Dinov2WithRegistersModel
+from .dinov3 import DINOv3ViTModel
 from .encoder import Encoder
-from .vit import DeiTModel, ViTModel
+from .swin import DonutSwinModel, SwinModel
+from .swinv2 import Swinv2Model
+from .vit import DeiTModel, ViTModel, ViTMSNModel
 
-ENCODERS: dict[str, type[Encoder[Any]]] = {"vit": ViTModel, "deit": DeiTModel}
+ENCODERS: dict[str, type[Encoder[Any]]] = {
+    "vit": ViTModel,
+    "deit": DeiTModel,
+    "beit": BeitModel,
+    "data2vec-vision": Data2VecVisionModel,
+    "swin": SwinModel,
+    "donut-swin": DonutSwinModel,
+    "swinv2": Swinv2Model,
+    "vit_msn": ViTMSNModel,
+    "dinov2": Dinov2Model,
+    "dinov2_with_registers": Dinov2WithRegistersModel,
+    "dinov3_vit": DINOv3ViTModel,
+    "clip_vision_model": CLIPVisionModel,
+    "siglip_vision_model": SiglipVisionModel,
+}

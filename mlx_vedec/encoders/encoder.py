@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import ClassVar, Generic, TypeVar
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..config import Config
 from ..outputs import EncoderOutput
-from ..renames import Renames
+from ..pretrained import Pretrained
 
 
 @dataclass(kw_only=True)
@@ -26,17 +25,14 @@ class EncoderConfig(Config):
 C = TypeVar("C", bound=EncoderConfig)
 
 
-class Encoder(nn.Module, Generic[C]):
+class Encoder(Pretrained, Generic[C]):
     """Base of the encoders."""
 
     config_class: ClassVar[type[EncoderConfig]]
-    renames: ClassVar[Renames]
     config: C
 
     def __init__(self, config: C) -> None:
-        super().__init__()
-        config.check()
-        self.config = config
+        super().__init__(config)
 
     def __call__(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import mlx.core as mx
@@ -11,6 +12,7 @@ import numpy as np
 from ..errors import ConfigError, ImageError
 
 Pair = tuple[int, int]
+Weights = Callable[[int, int], np.ndarray]  # (size, new size) to (new, size)
 
 
 def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:
@@ -63,15 +65,30 @@ class PatchEmbedding(nn.Module):
         return x.flatten(1, 2), grid
 
 
-def resize_positions(table: mx.array, grid: Pair, new: Pair) -> mx.array:
+def resize_positions(
+    table: mx.array, grid: Pair, new: Pair, *, antialias: bool = False
+) -> mx.array:
     """A table (1, rows·columns, D) resized to another grid as torch's bicubic does, in float32."""
     if grid == new:
         return table
-    down, across = _bicubic(grid[0], new[0]), _bicubic(grid[1], new[1])
+    return resize_table(table[0], grid, new, _antialiased if antialias else _bicubic)[None]
+
+
+def resize_table(table: mx.array, grid: Pair, new: Pair, weights: Weights) -> mx.array:
+    """A table (rows·columns, D) resized to another grid, in float32, by weights along each side."""
+    down, across = weights(grid[0], new[0]), weights(grid[1], new[1])
     x = table.astype(mx.float32).reshape(*grid, -1)
     x = mx.einsum("ij,jkd->ikd", mx.array(down), x)
     x = mx.einsum("ij,kjd->kid", mx.array(across), x)
-    return x.reshape(1, new[0] * new[1], -1).astype(table.dtype)
+    return x.flatten(0, 1).astype(table.dtype)
+
+
+@lru_cache
+def bilinear(size: int, new: int) -> np.ndarray:
+    """Weights (new, size) of linear interpolation, half-pixel centres, edges repeated."""
+    centres = ((np.arange(new) + 0.5) * size / new - 0.5).clip(0, size - 1)
+    distances = abs(np.arange(size) - centres[:, None])
+    return np.maximum(1 - distances, 0).astype(np.float32)
 
 
 @lru_cache
@@ -82,11 +99,24 @@ def _bicubic(size: int, new: int) -> np.ndarray:
         centre = (row + 0.5) * size / new - 0.5
         first = int(np.floor(centre)) - 1
         for tap in range(first, first + 4):
-            matrix[row, min(max(tap, 0), size - 1)] += _cubic(abs(centre - tap))
+            matrix[row, min(max(tap, 0), size - 1)] += _cubic(abs(centre - tap), -0.75)
     return matrix.astype(np.float32)
 
 
-def _cubic(distance: float, a: float = -0.75) -> float:
+@lru_cache
+def _antialiased(size: int, new: int) -> np.ndarray:
+    """Weights (new, size) as Pillow's: a = -0.5, wider when shrinking, nothing past the edges."""
+    scale = size / new
+    centres = (np.arange(new) + 0.5) * scale - 0.5
+    distances = abs(np.arange(size) - centres[:, None]) / max(scale, 1)
+    matrix = np.vectorize(_cubic)(distances, -0.5)
+    return (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _cubic(distance: float, a: float) -> float:
+    """Keys' kernel (1981), which is zero from a distance of 2 on."""
+    if distance >= 2:
+        return 0.0
     if distance <= 1:
         return ((a + 2) * distance - (a + 3)) * distance**2 + 1
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a

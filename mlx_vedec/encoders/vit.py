@@ -1,4 +1,8 @@
-"""ViT (arXiv:2010.11929) and DeiT (arXiv:2012.12877), its twin with a distillation token."""
+"""ViT (arXiv:2010.11929) and its twins.
+
+DeiT (arXiv:2012.12877) has a distillation token as well; MSN (arXiv:2204.07141) is ViT's
+architecture, trained without labels.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +27,7 @@ class ViTConfig(EncoderConfig):
 
     model_type: ClassVar[str] = "vit"
     prefix_tokens: ClassVar[int] = 1
+    zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
@@ -60,6 +65,16 @@ class DeiTConfig(ViTConfig):
 
     model_type: ClassVar[str] = "deit"
     prefix_tokens: ClassVar[int] = 2
+    zero_embeddings: ClassVar[bool] = True
+
+
+@dataclass(kw_only=True)
+class ViTMSNConfig(ViTConfig):
+    """`ViTConfig` for `facebook/vit-msn-base`."""
+
+    model_type: ClassVar[str] = "vit_msn"
+    zero_embeddings: ClassVar[bool] = True
+    layer_norm_eps: float = 1e-6
 
 
 class ViTLayer(nn.Module):
@@ -89,7 +104,7 @@ class ViTModel(Encoder[ViTConfig]):
     """Patches, class token, learned positions, layers, norm."""
 
     config_class = ViTConfig
-    renames: ClassVar[Renames] = Renames(
+    renames = Renames(
         pairs=(
             ("embeddings.cls_token", "cls_token"),
             ("embeddings.distillation_token", "distillation_token"),
@@ -118,13 +133,14 @@ class ViTModel(Encoder[ViTConfig]):
     def __init__(self, config: ViTConfig) -> None:
         super().__init__(config)
         dims, std = config.hidden_size, config.initializer_range
+        embedding_std = 0.0 if config.zero_embeddings else std
         rows, columns = config.grid
         count = rows * columns + config.prefix_tokens
         self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        self.cls_token = mx.random.normal((1, 1, dims), scale=std)
+        self.cls_token = mx.random.normal((1, 1, dims), scale=embedding_std)
         if config.prefix_tokens == 2:
             self.distillation_token = mx.zeros((1, 1, dims))
-        self.position_embeddings = mx.random.normal((1, count, dims), scale=std)
+        self.position_embeddings = mx.random.normal((1, count, dims), scale=embedding_std)
         self.dropout = nn.Dropout(config.hidden_dropout_prob)
         self.layers = [ViTLayer(config) for _ in range(config.num_hidden_layers)]
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
@@ -168,8 +184,8 @@ class DeiTModel(ViTModel):
 
     config_class = DeiTConfig
 
-    def __init__(self, config: DeiTConfig) -> None:
-        super().__init__(config)
-        # transformers zeroes these for DeiT alone
-        self.cls_token = mx.zeros_like(self.cls_token)
-        self.position_embeddings = mx.zeros_like(self.position_embeddings)
+
+class ViTMSNModel(ViTModel):
+    """`ViTModel` under MSN's model type."""
+
+    config_class = ViTMSNConfig

@@ -1,0 +1,111 @@
+"""Models as folders: `from_pretrained` and `save_pretrained`, for a whole model as for a part."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from . import weights
+from .config import Config
+from .errors import ConfigError
+from .hub import fetch
+from .renames import Renames
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+LOG = logging.getLogger("mlx_vedec")
+DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
+
+
+class Pretrained(nn.Module):
+    """Base of what has a folder of its own: a config, weights, and a table of their names."""
+
+    config_class: ClassVar[type[Any]]
+    renames: ClassVar[Renames]
+    base: ClassVar[str] = ""  # what a part is called inside models with a task: "vit", "bert"
+    may_lack: ClassVar[tuple[str, ...]] = ()  # parameters that a file may leave as they were made
+    config: Any
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        config.check()
+        self.config = config
+        self._carried: weights.Tensors = {}  # stored, but not computed with
+        self.fresh: tuple[str, ...] = ()  # names on disk of what the file lacked
+
+    @property
+    def ties_head(self) -> bool:
+        """Whether the config makes one matrix of the embedding and the head."""
+        return False
+
+    def untie(self) -> None:
+        """Give the head weights of its own, which start as the embedding's."""
+        raise NotImplementedError
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hf_repo: str | Path,
+        *,
+        config: Any = None,
+        dtype: str | mx.Dtype | None = None,
+        lazy: bool = False,
+        revision: str | None = None,
+    ) -> Self:
+        """Load a folder or a Hub id, in `eval()` mode.
+
+        config -- in place of the folder's `config.json`. dtype -- of the parameters; by default
+        that of the file, but float32 for half types on a CPU, where MLX has no fast half-precision
+        product. lazy -- leave the weights unread.
+        """
+        wanted = parse_dtype(dtype)
+        if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
+            wanted = mx.float32
+        model = cls.from_folder(fetch(path_or_hf_repo, revision), config)
+        if wanted is not None:
+            model.set_dtype(wanted)
+        if not lazy:
+            mx.eval(model.parameters())
+        return model
+
+    @classmethod
+    def from_folder(cls, folder: Path, config: Any = None) -> Self:
+        """Load a local folder, its weights unread and of the file's own types."""
+        model = cls(config or cls.config_class.from_pretrained(folder))
+        renames, tensors = model.renames, weights.read(folder)
+        if cls.base:
+            named = ((renames.standard(name, cls.base), x) for name, x in tensors.items())
+            tensors = {name: x for name, x in named if name is not None}
+        tied = model.ties_head
+        if tied and not weights.ties(tensors, renames):
+            model.untie()
+        tensors = weights.complete_ties(tensors, renames, tied)
+        loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
+        model._carried, model.fresh = loaded.carried, loaded.fresh
+        if loaded.fresh:
+            LOG.warning("%s lacks weights, which are new: %s", folder, ", ".join(loaded.fresh))
+        model.eval()
+        return model
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write config and weights as transformers does and reads them."""
+        types = {str(x.dtype).removeprefix("mlx.core.") for x in weights.parameters(self).values()}
+        self.config.extra["dtype"] = types.pop() if len(types) == 1 else "float32"
+        self.config.extra.pop("torch_dtype", None)  # the name before transformers 5
+        self.config.save_pretrained(folder)
+        weights.save(self, Path(folder) / weights.SINGLE, self.renames, self._carried)
+
+
+def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:
+    """A type by its name, as in `dtype` of Hugging Face's configs."""
+    if dtype is None:
+        return None
+    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("mlx.core.")
+    if name not in DTYPES:
+        raise ConfigError(f"dtype is {name}; expected one of {', '.join(DTYPES)}")
+    return DTYPES[name]
