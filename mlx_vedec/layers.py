@@ -12,6 +12,7 @@ import mlx.nn as nn
 
 from .cache import KeysValues, KVCache
 from .errors import ConfigError
+from .stochastic import Dropout
 
 Activation = Callable[[mx.array], mx.array]
 Mask = mx.array | str | None  # True = attend; "causal"; None = every key. Or additive, in x's type.
@@ -101,33 +102,17 @@ class Trace:
             self.hidden_states.append(x)
 
 
-class Attention(nn.Module):
-    """Multi-head attention (arXiv:1706.03762) of a sequence over itself or over a memory.
+class AttentionCore(nn.Module):
+    """What attention does with queries, keys and values. Subclasses add the projections to them."""
 
-    bias -- of the three projections in; the one out always has it. key_bias -- of the keys, where
-    it differs.
-    """
+    q_proj: nn.Linear
 
-    def __init__(
-        self,
-        dims: int,
-        num_heads: int,
-        *,
-        memory_dims: int | None = None,
-        bias: bool = True,
-        key_bias: bool | None = None,
-        dropout: float = 0.0,
-    ) -> None:
+    def __init__(self, dims: int, num_heads: int, *, dropout: float = 0.0) -> None:
         super().__init__()
         self.num_heads = num_heads
         self.scale = (dims // num_heads) ** -0.5
-        self.q_proj = nn.Linear(dims, dims, bias=bias)
-        self.k_proj = nn.Linear(
-            memory_dims or dims, dims, bias=bias if key_bias is None else key_bias
-        )
-        self.v_proj = nn.Linear(memory_dims or dims, dims, bias=bias)
         self.o_proj = nn.Linear(dims, dims)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.drops = dropout > 0
 
     def remember(self, memory: mx.array) -> KeysValues:
@@ -148,15 +133,22 @@ class Attention(nn.Module):
         keep: list[mx.array] | None = None,
     ) -> mx.array:
         """(B, L, D) to (B, L, D). `keep` receives the attention weights, (B, H, L, T)."""
-        queries = self._heads(self.q_proj(x))
-        if isinstance(memory, tuple):
-            keys, values = memory
-        else:
-            keys, values = self._keys_values(x if memory is None else memory)
+        queries, keys, values = self._project(x, memory)
         if cache is not None:
             keys, values = cache.update_and_fetch(keys, values)
         out = self._attend(queries, keys, values, mask, keep)
         return self.o_proj(out.swapaxes(1, 2).flatten(2))
+
+    def _project(
+        self, x: mx.array, memory: KeysValues | mx.array | None
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        queries = self._heads(self.q_proj(x))
+        if isinstance(memory, tuple):
+            return queries, *memory
+        return queries, *self._keys_values(x if memory is None else memory)
+
+    def _keys_values(self, x: mx.array) -> KeysValues:
+        raise NotImplementedError
 
     def _attend(
         self,
@@ -179,11 +171,36 @@ class Attention(nn.Module):
             out = self.dropout(weights) @ values
         return unfold(out, rows)
 
-    def _keys_values(self, x: mx.array) -> KeysValues:
-        return self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
-
     def _heads(self, x: mx.array) -> mx.array:
         return mx.unflatten(x, -1, (self.num_heads, -1)).swapaxes(1, 2)
+
+
+class Attention(AttentionCore):
+    """Multi-head attention (arXiv:1706.03762) of a sequence over itself or over a memory.
+
+    bias -- of the three projections in; the one out always has it. key_bias -- of the keys, where
+    it differs.
+    """
+
+    def __init__(
+        self,
+        dims: int,
+        num_heads: int,
+        *,
+        memory_dims: int | None = None,
+        bias: bool = True,
+        key_bias: bool | None = None,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(dims, num_heads, dropout=dropout)
+        self.q_proj = nn.Linear(dims, dims, bias=bias)
+        self.k_proj = nn.Linear(
+            memory_dims or dims, dims, bias=bias if key_bias is None else key_bias
+        )
+        self.v_proj = nn.Linear(memory_dims or dims, dims, bias=bias)
+
+    def _keys_values(self, x: mx.array) -> KeysValues:
+        return self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
 
 
 def fold(queries: mx.array, images: int) -> mx.array:
@@ -228,7 +245,7 @@ class MLP(nn.Module):
         self.fc1 = nn.Linear(dims, hidden_dims)
         self.fc2 = nn.Linear(hidden_dims, dims)
         self.act = activation(act)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def __call__(self, x: mx.array) -> mx.array:
         """(…, dims) to (…, dims)."""
@@ -245,3 +262,11 @@ def initialise(module: nn.Module, std: float) -> None:
             leaf.weight = mx.random.normal(leaf.weight.shape, scale=std)
         if isinstance(leaf, nn.Linear | nn.Conv2d) and "bias" in leaf:
             leaf.bias = mx.zeros_like(leaf.bias)
+
+
+def resize_rows(table: mx.array, rows: int, std: float) -> mx.array:
+    """A table (N, …) cut to its first rows, or extended by rows drawn with a deviation."""
+    if rows <= len(table):
+        return table[:rows]
+    drawn = mx.random.normal((rows - len(table), *table.shape[1:]), scale=std)
+    return mx.concatenate([table, drawn.astype(table.dtype)])

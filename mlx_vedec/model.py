@@ -90,13 +90,17 @@ class VisionEncoderDecoderModel(Pretrained):
         output_hidden_states: bool = False,
         return_dict: bool = True,
         interpolate_pos_encoding: bool = False,
+        **kwargs: mx.array,
     ) -> Seq2SeqLMOutput | tuple[Any, ...]:
         """Logits (B, L, V), and the loss where there are labels.
 
         labels (B, L) -- -100 is left out of the mean; they become the decoder's input, shifted by
         the start token, unless that is given. use_cache -- return `past_key_values` for the next
-        call; by default only in `eval()` mode and without labels.
+        call; by default only in `eval()` mode and without labels. Padding in decoder_input_ids is
+        attended like any token unless decoder_attention_mask (B, L) says otherwise, as transformers
+        computes. Further keywords that begin with `decoder_` go to the decoder.
         """
+        further = _for_decoder(kwargs)
         traced = {
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
@@ -125,6 +129,7 @@ class VisionEncoderDecoderModel(Pretrained):
             inputs_embeds=decoder_inputs_embeds,
             use_cache=use_cache,
             **traced,
+            **further,
         )
         assert out.logits is not None
         result = Seq2SeqLMOutput(
@@ -264,3 +269,18 @@ class VisionEncoderDecoderModel(Pretrained):
         model = cls(*parts)
         model.eval()
         return model
+
+    def resize_token_embeddings(self, new_num_tokens: int) -> None:
+        """Cut or extend the decoder's vocabulary; new rows are drawn as new weights are."""
+        self.decoder.resize_token_embeddings(new_num_tokens)
+
+    def gradient_checkpointing_enable(self, enable: bool = True) -> None:
+        """Train with less memory: layers are computed again in the backward pass."""
+        self.encoder.gradient_checkpointing = self.decoder.gradient_checkpointing = enable
+
+
+def _for_decoder(keywords: dict[str, mx.array]) -> dict[str, Any]:
+    for name in keywords:
+        if name not in ("decoder_position_ids",):
+            raise OptionError(f"{name} is not an argument of the model; see its __call__")
+    return {name.removeprefix("decoder_"): value for name, value in keywords.items()}

@@ -257,7 +257,7 @@ def _decode(
     return [
         replace(
             shared,
-            text=processor.decode(tokens),
+            text=processor.decode(tokens, skip_special_tokens=True),
             tokens=tokens,
             token_logprobs=logprobs,
             finish_reason=reason,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -14,6 +15,7 @@ from .config import Config
 from .errors import ConfigError
 from .hub import fetch
 from .renames import Renames
+from .stochastic import checkpointed
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -36,7 +38,13 @@ class Pretrained(nn.Module):
         config.check()
         self.config = config
         self._carried: weights.Tensors = {}  # stored, but not computed with
+        self.gradient_checkpointing = False
         self.fresh: tuple[str, ...] = ()  # names on disk of what the file lacked
+
+    def in_turn(self, layers: Iterable[nn.Module]) -> Iterator[Callable[..., Any]]:
+        """The layers; with `gradient_checkpointing`, computed again in the backward pass."""
+        again = self.training and self.gradient_checkpointing
+        return (checkpointed(layer) if again else layer for layer in layers)
 
     @property
     def ties_head(self) -> bool:

@@ -136,8 +136,6 @@ class Tokenizer:
         with_role, listed = special_names(self.config)
         added = {token.content: token for token in self._added.values()}
         tokens = [added.get(name, AddedToken(name, special=True)) for name in with_role]
-        for token in tokens:
-            token.special = True
         new = [AddedToken(name, special=True) for name in listed if name not in added]
         self.backend.add_special_tokens([t for t in (*tokens, *new) if self._has(t.content)])
 
@@ -225,7 +223,7 @@ class Tokenizer:
     def decode(
         self,
         ids: TokenIds | int,
-        skip_special_tokens: bool = True,
+        skip_special_tokens: bool = False,
         clean_up_tokenization_spaces: bool | None = None,
     ) -> str:
         """The text of one row of ids."""

@@ -40,6 +40,8 @@ def test_old_and_new_dialects_agree():
 def test_lists_are_height_and_width():
     processor = ImageProcessor(size=[32, 384])  # type: ignore[arg-type]
     assert processor.size == {"height": 32, "width": 384}
+    nulls = {"height": 9, "width": 8, "shortest_edge": None}
+    assert ImageProcessor(size=nulls).size == {"height": 9, "width": 8}  # type: ignore[arg-type]
 
 
 def test_null_is_the_default_of_the_class():
@@ -208,8 +210,9 @@ def test_unknown_overrides_are_refused():
         ImageProcessor()([PICTURE], do_normalise=False)
     with pytest.raises(ValueError, match="zzz is no option.*known are crop_size, do_center_crop"):
         ImageProcessor()([PICTURE], zzz=1)
-    with pytest.raises(ValueError, match="extra is no option"):
-        ImageProcessor()([PICTURE], extra={})
+    for name in ("extra", "image_processor_type"):
+        with pytest.raises(ValueError, match=f"{name} is no option"):
+            ImageProcessor()([PICTURE], **{name: {}})
 
 
 def test_batches_need_one_shape():

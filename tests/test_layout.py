@@ -14,7 +14,7 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 FLOORS = (
     {"errors", "files", "renames"},
     {"hub"},
-    {"config", "cache", "tokens", "lines"},
+    {"config", "cache", "tokens", "lines", "stochastic"},
     {"layers", "results", "weights", "pictures", "streaming", "special_tokens"},
     {"outputs", "pretrained", "images", "text"},
     {"encoders", "decoders", "generation", "processor"},

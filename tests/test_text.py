@@ -104,8 +104,8 @@ def test_text_survives_the_round_trip(tokenizer):
         ids = tokenizer.encode(text)
         assert (ids[0], ids[-1]) == (0, 2)
         assert tokenizer.encode(text, add_special_tokens=False) == ids[1:-1]
-        assert tokenizer.decode(ids) == text
-        assert tokenizer.decode(ids, skip_special_tokens=False) == f"<s>{text}</s>"
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
+        assert tokenizer.decode(ids) == f"<s>{text}</s>"
 
 
 def test_several_texts(tokenizer):
@@ -174,12 +174,12 @@ def test_ids_of_every_kind(tokenizer):
     ids = tokenizer.encode("fox")
     arrays = [np.array(ids), mx.array(ids)]
     for given in (ids, tuple(ids), *arrays, *map(list, arrays)):
-        assert tokenizer.decode(given) == "fox"
+        assert tokenizer.decode(given, skip_special_tokens=True) == "fox"
     [letter] = tokenizer.encode("x", add_special_tokens=False)
     assert tokenizer.decode(letter) == tokenizer.decode(np.int64(letter)) == "x"
     for rows in ([ids, ids[:1]], np.array([ids, ids]), mx.array([ids, ids]), [mx.array(ids)]):
-        assert tokenizer.batch_decode(rows)[0] == "fox"
-    with_special = tokenizer.batch_decode([ids], skip_special_tokens=False)
+        assert tokenizer.batch_decode(rows, skip_special_tokens=True)[0] == "fox"
+    with_special = tokenizer.batch_decode([ids])
     assert with_special == ["<s>fox</s>"]
 
 
@@ -250,7 +250,7 @@ def test_named_tokens_become_special():
     assert Tokenizer(content).all_special_ids == []
     named = Tokenizer(content, {"eos_token": "</s>", "additional_special_tokens": ["<pad>"]})
     assert named.all_special_ids == [1, 2]
-    assert named.decode([1, 2]) == ""
+    assert named.decode([1, 2], skip_special_tokens=True) == ""
     by_name = Tokenizer(content, {"extra_special_tokens": {"image_token": {"content": "<s>"}}})
     assert by_name.all_special_ids == [0]
 
@@ -259,7 +259,7 @@ def test_added_tokens_stay_as_they_are():
     """Donut's task tokens are named among the special ones, and yet decoded."""
     tokenizer = made(unigram(), additional_special_tokens=["<s_answer>"])
     ids = tokenizer.encode("<s_answer>")
-    assert tokenizer.decode(ids) == "<s_answer>"
+    assert tokenizer.decode(ids, skip_special_tokens=True) == "<s_answer>"
     assert set(tokenizer.all_special_ids) - set(tokenizer.skipped_ids) == set(ids)
 
 
@@ -283,6 +283,8 @@ def test_the_older_file_counts_where_the_config_has_no_added_tokens(tmp_path):
     tokenizer = Tokenizer.from_pretrained(tmp_path)
     assert tokenizer.eos_token == "<s>"
     assert tokenizer.backend.token_to_id("the") in tokenizer.all_special_ids
+    save(tmp_path, byte_level(), special_tokens_map={**older, "extra_special_tokens": {}})
+    assert Tokenizer.from_pretrained(tmp_path).eos_token == "<s>"
     newer = {"eos_token": "</s>", "added_tokens_decoder": {}}
     save(tmp_path, byte_level(), tokenizer_config=newer)
     assert Tokenizer.from_pretrained(tmp_path).eos_token == "</s>"
@@ -333,5 +335,5 @@ def test_reference_texts(shared):
     assert len(images) == 50
     for image in images:
         ids, text = image["greedy"]["ids"], image["greedy"]["text"]
-        assert tokenizer.decode(ids) == text
+        assert tokenizer.decode(ids, skip_special_tokens=True) == text
         assert tokenizer.encode(text, add_special_tokens=False) == ids[1:-1]

@@ -121,7 +121,7 @@ def _images(
 def _opened(
     sources: list[str], processor: Processor, sizes: dict[int, tuple[int, int]]
 ) -> Iterator[Any]:
-    """Images opened as they are wanted; one that cannot be is passed on for its error to be told."""
+    """Images opened as they are wanted; one that cannot be is passed on with its error to come."""
     from ..images import load_image
 
     for index, source in enumerate(sources):

@@ -4,7 +4,47 @@ from __future__ import annotations
 
 from typing import Any
 
-from .bart import TrOCRForCausalLM
+from .bart import BartForCausalLM, MvpForCausalLM, PLBartForCausalLM, TrOCRForCausalLM
+from .bert import BertGenerationDecoder, BertLMHeadModel
 from .decoder import Decoder
+from .distilbert import DistilBertForCausalLM
+from .electra import ElectraForCausalLM
+from .gpt2 import GPT2LMHeadModel
+from .mbart import (
+    BlenderbotForCausalLM,
+    BlenderbotSmallForCausalLM,
+    MarianForCausalLM,
+    MBartForCausalLM,
+    PegasusForCausalLM,
+)
+from .roberta import (
+    CamembertForCausalLM,
+    Data2VecTextForCausalLM,
+    RobertaForCausalLM,
+    RobertaPreLayerNormForCausalLM,
+    XLMRobertaForCausalLM,
+)
+from .xglm import XGLMForCausalLM
 
-DECODERS: dict[str, type[Decoder[Any]]] = {"trocr": TrOCRForCausalLM}
+DECODERS: dict[str, type[Decoder[Any]]] = {
+    "bart": BartForCausalLM,
+    "bert": BertLMHeadModel,
+    "bert-generation": BertGenerationDecoder,
+    "blenderbot": BlenderbotForCausalLM,
+    "blenderbot-small": BlenderbotSmallForCausalLM,
+    "camembert": CamembertForCausalLM,
+    "data2vec-text": Data2VecTextForCausalLM,
+    "distilbert": DistilBertForCausalLM,
+    "electra": ElectraForCausalLM,
+    "gpt2": GPT2LMHeadModel,
+    "marian": MarianForCausalLM,
+    "mbart": MBartForCausalLM,
+    "mvp": MvpForCausalLM,
+    "pegasus": PegasusForCausalLM,
+    "plbart": PLBartForCausalLM,
+    "roberta": RobertaForCausalLM,
+    "roberta-prelayernorm": RobertaPreLayerNormForCausalLM,
+    "trocr": TrOCRForCausalLM,
+    "xglm": XGLMForCausalLM,
+    "xlm-roberta": XLMRobertaForCausalLM,
+}

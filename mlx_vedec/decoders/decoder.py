@@ -11,9 +11,11 @@ import mlx.nn as nn
 from ..cache import DecoderCache, KeysValues, KVCache
 from ..config import Config
 from ..errors import ConfigError, TokenError
-from ..layers import MLP, Attention, AttentionCore, Mask, Trace, causal_mask
+from ..layers import MLP, Attention, AttentionCore, Mask, Trace, causal_mask, resize_rows
 from ..outputs import CausalLMOutputWithCrossAttentions, arrays
 from ..pretrained import Pretrained
+from ..stochastic import Dropout
+from ..tokens import check_ids, cross_entropy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,11 @@ class DecoderConfig(Config):
         """The family's fields under the names that the shared parts read."""
         raise NotImplementedError
 
+    @property
+    def init_deviation(self) -> float:
+        """Standard deviation of new weights, under whichever name the family has it."""
+        raise NotImplementedError
+
     def reads_own_width(self) -> None:
         """Raise `ConfigError` for a cross-attention of another width, where a family has none."""
         width = self.shape.dims
@@ -90,7 +97,7 @@ class DecoderLayer(nn.Module):
             )
         self.mlp_norm = nn.LayerNorm(dims, eps=eps)
         self.mlp = MLP(dims, shape.mlp_dims, shape.act, dropout=shape.activation_dropout)
-        self.dropout = nn.Dropout(shape.dropout)
+        self.dropout = Dropout(shape.dropout)
 
     def __call__(
         self,
@@ -99,6 +106,7 @@ class DecoderLayer(nn.Module):
         mask: Mask,
         cache: KVCache | None,
         trace: Trace,
+        memory_mask: mx.array | None = None,
     ) -> mx.array:
         """(B, L, D) to (B, L, D), reading a memory (B, S, D), or its keys and values, if given."""
         y = self._before(self.self_attn_norm, x)
@@ -106,7 +114,7 @@ class DecoderLayer(nn.Module):
         x = self._after(self.self_attn_norm, x + self.dropout(y))
         if memory is not None:
             y = self._before(self.cross_attn_norm, x)
-            y = self.cross_attn(y, memory, keep=trace.cross_attentions)
+            y = self.cross_attn(y, memory, mask=memory_mask, keep=trace.cross_attentions)
             x = self._after(self.cross_attn_norm, x + self.dropout(y))
         y = self.mlp(self._before(self.mlp_norm, x))
         return self._after(self.mlp_norm, x + self.dropout(y))
@@ -122,7 +130,15 @@ class Decoder(Pretrained, Generic[C]):
     """Base of the families: they add `embed` and `head`, and their layers."""
 
     config_class: ClassVar[type[DecoderConfig]]
+    may_lack: ClassVar[tuple[str, ...]] = (
+        *("layers.*.cross_attn", "layers.*.cross_attn_norm"),
+        *("head_proj", "head_norm", "head_bias", "lm_head"),
+    )
+    shifts_labels: ClassVar[bool] = False  # its own loss is of each logits' next label
     config: C
+    embed_tokens: nn.Embedding
+    lm_head: nn.Linear  # where the head is not the embedding
+    head_bias: mx.array  # where a head has one apart from its matrix
     layers: list[DecoderLayer]
 
     def __init__(self, config: C) -> None:
@@ -152,6 +168,23 @@ class Decoder(Pretrained, Generic[C]):
         """How many tokens have a position; None where there is no end."""
         raise NotImplementedError
 
+    def resize_token_embeddings(self, new_num_tokens: int) -> None:
+        """Cut or extend the vocabulary, here and in the config; ties stay.
+
+        New rows are drawn as new weights are; new biases are zero.
+        """
+        if new_num_tokens < 1:
+            raise ConfigError(f"new_num_tokens is {new_num_tokens}; expected at least 1")
+        std = self.config.init_deviation
+        self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
+        if "lm_head" in self:
+            self.lm_head.weight = resize_rows(self.lm_head.weight, new_num_tokens, std)
+            if "bias" in self.lm_head:
+                self.lm_head.bias = resize_rows(self.lm_head.bias, new_num_tokens, 0.0)
+        if "head_bias" in self:
+            self.head_bias = resize_rows(self.head_bias, new_num_tokens, 0.0)
+        self.config.vocab_size = new_num_tokens
+
     def make_cache(self, memory: mx.array | None, rows: int | None = None) -> DecoderCache:
         """An empty cache over a memory (B, S, D), for B rows or several per image."""
         self._check_reads(memory)
@@ -168,13 +201,16 @@ class Decoder(Pretrained, Generic[C]):
         *,
         inputs_embeds: mx.array | None = None,
         attention_mask: mx.array | None = None,
+        memory_mask: mx.array | None = None,
+        position_ids: mx.array | None = None,
         cache: DecoderCache | None = None,
         trace: Trace | None = None,
     ) -> mx.array:
         """Tokens (B, L) to hidden states (B, L, D).
 
         The memory (B, S, D) is in the cache, once there is one. attention_mask (B, T) covers the
-        cached tokens and these; where it is 0 a token is not attended.
+        cached tokens and these, memory_mask (B, S) the memory; what is 0 there is not attended.
+        position_ids (B, L) count from 0, and by default from the end of the cache.
         """
         self._check_reads(memory)
         trace = trace or Trace()
@@ -183,11 +219,12 @@ class Decoder(Pretrained, Generic[C]):
         self._check_room(offset + length)
         positions = cache.advance(length) if cache else mx.arange(length)[None]
         mask = self._mask(length, offset, attention_mask)
-        x = self.embed(tokens, inputs_embeds, positions)
+        seen = None if memory_mask is None else (memory_mask != 0)[:, None, None, :]
+        x = self.embed(tokens, inputs_embeds, positions if position_ids is None else position_ids)
         trace.keep(x)
-        for index, layer in enumerate(self.layers):
+        for index, layer in enumerate(self.in_turn(self.layers)):
             own, read = (cache.layers[index], cache.memories[index]) if cache else (None, memory)
-            x = self._drop(x, layer(x, read, mask, own, trace))
+            x = self._drop(x, layer(x, read, mask, own, trace, seen))
             if index + 1 < len(self.layers):
                 trace.keep(x)
         x = self.finish(x)
@@ -199,14 +236,21 @@ class Decoder(Pretrained, Generic[C]):
         input_ids: mx.array | None = None,
         attention_mask: mx.array | None = None,
         encoder_hidden_states: mx.array | None = None,
+        encoder_attention_mask: mx.array | None = None,
         *,
         past_key_values: DecoderCache | None = None,
         inputs_embeds: mx.array | None = None,
+        position_ids: mx.array | None = None,
+        labels: mx.array | None = None,
         use_cache: bool = False,
         output_attentions: bool = False,
         output_hidden_states: bool = False,
     ) -> CausalLMOutputWithCrossAttentions:
-        """The decoder as a model of its own: token ids (B, L) to logits (B, L, V)."""
+        """The decoder as a model of its own: token ids (B, L) to logits (B, L, V).
+
+        It reads encoder_hidden_states (B, S, D), or nothing. labels (B, L) are compared with the
+        logits of the same place, or of the place before in families whose `shifts_labels` is set.
+        """
         given = _given(input_ids, inputs_embeds)
         trace = Trace.of(output_attentions, output_hidden_states)
         cache = past_key_values
@@ -217,16 +261,26 @@ class Decoder(Pretrained, Generic[C]):
             encoder_hidden_states,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
+            memory_mask=encoder_attention_mask,
+            position_ids=position_ids,
             cache=cache,
             trace=trace,
         )
+        logits = self.head(x)
         return CausalLMOutputWithCrossAttentions(
-            logits=self.head(x),
+            loss=None if labels is None else self._loss(logits, labels),
+            logits=logits,
             past_key_values=cache,
             hidden_states=arrays(trace.hidden_states),
             attentions=arrays(trace.attentions),
-            cross_attentions=arrays(trace.cross_attentions),
+            cross_attentions=arrays(trace.cross_attentions) or None,
         )
+
+    def _loss(self, logits: mx.array, labels: mx.array) -> mx.array:
+        check_ids(labels, self.config.vocab_size, "labels", ignored=-100)
+        if self.shifts_labels:
+            logits, labels = logits[:, :-1], labels[:, 1:]
+        return cross_entropy(logits, labels)
 
     def _drop(self, before: mx.array, after: mx.array) -> mx.array:
         """Skip a layer at random in training, as a choice that a compiled step can make."""

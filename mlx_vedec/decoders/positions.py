@@ -1,4 +1,8 @@
-"""Position embeddings of text decoders: a learned table, or sines and cosines."""
+"""Position embeddings of text decoders: a learned table, or sines and cosines.
+
+Each has `count`, the tokens that have a row (None where there is no end), and takes positions
+(B, L), the first being 0, and tokens (B, L), None where embeddings were given.
+"""
 
 from __future__ import annotations
 
@@ -6,42 +10,66 @@ import math
 
 import mlx.core as mx
 import mlx.nn as nn
+import numpy as np
 
 
 class LearnedPositions(nn.Embedding):
-    """A table with two rows before position 0: fairseq kept them for padding."""
+    """A table with `offset` rows before position 0: fairseq kept two for padding."""
 
-    offset = 2
+    def __init__(self, count: int, dims: int, offset: int = 2) -> None:
+        super().__init__(count + offset, dims)
+        self.count, self.offset = count, offset
 
-    def __init__(self, count: int, dims: int) -> None:
-        super().__init__(count + self.offset, dims)
-
-    def __call__(self, positions: mx.array) -> mx.array:
-        """Positions (B, L), the first being 0, to (B, L, D)."""
+    def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
+        """Positions (B, L) to (B, L, D)."""
         return super().__call__(positions + self.offset)
 
 
-class SinusoidalPositions(nn.Module):
-    """Sines in the first half of the width, cosines in the second (tensor2tensor's order).
+class SinusoidalTable(nn.Module):
+    """Sines in the first half of the width, cosines in the second, in a table that ends.
 
-    A token's position counts the tokens before it that are not padding; padding itself is zero.
+    The frequency of component k is 10000^(-2k/D), as in arXiv:1706.03762.
     """
 
-    def __init__(self, dims: int, padding: int) -> None:
+    def __init__(self, count: int, dims: int) -> None:
+        super().__init__()
+        self.count = count
+        frequencies = 10000.0 ** (-np.arange(0, dims, 2) / dims)
+        angles = np.arange(count)[:, None] * frequencies
+        table = np.concatenate([np.sin(angles), np.cos(angles[:, : dims // 2])], axis=1)
+        self._table = mx.array(table.astype(np.float32))
+
+    def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
+        """Positions (B, L) to (B, L, D), in float32."""
+        return self._table[positions]
+
+
+class Sinusoids(nn.Module):
+    """Sines in the first half of the width, cosines in the second, without end.
+
+    The frequency of component k is 10000^(-k/(D/2 - 1)), as in tensor2tensor. Families say which
+    row a token has.
+    """
+
+    count = None
+
+    def __init__(self, dims: int) -> None:
         super().__init__()
         half = dims // 2
-        self.dims, self.padding = dims, padding
-        self._frequencies = mx.exp(mx.arange(half) * (-math.log(10000) / (half - 1)))
+        self.dims = dims
+        # float32 as in torch: far positions multiply what is rounded here
+        steps = np.arange(half, dtype=np.float32) * np.float32(-math.log(10000) / max(half - 1, 1))
+        self._frequencies = mx.array(np.exp(steps))
 
-    def __call__(self, tokens: mx.array | None, positions: mx.array) -> mx.array:
-        """Tokens (B, L), or None where embeddings were given, at positions (B, L), to (B, L, D)."""
-        if tokens is None:
-            return self._table(positions + self.padding + 1)
-        real = tokens != self.padding
-        count = positions[:, :1] + mx.cumsum(real.astype(mx.int32), axis=1)
-        return self._table(self.padding + count) * real[..., None]
+    def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
+        """Positions (B, L) to (B, L, D), in float32."""
+        raise NotImplementedError
 
-    def _table(self, rows: mx.array) -> mx.array:
-        angles = rows[..., None].astype(mx.float32) * self._frequencies
+    def rows(self, numbers: mx.array) -> mx.array:
+        """Rows (B, L) of the endless table to (B, L, D)."""
+        angles = numbers[..., None].astype(mx.float32) * self._frequencies
         table = mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
-        return mx.pad(table, [(0, 0), (0, 0), (0, self.dims % 2)]) if self.dims % 2 else table
+        return mx.pad(table, [(0, 0), (0, 0), (0, 1)]) if self.dims % 2 else table
+
+
+Positions = LearnedPositions | SinusoidalTable | Sinusoids

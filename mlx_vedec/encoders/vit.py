@@ -15,6 +15,7 @@ import mlx.nn as nn
 from ..layers import MLP, Attention, Trace, initialise
 from ..outputs import EncoderOutput
 from ..renames import Renames
+from ..stochastic import Dropout
 from .encoder import Encoder, EncoderConfig
 from .patches import PatchEmbedding, grid_of, pair, resize_positions
 
@@ -92,7 +93,7 @@ class ViTLayer(nn.Module):
         )
         self.mlp_norm = nn.LayerNorm(dims, eps=eps)
         self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
 
     def __call__(self, x: mx.array, trace: Trace) -> mx.array:
         """(B, S, D) to (B, S, D)."""
@@ -104,6 +105,7 @@ class ViTModel(Encoder[ViTConfig]):
     """Patches, class token, learned positions, layers, norm."""
 
     config_class = ViTConfig
+    base = "vit"
     renames = Renames(
         pairs=(
             ("embeddings.cls_token", "cls_token"),
@@ -141,7 +143,7 @@ class ViTModel(Encoder[ViTConfig]):
         if config.prefix_tokens == 2:
             self.distillation_token = mx.zeros((1, 1, dims))
         self.position_embeddings = mx.random.normal((1, count, dims), scale=embedding_std)
-        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+        self.dropout = Dropout(config.hidden_dropout_prob)
         self.layers = [ViTLayer(config) for _ in range(config.num_hidden_layers)]
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
@@ -158,7 +160,7 @@ class ViTModel(Encoder[ViTConfig]):
         trace = Trace.of(output_attentions, output_hidden_states)
         x = self._embed(pixel_values, interpolate_pos_encoding)
         trace.keep(x)
-        for layer in self.layers:
+        for layer in self.in_turn(self.layers):
             x = layer(x, trace)
             trace.keep(x)
         return EncoderOutput.traced(self.norm(x), trace)
@@ -183,9 +185,11 @@ class DeiTModel(ViTModel):
     """`ViTModel` with a distillation token after the class token."""
 
     config_class = DeiTConfig
+    base = "deit"
 
 
 class ViTMSNModel(ViTModel):
     """`ViTModel` under MSN's model type."""
 
     config_class = ViTMSNConfig
+    base = "vit"

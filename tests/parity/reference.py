@@ -17,8 +17,84 @@ import mlx.core as mx  # noqa: E402
 from mlx_vedec import VisionEncoderDecoderModel  # noqa: E402
 from tests.tiny import TROCR, VIT  # noqa: E402
 
-ENCODER_SIZES = {"ViT": VIT, "DeiT": VIT}
-DECODER_SIZES = {"TrOCR": TROCR}
+SWIN = {  # maps of 12, 6 and 3 places a side; the last is one window
+    "embed_dim": 12,
+    "depths": [2, 1, 2],
+    "num_heads": [3, 1, 4],
+    "window_size": 3,
+    "image_size": 24,
+    "patch_size": 2,
+}
+DINOV2 = {key: value for key, value in VIT.items() if key != "intermediate_size"}
+ENCODER_SIZES = {
+    "ViT": VIT,
+    "DeiT": VIT,
+    "ViTMSN": VIT,
+    "Beit": VIT,
+    "Data2VecVision": VIT,
+    "Swin": SWIN,
+    "DonutSwin": SWIN,
+    "Swinv2": SWIN,
+    "Dinov2": DINOV2,
+    "Dinov2WithRegisters": DINOV2,
+    "DINOv3ViT": VIT,
+    "CLIPVision": VIT,
+    "SiglipVision": VIT,
+}
+BART = {  # the half that is not built has its size in transformers' cache
+    **TROCR,
+    "encoder_layers": 3,
+    "pad_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 2,
+    "forced_eos_token_id": None,
+}
+XGLM = {
+    "vocab_size": 37,
+    "d_model": 32,
+    "num_layers": 3,
+    "attention_heads": 4,
+    "ffn_dim": 48,
+    "max_position_embeddings": 20,
+}
+BERT = {
+    "vocab_size": 37,
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 24,
+}
+GPT2 = {
+    "vocab_size": 37,
+    "n_embd": 32,
+    "n_layer": 2,
+    "n_head": 4,
+    "n_positions": 20,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+DECODER_SIZES = {
+    "TrOCR": TROCR,
+    "Bart": BART,
+    "PLBart": BART,
+    "Mvp": BART,
+    "MBart": BART,
+    "Blenderbot": {**BART, "encoder_no_repeat_ngram_size": 0},
+    "BlenderbotSmall": BART,
+    "Pegasus": BART,
+    "Marian": BART,
+    "XGLM": XGLM,
+    "Bert": BERT,
+    "BertGeneration": BERT,
+    "Electra": {**BERT, "embedding_size": 20},
+    "Roberta": BERT,
+    "XLMRoberta": BERT,
+    "Camembert": BERT,
+    "Data2VecText": BERT,
+    "RobertaPreLayerNorm": BERT,
+    "GPT2": GPT2,
+}
 IDS = ("pad_token_id", "decoder_start_token_id", "eos_token_id", "bos_token_id")
 Row = tuple[str, dict]
 
@@ -47,7 +123,8 @@ def reference(encoder: Row, decoder: Row, seed: int = 0):
     model = transformers.VisionEncoderDecoderModel(config=config)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.2)
+            if parameter.requires_grad:  # others are tables that are computed
+                parameter.add_(torch.randn_like(parameter) * 0.2)
     for key in IDS:
         setattr(model.generation_config, key, getattr(config, key))
     return model.eval()

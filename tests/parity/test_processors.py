@@ -199,8 +199,8 @@ def test_real_tokenizers_are_read_alike(shared, name):
     for _ in range(50):
         ids = [numbers.randrange(len(ours)) for _ in range(60)]
         text = theirs.decode(ids, skip_special_tokens=True)
-        assert ours.decode(ids) == text
-        assert ours.decode(ids, False) == theirs.decode(ids)
+        assert ours.decode(ids, skip_special_tokens=True) == text
+        assert ours.decode(ids) == theirs.decode(ids)
         assert ours.encode(text) == theirs.encode(text)
 
 
@@ -237,7 +237,7 @@ def same_batches(ours: Processor, theirs: TrOCRProcessor) -> None:
     pixels = np.moveaxis(expected["pixel_values"], 1, -1)
     assert np.array_equal(np.array(result.pixel_values), pixels)
     assert result.labels.tolist() == expected["labels"].tolist()
-    assert ours.batch_decode(result.labels) == theirs.batch_decode(
+    assert ours.batch_decode(result.labels, skip_special_tokens=True) == theirs.batch_decode(
         expected["labels"], skip_special_tokens=True
     )
-    assert ours.batch_decode(result.labels) == texts
+    assert ours.batch_decode(result.labels, skip_special_tokens=True) == texts

@@ -1,0 +1,139 @@
+"""BERT as a decoder (arXiv:1810.04805), and BERT-generation (arXiv:1907.12461).
+
+BERT adds the row of token type 0 to every token. BERT-generation has no types, and a bare head.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from ..renames import Pairs, Renames
+from .masked import TIED_BIAS, MaskedConfig, MaskedDecoder, MaskedShape
+
+BODY: Pairs = (
+    ("embeddings.word_embeddings", "embed_tokens"),
+    ("embeddings.position_embeddings", "embed_positions"),
+    ("embeddings.LayerNorm", "embed_norm"),
+    ("encoder.layer.*.attention.self.query", "layers.*.self_attn.q_proj"),
+    ("encoder.layer.*.attention.self.key", "layers.*.self_attn.k_proj"),
+    ("encoder.layer.*.attention.self.value", "layers.*.self_attn.v_proj"),
+    ("encoder.layer.*.attention.output.dense", "layers.*.self_attn.o_proj"),
+    ("encoder.layer.*.attention.output.LayerNorm", "layers.*.self_attn_norm"),
+    ("encoder.layer.*.crossattention.self.query", "layers.*.cross_attn.q_proj"),
+    ("encoder.layer.*.crossattention.self.key", "layers.*.cross_attn.k_proj"),
+    ("encoder.layer.*.crossattention.self.value", "layers.*.cross_attn.v_proj"),
+    ("encoder.layer.*.crossattention.output.dense", "layers.*.cross_attn.o_proj"),
+    ("encoder.layer.*.crossattention.output.LayerNorm", "layers.*.cross_attn_norm"),
+    ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
+    ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
+    ("encoder.layer.*.output.LayerNorm", "layers.*.mlp_norm"),
+)
+TYPED_BODY: Pairs = (*BODY, ("embeddings.token_type_embeddings", "embed_types"))
+
+
+def body_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
+    """The table of what stands before the head, under the name of the model without one."""
+    return Renames(
+        pairs=tuple((f"{base}.{disk}", ours) for disk, ours in body),
+        carried=(f"{base}.pooler",),
+        ignored=(f"{base}.embeddings.position_ids", f"{base}.embeddings.token_type_ids"),
+    )
+
+
+@dataclass(kw_only=True)
+class BertBodyConfig(MaskedConfig):
+    """Fields that all of BERT's kin but DistilBERT have under these names.
+
+    norm_first -- norms before each part, and one after the last layer
+    """
+
+    norm_first: ClassVar[bool] = False
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.1
+    attention_probs_dropout_prob: float = 0.1
+    layer_norm_eps: float = 1e-12
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless the heads divide the width."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+
+    @property
+    def shape(self) -> MaskedShape:
+        """The fields under the names that the shared parts read."""
+        return MaskedShape(
+            dims=self.hidden_size,
+            num_layers=self.num_hidden_layers,
+            num_heads=self.num_attention_heads,
+            mlp_dims=self.intermediate_size,
+            act=self.hidden_act,
+            positions=self.max_position_embeddings,
+            memory_dims=self.hidden_size if self.add_cross_attention else None,
+            eps=self.layer_norm_eps,
+            norm_first=self.norm_first,
+            dropout=self.hidden_dropout_prob,
+            attention_dropout=self.attention_probs_dropout_prob,
+            embed_dims=self.hidden_size,
+        )
+
+
+@dataclass(kw_only=True)
+class BertConfig(BertBodyConfig):
+    """Fields and defaults of `google-bert/bert-base-uncased`."""
+
+    model_type: ClassVar[str] = "bert"
+    type_vocab_size: int = 2
+
+    @property
+    def shape(self) -> MaskedShape:
+        """The body's, with token types, and a head with the activation of the layers."""
+        return replace(super().shape, token_types=self.type_vocab_size, head_act=self.hidden_act)
+
+
+class BertLMHeadModel(MaskedDecoder[BertConfig]):
+    """BERT's decoder."""
+
+    config_class = BertConfig
+    base = "bert"
+    renames: ClassVar[Renames] = body_renames("bert") + Renames(
+        pairs=(
+            ("cls.predictions.transform.dense", "head_proj"),
+            ("cls.predictions.transform.LayerNorm", "head_norm"),
+            ("cls.predictions.decoder", "lm_head"),
+            ("cls.predictions.bias", "head_bias"),
+        ),
+        carried=("cls.predictions.bias",),
+        ignored=("cls.seq_relationship",),  # of the pretraining's other task
+        tied=TIED_BIAS,
+    )
+
+
+@dataclass(kw_only=True)
+class BertGenerationConfig(BertBodyConfig):
+    """Fields and defaults of `google/bert_for_seq_generation_L-24_bbc_encoder`."""
+
+    model_type: ClassVar[str] = "bert-generation"
+    vocab_size: int = 50358
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    bos_token_id: int | None = 2
+    eos_token_id: int | tuple[int, ...] | None = 1
+
+
+class BertGenerationDecoder(MaskedDecoder[BertGenerationConfig]):
+    """BERT-generation's decoder."""
+
+    config_class = BertGenerationConfig
+    base = "bert"
+    renames: ClassVar[Renames] = body_renames("bert", BODY) + Renames(
+        pairs=(("lm_head.decoder", "lm_head"), ("lm_head.bias", "head_bias")),
+        carried=("lm_head.bias",),
+        tied=TIED_BIAS,
+    )

@@ -1,0 +1,219 @@
+"""GPT-2 (OpenAI, 2019): normed before each part and after the last layer, no bias in the head.
+
+Queries, keys and values are one linear layer, as are keys and values of the cross-attention. All
+but the head are stored with their axes the other way round, (in, out).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..cache import KeysValues
+from ..errors import ConfigError
+from ..layers import AttentionCore, initialise
+from ..renames import Pairs, Renames
+from ..stochastic import Dropout
+from .decoder import Decoder, DecoderConfig, DecoderLayer, DecoderShape
+
+
+@dataclass(kw_only=True)
+class GPT2Config(DecoderConfig):
+    """Fields and defaults of `openai-community/gpt2`.
+
+    `reorder_and_upcast_attn` is kept in `extra`: scores and softmax are in float32 anyway.
+
+    scale_attn_weights -- divide scores by the root of a head's width
+    scale_attn_by_inverse_layer_idx -- and by the number of the layer, from 1
+    """
+
+    model_type: ClassVar[str] = "gpt2"
+    aliases: ClassVar[dict[str, str]] = {
+        "hidden_size": "n_embd",
+        "max_position_embeddings": "n_positions",
+        "num_attention_heads": "n_head",
+        "num_hidden_layers": "n_layer",
+    }
+    vocab_size: int = 50257
+    n_positions: int = 1024
+    n_embd: int = 768
+    n_layer: int = 12
+    n_head: int = 12
+    n_inner: int | None = None
+    activation_function: str = "gelu_new"
+    resid_pdrop: float = 0.1
+    embd_pdrop: float = 0.1
+    attn_pdrop: float = 0.1
+    layer_norm_epsilon: float = 1e-5
+    initializer_range: float = 0.02
+    scale_attn_weights: bool = True
+    scale_attn_by_inverse_layer_idx: bool = False
+    bos_token_id: int | None = 50256
+    eos_token_id: int | tuple[int, ...] | None = 50256
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless the heads divide the width and the MLP has one."""
+        super().check()
+        self.reads_own_width()
+        self.divisible("n_embd", "n_head")
+        if self.n_inner is not None and self.n_inner < 1:
+            raise ConfigError(self._message("n_inner", self.n_inner, "expected 1 or more, or none"))
+
+    def attention_scale(self, layer: int) -> float:
+        """What scores are multiplied with in a layer, self- and cross-attention alike."""
+        scale = (self.n_embd // self.n_head) ** -0.5 if self.scale_attn_weights else 1.0
+        return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
+
+    @property
+    def init_deviation(self) -> float:
+        """Standard deviation of new weights."""
+        return self.initializer_range
+
+    @property
+    def shape(self) -> DecoderShape:
+        """The fields under the names that the shared parts read."""
+        return DecoderShape(
+            dims=self.n_embd,
+            num_heads=self.n_head,
+            mlp_dims=self.n_inner or 4 * self.n_embd,
+            act=self.activation_function,
+            positions=self.n_positions,
+            memory_dims=self.n_embd if self.add_cross_attention else None,
+            eps=self.layer_norm_epsilon,
+            norm_first=True,
+            dropout=self.resid_pdrop,
+            attention_dropout=self.attn_pdrop,
+        )
+
+
+class SelfAttention(AttentionCore):
+    """Attention of a sequence over itself; one linear layer gives queries, keys and values."""
+
+    def __init__(self, dims: int, num_heads: int, *, scale: float, dropout: float) -> None:
+        super().__init__(dims, num_heads, dropout=dropout)
+        self.scale = scale
+        self.qkv_proj = nn.Linear(dims, 3 * dims)
+
+    def _project(
+        self, x: mx.array, memory: KeysValues | mx.array | None
+    ) -> tuple[mx.array, mx.array, mx.array]:
+        queries, keys, values = mx.split(self.qkv_proj(x), 3, axis=-1)
+        return self._heads(queries), self._heads(keys), self._heads(values)
+
+
+class CrossAttention(AttentionCore):
+    """Attention over a memory; one linear layer gives keys and values."""
+
+    def __init__(self, dims: int, num_heads: int, *, scale: float, dropout: float) -> None:
+        super().__init__(dims, num_heads, dropout=dropout)
+        self.scale = scale
+        self.q_proj = nn.Linear(dims, dims)
+        self.kv_proj = nn.Linear(dims, 2 * dims)
+
+    def _keys_values(self, x: mx.array) -> KeysValues:
+        keys, values = mx.split(self.kv_proj(x), 2, axis=-1)
+        return self._heads(keys), self._heads(values)
+
+
+class GPT2Layer(DecoderLayer):
+    """The layer of all decoders with attention of its own."""
+
+    def __init__(self, config: GPT2Config, index: int) -> None:
+        super().__init__(config.shape)
+        dims, heads, drop = config.n_embd, config.n_head, config.attn_pdrop
+        scale = config.attention_scale(index)
+        self.self_attn = SelfAttention(dims, heads, scale=scale, dropout=drop)
+        if "cross_attn" in self:
+            self.cross_attn = CrossAttention(dims, heads, scale=scale, dropout=drop)
+
+
+def shrink_residuals(layer: DecoderLayer, std: float) -> None:
+    """Draw anew, with this deviation, the weights whose output is added to the layer's input.
+
+    Source: `GPT2PreTrainedModel._init_weights` of transformers 5.23.
+    """
+    ends = [layer.self_attn.o_proj, layer.mlp.fc2]
+    ends += [layer.cross_attn.o_proj] if "cross_attn" in layer else []
+    for linear in ends:
+        linear.weight = mx.random.normal(linear.weight.shape, scale=std)
+
+
+BODY: Pairs = (
+    ("wte", "embed_tokens"),
+    ("wpe", "embed_positions"),
+    ("h.*.ln_1", "layers.*.self_attn_norm"),
+    ("h.*.attn.c_attn", "layers.*.self_attn.qkv_proj"),
+    ("h.*.attn.c_proj", "layers.*.self_attn.o_proj"),
+    ("h.*.ln_cross_attn", "layers.*.cross_attn_norm"),
+    ("h.*.crossattention.q_attn", "layers.*.cross_attn.q_proj"),
+    ("h.*.crossattention.c_attn", "layers.*.cross_attn.kv_proj"),
+    ("h.*.crossattention.c_proj", "layers.*.cross_attn.o_proj"),
+    ("h.*.ln_2", "layers.*.mlp_norm"),
+    ("h.*.mlp.c_fc", "layers.*.mlp.fc1"),
+    ("h.*.mlp.c_proj", "layers.*.mlp.fc2"),
+    ("ln_f", "norm"),
+)
+BUFFERS = (  # the causal mask and what fills it, which older versions stored
+    "transformer.h.*.attn.bias",
+    "transformer.h.*.attn.masked_bias",
+    "transformer.h.*.crossattention.bias",
+    "transformer.h.*.crossattention.masked_bias",
+)
+
+
+class GPT2LMHeadModel(Decoder[GPT2Config]):
+    """Tokens and positions added, layers, a norm, and a head without bias that may be tied."""
+
+    config_class = GPT2Config
+    base = "transformer"
+    shifts_labels = True
+    renames: ClassVar[Renames] = Renames(
+        pairs=(*((f"transformer.{disk}", ours) for disk, ours in BODY), ("lm_head", "lm_head")),
+        ignored=BUFFERS,
+        tied=(("lm_head.weight", "embed_tokens.weight"),),
+        transposed=("layers.*.self_attn", "layers.*.cross_attn", "layers.*.mlp"),
+    )
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        dims, std = config.n_embd, config.initializer_range
+        self.embed_tokens = nn.Embedding(config.vocab_size, dims)
+        self.embed_positions = nn.Embedding(config.n_positions, dims)
+        self.dropout = Dropout(config.embd_pdrop)
+        self.layers = [*(GPT2Layer(config, index) for index in range(config.n_layer))]
+        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_epsilon)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(dims, config.vocab_size, bias=False)
+        initialise(self, std)
+        for layer in self.layers:
+            shrink_residuals(layer, std / math.sqrt(2 * config.n_layer))
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that have a row in the position table."""
+        return self.config.n_positions
+
+    def embed(
+        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
+    ) -> mx.array:
+        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+        return self.dropout(x + self.embed_positions(positions))
+
+    def finish(self, x: mx.array) -> mx.array:
+        """The last norm."""
+        return self.norm(x)
+
+    def head(self, x: mx.array) -> mx.array:
+        """Hidden states (B, L, D) to logits (B, L, V)."""
+        return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
+
+    def untie(self) -> None:
+        """Give the head weights of its own, which start as the embedding's."""
+        self.config.tie_word_embeddings = False
+        self.lm_head = nn.Linear(self.config.n_embd, self.config.vocab_size, bias=False)
+        self.lm_head.weight = self.embed_tokens.weight

@@ -1,0 +1,197 @@
+"""What BART's kin share: scaled tokens plus positions, layers, a head; norms in various places."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal, TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import ConfigError
+from ..layers import initialise
+from ..renames import Pairs, Renames
+from ..stochastic import Dropout
+from .decoder import Decoder, DecoderConfig, DecoderLayer, DecoderShape
+from .positions import LearnedPositions, Positions, SinusoidalTable
+
+Normed = Literal["sum", "tokens"] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class KinShape(DecoderShape):
+    """A `DecoderShape` with the ways in which BART's kin differ.
+
+    embed_norm  -- what the embedding's norm reads: the "sum" of tokens and positions, the "tokens"
+                   before positions are added, or None where there is no such norm
+    scale_given -- whether embeddings given instead of tokens are scaled as tokens are
+    """
+
+    num_layers: int
+    embed_norm: Normed = "sum"
+    scale_given: bool = False
+
+
+@dataclass(kw_only=True)
+class KinConfig(DecoderConfig):
+    """Fields that all of BART's kin have; a family sets the class variables it differs in.
+
+    norm_first -- norms before each part, and one after the last layer
+    sinusoidal -- positions are sines, whose table is computed
+    offset     -- rows of a learned table before the first position; for the rest see `KinShape`
+    """
+
+    norm_first: ClassVar[bool] = False
+    embed_norm: ClassVar[Normed] = "sum"
+    scale_given: ClassVar[bool] = False
+    sinusoidal: ClassVar[bool] = False
+    offset: ClassVar[int] = 2
+    d_model: int = 1024
+    activation_function: str = "gelu"
+    max_position_embeddings: int = 1024
+    dropout: float = 0.1
+    attention_dropout: float = 0.0
+    activation_dropout: float = 0.0
+    init_std: float = 0.02
+    scale_embedding: bool = False
+    use_cache: bool = True
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | tuple[int, ...] | None = 2
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless padding has a row in the embedding, the one that is zero."""
+        super().check()
+        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
+            expected = f"expected an id below vocab_size, {self.vocab_size}"
+            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+
+    @property
+    def init_deviation(self) -> float:
+        """Standard deviation of new weights."""
+        return self.init_std
+
+    @property
+    def shape(self) -> KinShape:
+        """The fields under the names that the shared parts read."""
+        raise NotImplementedError
+
+    def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> KinShape:
+        """The shape, given the fields that families name differently."""
+        return KinShape(
+            dims=self.d_model,
+            num_layers=layers,
+            num_heads=heads,
+            mlp_dims=mlp_dims,
+            act=self.activation_function,
+            positions=self.max_position_embeddings,
+            memory_dims=self.cross_attention_hidden_size or self.d_model,
+            norm_first=self.norm_first,
+            embed_norm=self.embed_norm,
+            scale_given=self.scale_given,
+            dropout=self.dropout,
+            attention_dropout=self.attention_dropout,
+            activation_dropout=self.activation_dropout,
+            layerdrop=layerdrop,
+        )
+
+
+K = TypeVar("K", bound=KinConfig)
+
+
+class Kin(Decoder[K]):
+    """Base of the families: they add names on disk, and positions of their own."""
+
+    base = "model"
+
+    def __init__(self, config: K) -> None:
+        super().__init__(config)
+        shape, dims, pad = config.shape, config.d_model, config.pad_token_id
+        self.embed_scale = math.sqrt(dims) if config.scale_embedding else 1.0
+        self.embed_tokens = nn.Embedding(config.vocab_size, dims)
+        self.embed_positions = self.make_positions()
+        if shape.embed_norm:
+            self.embed_norm = nn.LayerNorm(dims)
+        self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
+        if shape.norm_first:
+            self.norm = nn.LayerNorm(dims)
+        self.dropout = Dropout(config.dropout)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(dims, config.vocab_size, bias=False)
+        initialise(self, config.init_std)
+        if pad is not None:
+            self.embed_tokens.weight[pad] = 0
+
+    def make_positions(self) -> Positions:
+        """What turns positions into vectors."""
+        config = self.config
+        count, dims = config.max_position_embeddings, config.d_model
+        if config.sinusoidal:
+            return SinusoidalTable(count, dims)
+        return LearnedPositions(count, dims, config.offset)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that have a row in the position table; some sines have no end."""
+        return self.embed_positions.count
+
+    def embed(
+        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
+    ) -> mx.array:
+        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+        shape = self.config.shape
+        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+        x = x * self.embed_scale if inputs_embeds is None or shape.scale_given else x
+        x = self.embed_norm(x) if shape.embed_norm == "tokens" else x
+        x = x + self.embed_positions(positions, tokens).astype(x.dtype)
+        x = self.embed_norm(x) if shape.embed_norm == "sum" else x
+        return self.dropout(x)
+
+    def finish(self, x: mx.array) -> mx.array:
+        """The norm after the last layer (B, L, D), where layers norm first."""
+        return self.norm(x) if "norm" in self else x
+
+    def head(self, x: mx.array) -> mx.array:
+        """Hidden states (B, L, D) to logits (B, L, V)."""
+        return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
+
+    def untie(self) -> None:
+        """Give the head weights of its own, which start as the embedding's."""
+        self.config.tie_word_embeddings = False
+        self.lm_head = nn.Linear(self.config.d_model, self.config.vocab_size, bias=False)
+        self.lm_head.weight = self.embed_tokens.weight
+
+
+PARTS: Pairs = (
+    ("embed_tokens", "embed_tokens"),
+    ("layers.*.self_attn.out_proj", "layers.*.self_attn.o_proj"),
+    ("layers.*.self_attn_layer_norm", "layers.*.self_attn_norm"),
+    ("layers.*.self_attn", "layers.*.self_attn"),
+    ("layers.*.encoder_attn.out_proj", "layers.*.cross_attn.o_proj"),
+    ("layers.*.encoder_attn_layer_norm", "layers.*.cross_attn_norm"),
+    ("layers.*.encoder_attn", "layers.*.cross_attn"),
+    ("layers.*.fc1", "layers.*.mlp.fc1"),
+    ("layers.*.fc2", "layers.*.mlp.fc2"),
+    ("layers.*.final_layer_norm", "layers.*.mlp_norm"),
+)
+LEARNED: Pairs = (("embed_positions", "embed_positions"),)
+EMBED_NORM: Pairs = (("layernorm_embedding", "embed_norm"),)
+FINAL_NORM: Pairs = (("layer_norm", "norm"),)
+# tables that are computed, under their names in several versions, and fairseq's version number
+COMPUTED = ("embed_positions._float_tensor", "embed_positions.weights", "version")
+
+
+def kin_renames(prefix: str, base: str, head: str, extra: Pairs) -> Renames:
+    """The table of a decoder at `prefix` with a head of this name.
+
+    base  -- where the decoder is in a file without a head, as the family's base model saves it
+    extra -- the parts that only some families have
+    """
+    parts = PARTS + extra
+    return Renames(
+        pairs=(*((prefix + disk, ours) for disk, ours in parts), (head, "lm_head")),
+        aliases=tuple((base + disk, ours) for disk, ours in parts),
+        ignored=tuple(start + name for start in (prefix, base) for name in COMPUTED),
+        tied=(("lm_head.weight", "embed_tokens.weight"),),
+    )

@@ -1,0 +1,145 @@
+"""What BERT and its kin share as decoders: they are masked language models (arXiv:1810.04805).
+
+As in arXiv:1907.12461 they are made to read from left to right, with a cross-attention between
+self-attention and MLP. The embedding has a norm, and the head transforms before it scores.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import ConfigError
+from ..layers import activation, initialise
+from ..renames import Pairs
+from ..stochastic import Dropout
+from .decoder import Decoder, DecoderConfig, DecoderLayer, DecoderShape
+from .positions import LearnedPositions
+
+TIED: Pairs = (("lm_head.weight", "embed_tokens.weight"),)
+TIED_BIAS: Pairs = (*TIED, ("lm_head.bias", "head_bias"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedShape(DecoderShape):
+    """A `DecoderShape` with the ways in which BERT's kin differ.
+
+    embed_dims  -- width of the embeddings and of the head; a projection follows where it is not
+                   that of the layers
+    token_types -- rows in the table of token types, of which the first is added; 0 without a table
+    head_act    -- activation between the head's linear layer and its norm; None without the three
+    """
+
+    num_layers: int
+    embed_dims: int
+    token_types: int = 0
+    head_act: str | None = None
+
+
+@dataclass(kw_only=True)
+class MaskedConfig(DecoderConfig):
+    """Fields that all of BERT's kin have."""
+
+    vocab_size: int = 30522
+    max_position_embeddings: int = 512
+    initializer_range: float = 0.02
+    pad_token_id: int | None = 0
+
+    def check(self) -> None:
+        """Raise `ConfigError` for padding without a row, or a cross-attention of another width."""
+        super().check()
+        self.reads_own_width()
+        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
+            expected = f"expected 0 to {self.vocab_size - 1}, the vocabulary"
+            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+
+    @property
+    def init_deviation(self) -> float:
+        """Standard deviation of new weights."""
+        return self.initializer_range
+
+    @property
+    def shape(self) -> MaskedShape:
+        """The fields under the names that the shared parts read."""
+        raise NotImplementedError
+
+
+C = TypeVar("C", bound=MaskedConfig)
+
+
+class MaskedDecoder(Decoder[C]):
+    """Tokens, types and positions added and normed; layers; a head with a bias, maybe tied.
+
+    ties_bias -- whether the head's bias is stored twice, and tied when its matrix is
+    """
+
+    shifts_labels = True
+    ties_bias: ClassVar[bool] = True
+    may_lack: ClassVar[tuple[str, ...]] = (*Decoder.may_lack, "head_proj", "head_norm", "head_bias")
+
+    def __init__(self, config: C) -> None:
+        super().__init__(config)
+        shape, width = config.shape, config.shape.embed_dims
+        self.embed_tokens = nn.Embedding(config.vocab_size, width)
+        self.embed_positions = self._position_table()
+        if shape.token_types:
+            self.embed_types = nn.Embedding(shape.token_types, width)
+        self.embed_norm = nn.LayerNorm(width, eps=shape.eps)
+        self.dropout = Dropout(shape.dropout)
+        if width != shape.dims:
+            self.embed_proj = nn.Linear(width, shape.dims)
+        self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
+        self._make_head(shape)
+        initialise(self, config.initializer_range)
+        if config.pad_token_id is not None:
+            self.embed_tokens.weight[config.pad_token_id] = 0
+
+    def _make_head(self, shape: MaskedShape) -> None:
+        vocabulary, tied = self.config.vocab_size, self.config.tie_word_embeddings
+        if shape.head_act:
+            self.head_proj = nn.Linear(shape.dims, shape.embed_dims)
+            self.head_act = activation(shape.head_act)
+            self.head_norm = nn.LayerNorm(shape.embed_dims, eps=shape.eps)
+        if tied or not self.ties_bias:
+            self.head_bias = mx.zeros((vocabulary,))
+        if not tied:
+            self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.ties_bias)
+
+    def _position_table(self) -> LearnedPositions:
+        rows, width = self.config.max_position_embeddings, self.config.shape.embed_dims
+        return LearnedPositions(rows, width, offset=0)
+
+    @property
+    def max_positions(self) -> int | None:
+        """Tokens that have a row in the position table."""
+        return self.embed_positions.count
+
+    def embed(
+        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
+    ) -> mx.array:
+        """Tokens (B, L), or their embeddings, at positions (B, L) to (B, L, D)."""
+        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+        if "embed_types" in self:
+            x = x + self.embed_types(mx.zeros_like(positions))
+        x = self.dropout(self.embed_norm(x + self.embed_positions(positions, tokens)))
+        return self.embed_proj(x) if "embed_proj" in self else x
+
+    def head(self, x: mx.array) -> mx.array:
+        """Hidden states (B, L, D) to logits (B, L, V)."""
+        if "head_proj" in self:
+            x = self.head_norm(self.head_act(self.head_proj(x)))
+        x = self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
+        return x + self.head_bias if "head_bias" in self else x
+
+    def untie(self) -> None:
+        """Give the head weights of its own, which start as the embedding's."""
+        self.config.tie_word_embeddings = False
+        vocabulary, width = self.embed_tokens.weight.shape
+        self.lm_head = nn.Linear(width, vocabulary, bias=self.ties_bias)
+        self.lm_head.weight = self.embed_tokens.weight
+        if self.ties_bias:
+            self.lm_head.bias = self.head_bias
+            del self.head_bias

@@ -1,0 +1,175 @@
+"""RoBERTa (arXiv:1907.11692): BERT whose positions are counted over tokens that are not padding.
+
+XLM-RoBERTa (arXiv:1911.02116), CamemBERT (arXiv:1911.03894) and data2vec (arXiv:2202.03555) are its
+twins under other names; RoBERTa-PreLayerNorm (arXiv:2202.08005) moves the norms before each part.
+The head's activation is exact GELU, whatever the config says of the layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import ConfigError
+from ..renames import Pairs, Renames
+from .bert import TYPED_BODY, BertConfig, body_renames
+from .masked import TIED_BIAS, MaskedDecoder, MaskedShape
+from .positions import LearnedPositions
+
+
+@dataclass(kw_only=True)
+class RobertaConfig(BertConfig):
+    """Fields and defaults of `FacebookAI/roberta-base`, but for its 514 positions."""
+
+    model_type: ClassVar[str] = "roberta"
+    vocab_size: int = 50265
+    pad_token_id: int | None = 1
+    bos_token_id: int | None = 0
+    eos_token_id: int | tuple[int, ...] | None = 2
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless positions are left after the row of padding."""
+        super().check()
+        if not self.first_position or self.first_position >= self.max_position_embeddings:
+            expected = f"expected 0 to {self.max_position_embeddings - 2}, as positions follow it"
+            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+
+    @property
+    def first_position(self) -> int:
+        """Row of the first token in the position table, the one after padding's."""
+        return 0 if self.pad_token_id is None else self.pad_token_id + 1
+
+    @property
+    def shape(self) -> MaskedShape:
+        """BERT's, with fewer positions and another activation in the head."""
+        positions = self.max_position_embeddings - self.first_position
+        return replace(super().shape, positions=positions, head_act="gelu")
+
+
+class PaddedPositions(LearnedPositions):
+    """A table in which padding has the row of its own id, and the first token the next one."""
+
+    def __init__(self, count: int, dims: int, padding: int) -> None:
+        super().__init__(count, dims, offset=padding + 1)
+        self.padding = padding
+
+    def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
+        """Positions (B, L) to (B, L, D).
+
+        Padding among the tokens (B, L) is not counted; what the cache holds is, whole.
+        """
+        if tokens is None:
+            return super().__call__(positions)
+        real = (tokens != self.padding).astype(mx.int32)
+        counted = positions[:, :1] + mx.cumsum(real, axis=1)
+        return nn.Embedding.__call__(self, self.padding + counted * real)
+
+
+def renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
+    """The table of a model with RoBERTa's head."""
+    return body_renames(base, body) + Renames(
+        pairs=(
+            ("lm_head.dense", "head_proj"),
+            ("lm_head.layer_norm", "head_norm"),
+            ("lm_head.decoder", "lm_head"),
+            ("lm_head.bias", "head_bias"),
+        ),
+        carried=("lm_head.bias",),
+        tied=TIED_BIAS,
+    )
+
+
+class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
+    """RoBERTa's decoder."""
+
+    config_class = RobertaConfig
+    base = "roberta"
+    renames: ClassVar[Renames] = renames("roberta")
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.embed_positions.weight[config.first_position - 1] = 0
+
+    def _position_table(self) -> LearnedPositions:
+        shape, padding = self.config.shape, self.config.first_position - 1
+        return PaddedPositions(shape.positions, shape.embed_dims, padding)
+
+
+@dataclass(kw_only=True)
+class XLMRobertaConfig(RobertaConfig):
+    """Fields and defaults of transformers, whose vocabulary is BERT's."""
+
+    model_type: ClassVar[str] = "xlm-roberta"
+    vocab_size: int = 30522
+
+
+class XLMRobertaForCausalLM(RobertaForCausalLM):
+    """XLM-RoBERTa's decoder, under RoBERTa's names."""
+
+    config_class = XLMRobertaConfig
+
+
+@dataclass(kw_only=True)
+class CamembertConfig(XLMRobertaConfig):
+    """Fields and defaults of transformers, whose vocabulary is BERT's."""
+
+    model_type: ClassVar[str] = "camembert"
+
+
+class CamembertForCausalLM(RobertaForCausalLM):
+    """CamemBERT's decoder, under RoBERTa's names."""
+
+    config_class = CamembertConfig
+
+
+@dataclass(kw_only=True)
+class Data2VecTextConfig(XLMRobertaConfig):
+    """Fields and defaults of transformers, whose vocabulary is BERT's."""
+
+    model_type: ClassVar[str] = "data2vec-text"
+
+
+class Data2VecTextForCausalLM(RobertaForCausalLM):
+    """The decoder of data2vec for text."""
+
+    config_class = Data2VecTextConfig
+    base = "data2vec_text"
+    renames: ClassVar[Renames] = renames("data2vec_text")
+
+
+@dataclass(kw_only=True)
+class RobertaPreLayerNormConfig(RobertaConfig):
+    """Fields and defaults of `andreasmadsen/efficient_mlm_m0.40`, but for its 514 positions."""
+
+    model_type: ClassVar[str] = "roberta-prelayernorm"
+    norm_first: ClassVar[bool] = True
+
+
+PRE_NORMED = {
+    "encoder.layer.*.attention.output.LayerNorm": "encoder.layer.*.attention.LayerNorm",
+    "encoder.layer.*.crossattention.output.LayerNorm": "encoder.layer.*.crossattention.LayerNorm",
+    "encoder.layer.*.output.LayerNorm": "encoder.layer.*.intermediate.LayerNorm",
+}
+PRE_NORMED_BODY: Pairs = (
+    *((PRE_NORMED.get(disk, disk), ours) for disk, ours in TYPED_BODY),
+    ("LayerNorm", "norm"),
+)
+
+
+class RobertaPreLayerNormForCausalLM(RobertaForCausalLM):
+    """`RobertaForCausalLM` with its norms before each part, and one after the last layer."""
+
+    config_class = RobertaPreLayerNormConfig
+    base = "roberta_prelayernorm"
+    renames: ClassVar[Renames] = renames("roberta_prelayernorm", PRE_NORMED_BODY)
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+
+    def finish(self, x: mx.array) -> mx.array:
+        """The last norm."""
+        return self.norm(x)

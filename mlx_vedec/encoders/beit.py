@@ -1,0 +1,256 @@
+"""BEiT (arXiv:2106.08254): ViT with biases by relative position and a learned scale per branch.
+
+data2vec-vision (arXiv:2202.03555) is its twin. The features are not normed at the end where
+`use_mean_pooling` is on, since that norm belongs to the pooler, which no decoder reads.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+
+from ..layers import MLP, Attention, Trace, initialise
+from ..outputs import EncoderOutput
+from ..renames import Renames
+from ..stochastic import Dropout, DropPath
+from .encoder import Encoder, EncoderConfig
+from .patches import (
+    Pair,
+    PatchEmbedding,
+    bilinear,
+    grid_of,
+    pair,
+    resize_positions,
+    resize_table,
+)
+from .windows import relative_bias, relative_index
+
+Size = int | tuple[int, ...]
+
+
+@dataclass(kw_only=True)
+class BeitConfig(EncoderConfig):
+    """Fields and defaults of `microsoft/beit-base-patch16-224-pt22k`."""
+
+    model_type: ClassVar[str] = "beit"
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-12
+    image_size: Size = 224
+    patch_size: Size = 16
+    num_channels: int = 3
+    use_absolute_position_embeddings: bool = False
+    use_relative_position_bias: bool = False
+    use_shared_relative_position_bias: bool = False
+    layer_scale_init_value: float = 0.1
+    drop_path_rate: float = 0.1
+    use_mean_pooling: bool = True
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+    @property
+    def feature_dims(self) -> int:
+        """Width of the features."""
+        return self.hidden_size
+
+    @property
+    def grid(self) -> Pair:
+        """Patches down and across of an image of the configured size."""
+        return grid_of(pair(self.image_size), pair(self.patch_size))
+
+    def drop_path(self, index: int) -> float:
+        """Rate of one layer; it rises from zero at the first to the last."""
+        return self.drop_path_rate * index / max(self.num_hidden_layers - 1, 1)
+
+
+@dataclass(kw_only=True)
+class Data2VecVisionConfig(BeitConfig):
+    """`BeitConfig` under the name of `facebook/data2vec-vision-base`."""
+
+    model_type: ClassVar[str] = "data2vec-vision"
+
+
+class RelativePositionBias(nn.Module):
+    """A learned bias for each offset between two patches, and three for the class token."""
+
+    def __init__(self, grid: Pair, num_heads: int) -> None:
+        super().__init__()
+        self.grid = grid
+        rows, columns = offsets(grid)
+        self.table = mx.zeros((rows * columns + 3, num_heads))
+
+    def __call__(self, grid: Pair) -> mx.array:
+        """(H, S, S); for another grid than the table's, its offsets are resized bilinearly."""
+        table = self.table
+        if grid != self.grid:
+            between = resize_table(table[:-3], offsets(self.grid), offsets(grid), bilinear)
+            table = mx.concatenate([between, table[-3:]])
+        return relative_bias(table, token_index(grid))
+
+
+def offsets(grid: Pair) -> Pair:
+    """How many offsets down and across there are between the places of a grid."""
+    return 2 * grid[0] - 1, 2 * grid[1] - 1
+
+
+@lru_cache(maxsize=8)
+def token_index(grid: Pair) -> np.ndarray:
+    """Rows (S, S) of a bias's table: class to patch, patch to class, class to class come last."""
+    rows, columns = offsets(grid)
+    index = np.pad(relative_index(grid, grid), ((1, 0), (1, 0)))
+    index[0] = rows * columns
+    index[:, 0] = rows * columns + 1
+    index[0, 0] = rows * columns + 2
+    return index
+
+
+class BeitLayer(nn.Module):
+    """Attention and MLP, each normed before, scaled and added after."""
+
+    def __init__(self, config: BeitConfig, index: int) -> None:
+        super().__init__()
+        dims, eps, scale = config.hidden_size, config.layer_norm_eps, config.layer_scale_init_value
+        heads = config.num_attention_heads
+        self.attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.attn = Attention(
+            dims, heads, key_bias=False, dropout=config.attention_probs_dropout_prob
+        )
+        if config.use_relative_position_bias:
+            self.attn_bias = RelativePositionBias(config.grid, heads)
+        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
+        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
+        if scale > 0:
+            self.attn_scale = mx.full((dims,), scale)
+            self.mlp_scale = mx.full((dims,), scale)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.drop_path = DropPath(config.drop_path(index))
+
+    def __call__(self, x: mx.array, grid: Pair, shared: mx.array | None, trace: Trace) -> mx.array:
+        """(B, S, D) to (B, S, D). `shared` -- the bias (H, S, S) of all layers."""
+        y = self.attn(self.attn_norm(x), mask=self._bias(grid, shared), keep=trace.attentions)
+        x = x + self._branch(y, "attn_scale")
+        return x + self._branch(self.mlp(self.mlp_norm(x)), "mlp_scale")
+
+    def _branch(self, x: mx.array, scale: str) -> mx.array:
+        x = self.dropout(x)
+        return self.drop_path(x * self[scale] if scale in self else x)
+
+    def _bias(self, grid: Pair, shared: mx.array | None) -> mx.array | None:
+        if "attn_bias" not in self:
+            return shared
+        own = self.attn_bias(grid)
+        return own if shared is None else own + shared
+
+
+BIAS = "relative_position_bias.relative_position_bias_table"
+
+
+class BeitModel(Encoder[BeitConfig]):
+    """Patches, class token, positions if any, layers, norm if any."""
+
+    config_class = BeitConfig
+    base = "beit"
+    renames = Renames(
+        pairs=(
+            ("embeddings.cls_token", "cls_token"),
+            ("embeddings.position_embeddings", "position_embeddings"),
+            ("embeddings.patch_embeddings.projection", "patches.projection"),
+            (f"encoder.{BIAS}", "shared_bias.table"),
+            ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
+            ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
+            ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
+            ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
+            ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
+            (f"encoder.layer.*.attention.attention.{BIAS}", "layers.*.attn_bias.table"),
+            ("encoder.layer.*.lambda_1", "layers.*.attn_scale"),
+            ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
+            ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
+            ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
+            ("encoder.layer.*.lambda_2", "layers.*.mlp_scale"),
+            ("layernorm", "norm"),
+        ),
+        aliases=(  # transformers 5's names in memory
+            ("shared_position_bias.relative_position_bias_table", "shared_bias.table"),
+            ("layers.*.layernorm_before", "layers.*.attn_norm"),
+            ("layers.*.attention", "layers.*.attn"),
+            (f"layers.*.{BIAS}", "layers.*.attn_bias.table"),
+            ("layers.*.lambda_1", "layers.*.attn_scale"),
+            ("layers.*.layernorm_after", "layers.*.mlp_norm"),
+            ("layers.*.mlp", "layers.*.mlp"),
+            ("layers.*.lambda_2", "layers.*.mlp_scale"),
+        ),
+        carried=("pooler", "embeddings.mask_token"),
+        ignored=(
+            "encoder.relative_position_bias.relative_position_index",
+            "encoder.layer.*.attention.attention.relative_position_bias.relative_position_index",
+        ),
+    )
+
+    def __init__(self, config: BeitConfig) -> None:
+        super().__init__(config)
+        dims, (rows, columns) = config.hidden_size, config.grid
+        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
+        self.cls_token = mx.zeros((1, 1, dims))
+        if config.use_absolute_position_embeddings:
+            self.position_embeddings = mx.zeros((1, rows * columns + 1, dims))
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        if config.use_shared_relative_position_bias:
+            self.shared_bias = RelativePositionBias(config.grid, config.num_attention_heads)
+        self.layers = [BeitLayer(config, index) for index in range(config.num_hidden_layers)]
+        if not config.use_mean_pooling:
+            self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
+        initialise(self, config.initializer_range)
+
+    def __call__(
+        self,
+        pixel_values: mx.array,
+        *,
+        interpolate_pos_encoding: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> EncoderOutput:
+        """Pixels (B, H, W, C) of any size to features (B, S, D), the class token's first.
+
+        Positions and biases are resized to any image, whether or not `interpolate_pos_encoding`
+        asks for it.
+        """
+        trace = Trace.of(output_attentions, output_hidden_states)
+        x, grid = self._embed(pixel_values)
+        trace.keep(x)
+        shared = self.shared_bias(grid) if "shared_bias" in self else None
+        for layer in self.in_turn(self.layers):
+            x = layer(x, grid, shared, trace)
+            trace.keep(x)
+        return EncoderOutput.traced(self.norm(x) if "norm" in self else x, trace)
+
+    def _embed(self, pixels: mx.array) -> tuple[mx.array, Pair]:
+        patches, grid = self.patches(pixels)
+        token = mx.broadcast_to(self.cls_token, (len(pixels), *self.cls_token.shape[1:]))
+        x = mx.concatenate([token, patches], axis=1)
+        if "position_embeddings" in self:
+            table = self.position_embeddings
+            resized = resize_positions(table[:, 1:], self.config.grid, grid)
+            x = x + mx.concatenate([table[:, :1], resized], axis=1)
+        return self.dropout(x), grid
+
+
+class Data2VecVisionModel(BeitModel):
+    """`BeitModel` under data2vec-vision's name."""
+
+    config_class = Data2VecVisionConfig
+    base = "data2vec_vision"

@@ -1,0 +1,242 @@
+"""The image halves of CLIP (arXiv:2103.00020) and SigLIP (arXiv:2303.15343).
+
+CLIP norms its embeddings before the first layer and, unlike a ViT, leaves the last layer's output
+as it is; SigLIP has no class token and norms the output. What pools their features is not used.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..layers import MLP, Attention, Trace
+from ..outputs import EncoderOutput
+from ..renames import Pairs, Renames
+from .encoder import Encoder, EncoderConfig
+from .patches import Pair, PatchEmbedding, grid_of, pair, resize_positions
+
+Size = int | tuple[int, ...]
+
+
+@dataclass(kw_only=True)
+class VisionConfig(EncoderConfig):
+    """What the two configs have in common; a size is one number or two, (h, w)."""
+
+    prefix_tokens: ClassVar[int]
+    patch_bias: ClassVar[bool]
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    intermediate_size: int = 3072
+    hidden_act: str
+    attention_dropout: float = 0.0
+    layer_norm_eps: float
+    image_size: Size = 224
+    patch_size: Size
+    num_channels: int = 3
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+    @property
+    def feature_dims(self) -> int:
+        """Width of the features."""
+        return self.hidden_size
+
+    @property
+    def grid(self) -> Pair:
+        """Patches down and across of an image of the configured size."""
+        return grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+
+@dataclass(kw_only=True)
+class CLIPVisionConfig(VisionConfig):
+    """Fields and defaults of `openai/clip-vit-base-patch32`."""
+
+    model_type: ClassVar[str] = "clip_vision_model"
+    prefix_tokens: ClassVar[int] = 1
+    patch_bias: ClassVar[bool] = False
+    hidden_act: str = "quick_gelu"
+    layer_norm_eps: float = 1e-5
+    patch_size: Size = 32
+    initializer_range: float = 0.02
+    initializer_factor: float = 1.0
+
+
+@dataclass(kw_only=True)
+class SiglipVisionConfig(VisionConfig):
+    """Fields and defaults of `google/siglip-base-patch16-224`."""
+
+    model_type: ClassVar[str] = "siglip_vision_model"
+    prefix_tokens: ClassVar[int] = 0
+    patch_bias: ClassVar[bool] = True
+    hidden_act: str = "gelu_pytorch_tanh"
+    layer_norm_eps: float = 1e-6
+    patch_size: Size = 16
+
+
+class VisionLayer(nn.Module):
+    """Attention and MLP, each normed before and added after."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__()
+        dims, eps = config.hidden_size, config.layer_norm_eps
+        self.attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.attn = Attention(dims, config.num_attention_heads, dropout=config.attention_dropout)
+        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
+        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
+
+    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        x = x + self.attn(self.attn_norm(x), keep=trace.attentions)
+        return x + self.mlp(self.mlp_norm(x))
+
+
+class VisionModel(Encoder[VisionConfig]):
+    """Patches, learned positions, layers: what the two models have in common."""
+
+    def __init__(self, config: VisionConfig) -> None:
+        super().__init__(config)
+        dims, (rows, columns) = config.hidden_size, config.grid
+        self.patches = PatchEmbedding(
+            config.num_channels, dims, pair(config.patch_size), bias=config.patch_bias
+        )
+        self.position_embeddings = mx.zeros((rows * columns + config.prefix_tokens, dims))
+        self.layers = [VisionLayer(config) for _ in range(config.num_hidden_layers)]
+
+    def __call__(
+        self,
+        pixel_values: mx.array,
+        *,
+        interpolate_pos_encoding: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> EncoderOutput:
+        """Pixels (B, H, W, C) to features (B, S, D), the class token first where there is one."""
+        trace = Trace.of(output_attentions, output_hidden_states)
+        x = self._embed(pixel_values, interpolate_pos_encoding)
+        trace.keep(x)
+        for layer in self.in_turn(self.layers):
+            x = layer(x, trace)
+            trace.keep(x)
+        return EncoderOutput.traced(self._finish(x), trace)
+
+    def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
+        """Patches (B, N, D) with their positions."""
+        config = self.config
+        patches, grid = self.patches(pixels, None if interpolate else pair(config.image_size))
+        table = self.position_embeddings[None, config.prefix_tokens :]
+        return patches + resize_positions(table, config.grid, grid)
+
+    def _finish(self, x: mx.array) -> mx.array:
+        return x
+
+
+def _table(own: Pairs, unused: str) -> Renames:
+    """A family's names; those of transformers before 5 have `vision_model.` before them."""
+    pairs = (
+        ("embeddings.patch_embedding", "patches.projection"),
+        ("embeddings.position_embedding.weight", "position_embeddings"),
+        ("encoder.layers.*.layer_norm1", "layers.*.attn_norm"),
+        ("encoder.layers.*.self_attn.q_proj", "layers.*.attn.q_proj"),
+        ("encoder.layers.*.self_attn.k_proj", "layers.*.attn.k_proj"),
+        ("encoder.layers.*.self_attn.v_proj", "layers.*.attn.v_proj"),
+        ("encoder.layers.*.self_attn.out_proj", "layers.*.attn.o_proj"),
+        ("encoder.layers.*.layer_norm2", "layers.*.mlp_norm"),
+        ("encoder.layers.*.mlp", "layers.*.mlp"),
+        *own,
+    )
+    return Renames(
+        pairs,
+        aliases=tuple((f"vision_model.{disk}", ours) for disk, ours in pairs),
+        carried=(unused, f"vision_model.{unused}"),
+        ignored=("vision_model.embeddings.position_ids",),
+    )
+
+
+class CLIPVisionModel(VisionModel):
+    """`VisionModel` with a class token, normed before the first layer and not after the last."""
+
+    config_class = CLIPVisionConfig
+    base = "vision_model"
+    renames = _table(
+        (
+            ("embeddings.class_embedding", "cls_token"),
+            ("pre_layrnorm", "pre_norm"),  # the name has no "e" on disk
+        ),
+        unused="post_layernorm",
+    )
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__(config)
+        self.cls_token = mx.zeros((config.hidden_size,))
+        self.pre_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self._initialise(config)
+
+    def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
+        patches = super()._embed(pixels, interpolate)
+        token = self.cls_token + self.position_embeddings[0]
+        token = mx.broadcast_to(token, (len(patches), 1, len(token)))
+        return self.pre_norm(mx.concatenate([token, patches], axis=1))
+
+    def _initialise(self, config: CLIPVisionConfig) -> None:
+        """Deviations by width and, for what adds to the residual stream, by depth."""
+        factor, dims = config.initializer_factor, config.hidden_size
+        wide = factor * dims**-0.5
+        deep = wide * (2 * config.num_hidden_layers) ** -0.5
+        std = factor * config.initializer_range
+        self.cls_token = mx.random.normal(self.cls_token.shape, scale=wide)
+        self.position_embeddings = mx.random.normal(self.position_embeddings.shape, scale=std)
+        _spread(self.patches.projection, std)
+        for layer in self.layers:
+            attn, mlp = layer.attn, layer.mlp
+            for projection in (attn.q_proj, attn.k_proj, attn.v_proj, mlp.fc2):
+                _spread(projection, deep)
+            _spread(attn.o_proj, wide)
+            _spread(mlp.fc1, factor * (2 * dims) ** -0.5)
+
+
+class SiglipVisionModel(VisionModel):
+    """`VisionModel` without a class token, normed after the last layer."""
+
+    config_class = SiglipVisionConfig
+    base = "vision_model"
+    renames = _table((("post_layernorm", "norm"),), unused="head")
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self._initialise(config)
+
+    def _finish(self, x: mx.array) -> mx.array:
+        return self.norm(x)
+
+    def _initialise(self, config: SiglipVisionConfig) -> None:
+        """Flax's initialisers: Glorot's uniform one in the layers, LeCun's for the patches."""
+        shape, std = self.position_embeddings.shape, config.hidden_size**-0.5
+        self.position_embeddings = mx.random.normal(shape, scale=std)
+        inputs = math.prod(self.patches.projection.weight.shape[1:])
+        # the factor makes up for a cut at two deviations, which transformers then leaves out
+        _spread(self.patches.projection, inputs**-0.5 / 0.87962566103423978)
+        for layer in self.layers:
+            attn, mlp = layer.attn, layer.mlp
+            for linear in (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj, mlp.fc1, mlp.fc2):
+                bound = math.sqrt(6 / sum(linear.weight.shape))
+                linear.weight = mx.random.uniform(-bound, bound, linear.weight.shape)
+                linear.bias = mx.zeros_like(linear.bias)
+            for linear in (mlp.fc1, mlp.fc2):
+                linear.bias = mx.random.normal(linear.bias.shape, scale=1e-6)
+
+
+def _spread(layer: nn.Linear | nn.Conv2d, std: float) -> None:
+    """Normal weights of a deviation, zero biases."""
+    layer.weight = mx.random.normal(layer.weight.shape, scale=std)
+    if "bias" in layer:
+        layer.bias = mx.zeros_like(layer.bias)

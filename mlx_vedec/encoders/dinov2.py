@@ -1,0 +1,221 @@
+"""DINOv2 (arXiv:2304.07193) and its twin with register tokens (arXiv:2309.16588).
+
+A ViT that scales each branch channel by channel before adding it (layer scale), has a SwiGLU MLP in
+its giant size, and resizes its positions to any image without being asked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import ConfigError
+from ..layers import MLP, Attention, Trace, initialise, silu
+from ..outputs import EncoderOutput
+from ..renames import Renames
+from ..stochastic import Dropout, DropPath
+from .encoder import Encoder, EncoderConfig
+from .patches import Pair, PatchEmbedding, grid_of, pair, resize_positions
+
+Size = int | tuple[int, ...]
+
+
+@dataclass(kw_only=True)
+class Dinov2Config(EncoderConfig):
+    """Fields and defaults of `facebook/dinov2-base`, whose own image_size is 518."""
+
+    model_type: ClassVar[str] = "dinov2"
+    antialias: ClassVar[bool] = False  # of the positions when they are resized
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    mlp_ratio: float = 4
+    hidden_act: str = "gelu"
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-6
+    image_size: Size = 224
+    patch_size: Size = 14
+    num_channels: int = 3
+    qkv_bias: bool = True
+    layerscale_value: float = 1.0
+    drop_path_rate: float = 0.0
+    use_swiglu_ffn: bool = False
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+        if self.mlp_dims < 1:
+            expected = f"expected 1 / {self.hidden_size} or more"
+            raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
+        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+    @property
+    def feature_dims(self) -> int:
+        """Width of the features."""
+        return self.hidden_size
+
+    @property
+    def mlp_dims(self) -> int:
+        """Width inside the MLP; two thirds of it, in steps of 8, where there is a gate as well."""
+        dims = int(self.hidden_size * self.mlp_ratio)
+        return (int(dims * 2 / 3) + 7) // 8 * 8 if self.use_swiglu_ffn else dims
+
+    @property
+    def grid(self) -> Pair:
+        """Patches down and across of an image of the configured size."""
+        return grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+
+@dataclass(kw_only=True)
+class Dinov2WithRegistersConfig(Dinov2Config):
+    """`Dinov2Config` for an encoder with register tokens; None is none of them, like 0."""
+
+    model_type: ClassVar[str] = "dinov2_with_registers"
+    antialias: ClassVar[bool] = True
+    patch_size: Size = 16
+    num_register_tokens: int | None = 4
+
+    def check(self) -> None:
+        """Raise `ConfigError` for a negative number of registers too."""
+        super().check()
+        if (self.num_register_tokens or 0) < 0:
+            value = self.num_register_tokens
+            raise ConfigError(self._message("num_register_tokens", value, "expected 0 or more"))
+
+
+class SwiGLU(nn.Module):
+    """An MLP with a gate (arXiv:2002.05202); gate and values are one layer, as on disk."""
+
+    def __init__(self, dims: int, hidden_dims: int) -> None:
+        super().__init__()
+        self.gate_up_proj = nn.Linear(dims, 2 * hidden_dims)
+        self.down_proj = nn.Linear(hidden_dims, dims)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        gate, values = mx.split(self.gate_up_proj(x), 2, axis=-1)
+        return self.down_proj(silu(gate) * values)
+
+
+class Dinov2Layer(nn.Module):
+    """Attention and MLP, each normed before, scaled and added after."""
+
+    def __init__(self, config: Dinov2Config) -> None:
+        super().__init__()
+        dims, eps = config.hidden_size, config.layer_norm_eps
+        self.attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.attn = Attention(
+            dims,
+            config.num_attention_heads,
+            bias=config.qkv_bias,
+            dropout=config.attention_probs_dropout_prob,
+        )
+        self.attn_scale = mx.full((dims,), config.layerscale_value)
+        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
+        if config.use_swiglu_ffn:
+            self.mlp = SwiGLU(dims, config.mlp_dims)
+        else:
+            self.mlp = MLP(dims, config.mlp_dims, config.hidden_act)
+        self.mlp_scale = mx.full((dims,), config.layerscale_value)
+        self.drop_path = DropPath(config.drop_path_rate)
+
+    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        attended = self.attn(self.attn_norm(x), keep=trace.attentions)
+        x = x + self.drop_path(self.attn_scale * attended)
+        return x + self.drop_path(self.mlp_scale * self.mlp(self.mlp_norm(x)))
+
+
+class Dinov2Model(Encoder[Dinov2Config]):
+    """Patches, class token, learned positions, registers, layers, norm."""
+
+    config_class = Dinov2Config
+    base = "dinov2"
+    renames = Renames(
+        pairs=(
+            ("embeddings.cls_token", "cls_token"),
+            ("embeddings.register_tokens", "register_tokens"),
+            ("embeddings.position_embeddings", "position_embeddings"),
+            ("embeddings.patch_embeddings.projection", "patches.projection"),
+            ("encoder.layer.*.norm1", "layers.*.attn_norm"),
+            ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
+            ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
+            ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
+            ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
+            ("encoder.layer.*.layer_scale1.lambda1", "layers.*.attn_scale"),
+            ("encoder.layer.*.norm2", "layers.*.mlp_norm"),
+            ("encoder.layer.*.mlp.weights_in", "layers.*.mlp.gate_up_proj"),
+            ("encoder.layer.*.mlp.weights_out", "layers.*.mlp.down_proj"),
+            ("encoder.layer.*.mlp.fc1", "layers.*.mlp.fc1"),
+            ("encoder.layer.*.mlp.fc2", "layers.*.mlp.fc2"),
+            ("encoder.layer.*.layer_scale2.lambda1", "layers.*.mlp_scale"),
+            ("layernorm", "norm"),
+        ),
+        aliases=(  # transformers 5's names in memory, found in files that trainers wrote themselves
+            ("encoder.layer.*.attention", "layers.*.attn"),
+        ),
+        carried=("embeddings.mask_token",),
+    )
+
+    def __init__(self, config: Dinov2Config) -> None:
+        super().__init__(config)
+        dims, std = config.hidden_size, config.initializer_range
+        rows, columns = config.grid
+        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
+        self.cls_token = mx.random.normal((1, 1, dims), scale=std)
+        self.position_embeddings = mx.random.normal((1, rows * columns + 1, dims), scale=std)
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.layers = [Dinov2Layer(config) for _ in range(config.num_hidden_layers)]
+        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
+        initialise(self, std)
+
+    def __call__(
+        self,
+        pixel_values: mx.array,
+        *,
+        interpolate_pos_encoding: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> EncoderOutput:
+        """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
+        trace = Trace.of(output_attentions, output_hidden_states)
+        x = self._embed(pixel_values)
+        trace.keep(x)
+        for layer in self.in_turn(self.layers):
+            x = layer(x, trace)
+            trace.keep(x)
+        return EncoderOutput.traced(self.norm(x), trace)
+
+    def _embed(self, pixels: mx.array) -> mx.array:
+        patches, grid = self.patches(pixels)
+        positions = resize_positions(
+            self.position_embeddings[:, 1:], self.config.grid, grid, antialias=self.config.antialias
+        )
+        prefix = self._prefix()
+        prefix = mx.broadcast_to(prefix, (len(pixels), *prefix.shape[1:]))
+        return self.dropout(mx.concatenate([prefix, patches + positions], axis=1))
+
+    def _prefix(self) -> mx.array:
+        """The tokens before the patches, (1, P, D)."""
+        return self.cls_token + self.position_embeddings[:, :1]
+
+
+class Dinov2WithRegistersModel(Dinov2Model):
+    """`Dinov2Model` with register tokens, which have no position, after the class token."""
+
+    config_class = Dinov2WithRegistersConfig
+    base = "dinov2_with_registers"
+
+    def __init__(self, config: Dinov2WithRegistersConfig) -> None:
+        super().__init__(config)
+        # with no registers it is an empty array, which transformers stores too
+        self.register_tokens = mx.zeros((1, config.num_register_tokens or 0, config.hidden_size))
+
+    def _prefix(self) -> mx.array:
+        return mx.concatenate([super()._prefix(), self.register_tokens], axis=1)

@@ -1,0 +1,272 @@
+"""DINOv3's ViT (arXiv:2508.10104): rotary positions in two directions, registers, layer scale.
+
+The patches' queries and keys are turned by angles that go with their place in the image; class and
+register tokens are not. There is no position table, so an image may have any size.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..errors import ConfigError
+from ..layers import Attention, Trace, activation, initialise
+from ..outputs import EncoderOutput
+from ..renames import Renames
+from ..stochastic import DropPath
+from .encoder import Encoder, EncoderConfig
+from .patches import Pair, PatchEmbedding, grid_of, pair
+
+Size = int | tuple[int, ...]
+Rotation = tuple[mx.array, mx.array]  # cosines and sines (N, Dh) of the N patches
+
+
+@dataclass(kw_only=True)
+class DINOv3ViTConfig(EncoderConfig):
+    """Fields and defaults of a DINOv3 ViT-S/16; None is no register at all, like 0.
+
+    pos_embed_… -- in training alone, how far the patches' coordinates are moved at random: by up to
+    `shift`, by factors up to `jitter` for each axis and up to `rescale` for both. None: not at all.
+    """
+
+    model_type: ClassVar[str] = "dinov3_vit"
+    hidden_size: int = 384
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 6
+    intermediate_size: int = 1536
+    hidden_act: str = "gelu"
+    attention_dropout: float = 0.0
+    initializer_range: float = 0.02
+    layer_norm_eps: float = 1e-5
+    rope_theta: float = 100.0
+    image_size: Size = 224
+    patch_size: Size = 16
+    num_channels: int = 3
+    query_bias: bool = True
+    key_bias: bool = False
+    value_bias: bool = True
+    proj_bias: bool = True
+    mlp_bias: bool = True
+    layerscale_value: float = 1.0
+    drop_path_rate: float = 0.0
+    use_gated_mlp: bool = False
+    num_register_tokens: int | None = 0
+    pos_embed_shift: float | None = None
+    pos_embed_jitter: float | None = None
+    pos_embed_rescale: float | None = 2.0
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DINOv3ViTConfig:
+        """Build from a parsed `config.json`, where a null for the rescaling switches it off."""
+        config = super().from_dict(values)
+        if "pos_embed_rescale" in values and values["pos_embed_rescale"] is None:
+            config.pos_embed_rescale = None
+        return config
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless heads have two pairs of axes and the image holds a patch."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+        if self.head_dims % 4:
+            expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"
+            raise ConfigError(self._message("hidden_size", self.hidden_size, expected))
+        self._at_least("rope_theta", 1)
+        self._at_least("num_register_tokens", 0)
+        self._at_least("pos_embed_shift", 0)
+        self._at_least("pos_embed_jitter", 1)
+        self._at_least("pos_embed_rescale", 1)
+        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+    def _at_least(self, name: str, smallest: int) -> None:
+        value = getattr(self, name)
+        if value is not None and value < smallest:
+            raise ConfigError(self._message(name, value, f"expected {smallest} or more"))
+
+    @property
+    def feature_dims(self) -> int:
+        """Width of the features."""
+        return self.hidden_size
+
+    @property
+    def head_dims(self) -> int:
+        """Width of a head."""
+        return self.hidden_size // self.num_attention_heads
+
+
+class RotaryPositions(nn.Module):
+    """Angles of the patches: their centres, -1 to 1 down and across, times some frequencies."""
+
+    def __init__(self, config: DINOv3ViTConfig) -> None:
+        super().__init__()
+        self.shift = config.pos_embed_shift
+        self.jitter = config.pos_embed_jitter
+        self.rescale = config.pos_embed_rescale
+        quarter = config.head_dims // 4
+        self._frequencies = 2 * math.pi / config.rope_theta ** (mx.arange(quarter) / quarter)
+
+    def __call__(self, grid: Pair, dtype: mx.Dtype) -> Rotation:
+        """Cosines and sines (N, Dh) of the angles of a grid of N patches."""
+        axes = [(mx.arange(count) + 0.5) * (2 / count) - 1 for count in grid]
+        centres = mx.stack(list(mx.meshgrid(*axes, indexing="ij")), axis=-1).reshape(-1, 2)
+        if self.training:
+            centres = self._moved(centres)
+        angles = (centres[..., None] * self._frequencies).flatten(1)
+        angles = mx.concatenate([angles, angles], axis=-1)
+        return mx.cos(angles).astype(dtype), mx.sin(angles).astype(dtype)
+
+    def _moved(self, centres: mx.array) -> mx.array:
+        """Centres (N, 2), moved and stretched at random, alike for all images of a batch."""
+        if self.shift is not None:
+            centres = centres + mx.random.uniform(-self.shift, self.shift, (2,))
+        if self.jitter is not None:
+            centres = centres * _factors(self.jitter, 2)
+        return centres if self.rescale is None else centres * _factors(self.rescale, 1)
+
+
+def _factors(largest: float, count: int) -> mx.array:
+    """Random factors (count,) between 1 / largest and largest, as likely below 1 as above."""
+    return mx.exp(mx.random.uniform(-math.log(largest), math.log(largest), (count,)))
+
+
+def rotate(x: mx.array, rotation: Rotation) -> mx.array:
+    """Queries or keys (B, H, S, Dh) with the last N of S turned, halves of the width as pairs."""
+    cosines, sines = rotation
+    prefix, patches = mx.split(x, [x.shape[2] - len(cosines)], axis=2)
+    left, right = mx.split(patches, 2, axis=-1)
+    turned = patches * cosines + mx.concatenate([-right, left], axis=-1) * sines
+    return mx.concatenate([prefix, turned], axis=2)
+
+
+class RotaryAttention(Attention):
+    """Attention whose queries and keys are turned, with a bias of its own for each projection."""
+
+    def __init__(self, config: DINOv3ViTConfig) -> None:
+        dims = config.hidden_size
+        super().__init__(
+            dims,
+            config.num_attention_heads,
+            bias=config.query_bias,
+            key_bias=config.key_bias,
+            dropout=config.attention_dropout,
+        )
+        self.v_proj = nn.Linear(dims, dims, bias=config.value_bias)
+        self.o_proj = nn.Linear(dims, dims, bias=config.proj_bias)
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: mx.array, rotation: Rotation, *, keep: list[mx.array] | None = None
+    ) -> mx.array:
+        """(B, S, D) to (B, S, D). `keep` receives the attention weights, (B, H, S, S)."""
+        queries = rotate(self._heads(self.q_proj(x)), rotation)
+        keys, values = self._keys_values(x)
+        out = self._attend(queries, rotate(keys, rotation), values, None, keep)
+        return self.o_proj(out.swapaxes(1, 2).flatten(2))
+
+
+class DINOv3MLP(nn.Module):
+    """Two linear layers with an activation between them, which is a gate's where there is one."""
+
+    def __init__(self, config: DINOv3ViTConfig) -> None:
+        super().__init__()
+        dims, hidden_dims, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        if config.use_gated_mlp:
+            self.gate_proj = nn.Linear(dims, hidden_dims, bias=bias)
+        self.fc1 = nn.Linear(dims, hidden_dims, bias=bias)
+        self.fc2 = nn.Linear(hidden_dims, dims, bias=bias)
+        self.act = activation(config.hidden_act)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        if "gate_proj" in self:
+            return self.fc2(self.act(self.gate_proj(x)) * self.fc1(x))
+        return self.fc2(self.act(self.fc1(x)))
+
+
+class DINOv3ViTLayer(nn.Module):
+    """Attention and MLP, each normed before, scaled and added after."""
+
+    def __init__(self, config: DINOv3ViTConfig) -> None:
+        super().__init__()
+        dims, eps = config.hidden_size, config.layer_norm_eps
+        self.attn_norm = nn.LayerNorm(dims, eps=eps)
+        self.attn = RotaryAttention(config)
+        self.attn_scale = mx.full((dims,), config.layerscale_value)
+        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
+        self.mlp = DINOv3MLP(config)
+        self.mlp_scale = mx.full((dims,), config.layerscale_value)
+        self.drop_path = DropPath(config.drop_path_rate)
+
+    def __call__(self, x: mx.array, rotation: Rotation, trace: Trace) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        attended = self.attn(self.attn_norm(x), rotation, keep=trace.attentions)
+        x = x + self.drop_path(self.attn_scale * attended)
+        return x + self.drop_path(self.mlp_scale * self.mlp(self.mlp_norm(x)))
+
+
+LAYERS = (
+    ("layer.*.norm1", "layers.*.attn_norm"),
+    ("layer.*.attention", "layers.*.attn"),
+    ("layer.*.layer_scale1.lambda1", "layers.*.attn_scale"),
+    ("layer.*.norm2", "layers.*.mlp_norm"),
+    ("layer.*.mlp.gate_proj", "layers.*.mlp.gate_proj"),
+    ("layer.*.mlp.up_proj", "layers.*.mlp.fc1"),
+    ("layer.*.mlp.down_proj", "layers.*.mlp.fc2"),
+    ("layer.*.layer_scale2.lambda1", "layers.*.mlp_scale"),
+)
+
+
+class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
+    """Patches, class and register tokens, layers that know where each patch is, norm."""
+
+    config_class = DINOv3ViTConfig
+    base = "model"
+    renames = Renames(
+        pairs=(
+            ("embeddings.cls_token", "cls_token"),
+            ("embeddings.register_tokens", "register_tokens"),
+            ("embeddings.patch_embeddings", "patches.projection"),
+            *LAYERS,
+            ("norm", "norm"),
+        ),
+        # transformers 5's names in memory
+        aliases=tuple((f"model.{disk}", ours) for disk, ours in LAYERS),
+        carried=("embeddings.mask_token",),
+    )
+
+    def __init__(self, config: DINOv3ViTConfig) -> None:
+        super().__init__(config)
+        dims, std = config.hidden_size, config.initializer_range
+        registers = (1, config.num_register_tokens or 0, dims)
+        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
+        self.positions = RotaryPositions(config)
+        self.cls_token = mx.random.normal((1, 1, dims), scale=std)
+        # with no registers it is an empty array, which transformers stores too
+        self.register_tokens = mx.random.normal(registers, scale=std)
+        self.layers = [DINOv3ViTLayer(config) for _ in range(config.num_hidden_layers)]
+        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
+        initialise(self, std)
+
+    def __call__(
+        self,
+        pixel_values: mx.array,
+        *,
+        interpolate_pos_encoding: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+    ) -> EncoderOutput:
+        """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
+        trace = Trace.of(output_attentions, output_hidden_states)
+        patches, grid = self.patches(pixel_values)
+        prefix = mx.concatenate([self.cls_token, self.register_tokens], axis=1)
+        prefix = mx.broadcast_to(prefix, (len(patches), *prefix.shape[1:]))
+        x = mx.concatenate([prefix, patches], axis=1)
+        rotation = self.positions(grid, x.dtype)
+        trace.keep(x)
+        for layer in self.in_turn(self.layers):
+            x = layer(x, rotation, trace)
+            trace.keep(x)
+        return EncoderOutput.traced(self.norm(x), trace)
