@@ -8,12 +8,72 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .composite import VisionEncoderDecoderConfig as VisionEncoderDecoderConfig
     from .conversion import convert as convert
+    from .decoders.bart import BartConfig as BartConfig
+    from .decoders.bart import BartForCausalLM as BartForCausalLM
+    from .decoders.bart import MvpConfig as MvpConfig
+    from .decoders.bart import MvpForCausalLM as MvpForCausalLM
+    from .decoders.bart import PLBartConfig as PLBartConfig
+    from .decoders.bart import PLBartForCausalLM as PLBartForCausalLM
     from .decoders.bart import TrOCRConfig as TrOCRConfig
     from .decoders.bart import TrOCRForCausalLM as TrOCRForCausalLM
+    from .decoders.bert import BertConfig as BertConfig
+    from .decoders.bert import BertGenerationConfig as BertGenerationConfig
+    from .decoders.bert import BertGenerationDecoder as BertGenerationDecoder
+    from .decoders.bert import BertLMHeadModel as BertLMHeadModel
+    from .decoders.distilbert import DistilBertConfig as DistilBertConfig
+    from .decoders.distilbert import DistilBertForCausalLM as DistilBertForCausalLM
+    from .decoders.electra import ElectraConfig as ElectraConfig
+    from .decoders.electra import ElectraForCausalLM as ElectraForCausalLM
+    from .decoders.gpt2 import GPT2Config as GPT2Config
+    from .decoders.gpt2 import GPT2LMHeadModel as GPT2LMHeadModel
+    from .decoders.mbart import BlenderbotConfig as BlenderbotConfig
+    from .decoders.mbart import BlenderbotForCausalLM as BlenderbotForCausalLM
+    from .decoders.mbart import BlenderbotSmallConfig as BlenderbotSmallConfig
+    from .decoders.mbart import BlenderbotSmallForCausalLM as BlenderbotSmallForCausalLM
+    from .decoders.mbart import MarianConfig as MarianConfig
+    from .decoders.mbart import MarianForCausalLM as MarianForCausalLM
+    from .decoders.mbart import MBartConfig as MBartConfig
+    from .decoders.mbart import MBartForCausalLM as MBartForCausalLM
+    from .decoders.mbart import PegasusConfig as PegasusConfig
+    from .decoders.mbart import PegasusForCausalLM as PegasusForCausalLM
+    from .decoders.roberta import CamembertConfig as CamembertConfig
+    from .decoders.roberta import CamembertForCausalLM as CamembertForCausalLM
+    from .decoders.roberta import Data2VecTextConfig as Data2VecTextConfig
+    from .decoders.roberta import Data2VecTextForCausalLM as Data2VecTextForCausalLM
+    from .decoders.roberta import RobertaConfig as RobertaConfig
+    from .decoders.roberta import RobertaForCausalLM as RobertaForCausalLM
+    from .decoders.roberta import RobertaPreLayerNormConfig as RobertaPreLayerNormConfig
+    from .decoders.roberta import RobertaPreLayerNormForCausalLM as RobertaPreLayerNormForCausalLM
+    from .decoders.roberta import XLMRobertaConfig as XLMRobertaConfig
+    from .decoders.roberta import XLMRobertaForCausalLM as XLMRobertaForCausalLM
+    from .decoders.xglm import XGLMConfig as XGLMConfig
+    from .decoders.xglm import XGLMForCausalLM as XGLMForCausalLM
+    from .encoders.beit import BeitConfig as BeitConfig
+    from .encoders.beit import BeitModel as BeitModel
+    from .encoders.beit import Data2VecVisionConfig as Data2VecVisionConfig
+    from .encoders.beit import Data2VecVisionModel as Data2VecVisionModel
+    from .encoders.clip import CLIPVisionConfig as CLIPVisionConfig
+    from .encoders.clip import CLIPVisionModel as CLIPVisionModel
+    from .encoders.clip import SiglipVisionConfig as SiglipVisionConfig
+    from .encoders.clip import SiglipVisionModel as SiglipVisionModel
+    from .encoders.dinov2 import Dinov2Config as Dinov2Config
+    from .encoders.dinov2 import Dinov2Model as Dinov2Model
+    from .encoders.dinov2 import Dinov2WithRegistersConfig as Dinov2WithRegistersConfig
+    from .encoders.dinov2 import Dinov2WithRegistersModel as Dinov2WithRegistersModel
+    from .encoders.dinov3 import DINOv3ViTConfig as DINOv3ViTConfig
+    from .encoders.dinov3 import DINOv3ViTModel as DINOv3ViTModel
+    from .encoders.swin import DonutSwinConfig as DonutSwinConfig
+    from .encoders.swin import DonutSwinModel as DonutSwinModel
+    from .encoders.swin import SwinConfig as SwinConfig
+    from .encoders.swin import SwinModel as SwinModel
+    from .encoders.swinv2 import Swinv2Config as Swinv2Config
+    from .encoders.swinv2 import Swinv2Model as Swinv2Model
     from .encoders.vit import DeiTConfig as DeiTConfig
     from .encoders.vit import DeiTModel as DeiTModel
     from .encoders.vit import ViTConfig as ViTConfig
     from .encoders.vit import ViTModel as ViTModel
+    from .encoders.vit import ViTMSNConfig as ViTMSNConfig
+    from .encoders.vit import ViTMSNModel as ViTMSNModel
     from .images import ImageProcessor as ImageProcessor
     from .images import load_image as load_image
     from .model import VisionEncoderDecoderModel as VisionEncoderDecoderModel
@@ -33,8 +93,74 @@ __version__ = "0.1.0"
 HOMES = {
     "composite": ("VisionEncoderDecoderConfig",),
     "conversion": ("convert",),
-    "decoders.bart": ("TrOCRConfig", "TrOCRForCausalLM"),
-    "encoders.vit": ("DeiTConfig", "DeiTModel", "ViTConfig", "ViTModel"),
+    "decoders.bart": (
+        "BartConfig",
+        "BartForCausalLM",
+        "MvpConfig",
+        "MvpForCausalLM",
+        "PLBartConfig",
+        "PLBartForCausalLM",
+        "TrOCRConfig",
+        "TrOCRForCausalLM",
+    ),
+    "decoders.bert": (
+        "BertConfig",
+        "BertGenerationConfig",
+        "BertGenerationDecoder",
+        "BertLMHeadModel",
+    ),
+    "decoders.distilbert": ("DistilBertConfig", "DistilBertForCausalLM"),
+    "decoders.electra": ("ElectraConfig", "ElectraForCausalLM"),
+    "decoders.gpt2": ("GPT2Config", "GPT2LMHeadModel"),
+    "decoders.mbart": (
+        "BlenderbotConfig",
+        "BlenderbotForCausalLM",
+        "BlenderbotSmallConfig",
+        "BlenderbotSmallForCausalLM",
+        "MBartConfig",
+        "MBartForCausalLM",
+        "MarianConfig",
+        "MarianForCausalLM",
+        "PegasusConfig",
+        "PegasusForCausalLM",
+    ),
+    "decoders.roberta": (
+        "CamembertConfig",
+        "CamembertForCausalLM",
+        "Data2VecTextConfig",
+        "Data2VecTextForCausalLM",
+        "RobertaConfig",
+        "RobertaForCausalLM",
+        "RobertaPreLayerNormConfig",
+        "RobertaPreLayerNormForCausalLM",
+        "XLMRobertaConfig",
+        "XLMRobertaForCausalLM",
+    ),
+    "decoders.xglm": ("XGLMConfig", "XGLMForCausalLM"),
+    "encoders.beit": ("BeitConfig", "BeitModel", "Data2VecVisionConfig", "Data2VecVisionModel"),
+    "encoders.clip": (
+        "CLIPVisionConfig",
+        "CLIPVisionModel",
+        "SiglipVisionConfig",
+        "SiglipVisionModel",
+    ),
+    "encoders.dinov2": (
+        "Dinov2Config",
+        "Dinov2Model",
+        "Dinov2WithRegistersConfig",
+        "Dinov2WithRegistersModel",
+    ),
+    "encoders.dinov3": ("DINOv3ViTConfig", "DINOv3ViTModel"),
+    "encoders.swin": ("DonutSwinConfig", "DonutSwinModel", "SwinConfig", "SwinModel"),
+    "encoders.swinv2": ("Swinv2Config", "Swinv2Model"),
+    "encoders.vit": (
+        "DeiTConfig",
+        "DeiTModel",
+        "ViTConfig",
+        "ViTMSNConfig",
+        "ViTMSNModel",
+        "ViTModel",
+    ),
     "images": ("ImageProcessor", "load_image"),
     "model": ("VisionEncoderDecoderModel",),
     "pipeline": (

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from .config import Config
 from .decoders import DECODERS
+from .decoders.bert import BertConfig
 from .decoders.decoder import DecoderConfig
 from .encoders import ENCODERS
 from .encoders.encoder import EncoderConfig
+from .encoders.vit import ViTConfig
 from .errors import ConfigError
+
+READING = {"is_decoder": True, "add_cross_attention": True}
 
 
 @dataclass(kw_only=True)
 class VisionEncoderDecoderConfig(Config):
     """An encoder's and a decoder's config, and the ids that training with labels goes by.
+
+    Without them it is a ViT and a BERT, as in transformers; each may be given as a dict.
 
     >>> from mlx_vedec import TrOCRConfig, ViTConfig
     >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(), TrOCRConfig())
@@ -26,14 +32,18 @@ class VisionEncoderDecoderConfig(Config):
     """
 
     model_type: ClassVar[str] = "vision-encoder-decoder"
-    encoder: EncoderConfig
-    decoder: DecoderConfig
+    encoder: EncoderConfig = field(default_factory=ViTConfig)
+    decoder: DecoderConfig = field(default_factory=lambda: BertConfig(**READING))
     decoder_start_token_id: int | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     is_encoder_decoder: bool = True
     tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        for half, known in (("encoder", ENCODERS), ("decoder", DECODERS)):
+            setattr(self, half, sub_config(vars(self), half, known))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:

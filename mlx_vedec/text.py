@@ -240,7 +240,10 @@ class Tokenizer:
         return [self.decode(row, **options) for row in _listed(rows)]
 
     def checked(self, ids: TokenIds | int) -> list[int]:
-        """Ids as a list; a `TokenError` names those that the vocabulary lacks."""
+        """Ids as a list; a `TokenError` names those that can be no token.
+
+        An id past the vocabulary has no text: a head may be wider than the tokenizer.
+        """
         listed = _listed(ids)
         try:
             values = [operator.index(i) for i in (listed if isinstance(listed, list) else [listed])]
@@ -249,16 +252,13 @@ class Tokenizer:
                 f"token ids hold what is no integer ({error}); expected one row of integers; "
                 "several rows go to batch_decode"
             ) from error
-        unknown = sorted({i for i in values if not self._knows(i)})
-        if unknown:
+        wrong = sorted({i for i in values if not 0 <= i < 2**31})
+        if wrong:
             raise TokenError(
-                f"token ids {str(unknown[:8])[1:-1]} are not in the vocabulary of {len(self)}; "
-                "check that model and tokenizer belong together, and replace -100 in labels"
+                f"token ids {str(wrong[:8])[1:-1]} are no ids of tokens; expected 0 or more; "
+                "replace -100 in labels"
             )
         return values
-
-    def _knows(self, id: int) -> bool:
-        return 0 <= id < 2**31 and self.backend.id_to_token(id) is not None
 
 
 def _listed(values: Any) -> Any:

@@ -120,7 +120,8 @@ def load(
             continue
         ours = renames.ours(name)
         if ours in expected:
-            found[ours] = _reorder(tensor, layouts.get(ours))
+            if ours not in found or renames.on_disk(ours) == name:  # other dialects give way
+                found[ours] = _reorder(tensor, layouts.get(ours))
         elif renames.carries(name):
             carried[name] = tensor
         elif ours is None or not any(ours == left for left, _ in renames.tied):

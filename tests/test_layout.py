@@ -92,3 +92,13 @@ def test_import_and_help_stay_light():
         assert (
             subprocess.run([sys.executable, "-c", check], stdout=subprocess.DEVNULL).returncode == 0
         )
+
+
+def test_names_for_the_type_checker_are_those_at_run_time():
+    import mlx_vedec
+
+    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
+    (guard,) = [node for node in tree.body if isinstance(node, ast.If)]
+    typed = {(node.module, alias.asname) for node in guard.body for alias in node.names}
+    assert typed == {(home, name) for home, names in mlx_vedec.HOMES.items() for name in names}
+    assert all(getattr(mlx_vedec, name) is not None for name in mlx_vedec.__all__)

@@ -350,3 +350,81 @@ def test_new_weights_follow_the_configured_deviation():
     assert not model.decoder.embed_tokens.weight[1].any()
     deit = DeiTModel(tiny_config(deit=True).encoder)
     assert not any(x.any() for x in (deit.cls_token, deit.distillation_token))
+
+
+@pytest.mark.parametrize("tied", [True, False])
+def test_resized_vocabulary(tied, tmp_path):
+    """Old logits stay, ties stay, and the folder is read back with the new size."""
+    model = tiny_model({}, {"tie_word_embeddings": tied})
+    before = model(pixels(), decoder_input_ids=IDS).logits
+    model.resize_token_embeddings(41)
+    after = model(pixels(), decoder_input_ids=IDS).logits
+    assert after.shape[-1] == 41 == model.config.decoder.vocab_size
+    assert mx.allclose(after[..., :37], before, atol=1e-5)
+    assert ("lm_head" in model.decoder) is not tied
+    assert 0.01 < mx.std(model.decoder.embed_tokens.weight[37:]).item() < 0.03
+    model.save_pretrained(tmp_path)
+    again = VisionEncoderDecoderModel.from_pretrained(tmp_path)
+    assert mx.array_equal(again(pixels(), decoder_input_ids=IDS).logits, after)
+    model.resize_token_embeddings(30)
+    assert mx.allclose(model(pixels(), decoder_input_ids=IDS).logits, before[..., :30], atol=1e-5)
+    with pytest.raises(ConfigError, match="new_num_tokens is 0; expected at least 1"):
+        model.resize_token_embeddings(0)
+
+
+def gradients_of(model, seed=0):
+    labels = mx.array([[5, 6, 7, 2], [8, 9, 2, -100]])
+    mx.random.seed(seed)
+    step = nn.value_and_grad(model, lambda x: model(x, labels=labels).loss)
+    return dict(tree_flatten(step(pixels())[1]))
+
+
+def test_gradient_checkpointing_changes_no_gradient():
+    model = tiny_model({}, {"dropout": 0.0})
+    model.train()
+    kept = gradients_of(model)
+    model.gradient_checkpointing_enable()
+    again = gradients_of(model)
+    for name in kept:
+        close(again[name], kept[name], 1e-5)
+    model.gradient_checkpointing_enable(False)
+    assert not model.encoder.gradient_checkpointing
+
+
+def test_gradient_checkpointing_draws_the_same_dropouts_twice():
+    """The gradient is that of the loss that was computed: checked by a difference."""
+    model = tiny_model({"hidden_dropout_prob": 0.3}, {"dropout": 0.3})
+    model.train()
+    model.gradient_checkpointing_enable()
+    labels, step = mx.array([[5, 6, 7, 2]]), 1e-2
+    weight = model.decoder.layers[0].mlp.fc1.weight
+    direction = mx.random.normal(weight.shape)
+    direction = direction / mx.linalg.norm(direction)
+
+    def loss(shift):
+        model.decoder.layers[0].mlp.fc1.weight = weight + shift * direction
+        mx.random.seed(7)
+        return model(pixels(1), labels=labels).loss
+
+    slope = ((loss(step) - loss(-step)) / (2 * step)).item()
+    model.decoder.layers[0].mlp.fc1.weight = weight
+
+    def value(x):
+        mx.random.seed(7)
+        return model(x, labels=labels).loss
+
+    _, gradients = nn.value_and_grad(model, value)(pixels(1))
+    along = (gradients["decoder"]["layers"][0]["mlp"]["fc1"]["weight"] * direction).sum().item()
+    assert abs(along - slope) < 0.02 * max(1, abs(slope)) and abs(slope) > 1e-3
+
+
+def test_decoder_keywords_and_unknown_ones():
+    model = tiny_model()
+    shifted = mx.arange(5)[None] + 3
+    moved = model(pixels(), decoder_input_ids=IDS, decoder_position_ids=shifted).logits
+    plain = model(pixels(), decoder_input_ids=IDS).logits
+    same = model(pixels(), decoder_input_ids=IDS, decoder_position_ids=shifted - 3).logits
+    assert mx.array_equal(plain, same) and not mx.allclose(plain, moved, atol=1e-3)
+    for name in ("decoder_colour", "bool_masked_pos"):
+        with pytest.raises(OptionError, match=f"{name} is not an argument of the model"):
+            model(pixels(), decoder_input_ids=IDS, **{name: mx.zeros((1,))})

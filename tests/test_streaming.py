@@ -100,8 +100,10 @@ def test_the_window_does_not_grow():
 
 
 def test_streamed_ids_outside_the_vocabulary():
-    with pytest.raises(TokenError, match="99999 are not in the vocabulary"):
-        StreamingDecoder(made(byte_level())).add(99999)
+    decoder = StreamingDecoder(made(byte_level()))
+    assert decoder.add(99999) + decoder.finish() == ""
+    with pytest.raises(TokenError, match="-100 are no ids of tokens"):
+        decoder.add(-100)
 
 
 @pytest.mark.parametrize(

@@ -97,11 +97,11 @@ class TrOCRConfig(BartConfig):
 
 def bart_renames(extra: Pairs) -> Renames:
     """The table of a second half, which leaves out the first one."""
-    return kin_renames("model.decoder.", "decoder.", "lm_head", extra) + Renames(
+    return kin_renames("model.decoder.", "lm_head", extra) + Renames(
         pairs=(),
         # both halves' embedding, where files store it once; transformers 5.23 loses it
         aliases=(("shared", "embed_tokens"), ("model.shared", "embed_tokens")),
-        ignored=("final_logits_bias", "model.encoder", "encoder"),
+        ignored=("final_logits_bias", "model.encoder"),
     )
 
 
@@ -129,7 +129,7 @@ class TrOCRForCausalLM(Kin[TrOCRConfig]):
 
     config_class = TrOCRConfig
     renames: ClassVar[Renames] = kin_renames(
-        "model.decoder.", "decoder.", "output_projection", LEARNED + EMBED_NORM
+        "model.decoder.", "output_projection", LEARNED + EMBED_NORM
     )
 
     def make_positions(self) -> Positions:

@@ -123,9 +123,9 @@ class GPT2Layer(DecoderLayer):
     """The layer of all decoders with attention of its own."""
 
     def __init__(self, config: GPT2Config, index: int) -> None:
-        super().__init__(config.shape)
-        dims, heads, drop = config.n_embd, config.n_head, config.attn_pdrop
-        scale = config.attention_scale(index)
+        shape, scale = config.shape, config.attention_scale(index)
+        super().__init__(shape)
+        dims, heads, drop = shape.dims, shape.num_heads, shape.attention_dropout
         self.self_attn = SelfAttention(dims, heads, scale=scale, dropout=drop)
         if "cross_attn" in self:
             self.cross_attn = CrossAttention(dims, heads, scale=scale, dropout=drop)

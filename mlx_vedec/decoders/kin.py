@@ -182,16 +182,13 @@ FINAL_NORM: Pairs = (("layer_norm", "norm"),)
 COMPUTED = ("embed_positions._float_tensor", "embed_positions.weights", "version")
 
 
-def kin_renames(prefix: str, base: str, head: str, extra: Pairs) -> Renames:
+def kin_renames(prefix: str, head: str, extra: Pairs) -> Renames:
     """The table of a decoder at `prefix` with a head of this name.
 
-    base  -- where the decoder is in a file without a head, as the family's base model saves it
     extra -- the parts that only some families have
     """
-    parts = PARTS + extra
     return Renames(
-        pairs=(*((prefix + disk, ours) for disk, ours in parts), (head, "lm_head")),
-        aliases=tuple((base + disk, ours) for disk, ours in parts),
-        ignored=tuple(start + name for start in (prefix, base) for name in COMPUTED),
+        pairs=(*((prefix + disk, ours) for disk, ours in PARTS + extra), (head, "lm_head")),
+        ignored=tuple(prefix + name for name in COMPUTED),
         tied=(("lm_head.weight", "embed_tokens.weight"),),
     )

@@ -127,9 +127,7 @@ class BlenderbotSmallForCausalLM(BartForCausalLM):
 
 
 # a table of sines, which is computed here
-STORED = Renames(
-    pairs=(), carried=("model.decoder.embed_positions",), ignored=("decoder.embed_positions",)
-)
+STORED = Renames(pairs=(), carried=("model.decoder.embed_positions",))
 
 
 class PegasusForCausalLM(BartForCausalLM):

@@ -54,7 +54,7 @@ class XGLMForCausalLM(Kin[XGLMConfig]):
 
     config_class = XGLMConfig
     shifts_labels = True
-    renames: ClassVar[Renames] = kin_renames("model.", "", "lm_head", FINAL_NORM)
+    renames: ClassVar[Renames] = kin_renames("model.", "lm_head", FINAL_NORM)
 
     def make_positions(self) -> Positions:
         """Sines with two rows before the first position."""

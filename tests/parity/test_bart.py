@@ -1,14 +1,18 @@
 """BART's kin behind ViT against transformers, through folders it saved."""
 
+import json
+
 import mlx.core as mx
 import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
-from mlx_vedec.decoders.bart import BartConfig, BartForCausalLM, PLBartConfig
-from mlx_vedec.decoders.mbart import MarianConfig
+from mlx_vedec.decoders import DECODERS
+from mlx_vedec.decoders.bart import BartConfig, PLBartConfig
+from mlx_vedec.decoders.mbart import MarianConfig, MBartForCausalLM
 from mlx_vedec.decoders.positions import SinusoidalTable
 from mlx_vedec.errors import ConfigError, TokenError, WeightsError
+from mlx_vedec.weights import parameters
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import BART, VIT, check_pair, close, image, pair, torch
 from tests.parity.reference import transformers as hf
@@ -24,6 +28,7 @@ STEMS = (
     "Marian",
 )
 SINES = ("Pegasus", "Marian")
+STORED = "model.decoder.embed_positions.weight"  # their table
 CHANGES = {
     "plain": {},
     "sizes": {
@@ -106,17 +111,6 @@ def test_every_row_is_used(stem):
     checks.check_rows([(stem, {"tie_word_embeddings": False})])
 
 
-def under_base_names(tensors):
-    """The names of a model without a head, which has one embedding for both halves."""
-    names = {name: name.replace("decoder.model.", "decoder.") for name in tensors}
-    return {names[name]: tensor for name, tensor in tensors.items()}
-
-
-@pytest.mark.parametrize("stem", STEMS)
-def test_names_without_a_head(tmp_path, stem):
-    checks.check_names(tmp_path, (stem, {}), under_base_names)
-
-
 @pytest.mark.parametrize("name", ["shared.weight", "model.shared.weight"])
 @pytest.mark.parametrize("stem", STEMS)
 def test_one_embedding_for_both_halves(tmp_path, stem, name):
@@ -131,13 +125,23 @@ def test_one_embedding_for_both_halves(tmp_path, stem, name):
         unused = {
             "decoder.final_logits_bias": mx.ones((1, 37)),
             "decoder.model.encoder.layers.0.fc1.weight": mx.ones((2, 2)),
-            "decoder.encoder.embed_positions.weight": mx.ones((2, 2)),
             "decoder.model.decoder.version": mx.ones((1,)),
             "decoder.model.decoder.embed_positions.weights": mx.ones((1,)),
         }
         return {**renamed, **unused, f"decoder.{name}": tensors[table]}
 
     checks.check_names(tmp_path, (stem, {}), rename)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_two_embeddings(tmp_path, first):
+    """The decoder's own is read, as in transformers, wherever in the file the other one is."""
+
+    def rename(tensors):
+        other = {"decoder.shared.weight": mx.ones((37, 32))}
+        return {**other, **tensors} if first else {**tensors, **other}
+
+    checks.check_names(tmp_path, ("Bart", {}), rename)
 
 
 @pytest.mark.parametrize("stem", SINES)
@@ -175,7 +179,7 @@ def test_a_new_model_of_sines_opens_in_transformers(tmp_path):
         tmp_path, output_loading_info=True
     )
     missing = {name for name in report["missing_keys"] if "pooler" not in name}
-    assert missing == {"decoder.model.decoder.embed_positions.weight"}
+    assert missing == {f"decoder.{STORED}"}
     x, y = image(theirs)
     with torch.no_grad():
         expected = theirs(pixel_values=x, decoder_input_ids=torch.from_numpy(checks.IDS))
@@ -241,19 +245,49 @@ def test_mvp_has_no_prompts(tmp_path):
     check_pair(tmp_path, checks.VIT, ("Mvp", {"use_prompt": True, "prompt_length": 3}))
 
 
-def test_standalone_folder(tmp_path):
-    """A decoder's own folder, as a whole sequence-to-sequence model's, gives the decoder."""
-    config = hf.BartConfig(**{**BART, "encoder_attention_heads": 4, "encoder_ffn_dim": 8})
+@pytest.mark.parametrize("stem", STEMS)
+@pytest.mark.parametrize("base", [True, False])
+def test_folder_of_both_halves(tmp_path, stem, base):
+    """The second half of a whole model's own folder, with a head or, in other names, without."""
+    config = checks.config_of((stem, {}), checks.DECODER_SIZES)
+    config.encoder_attention_heads, config.encoder_ffn_dim = 4, 8
     torch.manual_seed(0)
-    theirs = hf.BartForConditionalGeneration(config).eval()
+    family = hf.AutoModel if base else hf.AutoModelForSeq2SeqLM
+    theirs = family.from_config(config).eval()
     theirs.save_pretrained(tmp_path)
-    ours = BartForCausalLM.from_pretrained(tmp_path)
-    memory = checks.memory_of(ours)
+    ours = DECODERS[config.model_type].from_pretrained(tmp_path)
+    memory, ids = checks.memory_of(ours), torch.from_numpy(checks.IDS)
+    features = hf.modeling_outputs.BaseModelOutput(torch.from_numpy(np.array(memory)))
     with torch.no_grad():
-        outputs = hf.modeling_outputs.BaseModelOutput(torch.from_numpy(np.array(memory)))
-        ids = torch.from_numpy(checks.IDS)
-        expected = theirs(encoder_outputs=outputs, decoder_input_ids=ids).logits
+        expected = theirs(input_ids=ids, encoder_outputs=features, decoder_input_ids=ids)[0]
+    if base:
+        expected = expected.detach() @ theirs.get_input_embeddings().weight.T
     close(ours(mx.array(checks.IDS), None, memory).logits, expected)
+
+
+@pytest.mark.parametrize("stem", STEMS)
+def test_published_sizes(stem):
+    """The defaults are a published model's: as many tensors as theirs, of the same shapes."""
+    config = getattr(hf, f"{stem}Config")()
+    with torch.device("meta"):
+        theirs = hf.AutoModelForCausalLM.from_config(config).state_dict()
+    ours = DECODERS[config.model_type](DECODERS[config.model_type].config_class())
+    unread = {"lm_head.weight"} | ({STORED} if stem in SINES else set())
+    expected = {name: tuple(tensor.shape) for name, tensor in theirs.items() if name not in unread}
+    got = {ours.renames.on_disk(name): tensor.shape for name, tensor in parameters(ours).items()}
+    assert got == expected
+
+
+@pytest.mark.parametrize("folder", ["naver-clova-ix__donut-base", "facebook__nougat-base"])
+def test_published_configs(shared, folder):
+    """Donut's and Nougat's decoder. The short name of the layers is not the decoder's number."""
+    path = shared / "configs" / folder / "config.json"
+    values = json.loads(path.read_text())["decoder"]
+    config = MBartForCausalLM.config_class.from_dict(values)
+    assert config.decoder_layers == values["decoder_layers"] < values["num_hidden_layers"]
+    assert config.encoder_layers == values["num_hidden_layers"]
+    kept = config.to_dict()
+    assert all(kept[key] == values[key] for key in values if key != "num_hidden_layers")
 
 
 @pytest.mark.parametrize("stem", ["Bart", "Blenderbot", "Pegasus"])
