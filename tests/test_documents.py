@@ -1,7 +1,7 @@
 """What transformers' pages on VisionEncoderDecoder and TrOCR show, done with this library.
 
-Each test follows one of their examples on tiny folders; the imports differ, and so do arrays (MLX's,
-with the channels last).
+Each test follows one of their examples on tiny folders; imports and arrays differ (MLX's, with the
+channels last).
 """
 
 import mlx.core as mx

@@ -6,7 +6,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec import VisionEncoderDecoderConfig, VisionEncoderDecoderModel
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import ConfigError, WeightsError
@@ -26,7 +26,7 @@ HEADS = {
     "GPT2": "GPT2LMHeadModel",
     "Bart": "BartForConditionalGeneration",
 }
-CLASSIFIED = {"ViT", "DeiT", "Beit", "Swin", "Dinov2"}
+CLASSIFIED = ("ViT", "DeiT", "Beit", "Swin", "Dinov2")
 
 
 def randomised(model):
@@ -82,11 +82,11 @@ def same_but_for(ours, theirs, fresh):
             assert mx.array_equal(mine[name], other[name]), name
 
 
-@pytest.mark.parametrize("stem", ENCODER_SIZES)
-@pytest.mark.parametrize("task", [False, True])
+@pytest.mark.parametrize(
+    ("stem", "task"),
+    [*((stem, False) for stem in ENCODER_SIZES), *((stem, True) for stem in CLASSIFIED)],
+)
 def test_encoders(tmp_path, stem, task):
-    if task and stem not in CLASSIFIED:
-        pytest.skip("has no classifier, or it is built differently")
     encoder = encoder_folder(tmp_path / "encoder", stem, task)
     decoder = decoder_folder(tmp_path / "decoder", "Bert")
     ours, theirs = assembled(tmp_path, encoder, decoder)
@@ -186,9 +186,32 @@ def test_an_encoder_alone(tmp_path, stem):
     assert all(torch.equal(a, again.state_dict()[n]) for n, a in theirs.state_dict().items())
 
 
-def test_keywords_are_routed(tmp_path):
+# transformers builds only TrOCR so; the others fail in its first product
+KIN = ["Bart", "MBart", "Marian", "Pegasus", "Blenderbot", "BlenderbotSmall"]
+KIN += ["PLBart", "Mvp", "XGLM", "TrOCR"]
+
+
+@pytest.mark.parametrize("stem", KIN)
+def test_the_kin_of_bart_may_read_another_width(stem, tmp_path):
+    sizes = config_of((stem, {}), DECODER_SIZES).to_dict()
+    own = DECODERS[sizes["model_type"]].config_class
+    decoder = own.from_dict({**sizes, "cross_attention_hidden_size": 24})
+    encoder = ENCODERS["vit"].config_class.from_dict(ENCODER_SIZES["ViT"])
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
+    model = VisionEncoderDecoderModel(config)
+    assert "enc_to_dec_proj" not in model
+    assert model.decoder.layers[0].cross_attn.k_proj.weight.shape == (32, 24)
+    model.save_pretrained(tmp_path)
+    again = VisionEncoderDecoderModel.from_pretrained(tmp_path)
+    x, ids = mx.random.normal((1, 16, 16, 3)), mx.array([[2, 5, 6]])
+    first, other = again(x, ids).logits, again(x + 1, ids).logits
+    assert mx.array_equal(first, model.eval()(x, ids).logits) and not mx.array_equal(first, other)
+
+
+@pytest.mark.parametrize("stem", ["Bert", "BertGeneration"])
+def test_keywords_are_routed(tmp_path, stem):
     encoder = encoder_folder(tmp_path / "encoder", "ViT")
-    decoder = decoder_folder(tmp_path / "decoder", "Bert")
+    decoder = decoder_folder(tmp_path / "decoder", stem)
     model = VisionEncoderDecoderModel.from_encoder_decoder_pretrained(
         encoder,
         decoder,

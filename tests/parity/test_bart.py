@@ -48,11 +48,17 @@ CHANGES = {
 }
 
 
-@pytest.mark.parametrize("stem", STEMS)
-@pytest.mark.parametrize("changes", CHANGES)
+@pytest.mark.parametrize(
+    ("stem", "changes"),
+    [
+        (stem, changes)
+        for stem in STEMS
+        for changes in CHANGES
+        # transformers 5.23 does not scale it; see test_blenderbot_small_scales
+        if (stem, changes) != ("BlenderbotSmall", "scaled")
+    ],
+)
 def test_logits_loss_and_tokens(tmp_path, stem, changes):
-    if (stem, changes) == ("BlenderbotSmall", "scaled"):
-        pytest.skip("transformers 5.23 does not scale it; see test_blenderbot_small_scales")
     check_pair(tmp_path, checks.VIT, (stem, CHANGES[changes]))
 
 

@@ -1,4 +1,4 @@
-"""Whatever is paired with whatever: each encoder meets three decoders, each decoder two encoders."""
+"""Whatever is paired with whatever: every encoder with three decoders, and the reverse with two."""
 
 import pytest
 
