@@ -24,6 +24,7 @@ from .outputs import EncoderOutput, Seq2SeqLMOutput
 from .pretrained import Pretrained
 from .renames import Renames
 from .tokens import check_ids, cross_entropy, shift_tokens_right
+from .weights import SHARD_SIZE
 
 
 class VisionEncoderDecoderModel(Pretrained):
@@ -245,9 +246,9 @@ class VisionEncoderDecoderModel(Pretrained):
         model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
 
-    def save_pretrained(self, folder: str | Path) -> None:
+    def save_pretrained(self, folder: str | Path, *, max_shard_size: int = SHARD_SIZE) -> None:
         """Write config, generation config and weights as transformers does and reads them."""
-        super().save_pretrained(folder)
+        super().save_pretrained(folder, max_shard_size=max_shard_size)
         self.generation_config.save(Path(folder))
 
     @classmethod

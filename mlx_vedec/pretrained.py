@@ -100,13 +100,22 @@ class Pretrained(nn.Module):
         model.eval()
         return model
 
-    def save_pretrained(self, folder: str | Path) -> None:
-        """Write config and weights as transformers does and reads them."""
+    def astype(self, dtype: str | mx.Dtype) -> Self:
+        """Cast the parameters, in place: "float32", "float16" or "bfloat16"."""
+        wanted = parse_dtype(dtype)
+        assert wanted is not None
+        self.set_dtype(wanted)
+        return self
+
+    def save_pretrained(
+        self, folder: str | Path, *, max_shard_size: int = weights.SHARD_SIZE
+    ) -> None:
+        """Write config and weights as transformers does and reads them; sizes are in bytes."""
         types = {str(x.dtype).removeprefix("mlx.core.") for x in weights.parameters(self).values()}
         self.config.extra["dtype"] = types.pop() if len(types) == 1 else "float32"
         self.config.extra.pop("torch_dtype", None)  # the name before transformers 5
         self.config.save_pretrained(folder)
-        weights.save(self, Path(folder) / weights.SINGLE, self.renames, self._carried)
+        weights.save(self, Path(folder), self.renames, self._carried, max_shard_size)
 
 
 def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:

@@ -13,11 +13,12 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from .config import read_json
 from .errors import CheckpointError, WeightsError
-from .files import write_file
+from .files import write_file, write_json
 from .renames import Renames, matches
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+SHARD_SIZE = 5 * 10**9  # bytes, as mlx-lm's
 Tensors = dict[str, mx.array]
 
 
@@ -172,8 +173,18 @@ def _equal(a: mx.array, b: mx.array) -> bool:
     return a.shape == b.shape and bool(mx.array_equal(a, b).item())
 
 
-def save(model: nn.Module, path: Path, renames: Renames, carried: Mapping[str, mx.array]) -> None:
-    """Write the parameters under their names and in their layouts on disk, and what is carried."""
+def save(
+    model: nn.Module,
+    folder: Path,
+    renames: Renames,
+    carried: Mapping[str, mx.array],
+    max_shard_size: int = SHARD_SIZE,
+) -> None:
+    """Write the parameters under their names and in their layouts on disk, and what is carried.
+
+    One file, or several of at most `max_shard_size` bytes with an index; a tensor larger than that
+    has a file of its own.
+    """
     layouts = _layouts(model, renames)
     own = parameters(model)
     tensors = {
@@ -183,11 +194,44 @@ def save(model: nn.Module, path: Path, renames: Renames, carried: Mapping[str, m
     for copy, source in renames.tied:
         if copy in own and source not in own:  # an untied head's bias is stored under both names
             tensors[renames.on_disk(source)] = own[copy]
-    tensors |= carried
+    shards = _shards({**tensors, **carried}, max_shard_size)
+    names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
+    for name, shard in zip(names, shards, strict=True):
+        _write(folder / name, shard)
+    if len(shards) > 1:
+        index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+        size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": index})
+    _remove_others(folder, names)
 
+
+def _write(path: Path, tensors: Tensors) -> None:
     # "pt" names the layout, which is Hugging Face's, and is what all its readers accept
     metadata = {"format": "pt"}
     write_file(path, lambda temporary: mx.save_safetensors(str(temporary), tensors, metadata))
+
+
+def _shards(tensors: Tensors, limit: int) -> list[Tensors]:
+    shards: list[Tensors] = [{}]
+    room = limit
+    for name in sorted(tensors):
+        if tensors[name].nbytes > room and shards[-1]:
+            shards.append({})
+            room = limit
+        shards[-1][name] = tensors[name]
+        room -= tensors[name].nbytes
+    return shards
+
+
+def _shard_names(count: int) -> list[str]:
+    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
+
+
+def _remove_others(folder: Path, kept: list[str]) -> None:
+    """Take away the weights of an earlier save, which a reader might take for these."""
+    for path in (folder / SINGLE, folder / INDEX, *folder.glob("model-*-of-*.safetensors")):
+        if path.name not in kept and (path.name != INDEX or len(kept) == 1):
+            path.unlink(missing_ok=True)
 
 
 def parameters(model: nn.Module) -> Tensors:

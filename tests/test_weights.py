@@ -6,7 +6,7 @@ import mlx.core as mx
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
-from mlx_vedec.errors import CheckpointError, WeightsError
+from mlx_vedec.errors import CheckpointError, ConfigError, WeightsError
 from mlx_vedec.weights import parameters
 from tests.tiny import pixels, tiny_model
 
@@ -164,6 +164,32 @@ def test_shards_are_read_together(folder):
     (folder / shard).unlink()
     with pytest.raises(CheckpointError, match="model-00002-of-00002"):
         VisionEncoderDecoderModel.from_pretrained(folder)
+
+
+def test_shards_are_written_and_read_back(folder):
+    """Several files of bounded size with an index; a later save in one piece takes them away."""
+    model = VisionEncoderDecoderModel.from_pretrained(folder, lazy=True)
+    model.save_pretrained(folder, max_shard_size=20_000)
+    shards = sorted(folder.glob("*.safetensors"))
+    assert len(shards) > 3 and not (folder / "model.safetensors").exists()
+    assert all(sum(x.nbytes for x in mx.load(str(path)).values()) <= 20_000 for path in shards)
+    index = json.loads((folder / "model.safetensors.index.json").read_text())
+    assert set(index["weight_map"].values()) == {path.name for path in shards}
+    again = VisionEncoderDecoderModel.from_pretrained(folder, lazy=True)
+    expected = tiny_model(deit=True).encode(pixels())
+    assert index["metadata"]["total_size"] == sum(x.nbytes for x in parameters(again).values())
+    again.save_pretrained(folder)
+    assert [path.name for path in folder.glob("model*")] == ["model.safetensors"]
+    assert mx.array_equal(
+        VisionEncoderDecoderModel.from_pretrained(folder).encode(pixels()), expected
+    )
+
+
+def test_astype():
+    model = tiny_model().astype("bfloat16")
+    assert {x.dtype for x in parameters(model).values()} == {mx.bfloat16}
+    with pytest.raises(ConfigError, match="dtype is int8; expected one of float32"):
+        model.astype("int8")
 
 
 def test_a_failed_save_leaves_the_old_file(folder, monkeypatch):
