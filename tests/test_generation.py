@@ -149,6 +149,18 @@ def test_the_end_token_may_be_the_padding():
     assert tokens[1].logprob.tolist()[1] < 0 == tokens[2].logprob.tolist()[1]
 
 
+def test_forced_tokens():
+    """The second token and the last of the length; a row that ends before is not touched."""
+    _, tokens = run([[1], [4]], Options(6, (9,), 0, forced_bos_token_id=3, forced_eos_token_id=9))
+    assert [t.ids.tolist() for t in tokens] == [[3, 3], [4, 4], [5, 5], [6, 6], [9, 9]]
+    assert tokens[0].logprob.tolist() == [0, 0] and tokens[-1].ended.tolist() == [True, True]
+    _, tokens = run([[1], [4]], Options(6, (6,), 0, forced_eos_token_id=6))
+    assert [t.ids.tolist() for t in tokens] == [[2, 5], [3, 6], [4, 0], [5, 0], [6, 0]]
+    config = {"forced_eos_token_id": 5, "forced_bos_token_id": 3}
+    settled = settle(config, forced_bos_token_id=7)
+    assert (settled.forced_bos_token_id, settled.forced_eos_token_id) == (7, 5)
+
+
 def test_the_mask_grows_with_the_tokens():
     step, _ = run([[1, 2]], Options(5, (), 0), mx.ones((1, 2)))
     assert step.masks == [(1, 2), (1, 3), (1, 4)]

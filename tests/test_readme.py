@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mlx_vedec.decoders import DECODERS
+from mlx_vedec.encoders import ENCODERS
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,7 +22,9 @@ SHELL = [
     if (kind, tag.strip()) == ("sh", "")
     for line in body.splitlines()
 ]
+FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
 PYTHON = [body for kind, _, body in BLOCKS if kind == "python"]
+PYTHON += re.findall(r"^```python\n(.*?)^```$", FAMILIES, re.MULTILINE | re.DOTALL)
 
 
 def block(kind, tag):
@@ -66,6 +70,13 @@ def test_links_lead_somewhere():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     assert links
     assert all((ROOT / link).exists() for link in links)
+
+
+def test_families_lists_every_model_type_and_names_tests_that_are_there():
+    for model_type in (*ENCODERS, *DECODERS):
+        assert f"`{model_type}`" in FAMILIES
+    for name in re.findall(r"`((?:tests/)?test_\w+\.py)", FAMILIES):
+        assert (ROOT / name).is_file() or (ROOT / "tests" / "parity" / name).is_file(), name
 
 
 def test_it_is_short():

@@ -40,12 +40,14 @@ def greedy(
 
     step -- tokens (B, L), their cache and a mask (B, T) to the logits (B, V) of the last token.
     """
-    rows, length = prompt.shape
+    rows, given = prompt.shape
     mask = attention_mask
-    token = _pick(step(prompt, cache, mask), mx.zeros((rows,), mx.bool_), options)
-    for _ in range(length + 1, options.max_length):
+    ended = mx.zeros((rows,), mx.bool_)
+    token = _pick(step(prompt, cache, mask), ended, options, options.forced(given))
+    for length in range(given + 1, options.max_length):
         mask = None if mask is None else mx.pad(mask, [(0, 0), (0, 1)], constant_values=1)
-        following = _pick(step(token.ids[:, None], cache, mask), token.ended, options)
+        forced = options.forced(length)
+        following = _pick(step(token.ids[:, None], cache, mask), token.ended, options, forced)
         yield token
         if token.ended.all().item():
             return
@@ -53,9 +55,12 @@ def greedy(
     yield token
 
 
-def _pick(logits: mx.array, ended: mx.array, options: Options) -> Token:
-    """The likeliest token (B,) of logits (B, V), its computation started."""
+def _pick(logits: mx.array, ended: mx.array, options: Options, forced: int | None) -> Token:
+    """The likeliest token (B,) of logits (B, V), or the one that is forced; computation started."""
     logits = logits.astype(mx.float32)
+    if forced is not None:
+        only = mx.where(mx.arange(logits.shape[-1]) == forced, 0.0, -mx.inf)
+        logits = mx.broadcast_to(only, logits.shape)
     logprobs = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
     best = mx.argmax(logits, axis=-1)
     logprob = mx.take_along_axis(logprobs, best[:, None], axis=-1).squeeze(-1)

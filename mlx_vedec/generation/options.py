@@ -24,8 +24,6 @@ NEUTRAL: dict[str, Any] = {
     "min_new_tokens": 0,
     "bad_words_ids": None,
     "sequence_bias": None,
-    "forced_bos_token_id": None,
-    "forced_eos_token_id": None,
     "suppress_tokens": None,
     "begin_suppress_tokens": None,
     "exponential_decay_length_penalty": None,
@@ -45,6 +43,8 @@ class GenerationConfig(Config):
     bos_token_id: int | None = None
     eos_token_id: int | tuple[int, ...] | None = None
     pad_token_id: int | None = None
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | tuple[int, ...] | None = None
 
     @classmethod
     def from_folder(cls, folder: Path, config: Mapping[str, Any]) -> GenerationConfig:
@@ -86,11 +86,21 @@ class Options:
     max_length    -- tokens of a row, the prompt included
     eos_token_ids -- a row ends after any of these
     pad_token_id  -- fills a row that has ended
+    forced_bos_token_id, forced_eos_token_id -- the second token of a row, and the one that its
+                     length ends with, whatever the model says
     """
 
     max_length: int
     eos_token_ids: tuple[int, ...]
     pad_token_id: int
+    forced_bos_token_id: int | None = None
+    forced_eos_token_id: int | None = None
+
+    def forced(self, length: int) -> int | None:
+        """The id that has to follow a row of this length, if one has to."""
+        if length == self.max_length - 1 and self.forced_eos_token_id is not None:
+            return self.forced_eos_token_id
+        return self.forced_bos_token_id if length == 1 else None
 
 
 def known_options() -> set[str]:
@@ -117,10 +127,13 @@ def resolve(
     own = vars(config)
     eos = _ids(call.get("eos_token_id", own["eos_token_id"]))
     pad = call.get("pad_token_id", own["pad_token_id"])
+    forced_eos = call.get("forced_eos_token_id", own["forced_eos_token_id"])
     return Options(
         max_length=_max_length(call, own, prompt_length, limit),
         eos_token_ids=eos,
         pad_token_id=pad if pad is not None else eos[0] if eos else 0,
+        forced_bos_token_id=call.get("forced_bos_token_id", own["forced_bos_token_id"]),
+        forced_eos_token_id=next(iter(_ids(forced_eos)), None),
     )
 
 

@@ -120,6 +120,16 @@ def test_prompts(tmp_path):
         assert tokens.tolist() == expected.tolist()
 
 
+def test_forced_tokens(tmp_path):
+    theirs, ours = pair(tmp_path)
+    x, y = image(theirs)
+    options = {"forced_bos_token_id": 9, "forced_eos_token_id": 2, "max_length": 8}
+    with torch.no_grad():
+        expected = theirs.generate(x, do_sample=False, **options)
+    tokens = ours.generate(y, **options)
+    assert tokens.tolist() == expected.tolist() and (tokens[:, 1] == 9).all().item()
+
+
 @pytest.mark.parametrize("name", ["ViT", "DeiT"])
 @pytest.mark.parametrize("scale", [2, 3])
 def test_interpolated_positions(tmp_path, name, scale):
