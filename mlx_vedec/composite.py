@@ -16,7 +16,9 @@ from .encoders.encoder import EncoderConfig
 from .encoders.vit import ViTConfig
 from .errors import ConfigError
 
-READING = {"is_decoder": True, "add_cross_attention": True}
+
+def _reading_bert() -> BertConfig:
+    return BertConfig(is_decoder=True, add_cross_attention=True)
 
 
 @dataclass(kw_only=True)
@@ -33,7 +35,7 @@ class VisionEncoderDecoderConfig(Config):
 
     model_type: ClassVar[str] = "vision-encoder-decoder"
     encoder: EncoderConfig = field(default_factory=ViTConfig)
-    decoder: DecoderConfig = field(default_factory=lambda: BertConfig(**READING))
+    decoder: DecoderConfig = field(default_factory=_reading_bert)
     decoder_start_token_id: int | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None
