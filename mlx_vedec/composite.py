@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from .config import Config
 from .decoders import DECODERS
 from .decoders.bert import BertConfig
-from .decoders.decoder import DecoderConfig
+from .decoders.layer import DecoderConfig
 from .encoders import ENCODERS
 from .encoders.encoder import EncoderConfig
 from .encoders.vit import ViTConfig

@@ -18,7 +18,8 @@ from ..errors import ConfigError
 from ..layers import AttentionCore, initialise
 from ..renames import Pairs, Renames
 from ..stochastic import Dropout
-from .decoder import Decoder, DecoderConfig, DecoderLayer, DecoderShape
+from .decoder import Decoder
+from .layer import DecoderConfig, DecoderLayer, DecoderShape
 
 
 @dataclass(kw_only=True)

@@ -13,7 +13,8 @@ from ..errors import ConfigError
 from ..layers import initialise
 from ..renames import Pairs, Renames
 from ..stochastic import Dropout
-from .decoder import Decoder, DecoderConfig, DecoderLayer, DecoderShape
+from .decoder import Decoder
+from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions, Positions, SinusoidalTable
 
 Normed = Literal["sum", "tokens"] | None

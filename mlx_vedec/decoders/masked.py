@@ -16,7 +16,8 @@ from ..errors import ConfigError
 from ..layers import activation, initialise
 from ..renames import Pairs
 from ..stochastic import Dropout
-from .decoder import Decoder, DecoderConfig, DecoderLayer, DecoderShape
+from .decoder import Decoder
+from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions
 
 TIED: Pairs = (("lm_head.weight", "embed_tokens.weight"),)
