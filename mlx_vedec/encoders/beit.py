@@ -15,7 +15,6 @@ import mlx.nn as nn
 import numpy as np
 
 from ..layers import MLP, Attention, Trace, initialise
-from ..outputs import EncoderOutput
 from ..renames import Renames
 from ..stochastic import Dropout, DropPath
 from .encoder import Encoder, EncoderConfig
@@ -216,27 +215,16 @@ class BeitModel(Encoder[BeitConfig]):
             self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, config.initializer_range)
 
-    def __call__(
-        self,
-        pixel_values: mx.array,
-        *,
-        interpolate_pos_encoding: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> EncoderOutput:
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), the class token's first.
 
         Positions and biases are resized to any image, whether or not `interpolate_pos_encoding`
         asks for it.
         """
-        trace = Trace.of(output_attentions, output_hidden_states)
-        x, grid = self._embed(pixel_values)
-        trace.keep(x)
+        x, grid = self._embed(pixels)
         shared = self.shared_bias(grid) if "shared_bias" in self else None
-        for layer in self.in_turn(self.layers):
-            x = layer(x, grid, shared, trace)
-            trace.keep(x)
-        return EncoderOutput.traced(self.norm(x) if "norm" in self else x, trace)
+        x = self.through_layers(x, trace, grid, shared)
+        return self.norm(x) if "norm" in self else x
 
     def _embed(self, pixels: mx.array) -> tuple[mx.array, Pair]:
         patches, grid = self.patches(pixels)

@@ -14,7 +14,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..layers import MLP, Attention, Trace
-from ..outputs import EncoderOutput
 from ..renames import Pairs, Renames
 from .encoder import Encoder, EncoderConfig
 from .patches import Pair, PatchEmbedding, grid_of, pair, resize_positions
@@ -111,22 +110,9 @@ class VisionModel(Encoder[VisionConfig]):
         self.position_embeddings = mx.zeros((rows * columns + config.prefix_tokens, dims))
         self.layers = [VisionLayer(config) for _ in range(config.num_hidden_layers)]
 
-    def __call__(
-        self,
-        pixel_values: mx.array,
-        *,
-        interpolate_pos_encoding: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> EncoderOutput:
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D), the class token first where there is one."""
-        trace = Trace.of(output_attentions, output_hidden_states)
-        x = self._embed(pixel_values, interpolate_pos_encoding)
-        trace.keep(x)
-        for layer in self.in_turn(self.layers):
-            x = layer(x, trace)
-            trace.keep(x)
-        return EncoderOutput.traced(self._finish(x), trace)
+        return self._finish(self.through_layers(self._embed(pixels, interpolate), trace))
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""

@@ -14,7 +14,6 @@ import mlx.nn as nn
 
 from ..errors import ConfigError
 from ..layers import MLP, Attention, Trace, initialise, silu
-from ..outputs import EncoderOutput
 from ..renames import Renames
 from ..stochastic import Dropout, DropPath
 from .encoder import Encoder, EncoderConfig
@@ -175,22 +174,9 @@ class Dinov2Model(Encoder[Dinov2Config]):
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
 
-    def __call__(
-        self,
-        pixel_values: mx.array,
-        *,
-        interpolate_pos_encoding: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> EncoderOutput:
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
-        trace = Trace.of(output_attentions, output_hidden_states)
-        x = self._embed(pixel_values)
-        trace.keep(x)
-        for layer in self.in_turn(self.layers):
-            x = layer(x, trace)
-            trace.keep(x)
-        return EncoderOutput.traced(self.norm(x), trace)
+        return self.norm(self.through_layers(self._embed(pixels), trace))
 
     def _embed(self, pixels: mx.array) -> mx.array:
         patches, grid = self.patches(pixels)

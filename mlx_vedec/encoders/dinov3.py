@@ -16,7 +16,6 @@ import mlx.nn as nn
 
 from ..errors import ConfigError
 from ..layers import Attention, Trace, activation, initialise
-from ..outputs import EncoderOutput
 from ..renames import Renames
 from ..stochastic import DropPath
 from .encoder import Encoder, EncoderConfig
@@ -250,23 +249,11 @@ class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
 
-    def __call__(
-        self,
-        pixel_values: mx.array,
-        *,
-        interpolate_pos_encoding: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> EncoderOutput:
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
-        trace = Trace.of(output_attentions, output_hidden_states)
-        patches, grid = self.patches(pixel_values)
+        patches, grid = self.patches(pixels)
         prefix = mx.concatenate([self.cls_token, self.register_tokens], axis=1)
         prefix = mx.broadcast_to(prefix, (len(patches), *prefix.shape[1:]))
         x = mx.concatenate([prefix, patches], axis=1)
         rotation = self.positions(grid, x.dtype)
-        trace.keep(x)
-        for layer in self.in_turn(self.layers):
-            x = layer(x, rotation, trace)
-            trace.keep(x)
-        return EncoderOutput.traced(self.norm(x), trace)
+        return self.norm(self.through_layers(x, trace, rotation))

@@ -15,7 +15,6 @@ import mlx.nn as nn
 
 from ..errors import ConfigError
 from ..layers import MLP, Attention, Trace, initialise
-from ..outputs import EncoderOutput
 from ..renames import Renames
 from ..stochastic import Dropout, DropPath
 from .encoder import Encoder, EncoderConfig
@@ -263,28 +262,20 @@ class SwinModel(Encoder[SwinConfig]):
         last = stage == config.num_layers - 1
         return SwinStage(layers, None if last else self.merge_class(config.dims(stage)))
 
-    def __call__(
-        self,
-        pixel_values: mx.array,
-        *,
-        interpolate_pos_encoding: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> EncoderOutput:
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), S places of the last stage's map.
 
         With `use_absolute_embeddings` another size than the config's needs
         `interpolate_pos_encoding`. Hidden states are those between stages; attentions, of the last
         layer of each, are (B·windows, H, w², w²).
         """
-        trace = Trace.of(output_attentions, output_hidden_states)
-        x = self._embed(pixel_values, interpolate_pos_encoding)
+        x = self._embed(pixels, interpolate)
         trace.keep(x.flatten(1, 2))
         for stage in self.in_turn(self.stages):
             x = stage(x, trace)
             trace.keep(x.flatten(1, 2))
         x = x.flatten(1, 2)
-        return EncoderOutput.traced(self.norm(x) if "norm" in self else x, trace)
+        return self.norm(x) if "norm" in self else x
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Pixels to a map (B, rows, columns, D) of patches."""

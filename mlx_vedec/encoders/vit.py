@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..layers import MLP, Attention, Trace, initialise
-from ..outputs import EncoderOutput
 from ..renames import Renames
 from ..stochastic import Dropout
 from .encoder import Encoder, EncoderConfig
@@ -148,22 +147,9 @@ class ViTModel(Encoder[ViTConfig]):
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
 
-    def __call__(
-        self,
-        pixel_values: mx.array,
-        *,
-        interpolate_pos_encoding: bool = False,
-        output_attentions: bool = False,
-        output_hidden_states: bool = False,
-    ) -> EncoderOutput:
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D), the prefix tokens first."""
-        trace = Trace.of(output_attentions, output_hidden_states)
-        x = self._embed(pixel_values, interpolate_pos_encoding)
-        trace.keep(x)
-        for layer in self.in_turn(self.layers):
-            x = layer(x, trace)
-            trace.keep(x)
-        return EncoderOutput.traced(self.norm(x), trace)
+        return self.norm(self.through_layers(self._embed(pixels, interpolate), trace))
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         image_size = None if interpolate else pair(self.config.image_size)
