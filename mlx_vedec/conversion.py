@@ -36,7 +36,7 @@ def convert(
         folder = Path(temporary) / target.name
         model = VisionEncoderDecoderModel.from_folder(source)
         if wanted is not None:
-            model.set_dtype(wanted)
+            model.astype(wanted)
         model.save_pretrained(folder)
         Processor.from_pretrained(source).save_pretrained(folder)
         shutil.move(folder, target)

@@ -76,7 +76,7 @@ class Pretrained(nn.Module):
             wanted = mx.float32
         model = cls.from_folder(fetch(path_or_hf_repo, revision), config)
         if wanted is not None:
-            model.set_dtype(wanted)
+            model.astype(wanted)
         if not lazy:
             mx.eval(model.parameters())
         return model
@@ -101,10 +101,12 @@ class Pretrained(nn.Module):
         return model
 
     def astype(self, dtype: str | mx.Dtype) -> Self:
-        """Cast the parameters, in place: "float32", "float16" or "bfloat16"."""
+        """Cast what is floating-point, in place, to "float32", "float16" or "bfloat16"."""
         wanted = parse_dtype(dtype)
         assert wanted is not None
         self.set_dtype(wanted)
+        floating = (n for n, x in self._carried.items() if mx.issubdtype(x.dtype, mx.floating))
+        self._carried = {**self._carried, **{n: self._carried[n].astype(wanted) for n in floating}}
         return self
 
     def save_pretrained(

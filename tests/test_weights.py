@@ -108,6 +108,9 @@ def test_what_is_not_computed_with_is_carried(folder, tmp_path):
     model.save_pretrained(tmp_path / "again")
     saved = mx.load(str(tmp_path / "again" / "model.safetensors"))
     assert mx.array_equal(saved["encoder.pooler.dense.weight"], pooler)
+    model.astype("float16").save_pretrained(tmp_path / "half")
+    saved = mx.load(str(tmp_path / "half" / "model.safetensors"))
+    assert {x.dtype for x in saved.values()} == {mx.float16}
 
 
 def test_saving_over_the_folder_it_was_read_from(folder):
