@@ -11,6 +11,8 @@ with contextlib.suppress(OSError):  # the CPU wheel's own BLAS is some 30 times 
     ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
+collect_ignore = ["parity/make_golden.py"]  # a script, which needs torch
+
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared"
