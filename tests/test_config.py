@@ -2,8 +2,15 @@ import json
 
 import pytest
 
-from mlx_vedec import DeiTConfig, TrOCRConfig, VisionEncoderDecoderConfig, ViTConfig
+from mlx_vedec import (
+    DeiTConfig,
+    TrOCRConfig,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    ViTConfig,
+)
 from mlx_vedec.errors import ConfigError
+from mlx_vedec.weights import parameters
 from tests.tiny import tiny_config
 
 
@@ -70,17 +77,35 @@ def test_saved_config_is_read_back(tmp_path):
     assert isinstance(again.encoder, DeiTConfig)
 
 
-def test_every_real_config_of_this_kind_is_read(shared):
-    read = 0
-    for path in sorted(shared.glob("configs/*/config.json")):
+# Millions of parameters, poolers included, that transformers counts for the Hub's configs.
+MILLIONS = {
+    "facebook__nougat-base": 348.7,
+    "kha-white__manga-ocr-base": 111.0,
+    "microsoft__trocr-base-handwritten": 333.9,
+    "microsoft__trocr-base-stage1": 384.9,
+    "microsoft__trocr-large-handwritten": 558.2,
+    "microsoft__trocr-large-printed": 609.2,
+    "microsoft__trocr-small-printed": 61.6,
+    "naver-clova-ix__donut-base": 201.9,
+    "nlpconnect__vit-gpt2-image-captioning": 239.2,
+    "OleehyO__TexTeller": 298.1,
+}
+
+
+def test_every_real_config_is_read_and_built(shared):
+    """Nothing is allocated: new weights are drawn when they are first looked at."""
+    paths = sorted(shared.glob("configs/*/config.json"))
+    for path in paths:
         values = json.loads(path.read_text())
-        kinds = (values["encoder"]["model_type"], values["decoder"]["model_type"])
-        if kinds in {("vit", "trocr"), ("deit", "trocr")}:
-            config = VisionEncoderDecoderConfig.from_dict(values)
-            assert config.encoder.hidden_size == values["encoder"]["hidden_size"]
-            assert set(values) - {"model_type"} <= set(config.to_dict())
-            read += 1
-    assert read == 9
+        config = VisionEncoderDecoderConfig.from_dict(values)
+        assert set(values) - {"model_type"} <= set(config.to_dict())
+        model = VisionEncoderDecoderModel(config)
+        count = sum(x.size for x in parameters(model).values())
+        width = values["encoder"]["hidden_size"]
+        pooler = 0 if "swin" in config.encoder.model_type else width * (width + 1)
+        expected = MILLIONS.get(path.parent.name, (count + pooler) / 1e6)
+        assert abs((count + pooler) / 1e6 - expected) < 0.06, path.parent.name
+    assert {path.parent.name for path in paths} >= set(MILLIONS)
 
 
 BASE = tiny_config().to_dict()
