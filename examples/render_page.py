@@ -1,8 +1,8 @@
-"""Draw examples/page.png: eight printed lines in the typeface that comes with Pillow.
+"""Draw examples/page.png, eight printed lines in the typeface that comes with Pillow.
 
     python examples/render_page.py [page.png]
 
-The text is in examples/page.txt, too, to compare with what `mlx_vedec generate --split-lines` reads.
+The text goes into page.txt beside it, to compare with what is read.
 """
 
 import sys
@@ -14,7 +14,7 @@ TEXT = """\
 Harbour Books: Order No. 48213
 Dear Ms. Fielding, many thanks for your order of 12 October.
 We have packed three books for you today.
-One of them is a gift (The Quiet Garden, by Ida Marsh).
+One of them is a gift (The Quiet Garden, by Ada Marsh).
 They will leave our shop on Thursday and reach you by Monday.
 The total is $47.85 and postage within the country is free.
 Any questions? Call 0161 496 0203 or write to us by email.
@@ -39,8 +39,9 @@ def render(text: str) -> Image.Image:
 
 
 def main(path: Path) -> None:
-    """Write the page to `path`."""
+    """Write the page to `path` and its text beside it."""
     render(TEXT).save(path, optimize=True)
+    path.with_suffix(".txt").write_text(TEXT, encoding="ascii", newline="\n")
 
 
 if __name__ == "__main__":
