@@ -72,7 +72,7 @@ def cut_line(image: Image.Image, box: Box, aspect: float) -> list[Box]:
     [(10, 10, 150, 30), (170, 10, 310, 30)]
     """
     left, top, right, bottom = _checked(image, box, aspect)
-    ink = _ink(_around(image, box)[0])
+    _, ink, _ = _around(image, box)
     limit = int(PIECE * aspect * (bottom - top))
     words = [part for word in _words(ink) for part in _broken(word, ink.sum(axis=0), limit)]
     pieces = _evenly(words, limit) or [(0, right - left)]
@@ -91,7 +91,7 @@ def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
     """
     _, top, _, bottom = _checked(image, box, aspect)
     side, above = (round(share * (bottom - top)) for share in (SIDE_MARGIN, MARGIN))
-    crop, paper = _around(image, _grown(box, 1, image))  # with the grey edge of its ink
+    crop, _, paper = _around(image, _grown(box, 1, image))  # with the grey edge of its ink
     width = crop.width + 2 * side
     height = max(crop.height + 2 * above, round(width / aspect))
     canvas = Image.new("L", (max(width, round(height * aspect)), height), paper)
@@ -139,15 +139,23 @@ def _leveled(grey: Image.Image, step: int) -> Image.Image:
     return Image.fromarray(np.minimum(np.asarray(grey) / light * 255, 255).astype(np.uint8))
 
 
-def _around(image: Image.Image, box: Box) -> tuple[Image.Image, int]:
-    """The box as `_leveled` and `_alone` see it with a line height around it; the paper's grey."""
+def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
+    """The box leveled and without other lines, where its ink is, and the grey of the paper.
+
+    A line height of the page around it is looked at, too: the box may be all ink.
+    """
     left, top, right, bottom = box
     height = bottom - top
     area = x, y, _, _ = _grown(box, height, image)
-    grey = _leveled(_dark_on_light(image.crop(area)), max(1, height // 8))
+    grey = _leveled(_dark_on_light(image.crop(area)), max(1, height // 4))
     paper = int(np.median(np.asarray(grey)))
-    grey = _alone(grey, paper, top - y, bottom - y)
-    return grey.crop((left - x, top - y, right - x, bottom - y)), paper
+    ink = _ink(grey)
+    others = _others(ink, top - y, bottom - y)
+    with_edges = Image.fromarray(others).convert("L").filter(ImageFilter.MaxFilter(3))
+    grey.paste(paper, mask=with_edges)
+    inside = left - x, top - y, right - x, bottom - y
+    own = (ink & ~others)[inside[1] : inside[3], inside[0] : inside[2]]
+    return grey.crop(inside), own, paper
 
 
 def _grown(box: Box, by: int, image: Image.Image) -> Box:
@@ -160,16 +168,15 @@ def _grown(box: Box, by: int, image: Image.Image) -> Box:
     )
 
 
-def _alone(grey: Image.Image, paper: int, top: int, bottom: int) -> Image.Image:
-    """Paper over the shapes of other lines: those whose middle is not between these rows."""
-    runs, index = _labeled(_ink(grey))
+def _others(ink: Mask, top: int, bottom: int) -> Mask:
+    """The shapes of other lines: those whose middle is not between these rows."""
+    runs, index = _labeled(ink)
     shapes = _outlines(runs, index)
     middle = (shapes[:, 1] + shapes[:, 3]) / 2
-    others = np.zeros((grey.height, grey.width), np.uint8)
+    others = np.zeros_like(ink)
     for row, start, end in runs[:, ((middle < top) | (middle > bottom))[index]].T:
-        others[row, start:end] = 255
-    with_edges = Image.fromarray(others).filter(ImageFilter.MaxFilter(3))
-    return Image.composite(Image.new("L", grey.size, paper), grey, with_edges)
+        others[row, start:end] = True
+    return others
 
 
 def _ink(grey: Image.Image) -> Mask:
@@ -341,19 +348,20 @@ def _hull(shapes: Array) -> Box:
 
 
 def _owner(shape: Array, letters: Array, home: Array, lines: dict[int, Box], size: int) -> int:
-    """The line of the letter next to a small shape, or the only line at its height, or -1."""
-    aside = np.maximum(np.maximum(letters[:, 0] - shape[2], shape[0] - letters[:, 2]), 0)
-    apart = np.maximum(np.maximum(letters[:, 1] - shape[3], shape[1] - letters[:, 3]), 0)
-    nearest = np.hypot(aside, apart).argmin()
-    if np.hypot(aside[nearest] / 2, apart[nearest]) <= NEAR * size:
-        return int(home[nearest])
+    """The only line at the height of a small shape, or the line of the letter next to it, or -1."""
     middle, reach = (shape[1] + shape[3]) / 2, BESIDE * (shape[2] - shape[0])
     beside = [
         line
         for line, (left, top, right, bottom) in lines.items()
         if top <= middle <= bottom and left - shape[2] <= reach and shape[0] - right <= reach
     ]
-    return beside[0] if len(beside) == 1 else -1
+    if len(beside) == 1:
+        return beside[0]
+    aside = np.maximum(np.maximum(letters[:, 0] - shape[2], shape[0] - letters[:, 2]), 0)
+    apart = np.maximum(np.maximum(letters[:, 1] - shape[3], shape[1] - letters[:, 3]), 0)
+    nearest = np.hypot(aside, apart).argmin()
+    near = np.hypot(aside[nearest] / 2, apart[nearest]) <= NEAR * size
+    return int(home[nearest]) if near else -1
 
 
 # From a line to pieces

@@ -29,7 +29,7 @@ class Pretrained(nn.Module):
 
     config_class: ClassVar[type[Any]]
     renames: ClassVar[Renames]
-    base: ClassVar[str] = ""  # what a part is called inside models with a task: "vit", "bert"
+    base_model_prefix: ClassVar[str] = ""  # of a part inside a model with a task: "vit", "bert"
     may_lack: ClassVar[tuple[str, ...]] = ()  # parameters that a file may leave as they were made
     config: Any
 
@@ -39,7 +39,7 @@ class Pretrained(nn.Module):
         self.config = config
         self._carried: weights.Tensors = {}  # stored, but not computed with
         self.gradient_checkpointing = False
-        self.fresh: tuple[str, ...] = ()  # names on disk of what the file lacked
+        self.new_weights: tuple[str, ...] = ()  # names on disk of what the file lacked
 
     def in_turn(self, layers: Iterable[nn.Module]) -> Iterator[Callable[..., Any]]:
         """The layers; with `gradient_checkpointing`, computed again in the backward pass."""
@@ -86,17 +86,19 @@ class Pretrained(nn.Module):
         """Load a local folder, its weights unread and of the file's own types."""
         model = cls(config or cls.config_class.from_pretrained(folder))
         renames, tensors = model.renames, weights.read(folder)
-        if cls.base:
-            named = ((renames.standard(name, cls.base), x) for name, x in tensors.items())
+        if cls.base_model_prefix:
+            named = (
+                (renames.standard(name, cls.base_model_prefix), x) for name, x in tensors.items()
+            )
             tensors = {name: x for name, x in named if name is not None}
         tied = model.ties_head
         if tied and not weights.ties(tensors, renames):
             model.untie()
         tensors = weights.complete_ties(tensors, renames, tied)
         loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
-        model._carried, model.fresh = loaded.carried, loaded.fresh
-        if loaded.fresh:
-            LOG.warning("%s lacks weights, which are new: %s", folder, ", ".join(loaded.fresh))
+        model._carried, model.new_weights = loaded.carried, loaded.new
+        if loaded.new:
+            LOG.warning("%s lacks weights, which are new: %s", folder, ", ".join(loaded.new))
         model.eval()
         return model
 

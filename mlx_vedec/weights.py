@@ -96,7 +96,7 @@ class Loaded:
     """What a load leaves: tensors to carry, and names on disk of parameters that stay as made."""
 
     carried: Tensors
-    fresh: tuple[str, ...]
+    new: tuple[str, ...]
 
 
 def load(
@@ -127,16 +127,16 @@ def load(
             carried[name] = tensor
         elif ours is None or not any(ours == left for left, _ in renames.tied):
             report.extra.append(name)
-    fresh: list[str] = []
+    new: list[str] = []
     for name, parameter in expected.items():
         if name not in found:
-            lacking = fresh if matches(may_lack, name) else report.missing
+            lacking = new if matches(may_lack, name) else report.missing
             lacking.append(renames.on_disk(name))
         elif found[name].shape != parameter.shape:
             report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
     report.raise_if_any(source)
     model.update(tree_unflatten(list(found.items())))
-    return Loaded(carried, tuple(fresh))
+    return Loaded(carried, tuple(new))
 
 
 def _misfit(name: str, got: mx.array, expected: mx.array) -> str:

@@ -13,12 +13,19 @@ from typing import ClassVar
 import mlx.core as mx
 
 from ..renames import Pairs, Renames
-from .kin import EMBED_NORM, LEARNED, Kin, KinConfig, KinShape, kin_renames
 from .positions import Positions, Sinusoids
+from .seq2seq import (
+    EMBED_NORM,
+    LEARNED,
+    Seq2SeqConfig,
+    Seq2SeqDecoder,
+    Seq2SeqShape,
+    seq2seq_renames,
+)
 
 
 @dataclass(kw_only=True)
-class BartConfig(KinConfig):
+class BartConfig(Seq2SeqConfig):
     """Fields and defaults of `facebook/bart-large`'s decoder."""
 
     model_type: ClassVar[str] = "bart"
@@ -41,7 +48,7 @@ class BartConfig(KinConfig):
         self.divisible("d_model", "decoder_attention_heads")
 
     @property
-    def shape(self) -> KinShape:
+    def shape(self) -> Seq2SeqShape:
         """The fields under the names that the shared parts read."""
         return self.shape_of(
             self.decoder_layers,
@@ -90,14 +97,14 @@ class TrOCRConfig(BartConfig):
     layernorm_embedding: bool = True
 
     @property
-    def shape(self) -> KinShape:
+    def shape(self) -> Seq2SeqShape:
         """The fields under the names that the shared parts read."""
         return replace(super().shape, embed_norm="sum" if self.layernorm_embedding else None)
 
 
 def bart_renames(extra: Pairs) -> Renames:
     """The table of a second half, which leaves out the first one."""
-    return kin_renames("model.decoder.", "lm_head", extra) + Renames(
+    return seq2seq_renames("model.decoder.", "lm_head", extra) + Renames(
         pairs=(),
         # both halves' embedding, where files store it once; transformers 5.23 loses it
         aliases=(("shared", "embed_tokens"), ("model.shared", "embed_tokens")),
@@ -105,7 +112,7 @@ def bart_renames(extra: Pairs) -> Renames:
     )
 
 
-class BartForCausalLM(Kin[BartConfig]):
+class BartForCausalLM(Seq2SeqDecoder[BartConfig]):
     """The second half of a sequence-to-sequence model, under the names it has there."""
 
     config_class = BartConfig
@@ -124,11 +131,11 @@ class MvpForCausalLM(BartForCausalLM):
     config_class = MvpConfig
 
 
-class TrOCRForCausalLM(Kin[TrOCRConfig]):
+class TrOCRForCausalLM(Seq2SeqDecoder[TrOCRConfig]):
     """BART's layers behind an embedding that may be neither normed nor have learned positions."""
 
     config_class = TrOCRConfig
-    renames: ClassVar[Renames] = kin_renames(
+    renames: ClassVar[Renames] = seq2seq_renames(
         "model.decoder.", "output_projection", LEARNED + EMBED_NORM
     )
 

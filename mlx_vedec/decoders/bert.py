@@ -99,7 +99,7 @@ class BertLMHeadModel(MaskedDecoder[BertConfig]):
     """BERT's decoder."""
 
     config_class = BertConfig
-    base = "bert"
+    base_model_prefix = "bert"
     renames: ClassVar[Renames] = body_renames("bert") + Renames(
         pairs=(
             ("cls.predictions.transform.dense", "head_proj"),
@@ -131,7 +131,7 @@ class BertGenerationDecoder(MaskedDecoder[BertGenerationConfig]):
     """BERT-generation's decoder."""
 
     config_class = BertGenerationConfig
-    base = "bert"
+    base_model_prefix = "bert"
     renames: ClassVar[Renames] = body_renames("bert", BODY) + Renames(
         pairs=(("lm_head.decoder", "lm_head"), ("lm_head.bias", "head_bias")),
         carried=("lm_head.bias",),

@@ -88,7 +88,7 @@ class DistilBertForCausalLM(MaskedDecoder[DistilBertConfig]):
     """DistilBERT's decoder; the head's bias is stored once."""
 
     config_class = DistilBertConfig
-    base = "distilbert"
+    base_model_prefix = "distilbert"
     ties_bias = False
     renames: ClassVar[Renames] = Renames(
         pairs=(

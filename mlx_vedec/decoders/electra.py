@@ -37,7 +37,7 @@ class ElectraForCausalLM(MaskedDecoder[ElectraConfig]):
     """ELECTRA's generator as a decoder."""
 
     config_class = ElectraConfig
-    base = "electra"
+    base_model_prefix = "electra"
     ties_bias = False
     renames: ClassVar[Renames] = body_renames("electra", ELECTRA_BODY) + Renames(
         pairs=(

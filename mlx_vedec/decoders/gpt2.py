@@ -170,7 +170,7 @@ class GPT2LMHeadModel(Decoder[GPT2Config]):
     """Tokens and positions added, layers, a norm, and a head without bias that may be tied."""
 
     config_class = GPT2Config
-    base = "transformer"
+    base_model_prefix = "transformer"
     shifts_labels = True
     renames: ClassVar[Renames] = Renames(
         pairs=(*((f"transformer.{disk}", ours) for disk, ours in BODY), ("lm_head", "lm_head")),

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 
 from ..renames import Renames
 from .bart import BartConfig, BartForCausalLM, bart_renames
-from .kin import EMBED_NORM, FINAL_NORM, LEARNED, Normed
+from .seq2seq import EMBED_NORM, FINAL_NORM, LEARNED, Normed
 
 
 @dataclass(kw_only=True)

@@ -86,7 +86,7 @@ class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
     """RoBERTa's decoder."""
 
     config_class = RobertaConfig
-    base = "roberta"
+    base_model_prefix = "roberta"
     renames: ClassVar[Renames] = renames("roberta")
 
     def __init__(self, config: RobertaConfig) -> None:
@@ -136,7 +136,7 @@ class Data2VecTextForCausalLM(RobertaForCausalLM):
     """The decoder of data2vec for text."""
 
     config_class = Data2VecTextConfig
-    base = "data2vec_text"
+    base_model_prefix = "data2vec_text"
     renames: ClassVar[Renames] = renames("data2vec_text")
 
 
@@ -163,7 +163,7 @@ class RobertaPreLayerNormForCausalLM(RobertaForCausalLM):
     """`RobertaForCausalLM` with its norms before each part, and one after the last layer."""
 
     config_class = RobertaPreLayerNormConfig
-    base = "roberta_prelayernorm"
+    base_model_prefix = "roberta_prelayernorm"
     renames: ClassVar[Renames] = renames("roberta_prelayernorm", PRE_NORMED_BODY)
 
     def __init__(self, config: RobertaConfig) -> None:

@@ -11,12 +11,19 @@ from typing import ClassVar
 import mlx.core as mx
 
 from ..renames import Renames
-from .kin import FINAL_NORM, Kin, KinConfig, KinShape, Normed, kin_renames
 from .positions import Positions, Sinusoids
+from .seq2seq import (
+    FINAL_NORM,
+    Normed,
+    Seq2SeqConfig,
+    Seq2SeqDecoder,
+    Seq2SeqShape,
+    seq2seq_renames,
+)
 
 
 @dataclass(kw_only=True)
-class XGLMConfig(KinConfig):
+class XGLMConfig(Seq2SeqConfig):
     """Fields and defaults of `facebook/xglm-564M`."""
 
     model_type: ClassVar[str] = "xglm"
@@ -43,18 +50,18 @@ class XGLMConfig(KinConfig):
         self.divisible("d_model", "attention_heads")
 
     @property
-    def shape(self) -> KinShape:
+    def shape(self) -> Seq2SeqShape:
         """The fields under the names that the shared parts read."""
         shape = self.shape_of(self.num_layers, self.attention_heads, self.ffn_dim, self.layerdrop)
         return shape if self.add_cross_attention else replace(shape, memory_dims=None)
 
 
-class XGLMForCausalLM(Kin[XGLMConfig]):
+class XGLMForCausalLM(Seq2SeqDecoder[XGLMConfig]):
     """The language model, with cross-attention to an image."""
 
     config_class = XGLMConfig
     shifts_labels = True
-    renames: ClassVar[Renames] = kin_renames("model.", "lm_head", FINAL_NORM)
+    renames: ClassVar[Renames] = seq2seq_renames("model.", "lm_head", FINAL_NORM)
 
     def make_positions(self) -> Positions:
         """Sines with two rows before the first position."""

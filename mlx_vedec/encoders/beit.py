@@ -163,7 +163,7 @@ class BeitModel(Encoder[BeitConfig]):
     """Patches, class token, positions if any, layers, norm if any."""
 
     config_class = BeitConfig
-    base = "beit"
+    base_model_prefix = "beit"
     renames = Renames(
         pairs=(
             ("embeddings.cls_token", "cls_token"),
@@ -241,4 +241,4 @@ class Data2VecVisionModel(BeitModel):
     """`BeitModel` under data2vec-vision's name."""
 
     config_class = Data2VecVisionConfig
-    base = "data2vec_vision"
+    base_model_prefix = "data2vec_vision"

@@ -151,7 +151,7 @@ class CLIPVisionModel(VisionModel):
     """`VisionModel` with a class token, normed before the first layer and not after the last."""
 
     config_class = CLIPVisionConfig
-    base = "vision_model"
+    base_model_prefix = "vision_model"
     renames = _table(
         (
             ("embeddings.class_embedding", "cls_token"),
@@ -193,7 +193,7 @@ class SiglipVisionModel(VisionModel):
     """`VisionModel` without a class token, normed after the last layer."""
 
     config_class = SiglipVisionConfig
-    base = "vision_model"
+    base_model_prefix = "vision_model"
     renames = _table((("post_layernorm", "norm"),), unused="head")
 
     def __init__(self, config: SiglipVisionConfig) -> None:

@@ -135,7 +135,7 @@ class Dinov2Model(Encoder[Dinov2Config]):
     """Patches, class token, learned positions, registers, layers, norm."""
 
     config_class = Dinov2Config
-    base = "dinov2"
+    base_model_prefix = "dinov2"
     renames = Renames(
         pairs=(
             ("embeddings.cls_token", "cls_token"),
@@ -196,7 +196,7 @@ class Dinov2WithRegistersModel(Dinov2Model):
     """`Dinov2Model` with register tokens, which have no position, after the class token."""
 
     config_class = Dinov2WithRegistersConfig
-    base = "dinov2_with_registers"
+    base_model_prefix = "dinov2_with_registers"
 
     def __init__(self, config: Dinov2WithRegistersConfig) -> None:
         super().__init__(config)

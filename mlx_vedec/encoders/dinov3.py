@@ -222,7 +222,7 @@ class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
     """Patches, class and register tokens, layers that know where each patch is, norm."""
 
     config_class = DINOv3ViTConfig
-    base = "model"
+    base_model_prefix = "model"
     renames = Renames(
         pairs=(
             ("embeddings.cls_token", "cls_token"),

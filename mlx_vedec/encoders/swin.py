@@ -221,7 +221,7 @@ class SwinModel(Encoder[SwinConfig]):
     """Patches, their norm, stages, norm."""
 
     config_class = SwinConfig
-    base = "swin"
+    base_model_prefix = "swin"
     layer_class: ClassVar[type[SwinLayer]] = SwinLayer
     merge_class: ClassVar[type[PatchMerging]] = PatchMerging
     renames = (
@@ -293,5 +293,5 @@ class DonutSwinModel(SwinModel):
     """`SwinModel` whose features are those of its last stage as they are."""
 
     config_class = DonutSwinConfig
-    base = "donut"
+    base_model_prefix = "donut"
     renames = COMMON + TABLE + Renames(pairs=(), carried=(INDEX,), ignored=("layernorm",))

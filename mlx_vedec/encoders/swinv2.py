@@ -141,7 +141,7 @@ class Swinv2Model(SwinModel):
     """`SwinModel` of `Swinv2Layer`s."""
 
     config_class = Swinv2Config
-    base = "swinv2"
+    base_model_prefix = "swinv2"
     layer_class = Swinv2Layer
     merge_class = Swinv2PatchMerging
     renames = (

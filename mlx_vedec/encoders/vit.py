@@ -104,7 +104,7 @@ class ViTModel(Encoder[ViTConfig]):
     """Patches, class token, learned positions, layers, norm."""
 
     config_class = ViTConfig
-    base = "vit"
+    base_model_prefix = "vit"
     renames = Renames(
         pairs=(
             ("embeddings.cls_token", "cls_token"),
@@ -171,11 +171,11 @@ class DeiTModel(ViTModel):
     """`ViTModel` with a distillation token after the class token."""
 
     config_class = DeiTConfig
-    base = "deit"
+    base_model_prefix = "deit"
 
 
 class ViTMSNModel(ViTModel):
     """`ViTModel` under MSN's model type."""
 
     config_class = ViTMSNConfig
-    base = "vit"
+    base_model_prefix = "vit"

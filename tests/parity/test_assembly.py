@@ -90,8 +90,8 @@ def test_encoders(tmp_path, stem, task):
     encoder = encoder_folder(tmp_path / "encoder", stem, task)
     decoder = decoder_folder(tmp_path / "decoder", "Bert")
     ours, theirs = assembled(tmp_path, encoder, decoder)
-    same_but_for(ours, theirs, ours.decoder.fresh)
-    assert not ours.training and not ours.encoder.fresh
+    same_but_for(ours, theirs, ours.decoder.new_weights)
+    assert not ours.training and not ours.encoder.new_weights
 
 
 @pytest.mark.parametrize("stem", DECODER_SIZES)
@@ -100,7 +100,7 @@ def test_decoders(tmp_path, stem, caplog):
     decoder = decoder_folder(tmp_path / "decoder", stem)
     with caplog.at_level(logging.WARNING, "mlx_vedec"):
         ours, theirs = assembled(tmp_path, encoder, decoder)
-    fresh = ours.decoder.fresh
+    fresh = ours.decoder.new_weights
     same_but_for(ours, theirs, fresh)
     crossed = [ours.decoder.renames.ours(name) for name in fresh]
     assert all(".cross_attn" in name for name in crossed), crossed
@@ -123,7 +123,9 @@ def test_decoders_of_other_tasks(tmp_path, stem):
         if "word_emb" in n or "wte" in n or "shared" in n or "embed_tokens" in n
     )
     assert mx.array_equal(ours.decoder.embed_tokens.weight, table)
-    assert all(".cross_attn" in ours.decoder.renames.ours(name) for name in ours.decoder.fresh)
+    assert all(
+        ".cross_attn" in ours.decoder.renames.ours(name) for name in ours.decoder.new_weights
+    )
 
 
 @pytest.mark.parametrize("stem", ["Bert", "Roberta", "GPT2", "Electra"])
@@ -132,9 +134,11 @@ def test_bodies_without_a_head(tmp_path, stem):
     folder = decoder_folder(tmp_path / "decoder", stem, "base")
     encoder = encoder_folder(tmp_path / "encoder", "ViT")
     ours, theirs = assembled(tmp_path, encoder, folder)
-    same_but_for(ours, theirs, ours.decoder.fresh)
+    same_but_for(ours, theirs, ours.decoder.new_weights)
     tensors = mx.load(str(folder / "model.safetensors"))
-    spelled = {ours.decoder.renames.standard(name, ours.decoder.base) for name in tensors}
+    spelled = {
+        ours.decoder.renames.standard(name, ours.decoder.base_model_prefix) for name in tensors
+    }
     found = {ours.decoder.renames.ours(name) for name in spelled}
     assert found & set(parameters(ours.decoder)) and "embed_tokens.weight" in found
 
@@ -147,7 +151,7 @@ def test_a_decoder_alone(tmp_path, stem):
     theirs = randomised(transformers.AutoModelForCausalLM.from_config(config))
     theirs.save_pretrained(tmp_path)
     ours = DECODERS[config.model_type].from_pretrained(tmp_path)
-    assert not ours.fresh
+    assert not ours.new_weights
     ids = np.array([[2, 8, 9, 10, 7], [2, 11, 12, 13, 14]])
     labels = np.array([[8, 9, -100, 7, 2], [11, 12, 13, 14, 2]])
     memory = np.random.default_rng(5).normal(size=(2, 6, 32)).astype(np.float32)

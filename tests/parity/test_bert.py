@@ -260,7 +260,7 @@ def test_a_folder_without_a_head(tmp_path):
     theirs = hf.BertModel(hf.BertConfig(**BERT, is_decoder=True)).eval()
     theirs.save_pretrained(tmp_path)
     ours = BertLMHeadModel.from_pretrained(tmp_path)
-    assert len(ours.fresh) == 5 and all(name.startswith("cls.") for name in ours.fresh)
+    assert len(ours.new_weights) == 5 and all(name.startswith("cls.") for name in ours.new_weights)
     with torch.no_grad():
         expected = theirs(torch.from_numpy(checks.IDS)).last_hidden_state
     close(ours.decode(mx.array(checks.IDS)), expected)

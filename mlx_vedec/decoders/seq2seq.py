@@ -21,7 +21,7 @@ Normed = Literal["sum", "tokens"] | None
 
 
 @dataclass(frozen=True, kw_only=True)
-class KinShape(DecoderShape):
+class Seq2SeqShape(DecoderShape):
     """A `DecoderShape` with the ways in which BART's kin differ.
 
     embed_norm  -- what the embedding's norm reads: the "sum" of tokens and positions, the "tokens"
@@ -35,12 +35,12 @@ class KinShape(DecoderShape):
 
 
 @dataclass(kw_only=True)
-class KinConfig(DecoderConfig):
+class Seq2SeqConfig(DecoderConfig):
     """Fields that all of BART's kin have; a family sets the class variables it differs in.
 
     norm_first -- norms before each part, and one after the last layer
     sinusoidal -- positions are sines, whose table is computed
-    offset     -- rows of a learned table before the first position; for the rest see `KinShape`
+    offset     -- rows of a learned table before the first position; for the rest see `Seq2SeqShape`
     """
 
     norm_first: ClassVar[bool] = False
@@ -74,13 +74,13 @@ class KinConfig(DecoderConfig):
         return self.init_std
 
     @property
-    def shape(self) -> KinShape:
+    def shape(self) -> Seq2SeqShape:
         """The fields under the names that the shared parts read."""
         raise NotImplementedError
 
-    def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> KinShape:
+    def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> Seq2SeqShape:
         """The shape, given the fields that families name differently."""
-        return KinShape(
+        return Seq2SeqShape(
             dims=self.d_model,
             num_layers=layers,
             num_heads=heads,
@@ -98,13 +98,13 @@ class KinConfig(DecoderConfig):
         )
 
 
-K = TypeVar("K", bound=KinConfig)
+K = TypeVar("K", bound=Seq2SeqConfig)
 
 
-class Kin(Decoder[K]):
+class Seq2SeqDecoder(Decoder[K]):
     """Base of the families: they add names on disk, and positions of their own."""
 
-    base = "model"
+    base_model_prefix = "model"
 
     def __init__(self, config: K) -> None:
         super().__init__(config)
@@ -183,7 +183,7 @@ FINAL_NORM: Pairs = (("layer_norm", "norm"),)
 COMPUTED = ("embed_positions._float_tensor", "embed_positions.weights", "version")
 
 
-def kin_renames(prefix: str, head: str, extra: Pairs) -> Renames:
+def seq2seq_renames(prefix: str, head: str, extra: Pairs) -> Renames:
     """The table of a decoder at `prefix` with a head of this name.
 
     extra -- the parts that only some families have
