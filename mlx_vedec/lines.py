@@ -5,9 +5,9 @@ smaller shapes (dots, accents, commas, quotes) go to the letter they stand by, a
 none is a speck. `cut_line` cuts at word gaps into pieces as equal as they allow; `line_image` draws
 what the checkpoint reads.
 
-Made for clean print: one column, level, lines apart or just touching, dark on light or the reverse.
-Columns side by side come out as one line, a picture may come out as one, and a page turned by more
-than about a degree or written by hand is not for this module.
+Made for clean print: one column, level, lines apart or just touching, dark on light or the reverse
+all over the page. Columns side by side come out as one line, a picture may come out as one, and a
+page turned by more than about a degree or written by hand is not for this module.
 """
 
 import numpy as np

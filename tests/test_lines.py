@@ -84,7 +84,7 @@ def test_light_on_dark_and_grey_paper():
         lambda pen, size: pen.line((0, 88, size[0], 88), 0, 2),
         lambda pen, size: pen.line((12, 45, 12, 150), 0, 2),
         lambda pen, size: pen.rectangle((2, 2, size[0] - 3, size[1] - 3), outline=0),
-        lambda pen, size: pen.rectangle((22, 40, size[0] - 14, 135), outline=0, width=2),
+        lambda pen, size: pen.rectangle((20, 90, size[0] - 9, 155), outline=0, width=2),
     ],
     ids=["specks", "underline", "upright rule", "frame", "box"],
 )
@@ -131,6 +131,14 @@ def test_print_of_several_sizes(heading, smaller):
     ):
         pen.text((30, y), line, fill=0, font=ImageFont.load_default(size=size))
     assert one_each(find_lines(page), [54, 110, 145, 190 + smaller // 2])
+
+
+def test_small_print_between_large():
+    page = Image.new("L", (500, 200), 255)
+    pen = ImageDraw.Draw(page)
+    for y, size, line in ((10, 36, TEXT[0]), (80, 14, TEXT[0]), (130, 36, TEXT[0])):
+        pen.text((30, y), line, fill=0, font=ImageFont.load_default(size=size))
+    assert one_each(find_lines(page), [32, 89, 152])
 
 
 def test_a_small_line_close_under_a_heading():
