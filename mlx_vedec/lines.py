@@ -11,17 +11,25 @@ page turned by more than about a degree or written by hand is not for this modul
 """
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image, ImageFilter, ImageOps
+from PIL import Image, ImageFilter
 
 from .errors import ImageError
+from .ink import (
+    Array,
+    Mask,
+    Span,
+    dark_on_light,
+    find_ink,
+    labeled_runs,
+    leveled,
+    outlines,
+    shapes_of,
+    spans_of,
+    two_kinds,
+)
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom are exclusive."""
-
-Span = tuple[int, int]
-Mask = NDArray[np.bool_]
-Array = NDArray[np.int64]
 
 # In line heights, measured with the bundled checkpoint on many typefaces and sizes.
 MARGIN = 0.15  # above and below a line
@@ -37,7 +45,6 @@ NEAR = 0.4  # between a letter and its dot
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 
 SMALLEST = 4  # pixels: lower print cannot be read
-FAINTEST = 24  # grey levels between paper and ink
 VALLEY = 0.5  # a band that is thinner than this in between is two lines
 
 
@@ -49,8 +56,8 @@ def find_lines(image: Image.Image) -> list[Box]:
     """
     if 0 in image.size:
         return []
-    grey = _dark_on_light(image)
-    shapes = _untouched(_ink(_leveled(grey, max(1, max(grey.size) // 64))))
+    grey = dark_on_light(image)
+    shapes = _untouched(find_ink(leveled(grey, max(1, max(grey.size) // 64))))
     smallest = max(SMALLEST, 0.3 * _letter_height(shapes))
     lines: list[Box] = []
     while (size := _letter_height(shapes)) >= smallest:
@@ -111,32 +118,7 @@ def _checked(image: Image.Image, box: Box, aspect: float) -> Box:
     return box
 
 
-# From image to ink
-
-
-def _dark_on_light(image: Image.Image) -> Image.Image:
-    """Any mode to L, transparent parts white, inverted if most is dark and the text light."""
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    if image.mode[0] in "IF":  # 16 bits and more
-        values = np.asarray(image, np.float32)
-        values = values / 257 if values.max() > 255 else values
-        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
-    grey = image.convert("L")
-    counts = np.array(grey.histogram(), float)
-    share, levels = counts / counts.sum(), np.arange(256)
-    away = levels - share @ levels
-    skewed = share @ away**3 > 0.3 * (share @ away**2) ** 1.5  # the text is the smaller part
-    return ImageOps.invert(grey) if skewed else grey
-
-
-def _leveled(grey: Image.Image, step: int) -> Image.Image:
-    """Paper to white also where it lies in shadow: divided by the lightest within 2 to 3 steps."""
-    paper = grey.reduce(step).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.BoxBlur(2))
-    light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR), np.float32)
-    light = np.maximum(light, np.median(light) / 2 + 1)
-    return Image.fromarray(np.minimum(np.asarray(grey) / light * 255, 255).astype(np.uint8))
+# The surroundings of a box
 
 
 def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
@@ -147,9 +129,9 @@ def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
     left, top, right, bottom = box
     height = bottom - top
     area = x, y, _, _ = _grown(box, height, image)
-    grey = _leveled(_dark_on_light(image.crop(area)), max(1, height // 4))
+    grey = leveled(dark_on_light(image.crop(area)), max(1, height // 4))
     paper = int(np.median(np.asarray(grey)))
-    ink = _ink(grey)
+    ink = find_ink(grey)
     others = _others(ink, top - y, bottom - y)
     with_edges = Image.fromarray(others).convert("L").filter(ImageFilter.MaxFilter(3))
     grey.paste(paper, mask=with_edges)
@@ -170,8 +152,8 @@ def _grown(box: Box, by: int, image: Image.Image) -> Box:
 
 def _others(ink: Mask, top: int, bottom: int) -> Mask:
     """The shapes of other lines: those whose middle is not between these rows."""
-    runs, index = _labeled(ink)
-    shapes = _outlines(runs, index)
+    runs, index = labeled_runs(ink)
+    shapes = outlines(runs, index)
     middle = (shapes[:, 1] + shapes[:, 3]) / 2
     others = np.zeros_like(ink)
     for row, start, end in runs[:, ((middle < top) | (middle > bottom))[index]].T:
@@ -179,71 +161,7 @@ def _others(ink: Mask, top: int, bottom: int) -> Mask:
     return others
 
 
-def _ink(grey: Image.Image) -> Mask:
-    """True where dark; nowhere if the pixels are of one kind."""
-    best, apart, noise = _two_kinds(np.array(grey.histogram(), float))
-    blank = apart < max(FAINTEST, 4 * noise)
-    return np.asarray(grey) <= (-1 if blank else best)
-
-
-def _two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:
-    """Otsu's split of a histogram: highest low value, distance of the means, spread around them."""
-    values = np.arange(len(counts))
-    low, low_sum = counts.cumsum(), (counts * values).cumsum()
-    high, high_sum = low[-1] - low, low_sum[-1] - low_sum
-    apart = high_sum / np.maximum(high, 1) - low_sum / np.maximum(low, 1)
-    between = low * high * apart**2
-    best = int(between.argmax())
-    total = low[-1] * (counts @ values**2) - low_sum[-1] ** 2
-    spread = np.sqrt(max(0.0, total - between[best])) / max(1, low[-1])
-    return best, float(apart[best]), float(spread)
-
-
-# From ink to shapes: arrays (N, 5) of left, top, right, bottom and number of dark pixels
-
-
-def _outlines(runs: Array, index: Array) -> Array:
-    """The shapes that the runs (row, start, end) make, where `index` says which run is in which."""
-    rows, starts, ends = runs
-    shapes = np.zeros((index.max(initial=-1) + 1, 5), np.int64)
-    shapes[:, :2] = runs.max(initial=0)
-    np.minimum.at(shapes[:, 0], index, starts)
-    np.minimum.at(shapes[:, 1], index, rows)
-    np.maximum.at(shapes[:, 2], index, ends)
-    np.maximum.at(shapes[:, 3], index, rows + 1)
-    np.add.at(shapes[:, 4], index, ends - starts)
-    return shapes
-
-
-def _labeled(ink: Mask) -> tuple[Array, Array]:
-    """The runs of dark pixels and for each the number of the connected shape it is in."""
-    runs = _runs(ink)
-    labels = np.arange(runs.shape[1])
-    one, other = _touching(runs, ink.shape[1] + 2)
-    while (labels[one] != labels[other]).any():
-        lowest = np.minimum(labels[one], labels[other])
-        np.minimum.at(labels, np.concatenate([labels[one], labels[other]]), np.tile(lowest, 2))
-        while (labels[labels] != labels).any():
-            labels = labels[labels]
-    return runs, np.unique(labels, return_inverse=True)[1]
-
-
-def _runs(mask: Mask) -> Array:
-    """Row, start and end of each run of True in a row, row by row."""
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    return np.stack([rows, starts, np.nonzero(edges == -1)[1]])
-
-
-def _touching(runs: Array, stride: int) -> tuple[Array, Array]:
-    """The pairs of runs in neighbouring rows that touch, by a side or a corner."""
-    rows, starts, ends = runs
-    below = (rows + 1) * stride
-    first = np.searchsorted(rows * stride + ends, below + starts, "left")
-    last = np.searchsorted(rows * stride + starts, below + ends, "right")
-    counts = np.maximum(last - first, 0)
-    upper = np.repeat(np.arange(len(rows)), counts)
-    return upper, np.arange(len(upper)) + np.repeat(first - counts.cumsum() + counts, counts)
+# Shapes that may be print: arrays (N, 5) of left, top, right, bottom and dark pixels
 
 
 def _heights(shapes: Array) -> Array:
@@ -269,7 +187,7 @@ def _print(shapes: Array, size: int) -> Array:
 
 def _untouched(ink: Mask) -> Array:
     """The shapes that may be print, after a cut through those that reach into the next line."""
-    shapes = _outlines(*_labeled(ink))
+    shapes = shapes_of(ink)
     size = _letter_height(shapes)
     letters = _print(shapes[_heights(shapes) >= SMALL * size], size)
     quarter = _heights(letters) // 4
@@ -278,7 +196,7 @@ def _untouched(ink: Mask) -> Array:
         across = (letters[:, 1] + quarter < row) & (row < letters[:, 3] - quarter)
         for left, _, right, _, _ in letters[across]:
             cut[row, left:right] = False
-    return _print(_outlines(*_labeled(cut)), size)
+    return _print(shapes_of(cut), size)
 
 
 # From shapes to lines
@@ -305,7 +223,7 @@ def _bands(letters: Array) -> list[Span]:
     np.add.at(steps, top + quarter, right - left)
     np.add.at(steps, bottom - quarter, left - right)
     pile = steps.cumsum()
-    return [band for span in _spans(pile > 0) for band in _between_valleys(pile, span)]
+    return [band for span in spans_of(pile > 0) for band in _between_valleys(pile, span)]
 
 
 def _between_valleys(pile: Array, band: Span) -> list[Span]:
@@ -367,21 +285,15 @@ def _owner(shape: Array, letters: Array, home: Array, lines: dict[int, Box], siz
 # From a line to pieces
 
 
-def _spans(mask: Mask) -> list[Span]:
-    """Start and end of each run of True."""
-    _, starts, ends = _runs(mask[None]).tolist()
-    return list(zip(starts, ends, strict=True))
-
-
 def _words(ink: Mask) -> list[Span]:
     """From left to right, what stands further apart than letters do in this line."""
     inked = np.zeros(ink.shape[1], np.bool_)
-    for left, _, right, _, dark in _outlines(*_labeled(ink)):
+    for left, _, right, _, dark in shapes_of(ink):
         inked[left:right] |= dark >= SPECK / 2 * len(ink) ** 2
-    spans = _spans(inked)
+    spans = spans_of(inked)
     gaps = [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)]
     kinds = np.bincount(np.minimum([0, *gaps], int(WIDE_GAP * len(ink)))).astype(float)
-    narrowest = max(_two_kinds(kinds)[0], WORD_GAP * len(ink))
+    narrowest = max(two_kinds(kinds)[0], WORD_GAP * len(ink))
     words = spans[:1]
     for span, gap in zip(spans[1:], gaps, strict=True):
         words = [*words, span] if gap > narrowest else [*words[:-1], (words[-1][0], span[1])]

@@ -12,7 +12,7 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
-    {"errors", "files", "renames"},
+    {"errors", "files", "renames", "ink"},
     {"hub"},
     {"config", "cache", "tokens", "lines", "stochastic"},
     {"layers", "results", "weights", "pictures", "streaming", "special_tokens"},

@@ -1,0 +1,111 @@
+"""From a picture of print to its dark pixels, and from those to connected shapes."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter, ImageOps
+
+Span = tuple[int, int]
+Mask = NDArray[np.bool_]
+Array = NDArray[np.int64]
+
+FAINTEST = 24  # grey levels between paper and ink
+
+
+def dark_on_light(image: Image.Image) -> Image.Image:
+    """Any mode to L, transparent parts white, inverted if most is dark and the text light."""
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    if image.mode[0] in "IF":  # 16 bits and more
+        values = np.asarray(image, np.float32)
+        values = values / 257 if values.max() > 255 else values
+        image = Image.fromarray(values.clip(0, 255).astype(np.uint8))
+    grey = image.convert("L")
+    counts = np.array(grey.histogram(), float)
+    share, levels = counts / counts.sum(), np.arange(256)
+    away = levels - share @ levels
+    skewed = share @ away**3 > 0.3 * (share @ away**2) ** 1.5  # the text is the smaller part
+    return ImageOps.invert(grey) if skewed else grey
+
+
+def leveled(grey: Image.Image, step: int) -> Image.Image:
+    """Paper to white also where it lies in shadow: divided by the lightest within 2 to 3 steps."""
+    paper = grey.reduce(step).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.BoxBlur(2))
+    light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR), np.float32)
+    light = np.maximum(light, np.median(light) / 2 + 1)
+    return Image.fromarray(np.minimum(np.asarray(grey) / light * 255, 255).astype(np.uint8))
+
+
+def find_ink(grey: Image.Image) -> Mask:
+    """True where dark; nowhere if the pixels are of one kind."""
+    best, apart, noise = two_kinds(np.array(grey.histogram(), float))
+    blank = apart < max(FAINTEST, 4 * noise)
+    return np.asarray(grey) <= (-1 if blank else best)
+
+
+def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:
+    """Otsu's split of a histogram: highest low value, distance of the means, spread around them."""
+    values = np.arange(len(counts))
+    low, low_sum = counts.cumsum(), (counts * values).cumsum()
+    high, high_sum = low[-1] - low, low_sum[-1] - low_sum
+    apart = high_sum / np.maximum(high, 1) - low_sum / np.maximum(low, 1)
+    between = low * high * apart**2
+    best = int(between.argmax())
+    total = low[-1] * (counts @ values**2) - low_sum[-1] ** 2
+    spread = np.sqrt(max(0.0, total - between[best])) / max(1, low[-1])
+    return best, float(apart[best]), float(spread)
+
+
+def labeled_runs(ink: Mask) -> tuple[Array, Array]:
+    """The runs of dark pixels and for each the number of the connected shape it is in."""
+    runs = _runs(ink)
+    labels = np.arange(runs.shape[1])
+    one, other = _touching(runs, ink.shape[1] + 2)
+    while (labels[one] != labels[other]).any():
+        lowest = np.minimum(labels[one], labels[other])
+        np.minimum.at(labels, np.concatenate([labels[one], labels[other]]), np.tile(lowest, 2))
+        while (labels[labels] != labels).any():
+            labels = labels[labels]
+    return runs, np.unique(labels, return_inverse=True)[1]
+
+
+def outlines(runs: Array, index: Array) -> Array:
+    """The shapes that the runs (row, start, end) make, where `index` says which run is in which."""
+    rows, starts, ends = runs
+    shapes = np.zeros((index.max(initial=-1) + 1, 5), np.int64)
+    shapes[:, :2] = runs.max(initial=0)
+    np.minimum.at(shapes[:, 0], index, starts)
+    np.minimum.at(shapes[:, 1], index, rows)
+    np.maximum.at(shapes[:, 2], index, ends)
+    np.maximum.at(shapes[:, 3], index, rows + 1)
+    np.add.at(shapes[:, 4], index, ends - starts)
+    return shapes
+
+
+def _runs(mask: Mask) -> Array:
+    """Row, start and end of each run of True in a row, row by row."""
+    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
+    rows, starts = np.nonzero(edges == 1)
+    return np.stack([rows, starts, np.nonzero(edges == -1)[1]])
+
+
+def _touching(runs: Array, stride: int) -> tuple[Array, Array]:
+    """The pairs of runs in neighbouring rows that touch, by a side or a corner."""
+    rows, starts, ends = runs
+    below = (rows + 1) * stride
+    first = np.searchsorted(rows * stride + ends, below + starts, "left")
+    last = np.searchsorted(rows * stride + starts, below + ends, "right")
+    counts = np.maximum(last - first, 0)
+    upper = np.repeat(np.arange(len(rows)), counts)
+    return upper, np.arange(len(upper)) + np.repeat(first - counts.cumsum() + counts, counts)
+
+
+def spans_of(mask: Mask) -> list[Span]:
+    """Start and end of each run of True."""
+    _, starts, ends = _runs(mask[None]).tolist()
+    return list(zip(starts, ends, strict=True))
+
+
+def shapes_of(ink: Mask) -> Array:
+    """Connected shapes, (N, 5): left, top, right, bottom and the number of dark pixels of each."""
+    return outlines(*labeled_runs(ink))
