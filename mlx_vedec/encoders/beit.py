@@ -17,60 +17,33 @@ import numpy as np
 from ..layers import MLP, Attention, Trace, initialise
 from ..renames import Renames
 from ..stochastic import Dropout, DropPath
-from .encoder import Encoder, EncoderConfig
+from .encoder import Encoder, PatchConfig
 from .patches import (
     Pair,
     PatchEmbedding,
     bilinear,
-    grid_of,
     pair,
     resize_positions,
     resize_table,
 )
 from .windows import relative_bias, relative_index
 
-Size = int | tuple[int, ...]
-
 
 @dataclass(kw_only=True)
-class BeitConfig(EncoderConfig):
+class BeitConfig(PatchConfig):
     """Fields and defaults of `microsoft/beit-base-patch16-224-pt22k`."""
 
     model_type: ClassVar[str] = "beit"
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     intermediate_size: int = 3072
-    hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    image_size: Size = 224
-    patch_size: Size = 16
-    num_channels: int = 3
     use_absolute_position_embeddings: bool = False
     use_relative_position_bias: bool = False
     use_shared_relative_position_bias: bool = False
     layer_scale_init_value: float = 0.1
     drop_path_rate: float = 0.1
     use_mean_pooling: bool = True
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
-        super().check()
-        self.divisible("hidden_size", "num_attention_heads")
-        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
-
-    @property
-    def feature_dims(self) -> int:
-        """Width of the features."""
-        return self.hidden_size
-
-    @property
-    def grid(self) -> Pair:
-        """Patches down and across of an image of the configured size."""
-        return grid_of(pair(self.image_size), pair(self.patch_size))
 
     def drop_path(self, index: int) -> float:
         """Rate of one layer; it rises from zero at the first to the last."""

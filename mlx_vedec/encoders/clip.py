@@ -15,44 +15,18 @@ import mlx.nn as nn
 
 from ..layers import MLP, Attention, Trace
 from ..renames import Pairs, Renames
-from .encoder import Encoder, EncoderConfig
-from .patches import Pair, PatchEmbedding, grid_of, pair, resize_positions
-
-Size = int | tuple[int, ...]
+from .encoder import Encoder, PatchConfig, Size
+from .patches import PatchEmbedding, pair, resize_positions
 
 
 @dataclass(kw_only=True)
-class VisionConfig(EncoderConfig):
+class VisionConfig(PatchConfig):
     """What the two configs have in common; a size is one number or two, (h, w)."""
 
     prefix_tokens: ClassVar[int]
     patch_bias: ClassVar[bool]
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     intermediate_size: int = 3072
-    hidden_act: str
     attention_dropout: float = 0.0
-    layer_norm_eps: float
-    image_size: Size = 224
-    patch_size: Size
-    num_channels: int = 3
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
-        super().check()
-        self.divisible("hidden_size", "num_attention_heads")
-        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
-
-    @property
-    def feature_dims(self) -> int:
-        """Width of the features."""
-        return self.hidden_size
-
-    @property
-    def grid(self) -> Pair:
-        """Patches down and across of an image of the configured size."""
-        return grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
 
 
 @dataclass(kw_only=True)

@@ -16,59 +16,39 @@ from ..errors import ConfigError
 from ..layers import MLP, Attention, Trace, initialise, silu
 from ..renames import Renames
 from ..stochastic import Dropout, DropPath
-from .encoder import Encoder, EncoderConfig
-from .patches import Pair, PatchEmbedding, grid_of, pair, resize_positions
-
-Size = int | tuple[int, ...]
+from .encoder import Encoder, PatchConfig, Size
+from .patches import PatchEmbedding, pair, resize_positions
 
 
 @dataclass(kw_only=True)
-class Dinov2Config(EncoderConfig):
+class Dinov2Config(PatchConfig):
     """Fields and defaults of `facebook/dinov2-base`, whose own image_size is 518."""
 
     model_type: ClassVar[str] = "dinov2"
     antialias: ClassVar[bool] = False  # of the positions when they are resized
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     mlp_ratio: float = 4
-    hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-6
-    image_size: Size = 224
     patch_size: Size = 14
-    num_channels: int = 3
     qkv_bias: bool = True
     layerscale_value: float = 1.0
     drop_path_rate: float = 0.0
     use_swiglu_ffn: bool = False
 
     def check(self) -> None:
-        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
+        """Raise `ConfigError` for an MLP of no width too."""
         super().check()
-        self.divisible("hidden_size", "num_attention_heads")
         if self.mlp_dims < 1:
             expected = f"expected 1 / {self.hidden_size} or more"
             raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
-        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
-
-    @property
-    def feature_dims(self) -> int:
-        """Width of the features."""
-        return self.hidden_size
 
     @property
     def mlp_dims(self) -> int:
         """Width inside the MLP; two thirds of it, in steps of 8, where there is a gate as well."""
         dims = int(self.hidden_size * self.mlp_ratio)
         return (int(dims * 2 / 3) + 7) // 8 * 8 if self.use_swiglu_ffn else dims
-
-    @property
-    def grid(self) -> Pair:
-        """Patches down and across of an image of the configured size."""
-        return grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
 
 
 @dataclass(kw_only=True)

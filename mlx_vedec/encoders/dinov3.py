@@ -18,15 +18,14 @@ from ..errors import ConfigError
 from ..layers import Attention, Trace, activation, initialise
 from ..renames import Renames
 from ..stochastic import DropPath
-from .encoder import Encoder, EncoderConfig
-from .patches import Pair, PatchEmbedding, grid_of, pair
+from .encoder import Encoder, PatchConfig
+from .patches import Pair, PatchEmbedding, pair
 
-Size = int | tuple[int, ...]
 Rotation = tuple[mx.array, mx.array]  # cosines and sines (N, Dh) of the N patches
 
 
 @dataclass(kw_only=True)
-class DINOv3ViTConfig(EncoderConfig):
+class DINOv3ViTConfig(PatchConfig):
     """Fields and defaults of a DINOv3 ViT-S/16; None is no register at all, like 0.
 
     pos_embed_… -- in training alone, how far the patches' coordinates are moved at random: by up to
@@ -35,17 +34,12 @@ class DINOv3ViTConfig(EncoderConfig):
 
     model_type: ClassVar[str] = "dinov3_vit"
     hidden_size: int = 384
-    num_hidden_layers: int = 12
     num_attention_heads: int = 6
     intermediate_size: int = 1536
-    hidden_act: str = "gelu"
     attention_dropout: float = 0.0
     initializer_range: float = 0.02
     layer_norm_eps: float = 1e-5
     rope_theta: float = 100.0
-    image_size: Size = 224
-    patch_size: Size = 16
-    num_channels: int = 3
     query_bias: bool = True
     key_bias: bool = False
     value_bias: bool = True
@@ -68,9 +62,8 @@ class DINOv3ViTConfig(EncoderConfig):
         return config
 
     def check(self) -> None:
-        """Raise `ConfigError` unless heads have two pairs of axes and the image holds a patch."""
+        """Raise `ConfigError` unless heads have two pairs of axes, and for what is too small."""
         super().check()
-        self.divisible("hidden_size", "num_attention_heads")
         if self.head_dims % 4:
             expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"
             raise ConfigError(self._message("hidden_size", self.hidden_size, expected))
@@ -79,17 +72,11 @@ class DINOv3ViTConfig(EncoderConfig):
         self._at_least("pos_embed_shift", 0)
         self._at_least("pos_embed_jitter", 1)
         self._at_least("pos_embed_rescale", 1)
-        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
 
     def _at_least(self, name: str, smallest: int) -> None:
         value = getattr(self, name)
         if value is not None and value < smallest:
             raise ConfigError(self._message(name, value, f"expected {smallest} or more"))
-
-    @property
-    def feature_dims(self) -> int:
-        """Width of the features."""
-        return self.hidden_size
 
     @property
     def head_dims(self) -> int:

@@ -11,6 +11,9 @@ from ..config import Config
 from ..layers import Trace
 from ..outputs import EncoderOutput
 from ..pretrained import Pretrained
+from .patches import Pair, grid_of, pair
+
+Size = int | tuple[int, ...]
 
 
 @dataclass(kw_only=True)
@@ -21,6 +24,36 @@ class EncoderConfig(Config):
     def feature_dims(self) -> int:
         """Width of the features: `hidden_size` in Hugging Face's configs."""
         raise NotImplementedError
+
+
+@dataclass(kw_only=True)
+class PatchConfig(EncoderConfig):
+    """Fields of encoders that keep one width throughout; a size is one number or two, (h, w)."""
+
+    hidden_size: int = 768
+    num_hidden_layers: int = 12
+    num_attention_heads: int = 12
+    hidden_act: str = "gelu"
+    layer_norm_eps: float = 1e-12
+    image_size: Size = 224
+    patch_size: Size = 16
+    num_channels: int = 3
+
+    def check(self) -> None:
+        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
+        super().check()
+        self.divisible("hidden_size", "num_attention_heads")
+        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
+
+    @property
+    def feature_dims(self) -> int:
+        """Width of the features."""
+        return self.hidden_size
+
+    @property
+    def grid(self) -> Pair:
+        """Patches down and across of an image of the configured size."""
+        return grid_of(pair(self.image_size), pair(self.patch_size))
 
 
 C = TypeVar("C", bound=EncoderConfig)

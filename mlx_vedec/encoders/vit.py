@@ -15,48 +15,22 @@ import mlx.nn as nn
 from ..layers import MLP, Attention, Trace, initialise
 from ..renames import Renames
 from ..stochastic import Dropout
-from .encoder import Encoder, EncoderConfig
-from .patches import PatchEmbedding, grid_of, pair, resize_positions
-
-Size = int | tuple[int, ...]
+from .encoder import Encoder, PatchConfig
+from .patches import PatchEmbedding, pair, resize_positions
 
 
 @dataclass(kw_only=True)
-class ViTConfig(EncoderConfig):
+class ViTConfig(PatchConfig):
     """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "vit"
     prefix_tokens: ClassVar[int] = 1
     zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
-    hidden_size: int = 768
-    num_hidden_layers: int = 12
-    num_attention_heads: int = 12
     intermediate_size: int = 3072
-    hidden_act: str = "gelu"
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     initializer_range: float = 0.02
-    layer_norm_eps: float = 1e-12
-    image_size: Size = 224
-    patch_size: Size = 16
-    num_channels: int = 3
     qkv_bias: bool = True
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless heads divide the width and the image holds a patch."""
-        super().check()
-        self.divisible("hidden_size", "num_attention_heads")
-        grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
-
-    @property
-    def feature_dims(self) -> int:
-        """Width of the features."""
-        return self.hidden_size
-
-    @property
-    def grid(self) -> tuple[int, int]:
-        """Patches down and across of an image of the configured size."""
-        return grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
 
 
 @dataclass(kw_only=True)
