@@ -106,35 +106,29 @@ class VisionEncoderDecoderModel(Pretrained):
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
         }
+        if isinstance(encoder_outputs, tuple):
+            encoder_outputs = EncoderOutput(encoder_outputs[0])
         if encoder_outputs is None:
             if pixel_values is None:
                 raise OptionError("give the model pixel_values, or encoder_outputs")
             encoder_outputs = self.encoder(
                 pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, **traced
             )
-        elif isinstance(encoder_outputs, tuple):
-            encoder_outputs = EncoderOutput(encoder_outputs[0])
-        if labels is not None:
-            check_ids(labels, self.config.decoder.vocab_size, "labels", ignored=-100)
-            if decoder_input_ids is None and decoder_inputs_embeds is None:
-                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
-        if decoder_input_ids is not None:
-            check_ids(decoder_input_ids, self.config.decoder.vocab_size, "decoder_input_ids")
-        if use_cache is None:
-            use_cache = labels is None and not self.training
+        if decoder_inputs_embeds is None or decoder_input_ids is not None:
+            decoder_input_ids = self._decoder_ids(decoder_input_ids, labels)
         out = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
             self.memory(encoder_outputs.last_hidden_state),
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
-            use_cache=use_cache,
+            use_cache=labels is None and not self.training if use_cache is None else use_cache,
             **traced,
             **further,
         )
         assert out.logits is not None
         result = Seq2SeqLMOutput(
-            loss=None if labels is None else cross_entropy(out.logits, labels),
+            loss=None if labels is None else self._loss(out.logits, labels),
             logits=out.logits,
             past_key_values=out.past_key_values,
             decoder_hidden_states=out.hidden_states,
@@ -145,6 +139,17 @@ class VisionEncoderDecoderModel(Pretrained):
             encoder_attentions=encoder_outputs.attentions,
         )
         return result if return_dict else result.to_tuple()
+
+    def _decoder_ids(self, ids: mx.array | None, labels: mx.array | None) -> mx.array | None:
+        """The decoder's input: the ids given, else the labels shifted."""
+        if ids is None:
+            return None if labels is None else self.prepare_decoder_input_ids_from_labels(labels)
+        check_ids(ids, self.config.decoder.vocab_size, "decoder_input_ids")
+        return ids
+
+    def _loss(self, logits: mx.array, labels: mx.array) -> mx.array:
+        check_ids(labels, self.config.decoder.vocab_size, "labels", ignored=-100)
+        return cross_entropy(logits, labels)
 
     def memory(self, features: mx.array) -> mx.array:
         """Features of the encoder as the decoder reads them."""
