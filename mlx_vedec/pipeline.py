@@ -83,8 +83,9 @@ def generate(
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
     _VANE_
     """
-    pixels = processor.pixels([image])
-    result = _decode(model, processor, pixels, [_prompt_ids(processor, prompt)], options)[0]
+    (result,) = _batch(model, processor, [image], [_prompt_ids(processor, prompt)], options)
+    if result.error is not None:
+        raise result.error
     if verbose:
         _report(result)
     return result
@@ -223,7 +224,8 @@ def _batch(
         indices = list(group)
         pixels = processor.pixels([loaded[index] for index in indices])
         texts = _decode(model, processor, pixels, [prompts[index] for index in indices], options)
-        results.update(zip(indices, texts, strict=True))
+        for index, result in zip(indices, texts, strict=True):
+            results[index] = replace(result, box=(0, 0, *loaded[index].size))
     return [results[index] for index in range(len(images))]
 
 

@@ -19,7 +19,8 @@ class GenerationResult:
     score          -- their mean
     confidence     -- exp(score), the geometric mean of the probabilities, 0 to 1
     finish_reason  -- "stop" after an end token, "length" where the room ended first
-    box            -- left, top, right, bottom of the line in pixels, for `read_lines`
+    box            -- left, top, right, bottom in pixels: of the line for `read_lines`, else the
+                      whole image
     error          -- what was wrong with the image, for `batch_generate`
     prompt_tps, generation_tps -- tokens per second of the batch it was in; the first counts the
                       encoder's time too

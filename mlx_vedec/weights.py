@@ -14,6 +14,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from .config import read_json
 from .errors import CheckpointError, WeightsError
 from .files import write_file, write_json
+from .hub import required
 from .renames import Renames, matches
 
 SINGLE = "model.safetensors"
@@ -24,9 +25,7 @@ Tensors = dict[str, mx.array]
 
 def read(folder: Path) -> Tensors:
     """The tensors of a checkpoint's folder, unread until they are evaluated."""
-    if (folder / SINGLE).is_file():
-        return read_file(folder / SINGLE)
-    if (folder / INDEX).is_file():
+    if (folder / INDEX).is_file() and not (folder / SINGLE).is_file():
         shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
         missing = [name for name in shards if not (folder / name).is_file()]
         if missing or not shards:
@@ -37,8 +36,7 @@ def read(folder: Path) -> Tensors:
         for name in shards:
             tensors |= read_file(folder / name)
         return tensors
-    found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
-    raise CheckpointError(f"{folder} has no {SINGLE}; it holds {found}")
+    return read_file(required(folder, SINGLE))
 
 
 def read_file(path: Path) -> Tensors:

@@ -177,6 +177,18 @@ def test_bad_values(run):
     failed(run("generate", "--model", "nowhere", "--image", LINE), "neither a folder nor a Hub id")
 
 
+def test_a_prompt_for_lines(run):
+    page = ("generate", "--split-lines", "--image", "examples/page.png")
+    failed(run(*page, "-p", "Dear"), "--prompt is for whole images")
+    failed(run(*page, "examples/page.png", "-m", 0), "max_new_tokens is 0")
+
+
+def test_bad_stdin_is_read_once():
+    command = [sys.executable, "-m", "mlx_vedec", "generate", "--image", "-"]
+    done = subprocess.run(command, input=b"hello", capture_output=True, cwd=ROOT)
+    assert done.returncode == 1 and b"standard input is in no format" in done.stderr
+
+
 def test_debug_shows_the_traceback(run):
     with pytest.raises(ValueError, match="neither a folder"):
         run("generate", "--model", "nowhere", "--image", LINE, "--debug")

@@ -100,6 +100,8 @@ def test_start_token():
     config = GenerationConfig(decoder_start_token_id=4, bos_token_id=0)
     assert start_token(config, {}) == 4
     assert start_token(config, {"decoder_start_token_id": 7}) == 7
+    assert start_token(config, {"bos_token_id": 7}) == 4
+    assert start_token(GenerationConfig(bos_token_id=0), {"bos_token_id": 7}) == 7
     assert start_token(GenerationConfig(), {}) is None
 
 

@@ -160,7 +160,7 @@ def test_training_learns_and_compiles():
     step = nn.value_and_grad(model, loss)
     _, gradients = step(x, labels)
     unused = [name for name, g in tree_flatten(gradients) if not g.any().item()]
-    assert unused == [f"{part}.k_proj.bias" for part in ()], unused
+    assert not unused
 
     state = [model.state, optimizer.state, mx.random.state]
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 from .common import Progress, complain, run
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from ..pipeline import GenerationResult
     from ..processor import Processor
 
@@ -99,49 +97,26 @@ def expand(names: Sequence[str]) -> list[str]:
 def _images(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> Iterator[Read]:
-    from dataclasses import replace
-
     from ..pipeline import batch_generate
 
-    sizes: dict[int, tuple[int, int]] = {}
-    results = batch_generate(
-        model,
-        processor,
-        _opened(sources, processor, sizes),
-        args.prompt,
-        batch_size=args.batch_size,
-        **options,
-    )
     progress = Progress(len(sources))
-    for index, (source, result) in enumerate(zip(sources, results, strict=True)):
+    results = batch_generate(
+        model, processor, sources, args.prompt, batch_size=args.batch_size, **options
+    )
+    for source, result in zip(sources, results, strict=True):
         progress.step(source)
-        yield source, replace(result, box=(0, 0, *sizes[index])) if index in sizes else result
+        _hint_at_lines(source, result, processor.line_aspect_ratio)
+        yield source, result
 
 
-def _opened(
-    sources: list[str], processor: Processor, sizes: dict[int, tuple[int, int]]
-) -> Iterator[Any]:
-    """Images opened as they are wanted; one that cannot be is passed on with its error to come."""
-    from ..images import load_image
-
-    for index, source in enumerate(sources):
-        try:
-            image = load_image(source)
-        except ValueError:
-            yield source
-            continue
-        sizes[index] = image.size
-        _hint_at_lines(source, image, processor)
-        yield image
-
-
-def _hint_at_lines(source: str, image: Image.Image, processor: Processor) -> None:
-    aspect = processor.line_aspect_ratio
-    ratio = image.width / image.height
-    if aspect is not None and not 0.8 < ratio / aspect < 1.25:
+def _hint_at_lines(source: str, result: GenerationResult, aspect: float | None) -> None:
+    if aspect is None or result.box is None:
+        return
+    _, _, width, height = result.box
+    if not 0.8 < width / height / aspect < 1.25:
         print(
-            f"{PROGRAM}: warning: {source} is {ratio:.1f}:1, but this checkpoint reads lines on a "
-            f"canvas of {aspect:g}:1; --split-lines prepares them",
+            f"{PROGRAM}: warning: {source} is {width / height:.1f}:1, but this checkpoint reads "
+            f"lines on a canvas of {aspect:g}:1; --split-lines prepares them",
             file=sys.stderr,
         )
 
@@ -149,13 +124,16 @@ def _hint_at_lines(source: str, image: Image.Image, processor: Processor) -> Non
 def _pages(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> Iterator[Read]:
+    from ..errors import ImageError, OptionError
     from ..pipeline import GenerationResult, read_lines
 
+    if args.prompt is not None:
+        raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
     progress = Progress(len(sources))
     for source in sources:
         try:
             results = read_lines(model, processor, source, batch_size=args.batch_size, **options)
-        except ValueError as error:
+        except ImageError as error:
             results = [GenerationResult(error=error)]
         progress.step(source)
         for result in results:

@@ -35,6 +35,7 @@ class Decoder(Pretrained, Generic[C]):
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
+        self.shape = config.shape
 
     @property
     def ties_head(self) -> bool:
@@ -176,12 +177,12 @@ class Decoder(Pretrained, Generic[C]):
 
     def _drop(self, before: mx.array, after: mx.array) -> mx.array:
         """Skip a layer at random in training, as a choice that a compiled step can make."""
-        if not self.training or not self.config.shape.layerdrop:
+        if not self.training or not self.shape.layerdrop:
             return after
-        return mx.where(mx.random.uniform() < self.config.shape.layerdrop, before, after)
+        return mx.where(mx.random.uniform() < self.shape.layerdrop, before, after)
 
     def _check_reads(self, memory: mx.array | None) -> None:
-        if memory is not None and self.config.shape.memory_dims is None:
+        if memory is not None and self.shape.memory_dims is None:
             raise ConfigError(
                 f"this {self.config.model_type} decoder has no cross-attention to read an image "
                 "with; set add_cross_attention=True in its config"

@@ -109,6 +109,7 @@ class Seq2SeqDecoder(Decoder[K]):
     def __init__(self, config: K) -> None:
         super().__init__(config)
         shape, dims, pad = config.shape, config.d_model, config.pad_token_id
+        self.normed, self.scale_given = shape.embed_norm, shape.scale_given
         self.embed_scale = math.sqrt(dims) if config.scale_embedding else 1.0
         self.embed_tokens = nn.Embedding(config.vocab_size, dims)
         self.embed_positions = self.make_positions()
@@ -141,12 +142,11 @@ class Seq2SeqDecoder(Decoder[K]):
         self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
     ) -> mx.array:
         """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
-        shape = self.config.shape
         x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        x = x * self.embed_scale if inputs_embeds is None or shape.scale_given else x
-        x = self.embed_norm(x) if shape.embed_norm == "tokens" else x
+        x = x * self.embed_scale if inputs_embeds is None or self.scale_given else x
+        x = self.embed_norm(x) if self.normed == "tokens" else x
         x = x + self.embed_positions(positions, tokens).astype(x.dtype)
-        x = self.embed_norm(x) if shape.embed_norm == "sum" else x
+        x = self.embed_norm(x) if self.normed == "sum" else x
         return self.dropout(x)
 
     def finish(self, x: mx.array) -> mx.array:

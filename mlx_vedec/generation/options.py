@@ -139,8 +139,8 @@ def resolve(
 
 def start_token(config: GenerationConfig, given: Mapping[str, Any]) -> int | None:
     """The id every prompt starts with: `decoder_start_token_id`, else `bos_token_id`."""
-    for source in (given, vars(config)):
-        for name in ("decoder_start_token_id", "bos_token_id"):
+    for name in ("decoder_start_token_id", "bos_token_id"):
+        for source in (given, vars(config)):
             if source.get(name) is not None:
                 return source[name]
     return None
