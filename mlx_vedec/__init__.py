@@ -6,6 +6,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .boxes import WordBox as WordBox
+    from .cache import DecoderCache as DecoderCache
+    from .cache import KVCache as KVCache
+    from .cache import RotatingKVCache as RotatingKVCache
     from .composite import VisionEncoderDecoderConfig as VisionEncoderDecoderConfig
     from .conversion import convert as convert
     from .decoders.bart import BartConfig as BartConfig
@@ -74,6 +78,8 @@ if TYPE_CHECKING:
     from .encoders.vit import ViTModel as ViTModel
     from .encoders.vit import ViTMSNConfig as ViTMSNConfig
     from .encoders.vit import ViTMSNModel as ViTMSNModel
+    from .generation.config import GenerationConfig as GenerationConfig
+    from .generation.options import Options as Options
     from .images import ImageProcessor as ImageProcessor
     from .images import load_image as load_image
     from .model import VisionEncoderDecoderModel as VisionEncoderDecoderModel
@@ -91,6 +97,8 @@ __version__ = "0.1.0"
 
 # Imported when first asked for, so that `import mlx_vedec` costs nothing.
 HOMES = {
+    "boxes": ("WordBox",),
+    "cache": ("DecoderCache", "KVCache", "RotatingKVCache"),
     "composite": ("VisionEncoderDecoderConfig",),
     "conversion": ("convert",),
     "decoders.bart": (
@@ -161,6 +169,8 @@ HOMES = {
         "ViTMSNModel",
         "ViTModel",
     ),
+    "generation.config": ("GenerationConfig",),
+    "generation.options": ("Options",),
     "images": ("ImageProcessor", "load_image"),
     "model": ("VisionEncoderDecoderModel",),
     "pipeline": (

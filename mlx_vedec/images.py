@@ -20,6 +20,8 @@ from PIL import Image
 from .config import read_json
 from .errors import CheckpointError, ConfigError, ImageError
 from .files import write_json
+from .geometry import Geometry
+from .lines import Box
 from .pictures import ImageSource, check_size, load_image, to_rgb
 
 __all__ = ["ImageProcessor", "ImageSource", "load_image", "refuse_unknown"]
@@ -160,13 +162,27 @@ class ImageProcessor:
             image = image.resize(target, self.resample)
         pixels = np.asarray(image).reshape(image.height, image.width, -1)
         if self.do_center_crop and self.crop_size:
-            pixels = _center_crop(pixels, self.crop_size["height"], self.crop_size["width"])
+            pixels = _cut(pixels, _middle(image.size, self.crop_size))
         factor = self.rescale_factor if self.do_rescale else 1.0
         values = (pixels.astype(np.float64) * factor).astype(np.float32)
         if self.do_normalize:
             mean = np.asarray(self.image_mean, dtype=np.float32)
             values = (values - mean) / np.asarray(self.image_std, dtype=np.float32)
         return values
+
+    def geometry(self, size: tuple[int, int]) -> Geometry:
+        """Where the pixels made of a picture of this (width, height) lie in it.
+
+        >>> processor = ImageProcessor(size={"height": 32, "width": 384})
+        >>> processor.geometry((600, 50)).to_original((8, 0, 16, 32))
+        (12, 0, 25, 50)
+        """
+        geometry = Geometry.of(size)
+        if self.do_resize:
+            geometry = geometry.resized(self._target(*size))
+        if self.do_center_crop and self.crop_size:
+            geometry = geometry.cropped(_middle(geometry.size, self.crop_size))
+        return geometry
 
     def _target(self, width: int, height: int) -> tuple[int, int]:
         """The width and height to resize to."""
@@ -232,11 +248,17 @@ def _size(name: str, value: Any, allowed: Sequence[set[str]] = SIZE_KEYS) -> dic
     raise _wrong(name, value, f"pixels: one number, [height, width], or an object with {keys}")
 
 
-def _center_crop(pixels: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The middle of an image (H, W, C), black where it does not reach."""
-    top, left = (pixels.shape[0] - height) // 2, (pixels.shape[1] - width) // 2
-    part = pixels[max(0, top) : top + height, max(0, left) : left + width]
-    cropped = np.zeros((height, width, pixels.shape[2]), dtype=pixels.dtype)
+def _middle(size: tuple[int, int], crop: Mapping[str, int]) -> Box:
+    """The box of a centre crop in an image of a (width, height), which it may reach out of."""
+    left, top = (size[0] - crop["width"]) // 2, (size[1] - crop["height"]) // 2
+    return left, top, left + crop["width"], top + crop["height"]
+
+
+def _cut(pixels: np.ndarray, box: Box) -> np.ndarray:
+    """A box of an image (H, W, C), black where the image does not reach."""
+    left, top, right, bottom = box
+    part = pixels[max(0, top) : bottom, max(0, left) : right]
+    cut = np.zeros((bottom - top, right - left, pixels.shape[2]), dtype=pixels.dtype)
     row, column = max(0, -top), max(0, -left)
-    cropped[row : row + part.shape[0], column : column + part.shape[1]] = part
-    return cropped
+    cut[row : row + part.shape[0], column : column + part.shape[1]] = part
+    return cut

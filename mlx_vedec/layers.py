@@ -10,8 +10,9 @@ from functools import cache, partial
 import mlx.core as mx
 import mlx.nn as nn
 
-from .cache import KeysValues, KVCache
+from .cache_parts import Held
 from .errors import ConfigError
+from .kv_cache import KeysValues, KVCache, Memory
 from .stochastic import Dropout
 
 Activation = Callable[[mx.array], mx.array]
@@ -126,26 +127,23 @@ class AttentionCore(nn.Module):
     def __call__(
         self,
         x: mx.array,
-        memory: KeysValues | mx.array | None = None,
+        memory: Memory | mx.array | None = None,
         *,
         mask: Mask = None,
         cache: KVCache | None = None,
         keep: list[mx.array] | None = None,
     ) -> mx.array:
         """(B, L, D) to (B, L, D). `keep` receives the attention weights, (B, H, L, T)."""
-        queries, keys, values = self._project(x, memory)
-        if cache is not None:
-            keys, values = cache.update_and_fetch(keys, values)
-        out = self._attend(queries, keys, values, mask, keep)
+        if isinstance(memory, tuple):
+            queries, held = self._heads(self.q_proj(x)), memory
+        else:
+            queries, keys, values = self._project(x, memory)
+            held = (keys, values) if cache is None else cache.update_and_fetch(keys, values)
+        out = self._attend(queries, *held, mask, keep)
         return self.o_proj(out.swapaxes(1, 2).flatten(2))
 
-    def _project(
-        self, x: mx.array, memory: KeysValues | mx.array | None
-    ) -> tuple[mx.array, mx.array, mx.array]:
-        queries = self._heads(self.q_proj(x))
-        if isinstance(memory, tuple):
-            return queries, *memory
-        return queries, *self._keys_values(x if memory is None else memory)
+    def _project(self, x: mx.array, memory: mx.array | None) -> tuple[mx.array, mx.array, mx.array]:
+        return self._heads(self.q_proj(x)), *self._keys_values(x if memory is None else memory)
 
     def _keys_values(self, x: mx.array) -> KeysValues:
         raise NotImplementedError
@@ -153,14 +151,15 @@ class AttentionCore(nn.Module):
     def _attend(
         self,
         queries: mx.array,
-        keys: mx.array,
-        values: mx.array,
+        keys: Held,
+        values: Held,
         mask: Mask,
         keep: list[mx.array] | None,
     ) -> mx.array:
         rows, images = queries.shape[0], keys.shape[0]
         queries = fold(queries, images)
-        if keep is None and not (self.training and self.drops):
+        explicit = keep is not None or (self.training and self.drops)
+        if isinstance(keys, mx.array) and isinstance(values, mx.array) and not explicit:
             out = mx.fast.scaled_dot_product_attention(
                 queries, keys, values, scale=self.scale, mask=mask
             )
@@ -168,7 +167,7 @@ class AttentionCore(nn.Module):
             weights = attention_weights(queries * self.scale, keys, mask)
             if keep is not None:
                 keep.append(unfold(weights, rows))
-            out = self.dropout(weights) @ values
+            out = product(self.dropout(weights), values)
         return unfold(out, rows)
 
     def _heads(self, x: mx.array) -> mx.array:
@@ -217,9 +216,17 @@ def unfold(x: mx.array, rows: int) -> mx.array:
     return mx.unflatten(x, 2, (rows // x.shape[0], -1)).swapaxes(1, 2).flatten(0, 1)
 
 
-def attention_weights(queries: mx.array, keys: mx.array, mask: Mask) -> mx.array:
+def product(x: mx.array, held: Held, *, transpose: bool = False) -> mx.array:
+    """x @ held, or x @ heldᵀ, of what may be quantized."""
+    if isinstance(held, mx.array):
+        return x @ (held.swapaxes(-1, -2) if transpose else held)
+    parts = held.weight, held.scales, held.biases
+    return mx.quantized_matmul(x, *parts, transpose, held.group_size, held.bits)
+
+
+def attention_weights(queries: mx.array, keys: Held, mask: Mask) -> mx.array:
     """Scaled queries (B, H, L, Dh) and keys (B, H, T, Dh) to weights (B, H, L, T)."""
-    scores = queries @ keys.swapaxes(-1, -2)
+    scores = product(queries, keys, transpose=True)
     if isinstance(mask, str):
         length, total = scores.shape[-2:]
         mask = causal_mask(length, total - length)
@@ -230,11 +237,9 @@ def attention_weights(queries: mx.array, keys: mx.array, mask: Mask) -> mx.array
     return mx.softmax(scores, axis=-1, precise=True)
 
 
-def causal_mask(length: int, offset: int, attention_mask: mx.array | None = None) -> mx.array:
-    """(L, T) or, under a padding mask (B, T) where non-zero is a token, (B, 1, L, T)."""
-    total = offset + length
-    seen = mx.arange(total) <= mx.arange(offset, total)[:, None]
-    return seen if attention_mask is None else seen & (attention_mask != 0)[:, None, None, :]
+def causal_mask(length: int, offset: int) -> mx.array:
+    """What each of L tokens attends to, of itself and all T before: (L, T)."""
+    return mx.arange(offset + length) <= mx.arange(offset, offset + length)[:, None]
 
 
 class MLP(nn.Module):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,8 @@ from .decoders.decoder import Decoder
 from .encoders import ENCODERS
 from .encoders.encoder import Encoder
 from .errors import ConfigError, OptionError, TokenError
-from .generation.greedy import Token, greedy
-from .generation.options import GenerationConfig, Options, resolve, start_token
+from .generating import GenerationMixin
+from .generation.config import GenerationConfig
 from .layers import initialise
 from .outputs import EncoderOutput, Seq2SeqLMOutput
 from .pretrained import Pretrained
@@ -27,7 +26,7 @@ from .tokens import check_ids, cross_entropy, shift_tokens_right
 from .weights import SHARD_SIZE
 
 
-class VisionEncoderDecoderModel(Pretrained):
+class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
     """Pixels in, tokens out: `model(pixels, labels=labels).loss`, `model.generate(pixels)`.
 
     >>> from mlx_vedec import TrOCRConfig, ViTConfig, VisionEncoderDecoderConfig
@@ -167,80 +166,6 @@ class VisionEncoderDecoderModel(Pretrained):
             if value is not None:
                 return value
         raise TokenError(f"{name} is not set anywhere; set model.config.{name} before training")
-
-    def generate(
-        self,
-        pixel_values: mx.array | None = None,
-        *,
-        decoder_input_ids: mx.array | None = None,
-        decoder_attention_mask: mx.array | None = None,
-        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
-        interpolate_pos_encoding: bool = False,
-        **options: Any,
-    ) -> mx.array:
-        """Pixels (B, H, W, C) to tokens (B, L), the prompt first, padded after their end.
-
-        options -- those of `generation_config`, for this call only: `max_new_tokens`, …
-        """
-        if encoder_outputs is not None:
-            features = encoder_outputs[0]
-        elif pixel_values is not None:
-            features = self.encode(pixel_values, interpolate_pos_encoding=interpolate_pos_encoding)
-        else:
-            raise OptionError("give generate pixel_values, or encoder_outputs")
-        prompt, settled = self.prompt(len(features), decoder_input_ids, options)
-        added = prompt.shape[1] - (0 if decoder_input_ids is None else decoder_input_ids.shape[1])
-        mask = decoder_attention_mask
-        if mask is not None and added:
-            mask = mx.pad(mask, [(0, 0), (added, 0)], constant_values=1)
-        steps = self.steps(features, prompt, settled, mask)
-        return mx.concatenate([prompt, *(token.ids[:, None] for token in steps)], axis=1)
-
-    def steps(
-        self,
-        features: mx.array,
-        prompt: mx.array,
-        options: Options,
-        attention_mask: mx.array | None = None,
-    ) -> Iterator[Token]:
-        """The tokens that follow a prompt (B, P) for features (B, S, D), step by step."""
-        cache = self.decoder.make_cache(self.memory(features))
-        return greedy(self.step, cache, prompt, options, attention_mask)
-
-    def step(
-        self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
-    ) -> mx.array:
-        """Tokens (B, L) appended to a cache, to the logits (B, V) of the last one."""
-        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
-        return self.decoder.head(x[:, -1:])[:, 0]
-
-    def prompt(
-        self, rows: int, tokens: mx.array | None, options: dict[str, Any]
-    ) -> tuple[mx.array, Options]:
-        """What a generation starts from, (B, P), and the options it goes by.
-
-        Without tokens it is the start token; before tokens the start token is put unless some row
-        has it already, as transformers does.
-        """
-        start = start_token(self.generation_config, options)
-        if tokens is None and start is None:
-            raise TokenError("the checkpoint names no decoder_start_token_id; give it as an option")
-        prompt = mx.zeros((rows, 0), mx.int32) if tokens is None else tokens
-        self._check_prompt(prompt, rows)
-        if start is not None and not (prompt[:, :1] == start).any().item():
-            prompt = mx.concatenate([mx.full((rows, 1), start, mx.int32), prompt], axis=1)
-        check_ids(prompt, self.config.decoder.vocab_size, "decoder_input_ids")
-        limit = self.decoder.max_positions or self.config.decoder.shape.positions
-        length = prompt.shape[1]
-        return prompt, resolve(self.generation_config, options, prompt_length=length, limit=limit)
-
-    @staticmethod
-    def _check_prompt(tokens: mx.array, rows: int) -> None:
-        if tokens.ndim != 2 or tokens.shape[0] != rows:
-            shape = tuple(tokens.shape)
-            raise TokenError(
-                f"decoder_input_ids are {shape}; expected ({rows}, length): a row per image"
-            )
 
     @classmethod
     def from_folder(

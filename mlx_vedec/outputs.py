@@ -78,3 +78,19 @@ class Seq2SeqLMOutput(ModelOutput):
     encoder_last_hidden_state: mx.array | None = None
     encoder_hidden_states: Arrays | None = None
     encoder_attentions: Arrays | None = None
+
+
+@dataclass
+class GenerateOutput(ModelOutput):
+    """What `generate` gives with `return_dict_in_generate=True`; N rows, n tokens generated.
+
+    sequences (N, L) -- the prompt first; sequences_scores (N,) and beam_indices (N, n), the row
+    each token came from (-1 after the end), of a beam search; scores and logits: a tuple of
+    (rows decoded, V) for every step, after the rules and before them
+    """
+
+    sequences: mx.array
+    sequences_scores: mx.array | None = None
+    scores: Arrays | None = None
+    logits: Arrays | None = None
+    beam_indices: mx.array | None = None

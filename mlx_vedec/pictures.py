@@ -47,6 +47,15 @@ READ_FAILURES: dict[type[Exception], str] = {
 DAMAGED = "is damaged or cannot be read; expected a whole image; save or download it again"
 
 
+def images_in(folder: str | Path) -> list[Path]:
+    """The images of a folder, those in folders below it aside, in the order of their names."""
+    endings = Image.registered_extensions()
+    found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
+    if not found:
+        raise ImageError(f"folder {folder} has no images; name image files, or another folder")
+    return found
+
+
 def load_image(source: ImageSource) -> Image.Image:
     """Read a picture from wherever it is, as 8-bit RGB, the way up its EXIF data says.
 

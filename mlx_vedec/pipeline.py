@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby, islice
+from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
 import mlx.core as mx
-from PIL import Image
 
+from .batching import Ladder, Reader
 from .errors import OptionError
+from .generation.options import Options
 from .images import load_image
-from .lines import Box, cut_line, find_lines, line_image
+from .line_pieces import cut_line, line_image, line_origin
+from .lines import Box, find_lines
 from .model import VisionEncoderDecoderModel
+from .pictures import images_in
 from .processor import Processor
 from .results import GenerationResponse, GenerationResult
-from .text import StreamingDecoder
+from .streams import stream
 
 BUNDLED = Path(__file__).parent / "assets"
 Source = Any  # whatever `load_image` takes: a path, a URL, bytes, "-", a PIL image, an array
@@ -75,76 +77,109 @@ def generate(
     prompt: str | None = None,
     *,
     verbose: bool = False,
+    boxes: bool = False,
+    fallback: Sequence[Mapping[str, Any]] = (),
+    fallback_score: float | None = None,
     **options: Any,
 ) -> GenerationResult:
     """The text of one image. `options` are those of `model.generation_config`, for this call.
+
+    boxes, fallback and fallback_score are `batch_generate`'s. verbose -- say on stderr which
+    options are in force, and how fast it went.
 
     >>> model, processor = load()
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
     _VANE_
     """
-    (result,) = _batch(model, processor, [image], [_prompt_ids(processor, prompt)], options)
+    (result,) = batch_generate(
+        model,
+        processor,
+        [image],
+        prompt,
+        boxes=boxes,
+        fallback=fallback,
+        fallback_score=fallback_score,
+        **options,
+    )
     if result.error is not None:
         raise result.error
     if verbose:
-        _report(result)
+        report(result, model.generation_options(result.prompt_tokens, **options))
     return result
 
 
 def stream_generate(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    image: Source,
+    image: Source | Sequence[Source],
     prompt: str | None = None,
     **options: Any,
 ) -> Iterator[GenerationResponse]:
-    """The text of one image as it is read: a response per token, the pieces joining to the text."""
-    started = time.perf_counter()
-    pixels = processor.pixels([image])
-    features = model.encode(pixels)
+    """Texts as they are read: a response per token, those of one image joining to its text.
+
+    image -- one, or a list of images of one size, whose responses carry their `index`. With beams a
+    token comes once no beam can change it any more. Closing the iterator frees what it holds.
+
+    >>> model, processor = load()
+    >>> pieces = stream_generate(model, processor, "tests/data/lines/seen_000.png")
+    >>> "".join(piece.text for piece in pieces)
+    '_VANE_'
+    """
+    images = [*image] if isinstance(image, (list, tuple)) else [image]
+    if not images:
+        raise OptionError("there are no images to read; give one or more")
     ids = _prompt_ids(processor, prompt)
-    tokens, settled = model.prompt(1, None if ids is None else mx.array([ids]), options)
-    pieces = StreamingDecoder(processor.reader)
-    first = 0.0
-    for count, token in enumerate(model.steps(features, tokens, settled), start=1):
-        token_id = int(token.ids.item())  # pyright: ignore[reportArgumentType]
-        ended = bool(token.ended.item())
-        first = first or time.perf_counter()
-        last = ended or tokens.shape[1] + count == settled.max_length
-        text = pieces.add(token_id)
-        yield GenerationResponse(
-            text=text + pieces.finish() if last else text,
-            token=token_id,
-            logprobs=token.logprobs[0],
-            prompt_tokens=tokens.shape[1],
-            prompt_tps=tokens.shape[1] / (first - started),
-            generation_tokens=count,
-            generation_tps=count / max(time.perf_counter() - first, 1e-9),
-            peak_memory=mx.get_peak_memory() / 1e9,
-            finish_reason="stop" if ended else "length" if last else None,
-        )
+    return stream(model, processor, images, ids, _with_tokenizer(processor, options))
 
 
 def batch_generate(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    images: Iterable[Source],
-    prompts: str | Sequence[str] | None = None,
+    images: str | Path | Iterable[Source],
+    prompts: str | Sequence[str | None] | None = None,
     *,
     batch_size: int = 16,
+    boxes: bool = False,
+    fallback: Sequence[Mapping[str, Any]] = (),
+    fallback_score: float | None = None,
+    progress: Callable[[GenerationResult], object] | None = None,
     **options: Any,
 ) -> Iterator[GenerationResult]:
-    """The texts of any number of images, in their order, `batch_size` at a time.
+    """The texts of any number of images, in their order, `batch_size` of them at a time.
 
-    An image that cannot be read gives a result with `.error`, and the rest goes on. `prompts` is
-    one for all, or one per image.
+    images -- any iterable, read as there is room; or a folder, whose images come by name. prompts
+    -- one for all, or one per image. An image leaves the batch as it ends and another takes its
+    place; one that cannot be read gives a result with `.error`, and the rest goes on.
+
+    boxes -- where each word stands, too. fallback -- options to try again with, one after another,
+    where a text runs in circles or its score is below fallback_score, such as
+    `[{"num_beams": 4, "no_repeat_ngram_size": 3}, {"temp": 0.4}]`. progress -- is called with each
+    result when it is there, which may be before its turn.
+
+    >>> model, processor = load()
+    >>> lines = ["tests/data/lines/seen_000.png", "missing.png"]
+    >>> [(result.text, result.error is None) for result in batch_generate(model, processor, lines)]
+    [('_VANE_', True), ('', False)]
     """
     if batch_size < 1:
         raise OptionError(f"batch_size is {batch_size}; expected at least 1")
-    ids = _prompts(processor, prompts)
-    source = iter(images)
-    while batch := list(islice(source, batch_size)):
-        yield from _batch(model, processor, batch, [next(ids) for _ in batch], options)
+    options = _with_tokenizer(processor, options)
+    if fallback and options.get("stop_on_repetition") is None:
+        options = {**options, "stop_on_repetition": "ngram"}
+    for step in ({}, *fallback):
+        model.generation_options(**{**options, **step})  # what is wrong with them shows here
+    reader = Reader(
+        model,
+        processor,
+        options,
+        batch_size,
+        boxes,
+        Ladder(fallback, fallback_score),
+        progress,
+    )
+    if isinstance(images, (str, Path)):
+        images = images_in(images)
+    return reader.read(_with_prompts(processor, images, prompts))
 
 
 def read_lines(
@@ -165,119 +200,67 @@ def read_lines(
     lines = find_lines(page)
     pieces = [[line] if aspect is None else cut_line(page, line, aspect) for line in lines]
     flat = [box for line in pieces for box in line]
+    if not flat:
+        return []
     crops = [page.crop(box) if aspect is None else line_image(page, box, aspect) for box in flat]
+    origins = [box[:2] if aspect is None else line_origin(page, box, aspect) for box in flat]
     results = batch_generate(model, processor, crops, batch_size=batch_size, **options)
+    placed = (
+        replace(result, boxes=tuple(word.moved(*origin, box) for word in result.boxes), box=box)
+        for result, origin, box in zip(results, origins, flat, strict=True)
+    )
     return [
-        _join(list(islice(results, len(boxes))), box)
+        _join(list(islice(placed, len(boxes))), box)
         for box, boxes in zip(lines, pieces, strict=True)
     ]
 
 
 def _join(parts: list[GenerationResult], box: Box) -> GenerationResult:
     """One line's result from those of its pieces."""
+    logprobs = tuple(value for part in parts for value in part.token_logprobs)
     return replace(
         parts[0],
         text=" ".join(part.text for part in parts),
         tokens=tuple(token for part in parts for token in part.tokens),
-        token_logprobs=tuple(value for part in parts for value in part.token_logprobs),
+        token_logprobs=logprobs,
+        score=parts[0].score if len(parts) == 1 else sum(logprobs) / max(len(logprobs), 1),
+        alternatives=parts[0].alternatives if len(parts) == 1 else (),
         finish_reason=next((p.finish_reason for p in parts if p.finish_reason != "stop"), "stop"),
         box=box,
+        boxes=tuple(word for part in parts for word in part.boxes),
     )
 
 
-def _prompts(
-    processor: Processor, prompts: str | Sequence[str] | None
-) -> Iterator[list[int] | None]:
-    if prompts is None or isinstance(prompts, str):
-        ids = _prompt_ids(processor, prompts)
-        while True:
-            yield ids
-    for prompt in prompts:
-        yield _prompt_ids(processor, prompt)
-    raise OptionError(f"{len(prompts)} prompts for more images; give one, or one per image")
+def _with_prompts(
+    processor: Processor,
+    images: Iterable[Source],
+    prompts: str | Sequence[str | None] | None,
+) -> Iterator[tuple[Source, list[int] | None]]:
+    """Each image with the ids of its prompt."""
+    shared = prompts is None or isinstance(prompts, str)
+    ids = _prompt_ids(processor, prompts) if shared else None  # pyright: ignore[reportArgumentType]
+    count = 0
+    for image in images:
+        if not shared and count == len(prompts):  # pyright: ignore[reportArgumentType]
+            raise OptionError(f"{count} prompts for more images; give one, or one per image")
+        yield image, ids if shared else _prompt_ids(processor, prompts[count])  # pyright: ignore
+        count += 1
+    if not count:
+        raise OptionError("there are no images to read; give one or more")
+
+
+def _with_tokenizer(processor: Processor, options: dict[str, Any]) -> dict[str, Any]:
+    """What stop strings are looked for with."""
+    return {"tokenizer": processor.tokenizer, **options}
 
 
 def _prompt_ids(processor: Processor, prompt: str | None) -> list[int] | None:
     return processor.reader.encode(prompt, add_special_tokens=False) if prompt else None
 
 
-def _batch(
-    model: VisionEncoderDecoderModel,
-    processor: Processor,
-    images: list[Source],
-    prompts: list[list[int] | None],
-    options: dict[str, Any],
-) -> list[GenerationResult]:
-    """Results of a batch in its order, decoded in groups whose prompts are equally long."""
-    results: dict[int, GenerationResult] = {}
-    loaded: dict[int, Image.Image] = {}
-    for index, image in enumerate(images):
-        try:
-            loaded[index] = load_image(image)
-        except ValueError as error:
-            results[index] = GenerationResult(error=error)
-
-    def length(index: int) -> int:
-        return len(prompts[index] or ())
-
-    for _, group in groupby(sorted(loaded, key=length), key=length):
-        indices = list(group)
-        pixels = processor.pixels([loaded[index] for index in indices])
-        texts = _decode(model, processor, pixels, [prompts[index] for index in indices], options)
-        for index, result in zip(indices, texts, strict=True):
-            results[index] = replace(result, box=(0, 0, *loaded[index].size))
-    return [results[index] for index in range(len(images))]
-
-
-def _decode(
-    model: VisionEncoderDecoderModel,
-    processor: Processor,
-    pixels: mx.array,
-    prompts: list[list[int] | None],
-    options: dict[str, Any],
-) -> list[GenerationResult]:
-    """Decode rows (B, H, W, C) whose prompts are equally long."""
-    started = time.perf_counter()
-    given = mx.array(prompts, mx.int32) if prompts[0] else None
-    prompt, settled = model.prompt(len(prompts), given, options)
-    columns, first = [], started
-    for step in model.steps(model.encode(pixels), prompt, settled):
-        if not columns:
-            mx.eval(step.ids)
-            first = time.perf_counter()
-        columns.append((step.ids, step.logprob, step.ended))
-    table = [mx.stack(list(column), axis=1).tolist() for column in zip(*columns, strict=True)]
-    seconds = max(time.perf_counter() - first, 1e-9)
-    rows = [_trim(*row) for row in zip(*table, strict=True)]
-    generated = sum(len(tokens) for tokens, _, _ in rows)
-    shared = GenerationResult(
-        prompt_tokens=prompt.shape[1],
-        prompt_tps=prompt.size / (first - started),
-        generation_tps=generated / seconds,
-        peak_memory=mx.get_peak_memory() / 1e9,
-    )
-    return [
-        replace(
-            shared,
-            text=processor.decode(tokens, skip_special_tokens=True),
-            tokens=tokens,
-            token_logprobs=logprobs,
-            finish_reason=reason,
-        )
-        for tokens, logprobs, reason in rows
-    ]
-
-
-def _trim(
-    tokens: list[int], logprobs: list[float], ended: list[bool]
-) -> tuple[tuple[int, ...], tuple[float, ...], str]:
-    """A row up to its end token, and why it ended."""
-    count = ended.index(True) + 1 if ended[-1] else len(tokens)
-    return tuple(tokens[:count]), tuple(logprobs[:count]), "stop" if ended[-1] else "length"
-
-
-def _report(result: GenerationResult) -> None:
-    """What mlx-lm prints under `verbose`, on stderr."""
+def report(result: GenerationResult, options: Options) -> None:
+    """What mlx-lm prints under `verbose`, on stderr, after the options that are in force."""
+    print(f"Options: {options.changed()}", file=sys.stderr)
     print("=" * 10, result.text, "=" * 10, sep="\n", file=sys.stderr)
     print(
         f"Prompt: {result.prompt_tokens} tokens, {result.prompt_tps:.3f} tokens-per-sec\n"

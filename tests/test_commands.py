@@ -105,7 +105,7 @@ def test_stdin(tmp_path):
 def test_verbose_says_what_is_used(run):
     code, out, err = run("generate", "--image", LINE, "--verbose", "-m", 3)
     assert (code, out) == (0, "whe\n")
-    assert "'max_length': 48" in err and "tokens/s" in err
+    assert "'max_length': 4" in err and "tokens/s" in err
 
 
 def test_convert(run, tmp_path):

@@ -1,168 +1,283 @@
-"""Where options come from, which wins, and the loop on a decoder made of a table."""
+"""The loops and searches on a decoder made of a table, without a model."""
 
-import json
+import itertools
 
 import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec.errors import ConfigError, OptionError
-from mlx_vedec.generation.greedy import greedy
-from mlx_vedec.generation.options import GenerationConfig, Options, resolve, start_token
-
-CONFIG = {"decoder": {}, "encoder": {}}
-
-
-def settle(config=None, prompt_length=1, limit=50, **given):
-    config = GenerationConfig(**(config or {}))
-    return resolve(config, given, prompt_length=prompt_length, limit=limit)
+from mlx_vedec.errors import OptionError
+from mlx_vedec.generation.beams import BeamSearch
+from mlx_vedec.generation.flow import Flow, begin, follow
+from mlx_vedec.generation.options import Options
+from mlx_vedec.generation.sampling import Sampling
 
 
-def test_the_call_wins_over_the_checkpoint():
-    own = {"max_length": 30, "eos_token_id": 2, "pad_token_id": 1}
-    assert settle(own) == Options(30, (2,), 1)
-    assert settle(own, max_length=10, eos_token_id=[3, 4], pad_token_id=0) == Options(10, (3, 4), 0)
-    assert settle(own, max_length=None) == Options(30, (2,), 1)
+class Cache:
+    """Stands for the decoder's: remembers which rows there are, by the number of their image."""
 
+    def __init__(self, images):
+        self.rows = [[i] for i in images]
+        self.reorders = 0
 
-def test_length():
-    assert settle().max_length == 50
-    assert settle(max_new_tokens=5, prompt_length=3).max_length == 8
-    assert settle(max_tokens=5, prompt_length=3).max_length == 8
-    assert settle(max_new_tokens=5, max_length=3).max_length == 6
-    assert settle({"max_new_tokens": 5}, max_length=9).max_length == 9
-    assert settle({"max_length": 900}).max_length == 50
+    def expand(self, times):
+        self.rows = [image * times for image in self.rows]
 
+    def reorder(self, parents):
+        self.reorders += 1
 
-def test_pad_falls_back_to_the_end_token():
-    assert settle({"eos_token_id": (7, 8)}).pad_token_id == 7
-    assert settle({"eos_token_id": 7, "pad_token_id": 0}).pad_token_id == 0
-    assert settle().eos_token_ids == () and settle().pad_token_id == 0
+    def filter(self, images):
+        self.rows = [self.rows[i] for i in images]
 
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"max_lenght": 5}, "max_lenght is not a generation option; did you mean max_length?"),
-        ({"zzz": 5}, "known are bad_words_ids, "),
-        ({"max_tokens": 5, "max_new_tokens": 6}, "are the same option; give one"),
-        ({"max_new_tokens": 0}, "max_new_tokens is 0; expected a whole number of at least 1"),
-        ({"max_length": 2.5}, "max_length is 2.5"),
-        ({"max_length": True}, "max_length is True"),
-        ({"max_length": 1}, "leaves no room after a prompt of 1 tokens"),
-        ({"max_new_tokens": 50}, "goes past the end of the position table, 50 tokens"),
-        ({"num_beams": 4}, "num_beams=4 is asked for, but only plain greedy.*pass num_beams=1"),
-        ({"do_sample": True}, "pass do_sample=False"),
-    ],
-)
-def test_options_that_cannot_be(given, message):
-    with pytest.raises(OptionError, match=message):
-        settle(**given)
-
-
-def test_a_checkpoint_that_asks_for_beams_is_not_decoded_greedily_in_silence():
-    config = GenerationConfig.from_dict({"num_beams": 4, "no_repeat_ngram_size": 3})
-    with pytest.raises(OptionError, match="num_beams=4 is set by the checkpoint"):
-        resolve(config, {}, prompt_length=1, limit=50)
-    given = {"num_beams": 1, "no_repeat_ngram_size": 0}
-    assert resolve(config, given, prompt_length=1, limit=50).max_length == 50
-
-
-def folder_with(tmp_path, values=None, config=CONFIG):
-    if values is not None:
-        (tmp_path / "generation_config.json").write_text(json.dumps(values))
-    return GenerationConfig.from_folder(tmp_path, config)
-
-
-def test_generation_config_file_is_the_only_one_asked(tmp_path):
-    config = {"max_length": 99, "decoder": {"eos_token_id": 5, "decoder_start_token_id": 4}}
-    found = folder_with(tmp_path, {"bos_token_id": 0, "use_cache": False}, config)
-    assert (found.max_length, found.eos_token_id, start_token(found, {})) == (None, None, 0)
-    assert found.to_dict()["use_cache"] is False
-
-
-def test_a_start_token_named_in_config_json_alone_is_found(tmp_path):
-    config = {"decoder": {"decoder_start_token_id": 4}}
-    assert start_token(folder_with(tmp_path, {"eos_token_id": 1}, config), {}) == 4
-
-
-def test_without_the_file_the_top_comes_before_the_decoder(tmp_path):
-    decoder = {"eos_token_id": 5, "pad_token_id": 6, "max_length": 20, "decoder_start_token_id": 4}
-    config = {"eos_token_id": 3, "pad_token_id": None, "decoder": decoder, "image_size": 9}
-    found = folder_with(tmp_path, None, config)
-    assert (found.eos_token_id, found.pad_token_id, found.max_length) == (3, 6, None)
-    assert start_token(found, {}) == 4 and "image_size" not in found.to_dict()
-    top = folder_with(tmp_path, None, {**config, "max_length": 20})
-    assert top.max_length == 20
-
-
-def test_start_token():
-    config = GenerationConfig(decoder_start_token_id=4, bos_token_id=0)
-    assert start_token(config, {}) == 4
-    assert start_token(config, {"decoder_start_token_id": 7}) == 7
-    assert start_token(config, {"bos_token_id": 7}) == 4
-    assert start_token(GenerationConfig(bos_token_id=0), {"bos_token_id": 7}) == 7
-    assert start_token(GenerationConfig(), {}) is None
-
-
-def test_generation_config_that_is_not_json(tmp_path):
-    (tmp_path / "generation_config.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"generation_config\.json is not JSON"):
-        GenerationConfig.from_folder(tmp_path, CONFIG)
+    def extend(self, other):
+        self.rows += other.rows
 
 
 class Counter:
-    """A decoder whose next token is one more than the last; counts how often it is asked."""
+    """A decoder whose likeliest token is one more than the last; counts how often it is asked."""
 
-    def __init__(self):
-        self.shapes, self.masks = [], []
+    def __init__(self, vocab=10):
+        self.shapes, self.masks, self.vocab = [], [], vocab
 
     def __call__(self, tokens, cache, mask):
         self.shapes.append(tokens.shape)
         self.masks.append(None if mask is None else mask.shape)
-        return mx.where(mx.arange(10)[None] == tokens[:, -1:] + 1, 2.0, 0.0)
+        return mx.where(mx.arange(self.vocab)[None] == tokens[:, -1:] + 1, 2.0, 0.0)
 
 
-def run(prompt, options, mask=None):
-    step = Counter()
-    return step, list(greedy(step, None, mx.array(prompt), options, mask))
+class Table:
+    """A decoder that knows the last token only, by a random table of logits."""
+
+    def __init__(self, vocab=6, seed=0):
+        self.logits = mx.array(np.random.default_rng(seed).normal(0, 1.5, (vocab, vocab)))
+        self.logits = self.logits.astype(mx.float32)
+
+    def __call__(self, tokens, cache, mask):
+        return self.logits[tokens[:, -1]]
+
+
+def run(prompt, options, mask=None, step=None):
+    step = step or Counter()
+    search = (BeamSearch if options.num_beams > 1 else Sampling)(options)
+    cache = Cache(range(len(prompt)))
+    cohort = begin(step, cache, search, mx.array(prompt), mask)
+    return step, search, list(follow(step, cohort, cache))
+
+
+def sequences(prompt, options, step=None):
+    """Tokens of each sequence of each image."""
+    _, search, states = run(prompt, options, step=step)
+    return [[s.tokens for s in image] for image in search.results(states[-1], range(len(prompt)))]
 
 
 def test_rows_end_on_their_own_and_are_padded():
-    step, tokens = run([[1], [4]], Options(20, (6,), 9))
-    assert [t.ids.tolist() for t in tokens] == [[2, 5], [3, 6], [4, 9], [5, 9], [6, 9]]
-    assert [t.ended.tolist()[1] for t in tokens] == [False, True, True, True, True]
+    _, search, states = run([[1], [4]], Options(20, (6,), 9))
+    assert [s.next.tolist() for s in states] == [[2, 5], [3, 6], [4, 9], [5, 9], [6, 9]]
+    assert [s.reasons.tolist()[1] for s in states] == [0, 1, 1, 1, 1]
+    assert [search.done(s).tolist() for s in states][1:3] == [[False, True]] * 2
+    [[long], [short]] = search.results(states[-1], [0, 1])
+    assert (short.tokens, short.reason, len(long.tokens)) == ((5, 6), "stop", 5)
     logp = 2 - np.log(np.exp(2) + 9)
-    np.testing.assert_allclose(tokens[1].logprob.tolist(), [logp, logp], rtol=1e-5)
-    assert tokens[2].logprob.tolist()[1] == 0
-    np.testing.assert_allclose(mx.exp(tokens[0].logprobs).sum(-1).tolist(), [1, 1], rtol=1e-5)
+    np.testing.assert_allclose(short.logprobs, [logp, logp], rtol=1e-5)
+    assert short.score == pytest.approx(logp)
+    np.testing.assert_allclose(mx.exp(states[0].logprobs).sum(-1).tolist(), [1, 1], rtol=1e-5)
 
 
 def test_no_step_is_taken_past_the_length():
-    step, tokens = run([[1, 2]], Options(5, (), 0))
-    assert [t.ids.tolist() for t in tokens] == [[3], [4], [5]]
+    step, search, states = run([[1, 2]], Options(5, (), 0, 2))
+    assert [s.next.tolist() for s in states] == [[3], [4], [5]]
     assert step.shapes == [(1, 2), (1, 1), (1, 1)]
+    assert search.results(states[-1], [0])[0][0].reason == "length"
 
 
 def test_the_end_token_may_be_the_padding():
     """GPT-2's: the end token's own probability counts, what follows does not."""
-    _, tokens = run([[1], [4]], Options(20, (6,), 6))
-    assert [t.ids.tolist()[1] for t in tokens] == [5, 6, 6, 6, 6]
-    assert tokens[1].logprob.tolist()[1] < 0 == tokens[2].logprob.tolist()[1]
+    _, search, states = run([[1], [4]], Options(20, (6,), 6))
+    assert [s.next.tolist()[1] for s in states] == [5, 6, 6, 6, 6]
+    assert search.results(states[-1], [1])[0][0].tokens == (5, 6)
 
 
-def test_forced_tokens():
-    """The second token and the last of the length; a row that ends before is not touched."""
-    _, tokens = run([[1], [4]], Options(6, (9,), 0, forced_bos_token_id=3, forced_eos_token_id=9))
-    assert [t.ids.tolist() for t in tokens] == [[3, 3], [4, 4], [5, 5], [6, 6], [9, 9]]
-    assert tokens[0].logprob.tolist() == [0, 0] and tokens[-1].ended.tolist() == [True, True]
-    _, tokens = run([[1], [4]], Options(6, (6,), 0, forced_eos_token_id=6))
-    assert [t.ids.tolist() for t in tokens] == [[2, 5], [3, 6], [4, 0], [5, 0], [6, 0]]
-    config = {"forced_eos_token_id": 5, "forced_bos_token_id": 3}
-    settled = settle(config, forced_bos_token_id=7)
-    assert (settled.forced_bos_token_id, settled.forced_eos_token_id) == (7, 5)
+def test_a_mask_grows_with_the_rows():
+    step, _, _ = run([[1, 2], [3, 4]], Options(5, (), 0, 2), mx.array([[0, 1], [1, 1]]))
+    assert step.masks == [(2, 2), (2, 3), (2, 4)]
 
 
-def test_the_mask_grows_with_the_tokens():
-    step, _ = run([[1, 2]], Options(5, (), 0), mx.ones((1, 2)))
-    assert step.masks == [(1, 2), (1, 3), (1, 4)]
+def test_processors_of_mlx_lm_see_one_row():
+    seen = []
+
+    def forbid(tokens, logits):
+        seen.append((tokens.tolist(), logits.shape))
+        return mx.where(mx.arange(10) == tokens[-1] + 1, -mx.inf, logits)
+
+    _, search, states = run([[1], [4]], Options(3, (), 0, logits_processors=(forbid,)))
+    assert seen[:2] == [([1], (1, 10)), ([4], (1, 10))]
+    assert states[0].next.tolist() == [0, 0]
+
+
+def test_a_sampler_is_given_log_probabilities():
+    def second(logprobs):
+        np.testing.assert_allclose(mx.exp(logprobs).sum(axis=-1).tolist(), [1.0], rtol=1e-5)
+        return mx.argsort(-logprobs, axis=-1)[:, 1]
+
+    _, _, states = run([[1]], Options(4, (), 0, sampler=second))
+    assert states[-1].next.tolist() != [2]
+
+
+def test_sampling_draws_as_often_as_it_is_likely():
+    mx.random.seed(3)
+    step = Table()
+    options = Options(2, (), 0, do_sample=True, top_k=0, num_return_sequences=4000)
+    drawn = [tokens[0] for tokens in sequences([[1]], options, step)[0]]
+    expected = np.array(mx.softmax(step.logits[1]))
+    found = np.bincount(drawn, minlength=6) / 4000
+    np.testing.assert_allclose(found, expected, atol=0.03)
+
+
+def test_samples_are_the_same_from_the_same_seed():
+    options = Options(9, (), 0, do_sample=True, num_return_sequences=3)
+    runs = []
+    for seed in (1, 1, 2):
+        mx.random.seed(seed)
+        runs.append(sequences([[1], [2]], options, Table()))
+    assert runs[0] == runs[1] != runs[2]
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0, -1.0])
+def test_as_many_beams_as_sequences_find_the_best_of_all(length_penalty):
+    """With room for every prefix, beam search is exhaustive."""
+    step, vocab, end, most = Table(4), 4, 3, 4
+    logp = np.array(step.logits - mx.logsumexp(step.logits, axis=1, keepdims=True), np.float64)
+    scores = {}
+    for n in range(1, most):
+        for ids in itertools.product(range(vocab), repeat=n):
+            if end in ids[:-1] or (n < most - 1 and ids[-1] != end):
+                continue
+            total = sum(logp[a, b] for a, b in itertools.pairwise((0, *ids)))
+            scores[ids] = total / n**length_penalty
+    best = sorted(scores, key=lambda ids: -scores[ids])[:3]
+    options = Options(
+        most,
+        (end,),
+        1,
+        num_beams=32,
+        num_return_sequences=3,
+        length_penalty=length_penalty,
+        early_stopping="never",
+    )
+    _, search, states = run([[0]], options, step=step)
+    found = search.results(states[-1], [0])[0]
+    assert [s.tokens for s in found] == best
+    np.testing.assert_allclose([s.score for s in found], [scores[b] for b in best], rtol=1e-5)
+    for s in found:
+        assert sum(s.logprobs) == pytest.approx(s.score * len(s.tokens) ** length_penalty, rel=1e-4)
+
+
+def test_beams_follow_their_parents():
+    """Each step names the rows that the cache is put in the order of, within the image's own."""
+    options = Options(6, (5,), 1, num_beams=3)
+    _, _, states = run([[0], [2]], options, step=Table())
+    for before, after in itertools.pairwise(states):
+        kept = after.running.tokens.flatten(0, 1)[:, :-1]
+        assert mx.array_equal(before.running.tokens.flatten(0, 1)[after.parents], kept)
+        assert (after.parents // 3).tolist() == [0, 0, 0, 1, 1, 1]
+
+
+def test_a_batch_of_beams_gives_what_its_images_give():
+    for options in (
+        Options(8, (5,), 1, num_beams=3, num_return_sequences=2),
+        Options(8, (4, 5), 1, num_beams=2, early_stopping=True, length_penalty=2.0),
+    ):
+        together = sequences([[0], [1], [2], [3]], options, Table())
+        alone = [sequences([[i]], options, Table())[0] for i in range(4)]
+        assert together == alone
+
+
+def drained(flow):
+    found = {}
+    while len(flow):
+        found.update(dict(flow.advance()))
+    return found
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_rows_leave_and_others_join_without_changing_any(beams):
+    """The tokens of each image do not depend on what it shares the batch with."""
+    options = Options(12, (5,), 1, num_beams=beams)
+    make = BeamSearch if beams > 1 else Sampling
+    step, starts = Table(6, seed=4), [0, 1, 2, 3, 4, 0, 1, 2]
+    alone = [sequences([[s]], options, Table(6, seed=4))[0] for s in starts]
+    assert len({len(image[0]) for image in alone}) > 1  # they end at different times
+    flow, waiting, found, most = Flow(step), list(enumerate(starts)), {}, 0
+    while waiting or len(flow):
+        if waiting and len(flow) < 3:
+            taken, waiting = waiting[:2], waiting[2:]
+            cache = Cache([i for i, _ in taken])
+            prompt = mx.array([[s] for _, s in taken])
+            cohort = begin(step, cache, make(options), prompt, keys=[i for i, _ in taken])
+            flow.add(cohort, cache)
+        most = max(most, len(flow))
+        found.update(dict(flow.advance()))
+        if flow.cache is not None:
+            keys = [key for cohort in flow.cohorts for key in cohort.keys]
+            assert [row[0] for row in flow.cache.rows] == keys
+            assert all(len(row) == beams for row in flow.cache.rows)
+    assert [[s.tokens for s in found[i]] for i in range(8)] == alone
+    assert most >= 3 and flow.cache is None
+
+
+def test_rows_that_have_ended_are_not_computed_for_long():
+    step, cache = Counter(40), Cache(range(8))
+    options = Options(40, (32,), 0)
+    prompt = mx.array([[30], [30], [30], [30], [30], [30], [30], [1]])
+    flow = Flow(step)
+    flow.add(begin(step, cache, Sampling(options), prompt), cache)
+    found = drained(flow)
+    assert [len(found[i][0].tokens) for i in range(8)] == [2] * 7 + [31]
+    assert [shape[0] for shape in step.shapes][:5] == [8, 8, 8, 1, 1]
+
+
+def test_images_are_numbered_as_they_were_given_after_others_have_left():
+    """`prefix_allowed_tokens_fn` and `beam_indices` count images of the whole batch."""
+    for beams in (1, 2):
+        asked = set()
+
+        def allowed(image, tokens, asked=asked):
+            asked.add((image, int(tokens[0].item())))
+            return range(40)
+
+        options = Options(
+            40, (32,), 0, num_beams=beams, prefix_allowed_tokens_fn=allowed, early_stopping=True
+        )
+        step, cache = Counter(40), Cache(range(4))
+        flow = Flow(step)
+        search = (BeamSearch if beams > 1 else Sampling)(options)
+        prompt = mx.array([[30], [30], [1], [2]])
+        flow.add(begin(step, cache, search, prompt), cache)
+        found = drained(flow)
+        assert asked == {(0, 30), (1, 30), (2, 1), (3, 2)}
+        if beams > 1:
+            assert {b // 2 for b in found[3][0].beams} == {3}
+
+
+def test_criteria_and_time_and_texts_end_rows():
+    def at_seven(tokens, scores):
+        return tokens[:, -1] == 7
+
+    class Letters:
+        def decode(self, ids):
+            return "".join(chr(ord("a") + i) for i in ids)
+
+    stopped = Options(30, (), 0, stopping_criteria=(at_seven,))
+    assert sequences([[1], [4]], stopped, Counter(40)) == [[(2, 3, 4, 5, 6, 7)], [(5, 6, 7)]]
+    text = Options(30, (), 0, stop_strings=("gh", "zz"), tokenizer=Letters())
+    assert sequences([[3]], text, Counter(40)) == [[(4, 5, 6, 7)]]
+    _, search, states = run([[1]], Options(30, (), 0, max_time=1e-9), step=Counter(40))
+    assert search.results(states[-1], [0])[0][0].reason == "length" and len(states) == 1
+    both = Options(30, (), 0, num_beams=2, stopping_criteria=(at_seven,))
+    assert sequences([[4]], both, Counter(40))[0][0] == (5, 6, 7)
+
+
+def test_a_prefix_function_that_allows_nothing():
+    options = Options(4, (), 0, prefix_allowed_tokens_fn=lambda image, tokens: [])
+    with pytest.raises(OptionError, match="prefix_allowed_tokens_fn"):
+        run([[1]], options)

@@ -13,14 +13,17 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
     {"errors", "files", "renames", "ink"},
-    {"hub"},
+    {"hub", "cache_files", "cache_parts"},
+    {"kv_cache"},
     {"config", "cache", "tokens", "lines", "stochastic"},
-    {"layers", "results", "weights", "pictures", "streaming", "special_tokens"},
-    {"outputs", "pretrained", "images", "text"},
+    {"layers", "results", "weights", "pictures", "streaming", "special_tokens", "geometry"}
+    | {"line_pieces"},
+    {"finite", "outputs", "pretrained", "images", "text"},
     {"encoders", "decoders", "generation", "processor"},
-    {"composite"},
-    {"assembly"},
+    {"composite", "boxes"},
+    {"assembly", "generating"},
     {"model"},
+    {"batching", "streams"},
     {"pipeline"},
     {"conversion"},
     {"commands"},

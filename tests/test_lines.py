@@ -5,7 +5,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlx_vedec.errors import ImageError
-from mlx_vedec.lines import cut_line, find_lines, line_image
+from mlx_vedec.line_pieces import cut_line, line_image
+from mlx_vedec.lines import find_lines
 
 TEXT = [
     "A quiet page, of print.",

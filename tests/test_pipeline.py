@@ -121,9 +121,49 @@ def test_prompts_of_unequal_length(reader):
         list(batch_generate(*reader, [LINE] * 2, ["w"]))
 
 
-def test_batch_size_of_nothing(reader):
-    with pytest.raises(OptionError, match="batch_size is 0"):
-        next(batch_generate(*reader, [LINE], batch_size=0))
+def test_streams_of_several_images(reader):
+    lines = [DATA / "lines" / name for name in ("seen_006.png", "seen_000.png", "held_000.png")]
+    texts, last = ["", "", ""], [None] * 3
+    for response in stream_generate(*reader, lines):
+        assert last[response.index] is None
+        texts[response.index] += response.text
+        last[response.index] = response.finish_reason
+    assert texts == [generate(*reader, line).text for line in lines] and set(last) == {"stop"}
+
+
+@pytest.mark.parametrize("name", ["seen_006.png", "held_000.png", "held_001.png"])
+@pytest.mark.parametrize("options", [{}, {"early_stopping": True, "length_penalty": 2.0}])
+def test_streams_of_beams_give_what_no_beam_can_change(reader, name, options):
+    line = DATA / "lines" / name
+    options = {"num_beams": 3, **options}
+    responses = list(stream_generate(*reader, line, **options))
+    result = generate(*reader, line, **options)
+    assert "".join(r.text for r in responses) == result.text
+    assert tuple(r.token for r in responses) == result.tokens
+    assert [r.finish_reason for r in responses[:-1]] == [None] * (len(responses) - 1)
+    assert responses[-1].finish_reason == result.finish_reason
+    several = list(stream_generate(*reader, [line, LINE], **options))
+    assert tuple(r.token for r in several if r.index == 0) == result.tokens
+
+
+def test_sampled_streams_end_and_can_be_left(reader):
+    mx.random.seed(0)
+    responses = list(stream_generate(*reader, LINE, temp=1.0, max_tokens=5))
+    assert len(responses) == 5 and responses[-1].finish_reason == "length"
+    before = mx.get_active_memory()
+    left = stream_generate(*reader, [LINE] * 8)
+    next(left)
+    assert mx.get_active_memory() > before + 1e6
+    left.close()
+    del responses
+    assert mx.get_active_memory() < before + 1e5
+
+
+def test_streams_that_cannot_be(reader):
+    with pytest.raises(OptionError, match="a stream is of one sequence per image"):
+        stream_generate(*reader, LINE, num_beams=2, num_return_sequences=2)
+    with pytest.raises(OptionError, match="there are no images to read"):
+        stream_generate(*reader, [])
 
 
 def test_phototest_is_read_line_by_line(reader, shared):
@@ -139,6 +179,44 @@ def test_the_example_page_is_read_line_by_line(reader):
     expected = (ROOT / "examples" / "page.txt").read_text().splitlines()
     assert [r.text for r in results] == [line for line in expected if line]
     assert max(len(r.text) for r in results) >= 57
+
+
+def test_words_of_a_page_stand_in_their_lines(reader):
+    plain = read_lines(*reader, "examples/page.png")
+    for line, result in zip(
+        plain, read_lines(*reader, "examples/page.png", boxes=True), strict=True
+    ):
+        assert [word.text for word in result.boxes] == line.text.split()
+        left, top, right, bottom = line.box
+        for word in result.boxes:
+            assert left <= word.box[0] < word.box[2] <= right
+            assert top <= word.box[1] < word.box[3] <= bottom
+        middles = [word.box[0] + word.box[2] for word in result.boxes]
+        assert middles == sorted(middles)
+        widest = max(result.boxes, key=lambda word: word.box[2] - word.box[0])
+        assert len(widest.text) >= max(len(word.text) for word in result.boxes) - 3
+
+
+def test_stop_strings_need_no_tokenizer_here(reader):
+    result = generate(*reader, LINE, stop_strings=["el 2"])
+    assert (result.text, result.finish_reason) == ("wheel 2", "stop")
+    pieces = stream_generate(*reader, LINE, stop_strings="el 2")
+    assert "".join(piece.text for piece in pieces) == "wheel 2"
+
+
+@pytest.mark.parametrize("options", [{}, {"num_beams": 3}])
+def test_smaller_memories_of_the_text(reader, options):
+    """Quantized keys and values read the same here; a window cuts what a token sees."""
+    result = generate(*reader, LINE, **options)
+    assert generate(*reader, LINE, kv_bits=8, **options).text == result.text
+    assert generate(*reader, LINE, max_kv_size=48, **options).tokens == result.tokens
+    window = [*batch_generate(*reader, [LINE] * 3, ["w", "wh", "wheel"], max_kv_size=8, **options)]
+    alone = [generate(*reader, LINE, p, max_kv_size=8, **options) for p in ("w", "wh", "wheel")]
+    assert [r.tokens for r in window] == [r.tokens for r in alone]
+    with pytest.raises(OptionError, match="kv_group_size|group"):
+        generate(*reader, LINE, kv_bits=8, kv_group_size=128)
+    with pytest.raises(OptionError, match="past the end of the position table"):
+        generate(*reader, LINE, max_kv_size=8, max_length=1000)
 
 
 def test_a_page_without_lines(reader):

@@ -12,19 +12,27 @@ import pytest
 
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
+from mlx_vedec.generation.values import FITS
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
+GENERATION = (ROOT / "mlx_vedec" / "GENERATION.md").read_text(encoding="utf-8")
+
+
+def blocks_of(text):
+    return re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks_of(TEXT)
 SHELL = [
     line
-    for kind, tag, body in BLOCKS
+    for kind, tag, body in BLOCKS + blocks_of(GENERATION)
     if (kind, tag.strip()) == ("sh", "")
     for line in body.splitlines()
 ]
-FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
-PYTHON = [body for kind, _, body in BLOCKS if kind == "python"]
-PYTHON += re.findall(r"^```python\n(.*?)^```$", FAMILIES, re.MULTILINE | re.DOTALL)
+PYTHON = [body for kind, _, body in BLOCKS + blocks_of(FAMILIES) if kind == "python"]
+PYTHON.append("\n".join(body for kind, _, body in blocks_of(GENERATION) if kind == "python"))
 
 
 def block(kind, tag):
@@ -72,6 +80,11 @@ def test_links_lead_somewhere():
     links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
     assert links
     assert all((ROOT / link).exists() for link in links)
+
+
+def test_generation_names_every_option():
+    for option in FITS:
+        assert f"`{option}`" in GENERATION, option
 
 
 def test_families_lists_every_model_type_and_names_tests_that_are_there():

@@ -32,6 +32,26 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument("-p", "--prompt", help="text that the decoder starts from (Donut's tasks)")
     p.add_argument("-m", "--max-tokens", type=int, help="most tokens per image or piece of a line")
+    p.add_argument("--temp", type=float, help="0 is greedy, above 0 samples")
+    p.add_argument("--top-p", type=float, help="sample from the likeliest tokens of this mass")
+    p.add_argument("--top-k", type=int, help="sample from this many likeliest tokens")
+    p.add_argument(
+        "--min-p", type=float, help="sample from tokens this likely beside the likeliest"
+    )
+    p.add_argument("--seed", type=int, help="of sampling")
+    p.add_argument("--num-beams", type=int, help="beams of each image")
+    p.add_argument("--max-kv-size", type=int, help="tokens that each row remembers")
+    p.add_argument("--kv-bits", type=int, help="quantize keys and values to 8 or 4 bits")
+    p.add_argument("--kv-group-size", type=int, help="in groups of 32, 64 or 128")
+    p.add_argument(
+        "-o",
+        "--option",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="any other generation option, its value in JSON: no_repeat_ngram_size=3",
+    )
+    p.add_argument("--boxes", action="store_true", help="where each word stands, with --json")
     p.add_argument(
         "--split-lines",
         action="store_true",
@@ -55,13 +75,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _generate(args: argparse.Namespace) -> int:
+    import mlx.core as mx
+
     from ..pipeline import load
 
     sources = expand(args.image)
     model, processor = load(args.model, dtype=args.dtype, revision=args.revision)
+    options = _options(args)
+    effective = model.generation_options(**options)
     if args.verbose:
-        print(f"options of the checkpoint: {model.generation_config.to_dict()}", file=sys.stderr)
-    options = {"max_tokens": args.max_tokens}
+        print(f"options: {effective.changed()}", file=sys.stderr)
+    if args.seed is not None:
+        mx.random.seed(args.seed)
     read = _pages if args.split_lines else _images
     failed = False
     for source, result in read(model, processor, sources, args, options):
@@ -75,22 +100,31 @@ def _generate(args: argparse.Namespace) -> int:
     return int(failed)
 
 
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """The generation options of the flags that were given."""
+    from ..errors import OptionError
+
+    flags = (*("max_tokens", "temp", "top_p", "top_k", "min_p", "num_beams"),)
+    flags = (*flags, "max_kv_size", "kv_bits", "kv_group_size")
+    options = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if not equals or name in options:
+            raise OptionError(f"--option {text!r}; expected NAME=VALUE, each name once")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
+
+
 def expand(names: Sequence[str]) -> list[str]:
     """Images named one by one, and those in the folders that are named, sorted."""
-    from PIL import Image
-
-    from ..errors import ImageError
+    from ..pictures import images_in
 
     sources: list[str] = []
-    endings = Image.registered_extensions()
     for name in names:
-        if not Path(name).is_dir():
-            sources.append(name)
-            continue
-        found = sorted(str(p) for p in Path(name).iterdir() if p.suffix.lower() in endings)
-        if not found:
-            raise ImageError(f"folder {name} has no images; name image files, or another folder")
-        sources += found
+        sources += [str(path) for path in images_in(name)] if Path(name).is_dir() else [name]
     return sources
 
 
@@ -101,7 +135,13 @@ def _images(
 
     progress = Progress(len(sources))
     results = batch_generate(
-        model, processor, sources, args.prompt, batch_size=args.batch_size, **options
+        model,
+        processor,
+        sources,
+        args.prompt,
+        batch_size=args.batch_size,
+        boxes=args.boxes,
+        **options,
     )
     for source, result in zip(sources, results, strict=True):
         progress.step(source)
@@ -132,7 +172,9 @@ def _pages(
     progress = Progress(len(sources))
     for source in sources:
         try:
-            results = read_lines(model, processor, source, batch_size=args.batch_size, **options)
+            results = read_lines(
+                model, processor, source, batch_size=args.batch_size, boxes=args.boxes, **options
+            )
         except ImageError as error:
             results = [GenerationResult(error=error)]
         progress.step(source)
@@ -149,6 +191,13 @@ def _as_json(source: str, result: GenerationResult) -> str:
         "finish_reason": result.finish_reason,
         "box": result.box,
     }
+    if result.boxes:
+        values["boxes"] = [vars(word) for word in result.boxes]
+    if result.alternatives:
+        values["alternatives"] = [
+            {"text": other.text, "confidence": round(other.confidence, 6), "score": other.score}
+            for other in result.alternatives
+        ]
     return json.dumps(values, ensure_ascii=False)
 
 

@@ -8,8 +8,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..cache import DecoderCache
+from ..cache_parts import kv_group_size
 from ..errors import ConfigError, TokenError
-from ..layers import Mask, Trace, causal_mask, resize_rows
+from ..kv_cache import KVCache
+from ..layers import Trace, resize_rows
 from ..outputs import CausalLMOutputWithCrossAttentions, arrays
 from ..pretrained import Pretrained
 from ..tokens import check_ids, cross_entropy
@@ -78,14 +80,36 @@ class Decoder(Pretrained, Generic[C]):
             self.head_bias = resize_rows(self.head_bias, new_num_tokens, 0.0)
         self.config.vocab_size = new_num_tokens
 
-    def make_cache(self, memory: mx.array | None, rows: int | None = None) -> DecoderCache:
-        """An empty cache over a memory (B, S, D), for B rows or several per image."""
+    def make_cache(
+        self,
+        memory: mx.array | None,
+        rows: int | None = None,
+        *,
+        max_size: int | None = None,
+        keep: int = 0,
+        bits: int | None = None,
+        group_size: int | None = None,
+    ) -> DecoderCache:
+        """An empty cache over a memory (B, S, D), for B rows or several per image.
+
+        The options are `DecoderCache`'s. max_size bounds what is held, not the length of a text,
+        which ends with the position table.
+        """
         self._check_reads(memory)
         memories = [
             None if memory is None else layer.cross_attn.remember(memory) for layer in self.layers
         ]
-        rows = rows or (1 if memory is None else len(memory))
-        return DecoderCache(memories, rows, self.max_positions)
+        if bits is not None:
+            group_size = kv_group_size(self.shape.dims // self.shape.num_heads, group_size)
+        return DecoderCache(
+            memories,
+            rows or (1 if memory is None else len(memory)),
+            self.max_positions,
+            max_size=max_size,
+            keep=keep,
+            bits=bits,
+            group_size=group_size,
+        )
 
     def decode(
         self,
@@ -108,16 +132,16 @@ class Decoder(Pretrained, Generic[C]):
         self._check_reads(memory)
         trace = trace or Trace()
         length = _given(tokens, inputs_embeds).shape[1]
-        offset = cache.length if cache else 0
-        self._check_room(offset + length)
-        positions = cache.advance(length) if cache else mx.arange(length)[None]
-        mask = self._mask(length, offset, attention_mask)
+        self._check_room(length + (cache.length if cache else 0))
+        positions = cache.positions(length) if cache else mx.arange(length)[None]
+        memories = cache.memories if cache else [memory] * len(self.layers)
+        mask = (cache or KVCache()).make_mask(length, attention_mask)
         seen = None if memory_mask is None else (memory_mask != 0)[:, None, None, :]
         x = self.embed(tokens, inputs_embeds, positions if position_ids is None else position_ids)
         trace.keep(x)
         for index, layer in enumerate(self.in_turn(self.layers)):
-            own, read = (cache.layers[index], cache.memories[index]) if cache else (None, memory)
-            x = self._drop(x, layer(x, read, mask, own, trace, seen))
+            own = cache.layers[index] if cache else None
+            x = self._drop(x, layer(x, memories[index], mask, own, trace, seen))
             if index + 1 < len(self.layers):
                 trace.keep(x)
         x = self.finish(x)
@@ -194,18 +218,6 @@ class Decoder(Pretrained, Generic[C]):
                 f"{total} tokens, but the position table ends at {self.max_positions}; "
                 "shorten the prompt or the labels"
             )
-
-    @staticmethod
-    def _mask(length: int, offset: int, attention_mask: mx.array | None) -> Mask:
-        if attention_mask is None:
-            return "causal" if length > 1 else None
-        expected = offset + length
-        if attention_mask.shape[-1] != expected:
-            raise TokenError(
-                f"decoder_attention_mask covers {attention_mask.shape[-1]} tokens; "
-                f"expected {expected}, those in the cache included"
-            )
-        return causal_mask(length, offset, attention_mask)
 
 
 def _given(tokens: mx.array | None, inputs_embeds: mx.array | None) -> mx.array:

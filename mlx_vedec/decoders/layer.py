@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..cache import KeysValues, KVCache
 from ..config import Config
 from ..errors import ConfigError
+from ..kv_cache import KVCache, Memory
 from ..layers import MLP, Attention, AttentionCore, Mask, Trace
 from ..stochastic import Dropout
 
@@ -95,7 +95,7 @@ class DecoderLayer(nn.Module):
     def __call__(
         self,
         x: mx.array,
-        memory: KeysValues | mx.array | None,
+        memory: Memory | mx.array | None,
         mask: Mask,
         cache: KVCache | None,
         trace: Trace,

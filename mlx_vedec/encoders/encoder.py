@@ -8,17 +8,23 @@ from typing import Any, ClassVar, Generic, TypeVar
 import mlx.core as mx
 
 from ..config import Config
+from ..errors import ConfigError
 from ..layers import Trace
 from ..outputs import EncoderOutput
 from ..pretrained import Pretrained
-from .patches import Pair, grid_of, pair
+from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
 
 Size = int | tuple[int, ...]
 
 
 @dataclass(kw_only=True)
 class EncoderConfig(Config):
-    """Base of the encoders' configs."""
+    """Base of the encoders' configs.
+
+    prompts_are_whole -- a decoder's prompt gets no start token before it: those of Donut have one
+    """
+
+    prompts_are_whole: ClassVar[bool] = False
 
     @property
     def feature_dims(self) -> int:
@@ -65,6 +71,8 @@ class Encoder(Pretrained, Generic[C]):
     config_class: ClassVar[type[EncoderConfig]]
     config: C
     layers: list[Any]  # each of the family's own kind
+    patches: PatchEmbedding
+    register_tokens: mx.array  # (1, R, D), in families that have them
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
@@ -89,6 +97,22 @@ class Encoder(Pretrained, Generic[C]):
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D)."""
         raise NotImplementedError
+
+    @property
+    def prefix_tokens(self) -> int:
+        """How many features come before those of the patches: class token, registers and so on."""
+        registers = self.register_tokens.shape[1] if "register_tokens" in self else 0
+        return sum(name in self for name in ("cls_token", "distillation_token")) + registers
+
+    def grid(self, height: int, width: int) -> Grid:
+        """Which place of an image of this size, in pixels, each of its features stands for."""
+        if "patches" not in self:
+            raise ConfigError(
+                f"{type(self).__name__} has no patches, so nobody knows where its features lie; "
+                "expected an encoder that cuts images into them; give it a grid(height, width)"
+            )
+        cell = self.patches.patch
+        return Grid(self.prefix_tokens, *grid_of((height, width), cell), cell)
 
     def through_layers(self, x: mx.array, trace: Trace, *context: Any) -> mx.array:
         """Tokens (B, S, D) through `self.layers`, each called with the context and the trace."""

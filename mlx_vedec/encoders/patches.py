@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import mlx.core as mx
@@ -13,6 +14,25 @@ from ..errors import ConfigError, ImageError
 
 Pair = tuple[int, int]
 Weights = Callable[[int, int], np.ndarray]  # (size, new size) to (new, size)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Which place of an image each of S features stands for: prefix, then the places row by row.
+
+    prefix -- how many features come first and stand for no place: class token, registers
+    cell   -- height and width of a place, in pixels
+    """
+
+    prefix: int
+    rows: int
+    columns: int
+    cell: Pair
+
+    @property
+    def features(self) -> int:
+        """S, how many features there are."""
+        return self.prefix + self.rows * self.columns
 
 
 def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:

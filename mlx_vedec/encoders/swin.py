@@ -17,11 +17,9 @@ from ..errors import ConfigError
 from ..layers import MLP, Attention, Trace, initialise
 from ..renames import Renames
 from ..stochastic import Dropout, DropPath
-from .encoder import Encoder, EncoderConfig
-from .patches import PatchEmbedding, check_pixels, grid_of, pair, resize_positions
+from .encoder import Encoder, EncoderConfig, Size
+from .patches import Grid, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
 from .windows import Cut, OffsetBias, attend_in_windows, pad_to
-
-Size = int | tuple[int, ...]
 
 
 @dataclass(kw_only=True)
@@ -111,6 +109,7 @@ class DonutSwinConfig(SwinConfig):
 
     model_type: ClassVar[str] = "donut-swin"
     final_norm: ClassVar[bool] = False
+    prompts_are_whole: ClassVar[bool] = True
 
     @property
     def attn_output_dropout(self) -> float:
@@ -244,8 +243,7 @@ class SwinModel(Encoder[SwinConfig]):
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__(config)
-        rows, columns = config.grid
-        dims = config.embed_dim
+        dims, (rows, columns) = config.embed_dim, config.grid
         self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
         self.patch_norm = nn.LayerNorm(dims)
         if config.use_absolute_embeddings:
@@ -261,6 +259,11 @@ class SwinModel(Encoder[SwinConfig]):
         layers = [self.layer_class(config, stage, index) for index in range(config.depths[stage])]
         last = stage == config.num_layers - 1
         return SwinStage(layers, None if last else self.merge_class(config.dims(stage)))
+
+    def grid(self, height: int, width: int) -> Grid:
+        """The places of the last stage's map; the last of them may reach out of the image."""
+        high, wide = (side * 2 ** (self.config.num_layers - 1) for side in self.patches.patch)
+        return Grid(self.prefix_tokens, -(-height // high), -(-width // wide), (high, wide))
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), S places of the last stage's map.

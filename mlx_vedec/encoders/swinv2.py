@@ -15,6 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..cache_parts import Held
 from ..errors import ConfigError
 from ..layers import Attention, Mask
 from ..renames import Renames
@@ -57,11 +58,12 @@ class CosineAttention(Attention):
     def _attend(
         self,
         queries: mx.array,
-        keys: mx.array,
-        values: mx.array,
+        keys: Held,
+        values: Held,
         mask: Mask,
         keep: list[mx.array] | None,
     ) -> mx.array:
+        assert isinstance(keys, mx.array)  # an encoder has no cache that would quantize them
         factor = mx.exp(mx.minimum(self.logit_scale, math.log(SHARPEST)))
         return super()._attend(unit(queries) * factor, unit(keys), values, mask, keep)
 

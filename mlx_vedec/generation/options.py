@@ -1,200 +1,131 @@
-"""Generation options: where they come from, which wins, and that they make sense together."""
+"""What one generation goes by: every option, its default and what it does."""
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any
 
-from ..config import Config, read_json
-from ..errors import OptionError
-from ..files import write_json
+import mlx.core as mx
 
-# Options of transformers that change greedy decoding and are not built yet, with the value that
-# leaves it alone. A checkpoint that sets another one is refused rather than read wrongly.
-NEUTRAL: dict[str, Any] = {
-    "num_beams": 1,
-    "num_return_sequences": 1,
-    "do_sample": False,
-    "repetition_penalty": 1.0,
-    "no_repeat_ngram_size": 0,
-    "min_length": 0,
-    "min_new_tokens": 0,
-    "bad_words_ids": None,
-    "sequence_bias": None,
-    "suppress_tokens": None,
-    "begin_suppress_tokens": None,
-    "exponential_decay_length_penalty": None,
-    "max_time": None,
-    "stop_strings": None,
-}
-ALIASES = {"max_tokens": "max_new_tokens"}  # mlx-lm's names
-
-
-@dataclass(kw_only=True)
-class GenerationConfig(Config):
-    """The options in force for a model; editable, checked when a generation starts."""
-
-    max_length: int | None = None
-    max_new_tokens: int | None = None
-    decoder_start_token_id: int | None = None
-    bos_token_id: int | None = None
-    eos_token_id: int | tuple[int, ...] | None = None
-    pad_token_id: int | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: int | tuple[int, ...] | None = None
-
-    @classmethod
-    def from_folder(cls, folder: Path, config: Mapping[str, Any]) -> GenerationConfig:
-        """From `generation_config.json`, the only file asked where there is one.
-
-        A start token that it does not name comes from `config.json`, where transformers gives up.
-        """
-        legacy = cls.from_configs(config)
-        path = folder / "generation_config.json"
-        if not path.is_file():
-            return legacy
-        own = cls.from_dict(read_json(path))
-        if own.decoder_start_token_id is None and own.bos_token_id is None:
-            own.decoder_start_token_id = legacy.decoder_start_token_id
-        return own
-
-    @classmethod
-    def from_configs(cls, config: Mapping[str, Any]) -> GenerationConfig:
-        """From the top of a parsed `config.json`, then its decoder's part, as older versions saved.
-
-        A decoder's `max_length: 20` is a default that was written out, not a choice.
-        """
-        top, decoder = _set(config), _set(config["decoder"])
-        if decoder.get("max_length") == 20:
-            del decoder["max_length"]
-        values = {**decoder, **top}
-        return cls.from_dict({name: values[name] for name in values if name in known_options()})
-
-    def save(self, folder: Path) -> None:
-        """Write `generation_config.json`, leaving out what is not set."""
-        values = {key: value for key, value in self.to_dict().items() if value is not None}
-        write_json(folder / "generation_config.json", values)
+LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
+Criterion = Callable[[mx.array, Any], Any]
 
 
 @dataclass(frozen=True)
 class Options:
-    """What one generation goes by, every value settled.
+    """Settled options, under transformers' names; mlx-lm's where transformers has none.
 
-    max_length    -- tokens of a row, the prompt included
+    max_length -- tokens of a row, the prompt included
     eos_token_ids -- a row ends after any of these
-    pad_token_id  -- fills a row that has ended
-    forced_bos_token_id, forced_eos_token_id -- the second token of a row, and the one that its
-                     length ends with, whatever the model says
+    pad_token_id -- fills a row that has ended
+    prompt_length -- tokens that every row begins with
+    min_length -- tokens a row has before it may end, the prompt included
+    max_time -- seconds; no token is begun after them
+    stop_strings -- a row ends when its text ends with one; needs a tokenizer
+    stop_on_repetition -- "variance", "ngram" or both: see `generation/repetition.py`
+    stopping_criteria -- functions of (tokens (N, T), scores (N, V)) to bool (N,), or one for all
+
+    num_beams -- beams of each image; above 1 the search is transformers' beam search
+    num_return_sequences -- sequences returned for each image, best first
+    early_stopping -- an image's search ends when it has as many finished beams as beams (True),
+        when no running beam is likely to beat them (False), or when none can ("never")
+    length_penalty -- a finished beam's score is its log-probability / length ** length_penalty
+
+    do_sample -- draw tokens, instead of taking the likeliest
+    temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff -- what is drawn from
+    sampler -- draws instead: log-probabilities (N, V) to ids (N,), as in mlx-lm
+    renormalize_logits -- make the scores log-probabilities again after the other rules
+
+    repetition_penalty -- above 1 makes ids that a row has less likely (arXiv:1909.05858)
+    no_repeat_ngram_size -- no n-gram of this size twice in a row
+    bad_words_ids, suppress_tokens, begin_suppress_tokens -- sequences and ids that do not come at
+        all, or not at the beginning
+    sequence_bias -- pairs of a sequence of ids and what is added to the logit of its last
+    exponential_decay_length_penalty -- (start, factor): ends become likelier past that many tokens
+    forced_bos_token_id, forced_eos_token_ids -- the second token of a row, and the one that its
+        length ends with, whatever the model says
+    prefix_allowed_tokens_fn -- (image, tokens (T,)) to the ids that may follow
+    remove_invalid_values -- replace what is not finite in the logits
+    logits_processor -- functions of (tokens (N, T), scores (N, V)) to scores, after all rules
+    logits_processors -- the same with mlx-lm's shapes, for each row: tokens (T,), logits (1, V)
+
+    max_kv_size -- tokens each row remembers, its prompt always among them
+    kv_bits, kv_group_size -- of the quantized keys and values, the image's too
     """
 
     max_length: int
     eos_token_ids: tuple[int, ...]
     pad_token_id: int
+    prompt_length: int = 1
+    min_length: int = 0
+    max_time: float | None = None
+    stop_strings: tuple[str, ...] = ()
+    stop_on_repetition: tuple[str, ...] = ()
+    stopping_criteria: tuple[Criterion, ...] = ()
+    num_beams: int = 1
+    num_return_sequences: int = 1
+    early_stopping: bool | str = False
+    length_penalty: float = 1.0
+    do_sample: bool = False
+    temperature: float = 1.0
+    top_k: int = 50
+    top_p: float = 1.0
+    min_p: float | None = None
+    typical_p: float = 1.0
+    epsilon_cutoff: float = 0.0
+    eta_cutoff: float = 0.0
+    sampler: Callable[[mx.array], mx.array] | None = None
+    renormalize_logits: bool = False
+    repetition_penalty: float = 1.0
+    no_repeat_ngram_size: int = 0
+    bad_words_ids: tuple[tuple[int, ...], ...] = ()
+    suppress_tokens: tuple[int, ...] = ()
+    begin_suppress_tokens: tuple[int, ...] = ()
+    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
+    exponential_decay_length_penalty: tuple[int, float] | None = None
     forced_bos_token_id: int | None = None
-    forced_eos_token_id: int | None = None
+    forced_eos_token_ids: tuple[int, ...] = ()
+    prefix_allowed_tokens_fn: Callable[[int, mx.array], Sequence[int]] | None = None
+    remove_invalid_values: bool = False
+    logits_processor: tuple[LogitsProcessor, ...] = ()
+    logits_processors: tuple[LogitsProcessor, ...] = ()
+    max_kv_size: int | None = None
+    kv_bits: int | None = None
+    kv_group_size: int | None = None
+    tokenizer: Any = None
 
-    def forced(self, length: int) -> int | None:
-        """The id that has to follow a row of this length, if one has to."""
-        if length == self.max_length - 1 and self.forced_eos_token_id is not None:
-            return self.forced_eos_token_id
-        return self.forced_bos_token_id if length == 1 else None
+    @property
+    def sequences_per_image(self) -> int:
+        """Rows that are decoded for each image."""
+        return self.num_beams if self.num_beams > 1 else self.num_return_sequences
 
-
-def known_options() -> set[str]:
-    """Every option name that is understood."""
-    return {*(f.name for f in fields(GenerationConfig)), *NEUTRAL, *ALIASES} - {"extra"}
-
-
-def resolve(
-    config: GenerationConfig, given: Mapping[str, Any], *, prompt_length: int, limit: int
-) -> Options:
-    """Settle the options of a call: those given, then the checkpoint's, then the defaults.
-
-    limit -- the end of the position table: the length where none is set, and the bound of any.
-    """
-    call = _named(given)
-    for name, neutral in NEUTRAL.items():
-        value = call.get(name, config.extra.get(name))
-        if value is not None and value != neutral:
-            source = "asked for" if name in call else "set by the checkpoint"
-            raise OptionError(
-                f"{name}={value!r} is {source}, but only plain greedy decoding is built so far; "
-                f"pass {name}={neutral!r}"
-            )
-    own = vars(config)
-    eos = _ids(call.get("eos_token_id", own["eos_token_id"]))
-    pad = call.get("pad_token_id", own["pad_token_id"])
-    forced_eos = call.get("forced_eos_token_id", own["forced_eos_token_id"])
-    return Options(
-        max_length=_max_length(call, own, prompt_length, limit),
-        eos_token_ids=eos,
-        pad_token_id=pad if pad is not None else eos[0] if eos else 0,
-        forced_bos_token_id=call.get("forced_bos_token_id", own["forced_bos_token_id"]),
-        forced_eos_token_id=next(iter(_ids(forced_eos)), None),
-    )
+    def changed(self) -> dict[str, Any]:
+        """The options that have no default or another value than it, to be printed."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        defaults = {f.name: f.default for f in fields(self)}
+        return {
+            name: value
+            for name, value in values.items()
+            if value != defaults[name] and name != "tokenizer"
+        }
 
 
-def start_token(config: GenerationConfig, given: Mapping[str, Any]) -> int | None:
-    """The id every prompt starts with: `decoder_start_token_id`, else `bos_token_id`."""
-    for name in ("decoder_start_token_id", "bos_token_id"):
-        for source in (given, vars(config)):
-            if source.get(name) is not None:
-                return source[name]
-    return None
-
-
-def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    known = known_options()
-    for name in given:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = (
-                f"; did you mean {close[0]}?"
-                if close
-                else f"; known are {', '.join(sorted(known))}"
-            )
-            raise OptionError(f"{name} is not a generation option{hint}")
-    named = {ALIASES.get(name, name): value for name, value in given.items() if value is not None}
-    if len(named) < sum(value is not None for value in given.values()):
-        raise OptionError("max_tokens and max_new_tokens are the same option; give one of them")
-    return named
-
-
-def _max_length(
-    call: Mapping[str, Any], own: Mapping[str, Any], prompt_length: int, limit: int
-) -> int:
-    for source in (call, own):
-        for name, before in (("max_new_tokens", prompt_length), ("max_length", 0)):
-            value = source.get(name)
-            if value is not None:
-                return _within(name, value, before, prompt_length, limit, strict=source is call)
-    return limit
-
-
-def _within(
-    name: str, value: Any, before: int, prompt_length: int, limit: int, *, strict: bool
-) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise OptionError(f"{name} is {value!r}; expected a whole number of at least 1")
-    total = before + value
-    if total <= prompt_length:
-        raise OptionError(f"{name}={value} leaves no room after a prompt of {prompt_length} tokens")
-    if total > limit and strict:
-        raise OptionError(
-            f"{name}={value} goes past the end of the position table, {limit} tokens with the "
-            f"prompt's {prompt_length}; leave it out to go to the end"
-        )
-    return min(total, limit)
-
-
-def _ids(value: int | tuple[int, ...] | list[int] | None) -> tuple[int, ...]:
+def listed(value: Any) -> tuple[Any, ...]:
+    """An option of one item or several as a tuple; nothing where it is not set."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, int) else tuple(value)
+    if isinstance(value, (str, int)) or callable(value):
+        return (value,)
+    return tuple(value)
 
 
-def _set(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
+def words(value: Any) -> tuple[tuple[int, ...], ...]:
+    """Sequences of ids as tuples."""
+    return tuple(tuple(word) for word in value or ())
+
+
+def biases(value: Any) -> tuple[tuple[tuple[int, ...], float], ...]:
+    """A mapping from sequences to numbers, or pairs of them as JSON has it."""
+    pairs = value.items() if isinstance(value, Mapping) else value or ()
+    return tuple((tuple(word), float(bias)) for word, bias in pairs)

@@ -1,0 +1,267 @@
+"""Beam search exactly as transformers 5.23 does it, on arrays: no loop over candidates.
+
+Scores are sums of log-probabilities after the rules. `NEVER` stands for a beam that is not there;
+it is finite, since transformers adds it, and so do we, where order among such beams matters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+
+import mlx.core as mx
+
+from .options import Options
+from .rules import applied, logits_processors, logits_warpers
+from .search import Decoded, rows_of
+from .stopping import LENGTH, REASONS, Stopping
+
+NEVER = -1e9
+
+
+@dataclass(frozen=True)
+class Hypotheses:
+    """Sequences of each image, best first: all arrays begin with (B, M).
+
+    tokens (B, M, T) -- the prompt first; picked (B, M, n) -- each token's log-probability
+    origins (B, M, n) -- the row each token came from, -1 where there is none
+    scores (B, M); reasons (B, M) -- why it ended, 0 where it did not
+    """
+
+    tokens: mx.array
+    picked: mx.array
+    origins: mx.array
+    scores: mx.array
+    reasons: mx.array
+
+    def take(self, places: mx.array) -> Hypotheses:
+        """Those at the places (B, M') of each image."""
+        wide = places[:, :, None]
+        return Hypotheses(
+            *(mx.take_along_axis(x, wide if x.ndim == 3 else places, axis=1) for x in self.arrays())
+        )
+
+    def joined(self, other: Hypotheses) -> Hypotheses:
+        """These, then the others, of each image."""
+        pairs = zip(self.arrays(), other.arrays(), strict=True)
+        return Hypotheses(*(mx.concatenate([a, b], axis=1) for a, b in pairs))
+
+    def extended(self, ids: mx.array, picked: mx.array, origins: mx.array) -> Hypotheses:
+        """With one more token (B, M), its log-probability and its origin."""
+        return replace(
+            self,
+            tokens=mx.concatenate([self.tokens, ids[..., None]], axis=2),
+            picked=mx.concatenate([self.picked, picked[..., None]], axis=2),
+            origins=mx.concatenate([self.origins, origins[..., None]], axis=2),
+        )
+
+    def padded(self, fill: int) -> Hypotheses:
+        """With a column of nothing."""
+        none = mx.full(self.scores.shape, -1, mx.int32)
+        return self.extended(mx.full(self.scores.shape, fill, mx.int32), mx.zeros(none.shape), none)
+
+    def of(self, images: mx.array) -> Hypotheses:
+        """Those of some of the images."""
+        return Hypotheses(*(x[images] for x in self.arrays()))
+
+    def arrays(self) -> list[mx.array]:
+        """The arrays, in order."""
+        return [getattr(self, f.name) for f in fields(self)]
+
+
+@dataclass(frozen=True)
+class Beams:
+    """A search after a step: beams that run, beams that have finished.
+
+    improvable (B,) -- whether a running beam may still beat a finished one
+    exhausted (B,) -- whether every candidate of the last step has ended
+    """
+
+    running: Hypotheses
+    finished: Hypotheses
+    improvable: mx.array
+    exhausted: mx.array
+    parents: mx.array
+    scores: mx.array
+    logits: mx.array
+
+    @property
+    def next(self) -> mx.array:
+        """The last token of every running beam, (N,)."""
+        return self.running.tokens[:, :, -1].flatten()
+
+    @property
+    def length(self) -> int:
+        """Tokens of each running beam, the prompt included."""
+        return self.running.tokens.shape[2]
+
+    def arrays(self) -> list[mx.array]:
+        """What the next step needs."""
+        states = [*self.running.arrays(), *self.finished.arrays()]
+        return [*states, self.improvable, self.exhausted, self.parents]
+
+
+class BeamSearch:
+    """`num_beams` hypotheses for each image; with `do_sample`, candidates are drawn.
+
+    Each image ends as if it were alone, so a batch gives what its images give one by one.
+    """
+
+    def __init__(self, options: Options, attention_mask: mx.array | None = None) -> None:
+        self.options = options
+        self.images: list[int] | None = None
+        self.processors = logits_processors(options, self._image, attention_mask)
+        self.processors += logits_warpers(options)
+        self.stopping = Stopping(options)
+        eos, pad = options.eos_token_ids, options.pad_token_id
+        # transformers takes a padding of 0 for none, and fills with the end token
+        self.fill = (pad or eos[0]) if eos else -1
+
+    def _image(self, place: int) -> int:
+        return place if self.images is None else self.images[place]
+
+    def start(self, prompt: mx.array, logits: mx.array) -> Beams:
+        """The beams after their first token, all of them from one beam for each prompt (B, P)."""
+        images, beams = len(prompt), self.options.num_beams
+        tokens = mx.repeat(prompt.astype(mx.int32)[:, None], beams, axis=1)
+        nothing = mx.zeros((images, beams, 0))
+        first = mx.broadcast_to(mx.where(mx.arange(beams) == 0, 0.0, NEVER), (images, beams))
+        ends = mx.zeros((images, beams), mx.int32)
+        running = Hypotheses(tokens, nothing, nothing.astype(mx.int32), first, ends)
+        finished = replace(running, scores=mx.full(first.shape, NEVER))
+        flags = mx.ones((images,), mx.bool_)
+        logits = mx.repeat(logits, beams, axis=0)
+        empty = Beams(running, finished, flags, ~flags, mx.zeros((0,)), logits, logits)
+        return self.advance(empty, logits)
+
+    def advance(self, state: Beams, logits: mx.array) -> Beams:
+        """The beams one token on, given the logits (N, V) of the running ones."""
+        logits = logits.astype(mx.float32)
+        scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        scores = applied(self.processors, state.running.tokens.flatten(0, 1), scores)
+        candidates, beams = self._candidates(state.running, scores)
+        hit = candidates.reasons != 0
+        chosen = _best(candidates.scores + hit * NEVER, self.options.num_beams)
+        running = candidates.take(chosen)
+        lost = mx.take_along_axis(hit, chosen, axis=1) * NEVER
+        running = replace(running, scores=running.scores + lost, reasons=running.reasons * 0)
+        finished = self._finished(state, candidates)
+        offsets = mx.arange(len(chosen))[:, None] * self.options.num_beams
+        return Beams(
+            running,
+            finished,
+            self._improvable(state.improvable, running, finished),
+            hit.all(axis=1),
+            (mx.take_along_axis(beams, chosen, axis=1) + offsets).flatten(),
+            scores,
+            logits,
+        )
+
+    def _candidates(self, running: Hypotheses, scores: mx.array) -> tuple[Hypotheses, mx.array]:
+        """The best continuations of each image, and the beam (B, M) each continues.
+
+        There are enough of them that, if as many end as there are end tokens for every beam, all
+        beams still go on.
+        """
+        options, (images, beams) = self.options, running.scores.shape
+        count = max(2, 1 + len(options.eos_token_ids)) * beams
+        width = scores.shape[-1]
+        total = scores.reshape(images, beams, width) + running.scores[..., None]
+        flat = total.reshape(images, -1)
+        noisy = flat + mx.random.gumbel(flat.shape) if options.do_sample else flat
+        places = _best(noisy, count)
+        beam, ids = places // width, (places % width).astype(mx.int32)
+        totals = mx.take_along_axis(flat, places, axis=1)
+        picked = mx.take_along_axis(scores.reshape(images, -1), places, axis=1)
+        rows = mx.array([self._image(i) * beams for i in range(images)])
+        origins = (beam + rows[:, None]).astype(mx.int32)
+        candidates = running.take(beam).extended(ids, picked, origins)
+        tokens = candidates.tokens.flatten(0, 1)
+        reasons = self.stopping(tokens, scores).reshape(images, -1)
+        if tokens.shape[1] >= options.max_length:
+            reasons = mx.where(reasons == 0, LENGTH, reasons)
+        return replace(candidates, scores=totals, reasons=reasons), beam
+
+    def _finished(self, state: Beams, candidates: Hypotheses) -> Hypotheses:
+        """The best of the beams that had finished and the candidates that do so now.
+
+        A candidate must be among the first `num_beams` to count.
+        """
+        options, finished = self.options, state.finished.padded(self.fill)
+        length = candidates.picked.shape[2]
+        scores = candidates.scores / length**options.length_penalty
+        full = (finished.reasons != 0).all(axis=1) & (options.early_stopping is True)
+        counts = (candidates.reasons != 0) & (mx.arange(scores.shape[1]) < options.num_beams)
+        scores = scores + full[:, None] * NEVER
+        scores = scores + ~state.improvable[:, None] * NEVER
+        scores = scores + ~counts * NEVER
+        merged = finished.joined(
+            replace(candidates, scores=scores, reasons=mx.where(counts, candidates.reasons, 0))
+        )
+        return merged.take(_best(merged.scores, options.num_beams))
+
+    def _improvable(self, before: mx.array, running: Hypotheses, finished: Hypotheses) -> mx.array:
+        """Which images (B,) may find a better beam than the worst that has finished."""
+        o = self.options
+        hopes = o.early_stopping == "never" and o.length_penalty > 0
+        length = o.max_length - o.prompt_length if hopes else running.picked.shape[2]
+        best = running.scores[:, :1] / length**o.length_penalty
+        worst = mx.where(finished.reasons != 0, finished.scores.min(axis=1, keepdims=True), NEVER)
+        return before & (best > worst).any(axis=1)
+
+    def done(self, state: Beams) -> mx.array:
+        """Which images (B,) no further step changes."""
+        full = (state.finished.reasons != 0).all(axis=1) & (self.options.early_stopping is True)
+        return ~state.improvable | full | state.exhausted
+
+    def select(self, state: Beams, images: Sequence[int]) -> Beams:
+        """The beams of some of the images, by their places."""
+        before = range(len(state.improvable)) if self.images is None else self.images
+        self.images = [before[i] for i in images]
+        places, rows = mx.array(list(images)), rows_of(images, self.options.num_beams)
+        return Beams(
+            state.running.of(places),
+            state.finished.of(places),
+            state.improvable[places],
+            state.exhausted[places],
+            mx.arange(len(rows)),
+            state.scores[rows],
+            state.logits[rows],
+        )
+
+    def results(self, state: Beams, images: Sequence[int]) -> list[list[Decoded]]:
+        """For each of these images, its `num_return_sequences` best beams."""
+        best = state.finished.of(mx.array(list(images)))
+        return [
+            [self._decoded(*beam) for beam in list(zip(*image, strict=True))[: self._wanted]]
+            for image in zip(*(x.tolist() for x in best.arrays()), strict=True)  # pyright: ignore
+        ]
+
+    @property
+    def _wanted(self) -> int:
+        return self.options.num_return_sequences
+
+    def _decoded(
+        self,
+        tokens: list[int],
+        picked: list[float],
+        origins: list[int],
+        score: float,
+        reason: int,
+    ) -> Decoded:
+        start, count = self.options.prompt_length, sum(origin >= 0 for origin in origins)
+        return Decoded(
+            tuple(tokens[start : start + count]),
+            tuple(picked[:count]),
+            score,
+            REASONS[reason] or "length",
+            tuple(origins[:count]),
+        )
+
+
+def _best(scores: mx.array, count: int) -> mx.array:
+    """The places (B, count) of the highest scores (B, M), highest first."""
+    count = min(count, scores.shape[1])
+    found = mx.argpartition(-scores, kth=count - 1, axis=1)[:, :count]
+    order = mx.argsort(-mx.take_along_axis(scores, found, axis=1), axis=1)
+    return mx.take_along_axis(found, order, axis=1)

@@ -1,0 +1,161 @@
+"""Decoding loops: one step always in flight, rows that have ended dropped, others taken in."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import mlx.core as mx
+
+from ..cache import DecoderCache
+from .search import Decoded, Search, Step
+
+Ended = tuple[Hashable, list[Decoded]]
+DROP = 0.25  # share of images that have ended from which dropping them pays for the copy
+
+
+@dataclass
+class Cohort:
+    """Images that began together: the caller's name of each, their search and its latest state."""
+
+    keys: list[Hashable]
+    search: Search
+    state: Any
+    mask: mx.array | None = None  # (N, T), of padded prompts
+
+    def begun(self) -> None:
+        """Start computing the state."""
+        mx.async_eval(*self.state.arrays())
+
+    @property
+    def full(self) -> bool:
+        """Whether the rows have their greatest length."""
+        return self.state.length >= self.search.options.max_length
+
+
+def begin(
+    step: Step,
+    cache: DecoderCache,
+    search: Search,
+    prompt: mx.array,
+    mask: mx.array | None = None,
+    keys: Sequence[Hashable] | None = None,
+) -> Cohort:
+    """Feed prompts (B, P), under a mask (B, P), and take the first token of every row.
+
+    The cache then has all rows of each image.
+    """
+    state = search.start(prompt, step(prompt, cache, mask))
+    rows = search.options.sequences_per_image
+    cache.expand(rows)
+    if mask is not None:
+        mask = mx.repeat(mask, rows, axis=0)
+    cohort = Cohort(list(keys or range(len(prompt))), search, state, mask)
+    cohort.begun()
+    return cohort
+
+
+def follow(step: Step, cohort: Cohort, cache: DecoderCache) -> Iterator[Any]:
+    """The state after every token of a cohort, until all its images are done; no row is dropped."""
+    search, state, mask = cohort.search, cohort.state, cohort.mask
+    while not cohort.full:
+        mask = None if mask is None else mx.pad(mask, [(0, 0), (0, 1)], constant_values=1)
+        logits = step(state.next[:, None], cache, mask)
+        cohort.state = search.advance(state, logits)
+        if cohort.state.parents is not None:
+            cache.reorder(cohort.state.parents)
+        cohort.begun()
+        yield state
+        if search.done(state).all().item():
+            return
+        state = cohort.state
+    yield state
+
+
+@dataclass
+class Flow:
+    """Cohorts decoded as one batch: they join when there is room and leave image by image."""
+
+    step: Step
+    cohorts: list[Cohort] = field(default_factory=list)
+    ended: set[Hashable] = field(default_factory=set)
+    cache: DecoderCache | None = None
+
+    def __len__(self) -> int:
+        """Images that have not ended."""
+        return sum(len(cohort.keys) for cohort in self.cohorts) - len(self.ended)
+
+    def add(self, cohort: Cohort, cache: DecoderCache) -> None:
+        """Take in a cohort whose images have as many features as those here."""
+        self._drop()
+        if self.cache is None:
+            self.cache = cache
+        else:
+            self.cache.extend(cache)
+        self.cohorts.append(cohort)
+
+    def advance(self) -> list[Ended]:
+        """Take one token in every row; the images that ended with the token before, and theirs."""
+        full = [cohort for cohort in self.cohorts if cohort.full]
+        ended = [end for cohort in full for end in self._leave(cohort, cohort.state)]
+        if full:
+            self._drop()
+        before = [(cohort, cohort.state) for cohort in self.cohorts]
+        if before:
+            self._step()
+        for cohort, state in before:
+            done = cohort.search.done(state).tolist()
+            ended += self._leave(cohort, state, done)  # pyright: ignore[reportArgumentType]
+        if self.ended and len(self.ended) >= DROP * (len(self) + len(self.ended)):
+            self._drop()
+        return ended
+
+    def _leave(self, cohort: Cohort, state: Any, done: list[bool] | None = None) -> list[Ended]:
+        """What the images came to that are done, or all of them, and did not leave before."""
+        places = [
+            i
+            for i, key in enumerate(cohort.keys)
+            if (done is None or done[i]) and key not in self.ended
+        ]
+        if not places:
+            return []
+        keys = [cohort.keys[i] for i in places]
+        self.ended |= set(keys)
+        return list(zip(keys, cohort.search.results(state, places), strict=True))
+
+    def _step(self) -> None:
+        """Feed every row its last token; the computation is started, not waited for."""
+        assert self.cache is not None
+        tokens = [cohort.state.next for cohort in self.cohorts]
+        logits = self.step(mx.concatenate(tokens)[:, None], self.cache, None)
+        start, parents = 0, []
+        for cohort, fed in zip(self.cohorts, tokens, strict=True):
+            cohort.state = cohort.search.advance(cohort.state, logits[start : start + len(fed)])
+            if cohort.state.parents is not None:
+                parents.append(cohort.state.parents + start)
+            start += len(fed)
+        if parents:
+            self.cache.reorder(mx.concatenate(parents))
+        for cohort in self.cohorts:
+            cohort.begun()
+
+    def _drop(self) -> None:
+        """Forget the rows of images that have ended."""
+        if not self.ended:
+            return
+        assert self.cache is not None
+        kept, start = [], 0
+        for cohort in self.cohorts:
+            places = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
+            kept += [start + i for i in places]
+            start += len(cohort.keys)
+            if places and len(places) < len(cohort.keys):
+                cohort.state = cohort.search.select(cohort.state, places)
+            cohort.keys = [cohort.keys[i] for i in places]
+        self.cohorts = [cohort for cohort in self.cohorts if cohort.keys]
+        self.ended = set()
+        if self.cohorts:
+            self.cache.filter(kept)
+        else:
+            self.cache = None

@@ -1,0 +1,263 @@
+"""Rules that change the scores of the next token, as transformers 5.23 computes them.
+
+A processor takes the tokens so far (N, T) and the scores of the next one (N, V), float32, and
+returns new scores; N counts rows, so images times beams. Each is lazy array code, since a decoding
+step is kept in flight: only `prefix_allowed_tokens`, which asks a Python function, looks at values.
+Option values are checked in `options`; here, where V is known, only that listed ids are inside it.
+
+    >>> process = no_repeat_ngram(2)
+    >>> process(mx.array([[3, 0, 3]]), mx.zeros((1, 4))).tolist()  # "3 0" was there before
+    [[-inf, 0.0, 0.0, 0.0]]
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache
+
+import mlx.core as mx
+
+from ..errors import OptionError, TokenError
+
+LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
+PrefixFunction = Callable[[int, mx.array], Sequence[int]]
+
+
+def check_listed_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
+    """Raise `TokenError` for ids of the option `name` that are outside the vocabulary."""
+    wrong = sorted({token for token in ids if not 0 <= token < vocab_size})
+    if wrong:
+        raise TokenError(
+            f"{name} lists ids outside the vocabulary: {wrong[:8]}; expected 0 to {vocab_size - 1}"
+        )
+
+
+def sequence_bias(
+    biases: Mapping[tuple[int, ...], float], *, name: str = "sequence_bias"
+) -> LogitsProcessor:
+    """Add each sequence's bias to its last token, in rows that end with the tokens before it.
+
+    Biases that meet in one token add up. `name` is the option that an error is about.
+    """
+    single = {ids[0]: bias for ids, bias in biases.items() if len(ids) == 1}
+    groups = _by_length({ids: bias for ids, bias in biases.items() if len(ids) > 1})
+
+    @cache
+    def everywhere(width: int) -> mx.array:
+        check_listed_ids(name, (token for ids in biases for token in ids), width)
+        last, values = mx.array([*single], mx.int32), mx.array([*single.values()], mx.float32)
+        return mx.zeros((width,)).at[last].add(values)
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        total = everywhere(scores.shape[1])
+        for before, last, values in groups:
+            if before.shape[1] <= tokens.shape[1]:
+                due = mx.where(_ends_with(tokens, before), values, 0.0)
+                total = total + mx.zeros_like(scores).at[:, last].add(due)
+        return scores + total
+
+    return process
+
+
+def bad_words(words: Iterable[Sequence[int]], eos_token_ids: Sequence[int] = ()) -> LogitsProcessor:
+    """Ban the last token of each word where it would complete it.
+
+    A word that is nothing but an end token is left out: rows could not end without it.
+    """
+    ends = {(token,) for token in eos_token_ids}
+    banned = {tuple(word): -math.inf for word in words if tuple(word) not in ends}
+    return sequence_bias(banned, name="bad_words_ids")
+
+
+def repetition_penalty(penalty: float, attention_mask: mx.array | None = None) -> LogitsProcessor:
+    """Divide positive scores of ids in the row, prompt included, and multiply negative ones.
+
+    attention_mask -- (N or images, P), of the prompt: padding on its left does not count. As in
+    transformers, padding elsewhere does, and so does a row that is all padding.
+    """
+    padding = None if attention_mask is None else _padding_on_the_left(attention_mask)
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        rows, width = scores.shape
+        if padding is not None:
+            each = mx.repeat(padding, rows // padding.shape[0])[:, None]
+            tokens = mx.where(mx.arange(tokens.shape[1]) < each, width, tokens)
+        penalised = mx.where(scores < 0, scores * penalty, scores / penalty)
+        return mx.where(_marked(tokens, width), penalised, scores)
+
+    return process
+
+
+def no_repeat_ngram(size: int) -> LogitsProcessor:
+    """Ban the ids that would complete, a second time, a run of `size` ids that the row has."""
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        count = tokens.shape[1] - size + 1  # runs in a row, W
+        if count < 1:
+            return scores
+        places = mx.arange(count)[:, None] + mx.arange(size - 1)  # (W, size - 1)
+        begun = (tokens[:, places] == tokens[:, None, count:]).all(axis=-1)  # (N, W)
+        width = scores.shape[1]
+        completing = mx.where(begun, tokens[:, size - 1 :], width)
+        return mx.where(_marked(completing, width), -mx.inf, scores)
+
+    return process
+
+
+def min_length(length: int, eos_token_ids: Sequence[int]) -> LogitsProcessor:
+    """Ban the end tokens in rows shorter than `length`, the prompt included."""
+    return _ban("eos_token_id", eos_token_ids, lambda now: now < length)
+
+
+def min_new_tokens(count: int, prompt_length: int, eos_token_ids: Sequence[int]) -> LogitsProcessor:
+    """Ban the end tokens before `count` tokens have followed the prompt."""
+    return min_length(prompt_length + count, eos_token_ids)
+
+
+def prefix_allowed_tokens(allowed: PrefixFunction, rows_per_image: int = 1) -> LogitsProcessor:
+    """Ban all ids but those that `allowed(image, tokens (T,))` lists for a row.
+
+    Where other rules leave no such id in any row of an image, its listed ids are set to 0.
+    """
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        rows, width = scores.shape
+        lists = [_listed(allowed, row // rows_per_image, tokens[row], width) for row in range(rows)]
+        longest = max(map(len, lists))
+        ids = [[*found, *[width] * (longest - len(found))] for found in lists]
+        mask = _marked(mx.array(ids, mx.int32), width)
+        kept = mx.where(mask, scores, -mx.inf)
+        best = kept.reshape(-1, rows_per_image * width).max(axis=1, keepdims=True)
+        stuck = mx.repeat(best == -mx.inf, rows_per_image, axis=0)
+        return mx.where(stuck, mx.where(mask, 0.0, -mx.inf), kept)
+
+    return process
+
+
+def forced_bos(token_id: int) -> LogitsProcessor:
+    """Leave only one id to follow the start token; a longer prompt is past it."""
+    return _force("forced_bos_token_id", (token_id,), 1)
+
+
+def forced_eos(token_ids: Sequence[int], max_length: int) -> LogitsProcessor:
+    """Leave only these ids for the last token of rows that reach `max_length`."""
+    return _force("forced_eos_token_id", token_ids, max_length - 1)
+
+
+def remove_invalid_values() -> LogitsProcessor:
+    """Set nan to 0 and infinities, so also what was banned before, to the largest float32."""
+    return lambda tokens, scores: mx.nan_to_num(scores)
+
+
+def exponential_decay_length_penalty(
+    start: int, factor: float, eos_token_ids: Sequence[int], prompt_length: int
+) -> LogitsProcessor:
+    """Raise the end tokens by |score| * (factor^k - 1), k tokens after `start` new ones."""
+    mask = _mask("eos_token_id", eos_token_ids)
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        ends = mask(scores.shape[1])
+        past = tokens.shape[1] - prompt_length - start
+        if past <= 0:
+            return scores
+        raised = scores + mx.abs(scores) * (_power(factor, past) - 1)
+        return mx.where(ends & mx.isfinite(scores), raised, scores)
+
+    return process
+
+
+def suppress_tokens(ids: Sequence[int]) -> LogitsProcessor:
+    """Ban ids throughout."""
+    return _ban("suppress_tokens", ids, lambda now: True)
+
+
+def begin_suppress_tokens(ids: Sequence[int], begin_index: int) -> LogitsProcessor:
+    """Ban ids in rows of `begin_index` tokens: where generation begins."""
+    return _ban("begin_suppress_tokens", ids, lambda now: now == begin_index)
+
+
+def _ban(name: str, ids: Sequence[int], when: Callable[[int], bool]) -> LogitsProcessor:
+    """Ban ids at the lengths T that `when` is true of."""
+    mask = _mask(name, ids)
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        banned = mask(scores.shape[1])
+        return mx.where(banned, -mx.inf, scores) if when(tokens.shape[1]) else scores
+
+    return process
+
+
+def _force(name: str, ids: Sequence[int], length: int) -> LogitsProcessor:
+    """Set ids to 0 and all others to -inf in rows of a length."""
+    mask = _mask(name, ids)
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        forced = mask(scores.shape[1])
+        if tokens.shape[1] != length:
+            return scores
+        return mx.where(forced, mx.zeros_like(scores), -mx.inf)
+
+    return process
+
+
+def _mask(name: str, ids: Sequence[int]) -> Callable[[int], mx.array]:
+    """The function from V to the mask (V,) of an option's ids: checked and built once."""
+
+    @cache
+    def mask(width: int) -> mx.array:
+        check_listed_ids(name, ids, width)
+        return _marked(mx.array([*ids], mx.int32)[None], width)[0]
+
+    return mask
+
+
+def _marked(ids: mx.array, width: int) -> mx.array:
+    """Ids (N, M) as a mask (N, V); V and above mark nothing, and may stand for "none"."""
+    spare = mx.zeros((ids.shape[0], width + 1), mx.bool_)
+    columns = mx.minimum(ids, width)
+    return mx.put_along_axis(spare, columns, mx.array(True), axis=1)[:, :width]
+
+
+def _by_length(
+    biases: Mapping[tuple[int, ...], float],
+) -> list[tuple[mx.array, mx.array, mx.array]]:
+    """The M sequences of each length L: their starts (M, L - 1), last ids (M,) and biases (M,)."""
+    return [
+        (
+            mx.array([ids[:-1] for ids in group], mx.int32),
+            mx.array([ids[-1] for ids in group], mx.int32),
+            mx.array([biases[ids] for ids in group], mx.float32),
+        )
+        for length in sorted({len(ids) for ids in biases})
+        for group in [[ids for ids in biases if len(ids) == length]]
+    ]
+
+
+def _ends_with(tokens: mx.array, endings: mx.array) -> mx.array:
+    """Which rows (N, T) end with which of M endings (M, L): (N, M)."""
+    tail = tokens[:, None, tokens.shape[1] - endings.shape[1] :]
+    return (tail == endings).all(axis=-1)
+
+
+def _padding_on_the_left(attention_mask: mx.array) -> mx.array:
+    """How many zeros each row of a mask (N, P) starts with; 0 where there is nothing else."""
+    return mx.argmax((attention_mask != 0).astype(mx.int32), axis=1)
+
+
+def _listed(allowed: PrefixFunction, image: int, tokens: mx.array, width: int) -> Sequence[int]:
+    found = allowed(image, tokens)
+    if len(found) == 0:
+        raise OptionError(
+            f"prefix_allowed_tokens_fn allows nothing for image {image} after {tokens.tolist()}; "
+            f"let it return at least one id"
+        )
+    check_listed_ids("prefix_allowed_tokens_fn", found, width)
+    return found
+
+
+def _power(factor: float, exponent: int) -> float:
+    """A power that stops at e^80, so that a score times it is still a float32."""
+    if factor <= 1:
+        return factor**exponent
+    return factor ** min(exponent, 80 / math.log(factor))
