@@ -108,6 +108,40 @@ def test_verbose_says_what_is_used(run):
     assert "'max_length': 4" in err and "tokens/s" in err
 
 
+def test_beams_words_and_alternatives_as_json(run):
+    flags = ("--num-beams", 3, "-o", "num_return_sequences=2", "-o", "length_penalty=2.0")
+    code, out, _ = run("generate", "--image", LINE, "--json", "--boxes", *flags)
+    row = json.loads(out)
+    assert code == 0 and row["text"] == "wheel 206,3"
+    assert [word["text"] for word in row["boxes"]] == ["wheel", "206,3"]
+    assert all(len(word["box"]) == 4 and word["confidence"] > 0.5 for word in row["boxes"])
+    [other] = row["alternatives"]
+    assert other["text"] != row["text"] and other["score"] < 0
+
+
+def test_words_of_a_page_as_json(run):
+    page = ("generate", "--split-lines", "--image", "examples/page.png", "--json", "--boxes")
+    rows = [json.loads(line) for line in run(*page)[1].splitlines()]
+    assert [" ".join(w["text"] for w in row["boxes"]) for row in rows] == [r["text"] for r in rows]
+
+
+def test_sampling_from_a_seed(run):
+    flags = ("generate", "--image", LINE, "--temp", 3.0, "--top-p", 0.99, "-m", 9)
+    texts = [run(*flags, "--seed", seed)[1] for seed in (1, 1, 2)]
+    assert texts[0] == texts[1] != texts[2]
+
+
+def test_options_that_no_flag_has(run):
+    stop = ("-o", "stop_strings=el 2", "-o", "no_repeat_ngram_size=3")
+    assert run("generate", "--image", LINE, *stop) == (0, "wheel 2\n", "")
+    failed(run("generate", "--image", LINE, "-o", "num_beams"), "expected NAME=VALUE")
+    failed(run("generate", "--image", LINE, "-o", "num_beem=2"), "did you mean num_beams")
+    twice = ("--num-beams", 2, "-o", "num_beams=3")
+    failed(run("generate", "--image", LINE, *twice), "each name once")
+    failed(run("generate", "--image", LINE, "--temp", -1), "temp is -1.0; expected a number of 0")
+    failed(run("generate", "--image", LINE, "--kv-bits", 9), "kv_bits is 9; expected 2, 3, 4")
+
+
 def test_convert(run, tmp_path):
     target = tmp_path / "new" / "model"
     code, out, _ = run("convert", "--model", BUNDLED, "--mlx-path", target, "--dtype", "bfloat16")

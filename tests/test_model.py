@@ -428,3 +428,64 @@ def test_decoder_keywords_and_unknown_ones():
     for name in ("decoder_colour", "bool_masked_pos"):
         with pytest.raises(OptionError, match=f"{name} is not an argument of the model"):
             model(pixels(), decoder_input_ids=IDS, **{name: mx.zeros((1,))})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"decoder_input_ids": [[0, 4], [0]]}, "decoder_input_ids are ragged"),
+        ({"decoder_input_ids": mx.array([0, 4])}, r"are \(2,\); expected \(2, length\)"),
+        ({"decoder_input_ids": mx.array([[0, 99], [0, 4]])}, "99"),
+        (
+            {
+                "decoder_input_ids": mx.array([[0, 4], [0, 5]]),
+                "decoder_attention_mask": mx.ones((2, 5)),
+            },
+            r"decoder_attention_mask is \(2, 5\); expected the shape of the prompt, \(2, 2\)",
+        ),
+        ({"decoder_start_token_id": [0, 1, 2]}, "has 3 ids for 2 images; give one, or one each"),
+        ({"max_kv_size": 2, "decoder_input_ids": mx.array([[0, 4, 5]] * 2)}, "has no room beside"),
+    ],
+)
+def test_prompts_that_cannot_be(given, message):
+    options = {"decoder_start_token_id": 0, "max_new_tokens": 3, **given}
+    with pytest.raises(ValueError, match=message):
+        tiny_model().generate(pixels(), **options)
+
+
+def test_a_start_token_for_each_image():
+    model = tiny_model()
+    tokens = model.generate(pixels(), decoder_start_token_id=[3, 7], max_new_tokens=2)
+    assert tokens[:, 0].tolist() == [3, 7]
+    alone = model.generate(pixels()[1:], decoder_start_token_id=7, max_new_tokens=2)
+    assert tokens[1].tolist() == alone[0].tolist()
+
+
+def test_what_generate_gives_as_an_object():
+    model = tiny_model()
+    options = {"decoder_start_token_id": 0, "max_new_tokens": 4, "eos_token_id": 2}
+    plain = model.generate(pixels(), **options)
+    out = model.generate(
+        pixels(), return_dict_in_generate=True, output_scores=True, output_logits=True, **options
+    )
+    assert mx.array_equal(out.sequences, plain) and out.sequences_scores is None
+    assert len(out.scores) == len(out.logits) == plain.shape[1] - 1
+    assert out["sequences"] is out.sequences is out[0]
+    scores = model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
+    picked = mx.stack(out.logits, axis=1)
+    picked = picked - mx.logsumexp(picked, axis=-1, keepdims=True)
+    picked = mx.take_along_axis(picked, out.sequences[:, 1:, None], axis=2)[..., 0]
+    assert mx.allclose(scores, picked, atol=1e-5)
+
+
+def test_the_first_logits_are_the_forward_pass():
+    model = tiny_model()
+    out = model.generate(
+        pixels(),
+        decoder_start_token_id=0,
+        max_new_tokens=1,
+        return_dict_in_generate=True,
+        output_logits=True,
+    )
+    logits = model(pixels(), mx.zeros((2, 1), mx.int32)).logits[:, 0]
+    assert mx.allclose(out.logits[0], logits, atol=1e-5)

@@ -82,7 +82,7 @@ def _generate(args: argparse.Namespace) -> int:
     sources = expand(args.image)
     model, processor = load(args.model, dtype=args.dtype, revision=args.revision)
     options = _options(args)
-    effective = model.generation_options(**options)
+    effective = model.generation_options(tokenizer=processor.tokenizer, **options)
     if args.verbose:
         print(f"options: {effective.changed()}", file=sys.stderr)
     if args.seed is not None:
