@@ -25,7 +25,7 @@ FLOORS = (
     {"model"},
     {"batching", "streams"},
     {"pipeline"},
-    {"conversion"},
+    {"conversion", "inspection"},
     {"commands"},
     {"__main__"},
 )

@@ -10,6 +10,7 @@ from importlib import import_module
 COMMANDS = {
     "generate": "read the text of images",
     "convert": "rewrite a checkpoint in another type",
+    "inspect": "say what a checkpoint is, and whether it loads",
 }
 
 

@@ -1,0 +1,72 @@
+"""`mlx_vedec inspect`: what a checkpoint is, where its settings come from, whether it loads."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from .common import complain, run
+
+if TYPE_CHECKING:
+    from ..inspection import Inspection
+
+PROGRAM = "mlx_vedec inspect"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    p = argparse.ArgumentParser(PROGRAM, description=__doc__)
+    p.add_argument("model", help="a folder or a Hub id")
+    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
+    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 where the checkpoint loads, else 1."""
+    return run(parser(), _inspect, argv)
+
+
+def _inspect(args: argparse.Namespace) -> int:
+    from ..inspection import inspect
+
+    found = inspect(args.model, revision=args.revision)
+    if args.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False))
+    else:
+        print("\n".join(_report(found)))
+    for problem in found.problems:
+        complain(PROGRAM, ValueError(problem))
+    return int(not found.loads)
+
+
+def _report(found: Inspection) -> Iterator[str]:
+    yield f"{found.folder}: {'loads' if found.loads else 'does not load'}"
+    yield from (f"  {half:12} {text}" for half, text in found.halves.items())
+    if found.parameters:
+        counts = ", ".join(f"{half} {count:,}" for half, count in found.parameters.items())
+        yield f"  parameters   {sum(found.parameters.values()):,} ({counts})"
+        yield from _tensors(found)
+        sizes = ", ".join(f"{size / 1e6:,.1f} MB {of}" for of, size in found.memory.items())
+        yield f"  memory       {sizes}"
+    for s in found.settings:
+        yield f"  {s.name} = {s.used}, from {s.source}"
+    if found.tokenizer:
+        named = ", ".join(f"{k} {v}" for k, v in found.tokenizer.items() if k != "tokens")
+        yield f"  tokenizer    {found.tokenizer['tokens']:,} tokens; {named}"
+    if found.images:
+        kind, size = found.images["image_processor_type"], found.images.get("size")
+        yield f"  images       {kind}, size {size}"
+    yield from (f"  note: {note}" for note in found.notes)
+
+
+def _tensors(found: Inspection) -> Iterator[str]:
+    stored = found.tensors
+    types = ", ".join(f"{count} {name}" for name, count in stored["types"].items())
+    yield f"  tensors      {stored['stored']} ({types}), {stored['bytes'] / 1e6:,.1f} MB"
+    for what in ("kept but not computed with", "ignored"):
+        if stored[what]:
+            names = ", ".join(stored[what][:4]) + (", …" if len(stored[what]) > 4 else "")
+            yield f"    {len(stored[what])} {what}: {names}"
