@@ -10,20 +10,24 @@ from typing import Any
 import mlx.core as mx
 
 from .cache_files import read_cache, write_cache
-from .cache_parts import DENSE, Packing, Quantization, kv_group_size
+from .cache_parts import DENSE, Packing, Quantization, check_alike, check_chosen, kv_group_size
 from .errors import OptionError
-from .kv_cache import KeysValues, KVCache, Memory, RotatingKVCache, check_alike, check_chosen
+from .kv_cache import KeysValues, KVCache, Memory, RotatingKVCache
 
 
 class DecoderCache:
     """One `KVCache` per layer, and per layer the image's keys and values, which all its rows share.
 
-    memories   -- per layer, keys and values (B, H, S, Dh) of the encoder's features, computed once;
-                  None for a decoder that reads no image
-    rows       -- rows of the batch: B, or several per image (their queries are folded together)
-    limit      -- positions the decoder has, the bound on growth
-    max_size   -- tokens to hold of each row: the first `keep` and the latest of the others
-    bits       -- of a number, 2 to 8, in groups of `group_size`; None keeps all as it is
+    memories -- per layer, keys and values (B, H, S, Dh) of the encoder's features, computed once;
+                None for a decoder that reads no image
+    rows     -- rows of the batch: B, or several per image (their queries are folded together)
+    limit    -- positions the decoder has, the bound on growth
+    max_size -- tokens to hold of each row: the first `keep` and the latest of the others
+    bits     -- of a number, in groups of `group_size`; None keeps all as it is
+
+    >>> cache = DecoderCache([None, None], rows=2, max_size=100, keep=3)
+    >>> cache.positions(2).tolist()
+    [[0, 1], [0, 1]]
     """
 
     def __init__(

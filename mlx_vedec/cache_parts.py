@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -152,5 +153,19 @@ def kv_group_size(head_dim: int, wanted: int | None = None) -> int:
     return chosen
 
 
-def _listed(sizes: tuple[int, ...] | list[int]) -> str:
+def check_chosen(chosen: Sequence[int], count: int, name: str) -> None:
+    """Raise `OptionError` unless there is something to keep, of what there is."""
+    wrong = [index for index in chosen if not 0 <= index < count]
+    if wrong or not chosen:
+        raise OptionError(f"{name} to keep are {list(chosen)}; expected some of 0 to {count - 1}")
+
+
+def check_alike(parts: Parts, others: Parts, axis: int) -> None:
+    """Raise `OptionError` where parts differ in type, heads, or size from an axis on."""
+    ours, theirs = ([(x.dtype, x.shape[1], *x.shape[axis:]) for x in p] for p in (parts, others))
+    if ours != theirs:
+        raise OptionError(f"the other cache holds {theirs}; expected {ours}, as this one does")
+
+
+def _listed(sizes: Sequence[int]) -> str:
     return " or ".join(filter(None, (", ".join(map(str, sizes[:-1])), str(sizes[-1]))))

@@ -14,7 +14,16 @@ from collections.abc import Sequence
 import mlx.core as mx
 import numpy as np
 
-from .cache_parts import DENSE, Held, Packing, Parts, Quantization, Window
+from .cache_parts import (
+    DENSE,
+    Held,
+    Packing,
+    Parts,
+    Quantization,
+    Window,
+    check_alike,
+    check_chosen,
+)
 from .errors import OptionError, TokenError
 
 KeysValues = tuple[mx.array, mx.array]
@@ -24,6 +33,11 @@ STEP = 32  # positions a cache grows by: large enough to copy rarely, small besi
 
 class KVCache:
     """Keys and values (B, H, T, Dh) of one self-attention layer, in buffers that grow in steps.
+
+    >>> cache = KVCache()
+    >>> keys, values = cache.update_and_fetch(mx.zeros((2, 4, 3, 8)), mx.zeros((2, 4, 3, 8)))
+    >>> cache.lengths, cache.make_mask(1), cache.make_mask(2)
+    ((3, 3), None, 'causal')
 
     limit   -- positions the decoder has, the bound on growth
     rows    -- B, where it is known before the first update
@@ -42,7 +56,7 @@ class KVCache:
     @property
     def offset(self) -> int:
         """Tokens appended so far, in the longest row."""
-        return max(self.lengths, default=0)
+        return max(self.lengths) if self.lengths else 0
 
     @property
     def even(self) -> bool:
@@ -250,7 +264,14 @@ class KVCache:
 
 
 class RotatingKVCache(KVCache):
-    """The first `keep` tokens and the latest of the others, `max_size` in all."""
+    """The first `keep` tokens and the latest of the others, `max_size` in all.
+
+    >>> cache = RotatingKVCache(max_size=4, keep=1)
+    >>> for place in range(9):
+    ...     keys, values = cache.update_and_fetch(*[mx.full((1, 1, 1, 1), place)] * 2)
+    >>> keys.flatten().tolist()
+    [0, 7, 8, 6]
+    """
 
     def __init__(
         self,
@@ -263,20 +284,6 @@ class RotatingKVCache(KVCache):
     ) -> None:
         super().__init__(limit, rows=rows, packing=packing)
         self.window = Window(max_size, keep)
-
-
-def check_chosen(chosen: Sequence[int], count: int, name: str) -> None:
-    """Raise `OptionError` unless there is something to keep, of what there is."""
-    wrong = [index for index in chosen if not 0 <= index < count]
-    if wrong or not chosen:
-        raise OptionError(f"{name} to keep are {list(chosen)}; expected some of 0 to {count - 1}")
-
-
-def check_alike(parts: Parts, others: Parts, axis: int) -> None:
-    """Raise `OptionError` where parts differ in type, heads, or size from an axis on."""
-    ours, theirs = ([(x.dtype, x.shape[1], *x.shape[axis:]) for x in p] for p in (parts, others))
-    if ours != theirs:
-        raise OptionError(f"the other cache holds {theirs}; expected {ours}, as this one does")
 
 
 def _vacant(like: mx.array, rows: int) -> mx.array:
