@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import weights
+from . import foreign, weights
 from .config import Config
 from .errors import ConfigError
 from .hub import fetch
@@ -69,7 +69,7 @@ class Pretrained(nn.Module):
 
         config -- in place of the folder's `config.json`. dtype -- of the parameters; by default
         that of the file, but float32 for half types on a CPU, where MLX has no fast half-precision
-        product. lazy -- leave the weights unread.
+        product. lazy -- leave the weights unread, which those of a pickle never are.
         """
         wanted = parse_dtype(dtype)
         if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
@@ -85,13 +85,9 @@ class Pretrained(nn.Module):
     def from_folder(cls, folder: Path, config: Any = None) -> Self:
         """Load a local folder, its weights unread and of the file's own types."""
         model = cls(config or cls.config_class.from_pretrained(folder))
-        renames, tensors = model.renames, weights.read(folder)
-        if cls.base_model_prefix:
-            named = (
-                (renames.standard(name, cls.base_model_prefix), x) for name, x in tensors.items()
-            )
-            tensors = {name: x for name, x in named if name is not None}
-        tied = model.ties_head
+        renames, tied, extra = model.renames, model.ties_head, model.config.extra
+        tensors = weights.stored(folder, renames, cls.base_model_prefix, extra)
+        foreign.forget(extra)
         if tied and not weights.ties(tensors, renames):
             model.untie()
         tensors = weights.complete_ties(tensors, renames, tied)

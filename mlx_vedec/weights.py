@@ -2,71 +2,86 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
+from safetensors import SafetensorError, safe_open
 
+from . import foreign, pickles
 from .config import read_json
 from .errors import CheckpointError, WeightsError
 from .files import write_file, write_json
-from .hub import required
+from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
 
-SINGLE = "model.safetensors"
-INDEX = "model.safetensors.index.json"
+SINGLE, INDEX = SAFETENSORS
 SHARD_SIZE = 5 * 10**9  # bytes, as mlx-lm's
 Tensors = dict[str, mx.array]
 
 
-def read(folder: Path) -> Tensors:
-    """The tensors of a checkpoint's folder, unread until they are evaluated."""
-    if (folder / INDEX).is_file() and not (folder / SINGLE).is_file():
-        shards = sorted(set(read_json(folder / INDEX).get("weight_map", {}).values()))
-        missing = [name for name in shards if not (folder / name).is_file()]
-        if missing or not shards:
-            raise CheckpointError(
-                f"{folder / INDEX} names {missing or 'no files'}; download them again"
-            )
-        tensors: Tensors = {}
-        for name in shards:
-            tensors |= read_file(folder / name)
-        return tensors
-    return read_file(required(folder, SINGLE))
+def read(folder: Path) -> Mapping[str, mx.array]:
+    """The tensors of a checkpoint's folder, unread: of the first of transformers' files in it.
+
+    Those are safetensors, whole or in shards, then torch's pickles likewise.
+    """
+    for (single, index), read_one in ((SAFETENSORS, read_file), (PICKLES, pickles.read)):
+        if (folder / single).is_file():
+            return read_one(folder / single)
+        if (folder / index).is_file():
+            shards = [read_one(path) for path in _indexed(folder / index)]
+            return {name: shard[name] for shard in shards for name in shard}
+    return read_file(required(folder, SINGLE, PICKLES[0]))
+
+
+def stored(folder: Path, renames: Renames, base: str, config: Mapping[str, Any]) -> Tensors:
+    """What a folder has for one part, as floats and by the names of its table; the rest is unread.
+
+    base -- as of `Renames.standard`; empty for a whole model. config -- what else the config says.
+    """
+
+    def turned(layer: str) -> bool:
+        return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
+
+    found = read(folder)
+    foreign.refuse(found, config, str(folder))
+    names = {name: renames.standard(name, base) if base else name for name in found}
+    tensors = {
+        name: found[on_disk]
+        for on_disk, name in names.items()
+        if name is not None and not renames.ignores(name)
+    }
+    return foreign.to_floats(tensors, config, turned, str(folder))
+
+
+def _indexed(index: Path) -> list[Path]:
+    """The files that an index of shards names."""
+    names = read_json(index).get("weight_map", {})
+    shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
+    missing = [name for name in shards if not (index.parent / name).is_file()]
+    outside = [name for name in shards if Path(name).name != name]
+    if missing or outside or not shards:
+        raise CheckpointError(
+            f"{index} names {missing or outside or 'no files'}; download them again"
+        )
+    return [index.parent / name for name in shards]
 
 
 def read_file(path: Path) -> Tensors:
     """The tensors of one safetensors file, unread; a file that was cut short is refused here."""
-    _check_size(path)
     try:
-        tensors = mx.load(str(path))
-    except RuntimeError as error:
-        raise WeightsError(f"{path} cannot be read ({error}); download it again") from error
+        with safe_open(str(path), "numpy"):  # checks what MLX takes on trust
+            tensors = mx.load(str(path), format="safetensors")
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a safetensors file, or not all of one ({error}); download it again"
+        ) from error
     assert isinstance(tensors, dict)
     return tensors
-
-
-def _check_size(path: Path) -> None:
-    """A safetensors file is 8 bytes of length, a JSON header, and the bytes it speaks of."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header_size = int.from_bytes(file.read(8), "little")
-        try:
-            header = json.loads(file.read(min(header_size, size)))
-            ends = [
-                entry["data_offsets"][1] for key, entry in header.items() if key != "__metadata__"
-            ]
-        except (ValueError, AttributeError, TypeError, KeyError, IndexError) as error:
-            raise WeightsError(f"{path} is not a safetensors file; download it again") from error
-    expected = 8 + header_size + max(ends, default=0)
-    if size != expected:
-        raise WeightsError(
-            f"{path} has {size} bytes, but its header speaks of {expected}; download it again"
-        )
 
 
 @dataclass

@@ -12,13 +12,16 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
-    {"errors", "files", "renames", "ink"},
-    {"hub", "cache_files", "cache_parts"},
-    {"kv_cache"},
-    {"config", "cache", "tokens", "lines", "stochastic"},
+    {"errors", "files", "renames", "ink", "opcodes"},
+    {"hub", "cache_files", "cache_parts", "archives", "foreign"}
+    | {"sentencepiece", "added_tokens", "vocabularies"},
+    {"kv_cache", "pickles", "backends"},
+    {"config", "cache", "tokens", "lines", "stochastic", "piece_layouts"},
     {"layers", "results", "weights", "pictures", "streaming", "special_tokens", "geometry"}
-    | {"line_pieces"},
-    {"finite", "outputs", "pretrained", "images", "text"},
+    | {"line_pieces", "tokenizer_files"},
+    {"finite", "outputs", "pretrained", "text", "image_sizes", "image_steps"},
+    {"preprocessing", "texts"},
+    {"images"},
     {"encoders", "decoders", "generation", "processor"},
     {"composite", "boxes"},
     {"assembly", "generating"},

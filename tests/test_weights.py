@@ -1,14 +1,17 @@
 """Loading is strict: everything that does not fit is named, once."""
 
 import json
+import struct
 
 import mlx.core as mx
+import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.errors import CheckpointError, ConfigError, WeightsError
-from mlx_vedec.weights import parameters
+from mlx_vedec.weights import SINGLE, parameters, read
 from tests.tiny import pixels, tiny_model
+from tests.torch_files import save as save_pickle
 
 
 @pytest.fixture
@@ -186,6 +189,113 @@ def test_shards_are_written_and_read_back(folder):
     assert mx.array_equal(
         VisionEncoderDecoderModel.from_pretrained(folder).encode(pixels()), expected
     )
+
+
+# torch's pickles
+
+
+def as_pickles(folder, shards=1):
+    """Put `pytorch_model.bin` in place of the safetensors, or several of them with an index."""
+    path = folder / "model.safetensors"
+    arrays = {name: np.array(x) for name, x in mx.load(str(path)).items()}
+    path.unlink()
+    if shards == 1:
+        return save_pickle(folder / "pytorch_model.bin", arrays)
+    index = {}
+    for number in range(shards):
+        name = f"pytorch_model-0000{number + 1}-of-0000{shards}.bin"
+        part = {key: arrays[key] for key in sorted(arrays)[number::shards]}
+        save_pickle(folder / name, part)
+        index |= dict.fromkeys(part, name)
+    path = folder / "pytorch_model.bin.index.json"
+    return path.write_text(json.dumps({"metadata": {}, "weight_map": index}))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_pickles_are_read_where_there_is_nothing_else(folder, shards):
+    as_pickles(folder, shards)
+    model = VisionEncoderDecoderModel.from_pretrained(folder, dtype="bfloat16", lazy=True)
+    assert {x.dtype for x in parameters(model).values()} == {mx.bfloat16}
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert mx.array_equal(again.encode(pixels()), tiny_model(deit=True).encode(pixels()))
+    again.save_pretrained(folder)
+    assert (folder / "model.safetensors").is_file()
+
+
+def test_of_a_pickle_only_a_parts_own_tensors_are_read(tmp_path, monkeypatch):
+    """A task's head, and what the table drops, stay where they are."""
+    encoder = tiny_model().encoder
+    encoder.save_pretrained(tmp_path)
+    arrays = {name: np.array(x) for name, x in mx.load(str(tmp_path / SINGLE)).items()}
+    (tmp_path / SINGLE).unlink()
+    more = {"classifier.weight": np.ones((5, 24), np.float32)}
+    save_pickle(tmp_path / "pytorch_model.bin", {**arrays, **more})
+    seen, fromfile = [], np.fromfile
+    monkeypatch.setattr(np, "fromfile", lambda *a, **k: seen.append(a[2]) or fromfile(*a, **k))
+    again = type(encoder).from_pretrained(tmp_path)
+    assert mx.array_equal(again(pixels())[0], encoder(pixels())[0])
+    assert sorted(seen) == sorted(x.size for x in arrays.values())
+
+
+def test_which_file_is_read_of_several(folder):
+    """Safetensors before pickles, and what is whole before shards."""
+    order = (
+        *("model.safetensors", "model.safetensors.index.json"),
+        *("pytorch_model.bin", "pytorch_model.bin.index.json"),
+    )
+    others = folder / "others"
+    others.mkdir()
+    for number, name in enumerate(order):
+        shard = name.replace(".index.json", "").replace(".", "-1.", 1)
+        path = others / (shard if name.endswith(".json") else name)
+        if "model.s" in name:
+            mx.save_safetensors(str(path), {"which": mx.array([number])})
+        else:
+            save_pickle(path, {"which": np.array([number])})
+        if name.endswith(".json"):
+            (others / name).write_text(json.dumps({"weight_map": {"which": path.name}}))
+    for number, name in enumerate(order):
+        assert read(others)["which"].tolist() == [number]
+        (others / name).unlink()
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors or pytorch_model\.bin; it"):
+        read(others)
+
+
+@pytest.mark.parametrize(
+    "index",
+    [
+        {"weight_map": {}},
+        {},
+        {"weight_map": ["a"]},
+        {"weight_map": {"a": "../secret.bin"}},
+        {"weight_map": {"a": "/etc/passwd"}},
+        {"weight_map": {"a": "."}},
+        {"weight_map": {"a": 3}},
+    ],
+)
+def test_an_index_that_names_no_files_here(tmp_path, index):
+    (tmp_path / "secret.bin").write_bytes(b"")
+    inner = tmp_path / "model"
+    inner.mkdir()
+    (inner / "pytorch_model.bin.index.json").write_text(json.dumps(index))
+    with pytest.raises(CheckpointError, match=r"index\.json names .*; download them again"):
+        read(inner)
+
+
+def test_headers_that_say_what_is_not_so(folder):
+    """Of safetensors: shapes that the bytes do not fill, bytes twice, and nested without end."""
+    path = folder / "model.safetensors"
+    one = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+    for header in (
+        json.dumps({"a": {**one, "shape": [1000]}}),
+        json.dumps({"a": {**one, "data_offsets": [0, "8"]}}),
+        json.dumps({"a": {**one, "data_offsets": [-8, 0]}}),
+        json.dumps({"a": {**one, "dtype": "F33"}}),
+        json.dumps({"a": one, "b": one}),
+        "[" * 100_000,
+    ):
+        path.write_bytes(struct.pack("<Q", len(header)) + header.encode() + bytes(8))
+        assert "is not a safetensors file, or not all of one" in load_error(folder)
 
 
 def test_astype():

@@ -1,0 +1,219 @@
+"""A pickle read as data: a closed list of opcodes and of names, and no way to call anything else.
+
+A pickle is a program for a stack machine. Python's own runs any function that a file names; this
+one knows literals, containers, and the few names that its caller gives it. Whatever else a file
+asks for is refused before its argument is even looked at.
+"""
+
+from __future__ import annotations
+
+import io
+import pickletools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+class Refused(ValueError):
+    """A pickle that asks for what data has no need of."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """A name that may be called: a function of ours, which gets what the file has as arguments."""
+
+    build: Callable[[tuple[Any, ...]], Any]
+
+
+Names = Mapping[tuple[str, str], Any]
+
+
+@dataclass
+class Machine:
+    """What a pickle works on.
+
+    names      -- (module, name) to a `Builder`, or to what the name stands for
+    persistent -- makes of an object's id, which is for the archive around the pickle, its object
+    """
+
+    names: Names
+    persistent: Callable[[Any], Any]
+    stack: list[Any] = field(default_factory=list)
+    outer: list[list[Any]] = field(default_factory=list)  # the stacks that marks set aside
+    memo: dict[int, Any] = field(default_factory=dict)
+
+    def run(self, data: bytes) -> Any:
+        """The object that the pickle builds, or a ValueError.
+
+        >>> Machine({}, str).run(b"\\x80\\x02}X\\x01\\0\\0\\0aK\\x07s.")
+        {'a': 7}
+        """
+        stream = io.BytesIO(data)
+        try:
+            while (code := stream.read(1)) != b".":
+                self._step(code, stream)
+            return self.stack[-1]
+        except LookupError as error:
+            raise ValueError("its pickle takes what is not there") from error
+
+    def _step(self, code: bytes, stream: io.BytesIO) -> None:
+        if not code:
+            raise ValueError("its pickle has no end")
+        if code not in OPCODES:
+            raise Refused(f"has the opcode {NAMES.get(code, code)}")
+        read, act = OPCODES[code]
+        act(self, read(stream) if read else None)
+
+    def marked(self) -> list[Any]:
+        """What was pushed since the last mark, taken off."""
+        items = self.stack
+        self.stack = self.outer.pop()
+        return items
+
+    def push_tuple(self, size: int) -> None:
+        """Make one tuple of the topmost few."""
+        items = [self.stack.pop() for _ in range(size)]
+        self.stack.append(tuple(reversed(items)))
+
+    def name(self, module: Any, name: Any) -> None:
+        """Push what a name stands for."""
+        if not isinstance(module, str) or not isinstance(name, str):
+            raise Refused("has a name that is no text")  # nor shown: it may print for ever
+        if (module, name) not in self.names:
+            raise Refused(f"names {f'{module}.{name}'[:80]!r}")
+        self.stack.append(self.names[module, name])
+
+    def call(self) -> None:
+        """Let a builder of ours have its arguments."""
+        arguments, builder = self.stack.pop(), self.stack.pop()
+        if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
+            raise Refused("calls what is no function")
+        self.stack.append(builder.build(arguments))
+
+    def set_items(self, items: list[Any]) -> None:
+        """Put keys and values, in turn, into the dict on top."""
+        target = self.stack[-1]
+        if type(target) is not dict or len(items) % 2:
+            raise ValueError("items without a dict to go into")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            if type(key) not in (str, int):  # a tuple of tuples of … takes for ever to hash
+                raise Refused("has keys that are neither text nor numbers")
+            target[key] = value
+
+    def extend(self, items: list[Any]) -> None:
+        """Put values at the end of the list on top."""
+        if type(self.stack[-1]) is not list:
+            raise ValueError("items without a list to go into")
+        self.stack[-1].extend(items)
+
+    def build(self) -> None:
+        """Forget the attributes of an ordered dict, which are the versions of torch's modules."""
+        state = self.stack.pop()
+        if type(state) is not dict or type(self.stack[-1]) is not dict:
+            raise Refused("sets the attributes of an object")
+
+
+Action = Callable[[Machine, Any], object]
+
+
+def _literal(machine: Machine, value: Any) -> None:
+    machine.stack.append(value)
+
+
+def _constant(make: Callable[[], Any]) -> Action:
+    return lambda machine, _: machine.stack.append(make())
+
+
+def _tuple(size: int) -> Action:
+    return lambda machine, _: machine.push_tuple(size)
+
+
+def _mark(machine: Machine, _: Any) -> None:
+    machine.outer.append(machine.stack)
+    machine.stack = []
+
+
+def _remember(machine: Machine, place: int | None) -> None:
+    machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
+
+
+def _recall(machine: Machine, place: int) -> None:
+    machine.stack.append(machine.memo[place])
+
+
+def _global(machine: Machine, names: tuple[str, str]) -> None:
+    machine.name(*names)
+
+
+def _stack_global(machine: Machine, _: Any) -> None:
+    name, module = machine.stack.pop(), machine.stack.pop()
+    machine.name(module, name)
+
+
+def _persistent(machine: Machine, _: Any) -> None:
+    machine.stack.append(machine.persistent(machine.stack.pop()))
+
+
+def _one(put: Callable[[Machine, list[Any]], None], size: int) -> Action:
+    def act(machine: Machine, _: Any) -> None:
+        items = [machine.stack.pop() for _ in range(size)]
+        put(machine, items[::-1])
+
+    return act
+
+
+def _nothing(machine: Machine, _: Any) -> None:
+    pass
+
+
+ACTIONS: dict[str, Action] = {
+    "PROTO": _nothing,
+    "FRAME": _nothing,
+    "MARK": _mark,
+    "NONE": _constant(lambda: None),
+    "NEWTRUE": _constant(lambda: True),
+    "NEWFALSE": _constant(lambda: False),
+    "EMPTY_DICT": _constant(dict),
+    "EMPTY_LIST": _constant(list),
+    "EMPTY_TUPLE": _tuple(0),
+    "TUPLE1": _tuple(1),
+    "TUPLE2": _tuple(2),
+    "TUPLE3": _tuple(3),
+    "TUPLE": lambda machine, _: _literal(machine, tuple(machine.marked())),
+    "SETITEM": _one(Machine.set_items, 2),
+    "SETITEMS": lambda machine, _: machine.set_items(machine.marked()),
+    "APPEND": _one(Machine.extend, 1),
+    "APPENDS": lambda machine, _: machine.extend(machine.marked()),
+    "BINPUT": _remember,
+    "LONG_BINPUT": _remember,
+    "MEMOIZE": _remember,
+    "BINGET": _recall,
+    "LONG_BINGET": _recall,
+    "GLOBAL": _global,
+    "STACK_GLOBAL": _stack_global,
+    "REDUCE": lambda machine, _: machine.call(),
+    "BUILD": lambda machine, _: machine.build(),
+    "BINPERSID": _persistent,
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), _literal),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE"), _literal),
+}
+
+
+def _two_lines(stream: io.BytesIO) -> tuple[str, str]:
+    """A module and a name, as they stand; pickletools would undo escapes, which pickle does not."""
+    lines = (stream.readline(), stream.readline())
+    if not all(line.endswith(b"\n") for line in lines):
+        raise ValueError("its pickle has no end")
+    return lines[0][:-1].decode(), lines[1][:-1].decode()
+
+
+READERS = {"GLOBAL": _two_lines}
+NAMES = {opcode.code.encode("latin-1"): opcode.name for opcode in pickletools.opcodes}
+OPCODES: dict[bytes, tuple[Callable[[io.BytesIO], Any] | None, Action]] = {
+    opcode.code.encode("latin-1"): (
+        READERS.get(opcode.name, opcode.arg and opcode.arg.reader),
+        ACTIONS[opcode.name],
+    )
+    for opcode in pickletools.opcodes
+    if opcode.name in ACTIONS
+}
