@@ -142,6 +142,17 @@ def test_options_that_no_flag_has(run):
     failed(run("generate", "--image", LINE, "--kv-bits", 9), "kv_bits is 9; expected 2, 3, 4")
 
 
+def test_a_text_that_does_not_end_is_said_to(run):
+    endless = ("--option", "logit_bias=[[[20], 100.0]]", "--option", "eos_token_id=[]")
+    code, out, err = run("generate", "--image", LINE, *endless)
+    assert code == 0 and f"warning: the text of {LINE} was cut after 47 tokens" in err
+    code, out, err = run("generate", "--image", LINE, *endless, "-m", 5)
+    assert (code, err) == (0, "")
+    circles = ("--option", 'stop_on_repetition="ngram"')
+    code, out, err = run("generate", "--image", LINE, *endless, *circles)
+    assert code == 0 and "runs in circles and was cut there" in err
+
+
 def test_convert(run, tmp_path):
     target = tmp_path / "new" / "model"
     code, out, _ = run("convert", "--model", BUNDLED, "--mlx-path", target, "--dtype", "bfloat16")

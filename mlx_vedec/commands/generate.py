@@ -95,9 +95,21 @@ def _generate(args: argparse.Namespace) -> int:
             complain(PROGRAM, result.error)
             continue
         print(_as_json(source, result) if args.json else result.text, flush=True)
+        _warn(source, result, asked="max_tokens" in options or "max_new_tokens" in options)
         if args.verbose:
             _report(source, result)
     return int(failed)
+
+
+def _warn(source: str, result: GenerationResult, *, asked: bool) -> None:
+    """Say of a text that it did not end by itself, unless that was asked for."""
+    reasons = {
+        "length": f"was cut after {result.generation_tokens} tokens, where there is no more room",
+        "repetition": "runs in circles and was cut there",
+    }
+    reason = reasons.get(result.finish_reason or "")
+    if reason and not (asked and result.finish_reason == "length"):
+        print(f"{PROGRAM}: warning: the text of {source} {reason}", file=sys.stderr)
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
