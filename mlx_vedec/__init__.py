@@ -80,7 +80,17 @@ if TYPE_CHECKING:
     from .encoders.vit import ViTMSNModel as ViTMSNModel
     from .generation.config import GenerationConfig as GenerationConfig
     from .generation.options import Options as Options
+    from .images import AutoImageProcessor as AutoImageProcessor
+    from .images import BeitImageProcessor as BeitImageProcessor
+    from .images import BitImageProcessor as BitImageProcessor
+    from .images import CLIPImageProcessor as CLIPImageProcessor
+    from .images import DeiTImageProcessor as DeiTImageProcessor
+    from .images import DINOv3ViTImageProcessor as DINOv3ViTImageProcessor
+    from .images import DonutImageProcessor as DonutImageProcessor
     from .images import ImageProcessor as ImageProcessor
+    from .images import NougatImageProcessor as NougatImageProcessor
+    from .images import SiglipImageProcessor as SiglipImageProcessor
+    from .images import ViTImageProcessor as ViTImageProcessor
     from .images import load_image as load_image
     from .model import VisionEncoderDecoderModel as VisionEncoderDecoderModel
     from .pipeline import GenerationResponse as GenerationResponse
@@ -90,7 +100,10 @@ if TYPE_CHECKING:
     from .pipeline import load as load
     from .pipeline import read_lines as read_lines
     from .pipeline import stream_generate as stream_generate
+    from .processor import DonutProcessor as DonutProcessor
+    from .processor import NougatProcessor as NougatProcessor
     from .processor import Processor as Processor
+    from .processor import TrOCRProcessor as TrOCRProcessor
     from .text import Tokenizer as Tokenizer
 
 __version__ = "0.1.0"
@@ -171,7 +184,20 @@ HOMES = {
     ),
     "generation.config": ("GenerationConfig",),
     "generation.options": ("Options",),
-    "images": ("ImageProcessor", "load_image"),
+    "images": (
+        "AutoImageProcessor",
+        "BeitImageProcessor",
+        "BitImageProcessor",
+        "CLIPImageProcessor",
+        "DINOv3ViTImageProcessor",
+        "DeiTImageProcessor",
+        "DonutImageProcessor",
+        "ImageProcessor",
+        "NougatImageProcessor",
+        "SiglipImageProcessor",
+        "ViTImageProcessor",
+        "load_image",
+    ),
     "model": ("VisionEncoderDecoderModel",),
     "pipeline": (
         "GenerationResponse",
@@ -182,7 +208,7 @@ HOMES = {
         "read_lines",
         "stream_generate",
     ),
-    "processor": ("Processor",),
+    "processor": ("DonutProcessor", "NougatProcessor", "Processor", "TrOCRProcessor"),
     "text": ("Tokenizer",),
 }
 _MODULES = {name: module for module, names in HOMES.items() for name in names}

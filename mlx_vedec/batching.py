@@ -205,9 +205,11 @@ class _Work:
 
     def _one(self, item: Item, sequence: Decoded, shared: GenerationResult) -> GenerationResult:
         reader = self.reader
+        text, data = reader.processor.read(item.start, sequence.tokens)
         found = replace(
             shared,
-            text=reader.processor.decode(sequence.tokens, skip_special_tokens=True),
+            text=text,
+            data=data,
             tokens=sequence.tokens,
             token_logprobs=sequence.logprobs,
             score=sequence.score,

@@ -124,7 +124,7 @@ def word_boxes(
 def _geometry(processor: Processor, picture: Image.Image) -> Geometry:
     if processor.image_processor is None:
         raise ConfigError("the processor has no image processor; give one to Processor(...)")
-    return processor.image_processor.geometry(picture.size)
+    return processor.image_processor.geometry(picture)
 
 
 # From tokens to words

@@ -1,18 +1,20 @@
 """Pictures to pixels as Hugging Face's image processors make them, from the same JSON files.
 
-Pillow resizes and numpy does the rest, so the pixels equal those of transformers' Pillow backend
-bit for bit (its torchvision backend differs from both by up to one grey level). Reading pictures
-is in `pictures.py`.
+The pixels are those of transformers 5.23's Pillow backend (`ViTImageProcessorPil` and so on) bit
+for bit. What differs: a picture of any mode is made RGB first, or grey where there is one mean,
+on most of which it fails; arrays of floats are rounded to grey levels, which it cuts. Its
+torchvision backend differs from both (0.28, over 60 lines and 4 pages of text): in below 1 % of
+the grey levels, bilinear (ViT, Donut) by 1, bicubic (the others) by 1 or 2; in noise by up to 17.
+In transformers 4, Donut's thumbnails were bicubic, whatever `resample` said.
 """
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from PIL import Image
@@ -20,115 +22,61 @@ from PIL import Image
 from .config import read_json
 from .errors import CheckpointError, ConfigError, ImageError
 from .files import write_json
-from .geometry import Geometry
-from .lines import Box
-from .pictures import ImageSource, check_size, load_image, to_rgb
+from .geometry import Size
+from .hub import fetch
+from .image_sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
+from .image_steps import Plan, around, lies_across, without_margins
+from .pictures import ImageSource, load_image
+from .preprocessing import Preprocessing, as_array, refuse_unknown, sides, size_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["ImageProcessor", "ImageSource", "load_image", "refuse_unknown"]
 
 OWN_FILE, MERGED_FILE = "preprocessor_config.json", "processor_config.json"
 TYPE_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
-# What a processor does where its file says nothing, as in transformers.
-DEFAULTS: dict[str, dict[str, Any]] = {
-    "DeiT": {"resample": 3, "size": 256, "do_center_crop": True, "crop_size": 224},
-    "ViT": {"resample": 2, "size": 224, "do_center_crop": False, "crop_size": None},
-}
-# Which processor belongs to an encoder: the oldest files name none.
-KINDS = {"deit": "DeiT", "swin": "ViT", "swinv2": "ViT", "vit": "ViT"}
-SIZE_KEYS = ({"height", "width"}, {"shortest_edge"})
 
 
-@dataclass(kw_only=True)
-class ImageProcessor:
-    """Resize, centre crop, rescale and normalise, under Hugging Face's field names.
+@dataclass(kw_only=True, eq=False)
+class ImageProcessor(Preprocessing):
+    """Any image processor: what its file names, or ViT's where it is made by hand.
 
-    Sizes may be given as an int (a square) or [height, width] too; `resample` is the number of a
-    Pillow filter. A processor with one mean makes grey images. `line_aspect_ratio` is our own key:
-    the width to height of the lines a checkpoint was trained on. Keys that are not fields are kept
-    in `extra` and saved.
+    `line_aspect_ratio` is our own key: the width to height of the lines that a checkpoint was
+    trained on.
 
     >>> processor = ImageProcessor.from_dict({"feature_extractor_type": "ViTFeatureExtractor"})
     >>> processor([Image.new("RGB", (600, 50), "white")], size=[32, 384]).shape
     (1, 32, 384, 3)
     """
 
-    image_processor_type: str = "ViTImageProcessor"
-    do_convert_rgb: bool | None = None
-    do_resize: bool = True
-    size: Mapping[str, int] = field(default_factory=lambda: {"height": 224, "width": 224})
-    resample: int = 2
-    do_center_crop: bool = False
-    crop_size: Mapping[str, int] | None = None
-    do_rescale: bool = True
-    rescale_factor: float = 1 / 255
-    do_normalize: bool = True
-    image_mean: Sequence[float] = (0.5, 0.5, 0.5)
-    image_std: Sequence[float] = (0.5, 0.5, 0.5)
-    line_aspect_ratio: float | None = None
-    extra: dict[str, Any] = field(default_factory=dict, repr=False)
-
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], model_type: str | None = None) -> ImageProcessor:
-        """Build from a parsed JSON file of any age. A null stands for the default of its class.
+    def from_dict(cls, values: Mapping[str, Any], model_type: str | None = None) -> Self:
+        """Build from a parsed JSON file of any age.
 
-        `model_type` is that of the encoder, for files that do not name their processor.
+        `ImageProcessor` takes the class that the file names, or else that of the encoder's
+        `model_type`; of any other class, a file is read as one of its own.
         """
         values = dict(values.get("image_processor", values))
         old_name = values.pop("feature_extractor_type", None)
-        kind = _kind(values.pop("image_processor_type", None) or old_name, model_type)
-        known = {f.name for f in fields(cls)} - {"extra"}
-        given = {name: values[name] for name in known & set(values) if values[name] is not None}
-        extra = {name: value for name, value in values.items() if name not in known}
-        type_name = f"{kind}ImageProcessor"
-        return cls(**{**DEFAULTS[kind], **given}, image_processor_type=type_name, extra=extra)
+        type_name = values.pop("image_processor_type", None) or old_name
+        kind: type[Any] = _kind(type_name, model_type) if cls is ImageProcessor else cls
+        return kind.from_fields(values)
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> ImageProcessor:
-        """Read a folder's `preprocessor_config.json`, or what `processor_config.json` has of it."""
-        folder = Path(folder)
-        values = _read(folder / MERGED_FILE).get("image_processor") or _read(folder / OWN_FILE)
-        if not values:
-            raise CheckpointError(
-                f"{folder} has no {OWN_FILE}; expected one beside the model; take the one of the "
-                "checkpoint it was trained from, or save an ImageProcessor there"
-            )
+    def from_pretrained(
+        cls, path_or_hf_repo: str | Path, *, revision: str | None = None, **overrides: Any
+    ) -> Self:
+        """From a folder, a Hub id or a JSON file; an override replaces what the file says.
+
+        In a folder it is `preprocessor_config.json`, or what `processor_config.json` has of it.
+        """
+        path = Path(path_or_hf_repo).expanduser()
+        folder = path.parent if path.is_file() else fetch(path_or_hf_repo, revision)
+        values = _read(path) if path.is_file() else _processor_values(folder)
         config = _read(folder / "config.json")
-        return cls.from_dict(values, (config.get("encoder") or config).get("model_type"))
-
-    def __post_init__(self) -> None:
-        self.size = _size("size", self.size)
-        if self.crop_size is not None:
-            self.crop_size = _size("crop_size", self.crop_size, SIZE_KEYS[:1])
-        self.image_mean = _numbers("image_mean", self.image_mean)
-        self.image_std = _numbers("image_std", self.image_std)
-        self._check()
-
-    def _check(self) -> None:
-        means, deviations = self.image_mean, self.image_std
-        cropped = self.crop_size is not None or not self.do_center_crop
-        aspect = 1 if self.line_aspect_ratio is None else self.line_aspect_ratio
-        expectations = {
-            "resample": (self.resample in range(6), "a Pillow filter, 0 to 5"),
-            "crop_size": (cropped, "a size, as do_center_crop is true"),
-            "rescale_factor": (_is_number(self.rescale_factor), "a number"),
-            "image_mean": (len(means) in (1, 3), "3 numbers, or 1 for grey images"),
-            "image_std": (
-                len(deviations) == len(means) and all(deviations),
-                "as many numbers as image_mean has, and no zero",
-            ),
-            "line_aspect_ratio": (_is_number(aspect) and aspect > 0, "a number above 0"),
-        }
-        for name in (f.name for f in fields(self) if f.name.startswith("do_")):
-            expectations[name] = (getattr(self, name) in (True, False, None), "true or false")
-        for name, (fits, expected) in expectations.items():
-            if not fits:
-                raise _wrong(name, getattr(self, name), expected)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What `preprocessor_config.json` holds, for us and for transformers."""
-        values = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "extra"}
-        present = {name: value for name, value in values.items() if value is not None}
-        return {**self.extra, **present}
+        model_type = (config.get("encoder") or config).get("model_type")
+        return cls.from_dict(values, model_type).changed(overrides)
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `preprocessor_config.json`; where `processor_config.json` has a copy, that too."""
@@ -139,126 +87,211 @@ class ImageProcessor:
         if "image_processor" in merged:
             write_json(folder / MERGED_FILE, {**merged, "image_processor": self.to_dict()})
 
-    def __call__(self, images: Sequence[Image.Image], **overrides: Any) -> np.ndarray:
-        """Images to pixels (B, H, W, C) float32; an override replaces a field for this call."""
-        refuse_unknown(overrides, OVERRIDES)
-        given = {name: value for name, value in overrides.items() if value is not None}
-        options = replace(self, **given)
-        pixels = [options._pixels(image) for image in images]
-        shapes = sorted({array.shape for array in pixels})
-        if len(shapes) != 1:
-            raise ImageError(
-                f"images come out in {shapes or 'no'} shapes; expected one for all; give one image "
-                "or more, and do_resize=True with a size of height and width"
-            )
-        return np.stack(pixels)
 
-    def _pixels(self, image: Image.Image) -> np.ndarray:
-        """One image as pixels (H, W, C)."""
-        image = to_rgb(image) if len(self.image_mean) == 3 else to_rgb(image).convert("L")
-        if self.do_resize:
-            target = self._target(*image.size)
-            check_size(target, "the resized image")
-            image = image.resize(target, self.resample)
-        pixels = np.asarray(image).reshape(image.height, image.width, -1)
-        if self.do_center_crop and self.crop_size:
-            pixels = _cut(pixels, _middle(image.size, self.crop_size))
-        factor = self.rescale_factor if self.do_rescale else 1.0
-        values = (pixels.astype(np.float64) * factor).astype(np.float32)
-        if self.do_normalize:
-            mean = np.asarray(self.image_mean, dtype=np.float32)
-            values = (values - mean) / np.asarray(self.image_std, dtype=np.float32)
-        return values
-
-    def geometry(self, size: tuple[int, int]) -> Geometry:
-        """Where the pixels made of a picture of this (width, height) lie in it.
-
-        >>> processor = ImageProcessor(size={"height": 32, "width": 384})
-        >>> processor.geometry((600, 50)).to_original((8, 0, 16, 32))
-        (12, 0, 25, 50)
-        """
-        geometry = Geometry.of(size)
-        if self.do_resize:
-            geometry = geometry.resized(self._target(*size))
-        if self.do_center_crop and self.crop_size:
-            geometry = geometry.cropped(_middle(geometry.size, self.crop_size))
-        return geometry
-
-    def _target(self, width: int, height: int) -> tuple[int, int]:
-        """The width and height to resize to."""
-        if "shortest_edge" not in self.size:
-            return self.size["width"], self.size["height"]
-        edge = self.size["shortest_edge"]
-        if width <= height:
-            return edge, int(edge * height / width)
-        return int(edge * width / height), edge
-
-
-OVERRIDES = {f.name for f in fields(ImageProcessor)} - {"image_processor_type", "extra"}
-
-
-def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
-    """Raise `ConfigError` for a name that is not known, with the one it resembles."""
-    for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-            raise ConfigError(f"{name} is no option of the processor; {hint}")
-
-
-def _kind(type_name: str | None, model_type: str | None) -> str:
-    match = TYPE_NAME.fullmatch(type_name or "")
-    kind = match[1] if match else "" if type_name else KINDS.get(model_type or "", "")
-    if kind not in DEFAULTS:
-        known = ", ".join(f"{kind}ImageProcessor" for kind in DEFAULTS)
-        raise ConfigError(f"image_processor_type is {type_name!r}; expected one of {known}")
+def _kind(type_name: str | None, model_type: str | None) -> type[ImageProcessor]:
+    named = TYPE_NAME.fullmatch(type_name or "")
+    name = f"{named[1]}ImageProcessor" if named else ""
+    kind = PROCESSORS.get(name) if type_name else OF_ENCODERS.get(model_type)
+    if kind is None:
+        raise ConfigError(
+            f"image_processor_type is {type_name!r}; expected one of {', '.join(PROCESSORS)}; "
+            "a file that only has another name is read by the class it fits, as ViTImageProcessor"
+        )
     return kind
+
+
+def _processor_values(folder: Path) -> dict[str, Any]:
+    values = _read(folder / MERGED_FILE).get("image_processor") or _read(folder / OWN_FILE)
+    if not values:
+        raise CheckpointError(
+            f"{folder} has no {OWN_FILE}; expected one beside the model; take the one of the "
+            "checkpoint it was trained from, or save an ImageProcessor there"
+        )
+    return values
 
 
 def _read(path: Path) -> dict[str, Any]:
     return read_json(path) if path.is_file() else {}
 
 
-def _wrong(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"image processor: {name} is {value!r}; expected {expected}")
+# The image processors by name, each with the defaults it has in transformers
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+@dataclass(kw_only=True, eq=False)
+class ViTImageProcessor(ImageProcessor):
+    """Bilinear to 224x224; also for Swin, Swin V2 and ViT-MSN."""
 
 
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    """One number for all three channels, or a list with one for each."""
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
-    if not all(_is_number(number) for number in values):
-        raise _wrong(name, value, "numbers")
-    return tuple(float(number) for number in values)
+@dataclass(kw_only=True, eq=False)
+class DeiTImageProcessor(ImageProcessor):
+    """Bicubic to 256x256, of which the middle 224x224."""
+
+    image_processor_type: ClassVar[str] = "DeiTImageProcessor"
+    resample: int = 3
+    size: Sides = sides(height=256, width=256)
+    do_center_crop: bool = True
+    crop_size: Sides | None = sides(height=224, width=224)
 
 
-def _size(name: str, value: Any, allowed: Sequence[set[str]] = SIZE_KEYS) -> dict[str, int]:
-    """A size in any dialect as a dict."""
-    sides = (value, value) if isinstance(value, int) else value
-    if isinstance(sides, (list, tuple)) and len(sides) == 2:
-        sides = {"height": sides[0], "width": sides[1]}
-    if isinstance(sides, Mapping):
-        sides = {key: length for key, length in sides.items() if length is not None}
-        if set(sides) in allowed and all(type(n) is int and n > 0 for n in sides.values()):
-            return sides
-    keys = " or ".join(" and ".join(sorted(names)) for names in allowed)
-    raise _wrong(name, value, f"pixels: one number, [height, width], or an object with {keys}")
+@dataclass(kw_only=True, eq=False)
+class BeitImageProcessor(ImageProcessor):
+    """Bicubic to 224x224; also for data2vec-vision. It never pads."""
+
+    image_processor_type: ClassVar[str] = "BeitImageProcessor"
+    pads_last: ClassVar[bool] = False
+    resample: int = 3
+    crop_size: Sides | None = sides(height=224, width=224)
 
 
-def _middle(size: tuple[int, int], crop: Mapping[str, int]) -> Box:
-    """The box of a centre crop in an image of a (width, height), which it may reach out of."""
-    left, top = (size[0] - crop["width"]) // 2, (size[1] - crop["height"]) // 2
-    return left, top, left + crop["width"], top + crop["height"]
+@dataclass(kw_only=True, eq=False)
+class CLIPImageProcessor(ImageProcessor):
+    """Bicubic to 224 along the shorter side, of which the middle 224x224."""
+
+    image_processor_type: ClassVar[str] = "CLIPImageProcessor"
+    default_to_square: ClassVar[bool] = False
+    do_convert_rgb: bool | None = True
+    size: Sides = sides(shortest_edge=224)
+    resample: int = 3
+    do_center_crop: bool = True
+    crop_size: Sides | None = sides(height=224, width=224)
+    image_mean: Sequence[float] = (0.48145466, 0.4578275, 0.40821073)
+    image_std: Sequence[float] = (0.26862954, 0.26130258, 0.27577711)
 
 
-def _cut(pixels: np.ndarray, box: Box) -> np.ndarray:
-    """A box of an image (H, W, C), black where the image does not reach."""
-    left, top, right, bottom = box
-    part = pixels[max(0, top) : bottom, max(0, left) : right]
-    cut = np.zeros((bottom - top, right - left, pixels.shape[2]), dtype=pixels.dtype)
-    row, column = max(0, -top), max(0, -left)
-    cut[row : row + part.shape[0], column : column + part.shape[1]] = part
-    return cut
+@dataclass(kw_only=True, eq=False)
+class BitImageProcessor(CLIPImageProcessor):
+    """CLIP's under another name; the files of DINOv2, which it is for, change most of it."""
+
+    image_processor_type: ClassVar[str] = "BitImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class SiglipImageProcessor(ImageProcessor):
+    """Bicubic to 224x224; but one number for a size is the shorter side."""
+
+    image_processor_type: ClassVar[str] = "SiglipImageProcessor"
+    default_to_square: ClassVar[bool] = False
+    do_convert_rgb: bool | None = True
+    resample: int = 3
+
+
+@dataclass(kw_only=True, eq=False)
+class DINOv3ViTImageProcessor(ImageProcessor):
+    """Bilinear to 224x224, after rescaling and so without rounding to grey levels.
+
+    In transformers it needs torchvision, whose bilinear and bicubic filters Pillow's meet within
+    4e-5 before normalising.
+    """
+
+    image_processor_type: ClassVar[str] = "DINOv3ViTImageProcessor"
+    pads_less_first: ClassVar[bool] = True
+    image_mean: Sequence[float] = (0.485, 0.456, 0.406)
+    image_std: Sequence[float] = (0.229, 0.224, 0.225)
+
+    def _pixels(self, source: ImageSource) -> np.ndarray:
+        if not self.do_rescale:
+            return super()._pixels(source)
+        image = self._opened(source)
+        plan = self._plan(image)
+        values = np.float32(as_array(image)) * np.float32(self.rescale_factor)
+        bands = [plan.made(Image.fromarray(band)) for band in np.moveaxis(values, -1, 0)]
+        return np.stack([np.asarray(band) for band in bands], axis=-1)
+
+    def _fill(self, place: np.ndarray, image: np.ndarray) -> None:
+        if image.dtype == np.uint8:
+            super()._fill(place, image)
+        else:
+            place[...] = self._normalised(image)
+
+
+@dataclass(kw_only=True, eq=False)
+class DonutImageProcessor(ImageProcessor):
+    """Pages: shrunk to fit into 2560x1920 and centred on black; lists are [width, height].
+
+    `do_align_long_axis` first turns a picture that lies across the page by a quarter, clockwise.
+    """
+
+    image_processor_type: ClassVar[str] = "DonutImageProcessor"
+    width_first: ClassVar[bool] = True
+    sizes: ClassVar[Sequence[set[str]]] = HEIGHT_AND_WIDTH
+    pads_last: ClassVar[bool] = False
+    size: Sides = sides(height=2560, width=1920)
+    do_thumbnail: bool = True
+    do_align_long_axis: bool = False
+    do_pad: bool | None = True
+
+    def _plan(self, picture: Image.Image | Size) -> Plan:
+        plan = Plan.of(size_of(picture))
+        self._lay(plan)
+        self._crop(plan)
+        return plan
+
+    def _lay(self, plan: Plan) -> None:
+        """Turn, resize and pad to the page."""
+        page = self.size["width"], self.size["height"]
+        if self.do_align_long_axis and lies_across(plan.size, page):
+            plan.turn()
+        if self.do_resize:
+            plan.resize(with_shortest_edge(plan.size, min(page)), self.resample)
+        if self.do_thumbnail:
+            self._shrink(plan, as_thumbnail(plan.size, page))
+        if self.do_pad:
+            plan.crop(around(plan.size, page))
+
+    def _shrink(self, plan: Plan, size: Size) -> None:
+        plan.resize(size, self.resample or Image.Resampling.BICUBIC)  # never the nearest pixel
+
+
+@dataclass(kw_only=True, eq=False)
+class NougatImageProcessor(DonutImageProcessor):
+    """Pages: margins cut off, then as Donut's, to 896x672; lists are [height, width].
+
+    Thumbnails are bicubic, in two steps, and there is no centre crop.
+    """
+
+    image_processor_type: ClassVar[str] = "NougatImageProcessor"
+    width_first: ClassVar[bool] = False
+    size: Sides = sides(height=896, width=672)
+    image_mean: Sequence[float] = (0.485, 0.456, 0.406)
+    image_std: Sequence[float] = (0.229, 0.224, 0.225)
+    do_crop_margin: bool = True
+
+    def _plan(self, picture: Image.Image | Size) -> Plan:
+        plan = Plan.of(size_of(picture))
+        if self.do_crop_margin:
+            if not isinstance(picture, Image.Image):
+                raise ImageError(
+                    f"the size of a picture, {picture}, does not say where its margins are; "
+                    "expected the picture; give it, or use do_crop_margin=False"
+                )
+            plan.crop(without_margins(picture))
+        self._lay(plan)
+        return plan
+
+    def _shrink(self, plan: Plan, size: Size) -> None:
+        plan.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+
+AutoImageProcessor = ImageProcessor
+KINDS = (
+    *(ViTImageProcessor, DeiTImageProcessor, BeitImageProcessor, CLIPImageProcessor),
+    *(BitImageProcessor, SiglipImageProcessor, DINOv3ViTImageProcessor),
+    *(DonutImageProcessor, NougatImageProcessor),
+)
+PROCESSORS: dict[str, type[ImageProcessor]] = {kind.image_processor_type: kind for kind in KINDS}
+# Which processor belongs to an encoder: the oldest files name none.
+OF_ENCODERS: dict[str | None, type[ImageProcessor]] = {
+    "beit": BeitImageProcessor,
+    "clip_vision_model": CLIPImageProcessor,
+    "data2vec-vision": BeitImageProcessor,
+    "deit": DeiTImageProcessor,
+    "dinov2": BitImageProcessor,
+    "dinov2_with_registers": BitImageProcessor,
+    "dinov3_vit": DINOv3ViTImageProcessor,
+    "donut-swin": DonutImageProcessor,
+    "siglip_vision_model": SiglipImageProcessor,
+    "swin": ViTImageProcessor,
+    "swinv2": ViTImageProcessor,
+    "vit": ViTImageProcessor,
+    "vit_msn": ViTImageProcessor,
+}

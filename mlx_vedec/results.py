@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 class GenerationResult:
     """The text of one image, or of one of its lines, and how sure the model is of it.
 
+    text           -- as the checkpoint's kind of text is read: `Processor.read`
     tokens         -- generated ids, the end token included, the prompt not
     token_logprobs -- natural logarithm of each one's probability, after rules such as n-gram
                       blocking and before what sampling does to it
@@ -30,6 +31,7 @@ class GenerationResult:
     box            -- left, top, right, bottom in pixels: of the line for `read_lines`, else the
                       whole image
     boxes          -- of each word, where they were asked for
+    data           -- what Donut's tags say, as JSON
     error          -- what was wrong with the image, for `batch_generate`
     prompt_tps, generation_tps -- tokens per second of the batch it was in; the first counts the
                       encoder's time too
@@ -44,6 +46,7 @@ class GenerationResult:
     alternatives: tuple[GenerationResult, ...] = ()
     box: Box | None = None
     boxes: tuple[WordBox, ...] = ()
+    data: Any = None
     error: ValueError | None = None
     prompt_tokens: int = 0
     prompt_tps: float = 0.0

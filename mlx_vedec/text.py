@@ -1,6 +1,7 @@
 """Text to token ids and back: a `tokenizer.json` with the special tokens its neighbours name.
 
-The file is used as it is; transformers 5 rebuilds some pipelines from its vocabulary instead.
+The file is used as it is; transformers 5 rebuilds some pipelines from its vocabulary instead. Where
+there is none, one is made from older files (see `tokenizer_files`), and saving writes it.
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import tokenizers
 from tokenizers import AddedToken
 from tokenizers.models import BPE
 
-from .errors import CheckpointError, OptionError, TokenError
+from .added_tokens import ROLES, content_of, special_names
+from .errors import CheckpointError, ConfigError, OptionError, TokenError
 from .files import write_file, write_json
-from .special_tokens import CONFIG_FILE, ROLES, content_of, read_config, special_names
+from .special_tokens import CONFIG_FILE, read_config
 from .streaming import StreamingDecoder, tightened
+from .tokenizer_files import build
 
 __all__ = ["Encoding", "StreamingDecoder", "TokenIds", "Tokenizer"]
 
@@ -95,25 +98,23 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Tokenizer:
-        """Read a folder's `tokenizer.json` and the files beside it that name special tokens."""
+        """Read a folder's `tokenizer.json`, or the files it can be made from, and its config."""
         folder = Path(folder)
         path = folder / TOKENIZER_FILE
-        if not path.is_file():
-            held = ", ".join(sorted(entry.name for entry in folder.glob("*"))[:12]) or "nothing"
-            raise CheckpointError(
-                f"{folder} has no {TOKENIZER_FILE}, it holds {held}; expected the file that "
-                "transformers' AutoTokenizer.from_pretrained(name).save_pretrained(folder) writes"
-            )
         config = read_config(folder)
         try:
-            return cls(path.read_bytes(), config)
+            made = (path.read_bytes(), config) if path.is_file() else build(folder, config)
+            return cls(*made)
+        except (CheckpointError, ConfigError):
+            raise
         except Exception as error:  # the tokenizers package raises it bare
             raise CheckpointError(
-                f"{path} cannot be read ({error}); expected a whole file; download it again"
+                f"{path if path.is_file() else folder} cannot be read as a tokenizer ({error}); "
+                "expected a whole file; download it again"
             ) from error
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write `tokenizer.json` as it was read, and `tokenizer_config.json` with what was set."""
+        """Write `tokenizer.json` as it was read or made, and `tokenizer_config.json` as set."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_file(folder / TOKENIZER_FILE, lambda path: path.write_bytes(self.content) and None)

@@ -13,10 +13,11 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
     {"errors", "files", "renames", "ink", "opcodes"},
-    {"hub", "cache_files", "cache_parts", "archives", "foreign"}
-    | {"sentencepiece", "added_tokens", "vocabularies"},
-    {"kv_cache", "pickles", "backends"},
-    {"config", "cache", "tokens", "lines", "stochastic", "piece_layouts"},
+    {"hub", "cache_files", "cache_parts", "archives", "foreign", "quantization"}
+    | {"sentencepiece", "added_tokens", "vocabularies"}
+    | {"donut", "donut_prompts", "nougat_repeats", "manga"},
+    {"kv_cache", "pickles", "backends", "donut_grammar", "nougat", "recipes"},
+    {"config", "cache", "tokens", "lines", "stochastic", "piece_layouts", "pages"} | {"quantize"},
     {"layers", "results", "weights", "pictures", "streaming", "special_tokens", "geometry"}
     | {"line_pieces", "tokenizer_files"},
     {"finite", "outputs", "pretrained", "text", "image_sizes", "image_steps"},

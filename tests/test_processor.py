@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers
+from tokenizers import models, pre_tokenizers, processors
 
-from mlx_vedec.errors import CheckpointError, ConfigError, ImageError, OptionError
-from mlx_vedec.images import ImageProcessor, load_image
-from mlx_vedec.processor import Processor
+from mlx_vedec.errors import CheckpointError, ConfigError, ImageError, OptionError, TokenError
+from mlx_vedec.images import DonutImageProcessor, ImageProcessor, ViTImageProcessor, load_image
+from mlx_vedec.processor import DonutProcessor, NougatProcessor, Processor, TrOCRProcessor
 from mlx_vedec.text import Tokenizer
 
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8))
@@ -21,11 +21,15 @@ WORDS = ["<pad>", "</s>", "<unk>", "a", "line", "of", "text"]
 
 
 @pytest.fixture
-def processor() -> Processor:
+def processor(request) -> Processor:
     vocabulary = {word: id for id, word in enumerate(WORDS)}
     backend = Backend(models.WordLevel(vocabulary, unk_token="<unk>"))
     backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     backend.add_special_tokens(WORDS[:3])
+    if getattr(request, "param", None):  # as labels of TrOCR end
+        backend.post_processor = processors.TemplateProcessing(
+            single="$A </s>", special_tokens=[("</s>", 1)]
+        )
     tokenizer = Tokenizer(backend.to_str().encode(), {"pad_token": "<pad>"})
     return Processor(ImageProcessor(size={"height": 8, "width": 16}), tokenizer)
 
@@ -57,6 +61,71 @@ def test_images_with_text_have_labels(processor):
     assert batch.input_ids is None
 
 
+ENDING = pytest.mark.parametrize("processor", [True], indirect=True)
+
+
+@ENDING
+def test_only_donut_leaves_special_tokens_out_of_labels(processor):
+    parts = processor.image_processor, processor.tokenizer
+    for kind in (Processor, TrOCRProcessor, NougatProcessor):
+        assert kind(*parts)(PICTURE, "a").labels.tolist() == [[3, 1]]
+    donut = DonutProcessor(image_processor=parts[0], tokenizer=parts[1])
+    assert donut(PICTURE, "a").labels.tolist() == [[3]]
+    assert donut(PICTURE, "a", add_special_tokens=True).labels.tolist() == [[3, 1]]
+    assert donut(text="a").input_ids.tolist() == [[3, 1]]
+
+
+@ENDING
+def test_text_that_is_already_ids(processor):
+    for row in ([3, 4], (3, 4), np.array([3, 4]), mx.array([3, 4])):
+        assert processor(text=row).input_ids.tolist() == [[3, 4]]
+    rows = [[3, 4, 5], mx.array([6])]
+    assert processor([PICTURE] * 2, rows).labels.tolist() == [[3, 4, 5], [6, 0, 0]]
+    assert processor(text=mx.array([[3], [4]])).input_ids.tolist() == [[3], [4]]
+    longer = processor(text=rows, padding="max_length", max_length=4)
+    assert longer.input_ids.tolist() == [[3, 4, 5, 0], [6, 0, 0, 0]]
+    cut = processor(text=rows, truncation=True, max_length=2)
+    assert cut.input_ids.tolist() == [[3, 4], [6, 0]]
+    processor.tokenizer.config["padding_side"] = "left"
+    assert processor(text=rows).input_ids.tolist() == [[3, 4, 5], [0, 0, 6]]
+    with pytest.raises(OptionError, match="lengths"):
+        processor(text=rows, padding="do_not_pad")
+    with pytest.raises(OptionError, match="give max_length too"):
+        processor(text=rows, truncation=True)
+    processor.tokenizer.pad_token = None
+    with pytest.raises(TokenError, match="rows of several lengths need padding.*pad_token"):
+        processor(text=rows)
+
+
+@ENDING
+def test_text_that_is_already_words(processor):
+    words = {"is_split_into_words": True}
+    assert processor(text=["a", "line"], **words).input_ids.tolist() == [[3, 4, 1]]
+    rows = processor(text=[["a", "line"], ["of"]], **words, add_special_tokens=False)
+    assert rows.input_ids.tolist() == [[3, 4], [5, 0]]
+    cut = processor(text=[["a", "line", "of"]], **words, truncation=True, max_length=2)
+    assert cut.input_ids.tolist() == [[3, 1]]
+    assert processor(text=[], **words).input_ids.tolist() == [[1]]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ([["a", "line"]], False),
+        ([3, 4], True),
+        (["a", 4], False),
+        ([["a"], "line"], True),
+        ([[3], 4], False),
+        (3, False),
+    ],
+)
+def test_text_of_other_kinds(processor, text, words):
+    with pytest.raises(OptionError, match="text holds .*expected strings, rows of token ids"):
+        processor(text=text, is_split_into_words=words)
+    with pytest.raises(TokenError, match="are no ids of tokens"):
+        processor(text=[3, -100])
+
+
 def test_a_batch_is_a_mapping_of_what_is_set(processor):
     batch = processor(PICTURE, "a")
     assert dict(**batch).keys() == {"pixel_values", "labels"}
@@ -85,6 +154,10 @@ def test_overrides_reach_their_part(processor):
     assert batch.labels.tolist() == [[3, 4, 0]]
     cut = processor(text="a line of text", truncation=True, max_length=2)
     assert cut.input_ids.tolist() == [[3, 4]]
+    plain = processor(PICTURE, do_resize=False, do_rescale=False, do_normalize=False)
+    assert np.array_equal(np.array(plain.pixel_values)[0], np.asarray(PICTURE))
+    page = DonutProcessor(DonutImageProcessor())(PICTURE, size=[6, 8], do_align_long_axis=True)
+    assert page.pixel_values.shape == (1, 8, 6, 3)
 
 
 def test_decoding(processor):
@@ -115,6 +188,10 @@ def test_unknown_options(processor):
         processor(text="a", max_lenght=3)
     with pytest.raises(ValueError, match="return_tensors is no option"):
         processor(images=PICTURE, return_tensors="pt")
+    with pytest.raises(ValueError, match="do_thumbnail is no option"):
+        processor(images=PICTURE, do_thumbnail=False)
+    with pytest.raises(ValueError, match="size is no option"):
+        Processor(tokenizer=processor.tokenizer)(text="a", size=3)
 
 
 def test_images_and_texts_that_do_not_match(processor):
@@ -183,6 +260,45 @@ def test_two_folders(processor, tmp_path):
     assert both(PICTURE, "a line").labels.tolist() == [[3, 4]]
     assert Processor.from_pretrained(encoder=encoder).tokenizer is None
     assert Processor.from_pretrained(decoder=decoder).image_processor is None
+
+
+@pytest.mark.parametrize("kind", [TrOCRProcessor, DonutProcessor, NougatProcessor])
+def test_a_class_is_saved_by_its_name(processor, tmp_path, kind):
+    made = kind(processor.image_processor, processor.tokenizer)
+    made.save_pretrained(tmp_path)
+    assert type(Processor.from_pretrained(tmp_path)) is kind
+    assert type(TrOCRProcessor.from_pretrained(tmp_path)) is TrOCRProcessor
+    assert processor.image_processor.extra == {}
+    halves = Processor.from_pretrained(encoder=tmp_path, decoder=tmp_path)
+    assert type(halves) is Processor
+
+
+def test_classes_are_named_in_any_of_the_files(processor, tmp_path):
+    processor.save_pretrained(tmp_path)
+    assert type(Processor.from_pretrained(tmp_path)) is Processor
+    names = ["tokenizer_config.json", "preprocessor_config.json", "processor_config.json"]
+    kinds = [DonutProcessor, Processor, NougatProcessor]
+    for name, kind in zip(names, kinds, strict=True):  # each before those above it
+        path = tmp_path / name
+        values = json.loads(path.read_text()) if path.exists() else {}
+        named = "CLIPProcessor" if kind is Processor else kind.__name__
+        path.write_text(json.dumps({**values, "processor_class": named}))
+        assert type(Processor.from_pretrained(tmp_path)) is kind
+
+
+def test_parts_from_two_places(processor, tmp_path):
+    Processor(processor.image_processor).save_pretrained(tmp_path / "seen")
+    Processor(tokenizer=processor.tokenizer).save_pretrained(tmp_path / "read")
+    both = TrOCRProcessor(
+        ViTImageProcessor.from_pretrained(tmp_path / "seen" / "preprocessor_config.json"),
+        Tokenizer.from_pretrained(tmp_path / "read"),
+    )
+    assert both(PICTURE, "a line").labels.tolist() == [[3, 4]]
+    same = TrOCRProcessor.from_pretrained(
+        encoder=tmp_path / "seen" / "preprocessor_config.json", decoder=tmp_path / "read"
+    )
+    assert same.image_processor == both.image_processor
+    assert isinstance(same, TrOCRProcessor)
 
 
 def test_folders_that_contradict_or_lack(processor, tmp_path):

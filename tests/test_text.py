@@ -312,16 +312,13 @@ def test_saving_without_a_config_writes_none(tmp_path):
 
 
 def test_a_folder_without_a_tokenizer(tmp_path):
-    (tmp_path / "vocab.json").write_text("{}")
-    with pytest.raises(CheckpointError, match="no tokenizer.json, it holds vocab.json; expected"):
-        Tokenizer.from_pretrained(tmp_path)
-    with pytest.raises(CheckpointError, match="it holds nothing"):
+    with pytest.raises(CheckpointError, match="no tokenizer: it holds nothing; expected"):
         Tokenizer.from_pretrained(tmp_path / "none")
 
 
 def test_a_broken_tokenizer(tmp_path):
     (tmp_path / "tokenizer.json").write_text('{"version": "1.0"')
-    with pytest.raises(CheckpointError, match="cannot be read.*download it again"):
+    with pytest.raises(CheckpointError, match="cannot be read as.*download it again"):
         Tokenizer.from_pretrained(tmp_path)
 
 

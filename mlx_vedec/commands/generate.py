@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import sys
 from collections.abc import Iterator, Sequence
@@ -30,7 +31,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="IMAGE",
         help="files, folders of images, URLs, or - for stdin",
     )
-    p.add_argument("-p", "--prompt", help="text that the decoder starts from (Donut's tasks)")
+    p.add_argument(
+        "-p",
+        "--prompt",
+        help="text that the decoder starts from; a question or a task's tags for Donut",
+    )
+    p.add_argument("--grammar", action="store_true", help="only well-formed tags (Donut)")
+    p.add_argument(
+        "--pages",
+        metavar="FOLDER",
+        help="read images as the pages of a document (Nougat): each into a file of Markdown there, "
+        "unless it has one, and all joined on stdout",
+    )
     p.add_argument("-m", "--max-tokens", type=int, help="most tokens per image or piece of a line")
     p.add_argument("--temp", type=float, help="0 is greedy, above 0 samples")
     p.add_argument("--top-p", type=float, help="sample from the likeliest tokens of this mass")
@@ -87,6 +99,9 @@ def _generate(args: argparse.Namespace) -> int:
         print(f"options: {effective.changed()}", file=sys.stderr)
     if args.seed is not None:
         mx.random.seed(args.seed)
+    if args.pages is not None:
+        print(_document(model, processor, sources, args, options))
+        return 0
     read = _pages if args.split_lines else _images
     failed = False
     for source, result in read(model, processor, sources, args, options):
@@ -94,7 +109,7 @@ def _generate(args: argparse.Namespace) -> int:
             failed = True
             complain(PROGRAM, result.error)
             continue
-        print(_as_json(source, result) if args.json else result.text, flush=True)
+        print(_as_json(source, result) if args.json else _plain(result), flush=True)
         _warn(source, result, asked="max_tokens" in options or "max_new_tokens" in options)
         if args.verbose:
             _report(source, result)
@@ -153,6 +168,7 @@ def _images(
         args.prompt,
         batch_size=args.batch_size,
         boxes=args.boxes,
+        grammar=args.grammar,
         **options,
     )
     for source, result in zip(sources, results, strict=True):
@@ -194,6 +210,32 @@ def _pages(
             yield source, result
 
 
+def _document(
+    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
+) -> str:
+    """The pages of a document as one text; one that runs in circles is noticed unless told not."""
+    from ..pages import read_pages
+    from ..pipeline import generate
+
+    progress = Progress(len(sources))
+    rules = {"stop_on_repetition": "ngram" if args.num_beams else True, **options}
+
+    def read(source: str) -> GenerationResult:
+        result = generate(model, processor, source, args.prompt, **rules)
+        progress.step(source)
+        text = processor.decode(result.tokens, skip_special_tokens=True)
+        return dataclasses.replace(result, text=text)
+
+    return read_pages(read, sources, args.pages)
+
+
+def _plain(result: GenerationResult) -> str:
+    """A text, or the data that it stands for."""
+    if result.data is None:
+        return result.text
+    return json.dumps(result.data, ensure_ascii=False)
+
+
 def _as_json(source: str, result: GenerationResult) -> str:
     values = {
         "image": source,
@@ -203,6 +245,8 @@ def _as_json(source: str, result: GenerationResult) -> str:
         "finish_reason": result.finish_reason,
         "box": result.box,
     }
+    if result.data is not None:
+        values["data"] = result.data
     if result.boxes:
         values["boxes"] = [vars(word) for word in result.boxes]
     if result.alternatives:

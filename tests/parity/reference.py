@@ -6,6 +6,10 @@ stands for `ViTConfig` and the model that transformers builds from it.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -15,6 +19,7 @@ transformers = pytest.importorskip("transformers")
 import mlx.core as mx  # noqa: E402
 
 from mlx_vedec import VisionEncoderDecoderModel  # noqa: E402
+from mlx_vedec.outputs import GenerateOutput  # noqa: E402
 from tests.tiny import TROCR, VIT  # noqa: E402
 
 SWIN = {  # maps of 12, 6 and 3 places a side; the last is one window
@@ -130,7 +135,7 @@ def reference(encoder: Row, decoder: Row, seed: int = 0):
     return model.eval()
 
 
-def pair(folder, encoder: Row = ("ViT", {}), decoder: Row = ("TrOCR", {})):
+def pair(folder, encoder: Row = ("ViT", {}), decoder: Row = ("TrOCR", {})) -> tuple[Any, Any]:
     """(transformers' model, ours read from the folder that it saved)."""
     theirs = reference(encoder, decoder)
     theirs.save_pretrained(folder)
@@ -166,3 +171,122 @@ def check_pair(folder, encoder: Row, decoder: Row) -> None:
     close(out.encoder_last_hidden_state, expected.encoder_last_hidden_state)
     assert abs(out.loss.item() - expected.loss.item()) <= 1e-5 * max(1, abs(expected.loss.item()))
     assert ours.generate(y, max_length=20).tolist() == tokens.tolist()
+
+
+# generation
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch's threads wait for each other far longer than these models take."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def lively_pair(
+    folder, encoder: Row = ("ViT", {}), decoder: Row = ("TrOCR", {}), seed: int = 0
+) -> tuple[Any, Any]:
+    """A pair whose next token depends on the image and on the tokens before it.
+
+    Where head and embedding are one, a random model repeats its last token; and a large part of
+    every state is the same, for which one token always wins. So the head is of its own, and does
+    not see that part. Its logits are spread so that beams cross and many tokens are likely.
+    """
+    theirs = reference(encoder, (decoder[0], {"tie_word_embeddings": False, **decoder[1]}), seed)
+    head, seen = theirs.decoder.get_output_embeddings(), []
+    hook = head.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    ids = torch.from_numpy(np.random.default_rng(seed).integers(3, 37, (16, 12)))
+    with torch.no_grad():
+        theirs(pixel_values=image(theirs, 16)[0], decoder_input_ids=ids)
+        states = seen[0].flatten(0, 1)
+        mean = states.mean(0)
+        head.weight.sub_(torch.outer(head.weight @ mean, mean) / (mean @ mean))
+        head.weight.mul_(1.5 / (states @ head.weight.T).std())
+    hook.remove()
+    theirs.save_pretrained(folder)
+    return theirs, VisionEncoderDecoderModel.from_pretrained(folder)
+
+
+def generate_both(
+    models, *, rows: int = 3, prompt: Any = None, mask: Any = None, **options: Any
+) -> tuple[Any, Any]:
+    """The `GenerateOutput` of both of a pair for the same random images, ours first.
+
+    Functions among the options have to suit arrays of both libraries. `eos_token_id=None` unsets
+    the checkpoint's in transformers, an empty list does so here.
+    """
+    theirs, ours = models
+    x, y = image(theirs, rows)
+    given = {"decoder_input_ids": prompt, "decoder_attention_mask": mask}
+    given = {name: value for name, value in given.items() if value is not None}
+    options |= {"return_dict_in_generate": True, "output_scores": True, "output_logits": True}
+    arrays = {name: torch.tensor(value) for name, value in given.items()}
+    expected = theirs.generate(x, **arrays, **options)
+    if options.get("eos_token_id", 0) is None:
+        options["eos_token_id"] = []
+    arrays = {name: mx.array(value) for name, value in given.items()}
+    return ours.generate(y, **arrays, **options), expected
+
+
+def same_sequences(ours: GenerateOutput, theirs: Any) -> None:
+    """The same tokens; of beams also the same scores, and the same rows that tokens came from."""
+    assert ours.sequences.tolist() == theirs.sequences.tolist()
+    if ours.beam_indices is None:
+        return
+    assert ours.beam_indices.tolist() == theirs.beam_indices.tolist()
+    np.testing.assert_allclose(
+        np.array(ours.sequences_scores), theirs.sequences_scores, rtol=1e-5, atol=4e-6
+    )
+
+
+def same_generation(ours: GenerateOutput, theirs: Any, tolerance: float = 2e-5) -> None:
+    """Besides, the same logits and scores in every row of every step, what is banned included."""
+    same_sequences(ours, theirs)
+    for name in ("logits", "scores"):
+        steps = [np.stack(out) for out in (getattr(ours, name), getattr(theirs, name))]
+        np.testing.assert_allclose(*steps, rtol=1e-5, atol=tolerance, err_msg=name)
+
+
+PROMPTS = {  # three rows; with [2], which starts a row, or before it is put there
+    "start": {},
+    "started": {"prompt": [[2, 4, 5], [2, 7, 8], [2, 9, 9]]},
+    "unstarted": {"prompt": [[4, 5], [7, 8], [9, 9]]},
+    "padded": {
+        "prompt": [[1, 2, 5], [2, 7, 8], [1, 1, 2]],
+        "mask": [[0, 1, 1], [1, 1, 1], [0, 0, 1]],
+    },
+    "padded, unstarted": {"prompt": [[4, 5], [7, 8], [1, 9]], "mask": [[1, 1], [1, 1], [0, 1]]},
+}
+
+
+def allowed(image: int, tokens: Any) -> list[int]:
+    """Nine ids that may follow, others for every image and every token: a prefix function."""
+    return [(7 * image + 5 * int(tokens[-1]) + 3 * step) % 37 for step in range(9)]
+
+
+def discouraged(tokens: Any, scores: Any) -> Any:
+    """A rule of one's own, for arrays of either library: more or less against what stands out."""
+    return scores - 0.05 * (1 + tokens[:, -1:] % 4) * scores * scores
+
+
+# One of each rule, with ids that `lively_pair` comes to; each changes what it generates.
+RULES: dict[str, dict[str, Any]] = {
+    "repetition_penalty": {"repetition_penalty": 1.7},
+    "no_repeat_ngram_size": {"no_repeat_ngram_size": 2},
+    "bad_words_ids": {"bad_words_ids": [[15], [31, 31], [34, 25], [7]]},
+    "sequence_bias": {"sequence_bias": {(31,): -2.0, (34, 36): 3.0, (21, 0): -9.0}},
+    "min_length": {"min_length": 9},
+    "min_new_tokens": {"min_new_tokens": 7},
+    "prefix_allowed_tokens_fn": {"prefix_allowed_tokens_fn": allowed},
+    "forced_bos_token_id": {"forced_bos_token_id": 9},
+    "forced_eos_token_id": {"forced_eos_token_id": 2},
+    "remove_invalid_values": {"remove_invalid_values": True, "bad_words_ids": [[21], [7]]},
+    "exponential_decay": {"exponential_decay_length_penalty": (2, 1.4)},
+    "suppress_tokens": {"suppress_tokens": [31, 15]},
+    "begin_suppress_tokens": {"begin_suppress_tokens": [34, 15]},
+    "logits_processor": {"logits_processor": [discouraged]},
+    "renormalize_logits": {"renormalize_logits": True, "repetition_penalty": 0.8},
+    "manga-ocr": {"no_repeat_ngram_size": 3, "length_penalty": 2.0, "early_stopping": True},
+}

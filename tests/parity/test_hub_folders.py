@@ -76,4 +76,6 @@ def test_folder(shared, name, tmp_path, picture):
     result = generate(model, processor, picture, **options)
     start = result.prompt_tokens
     assert list(result.tokens) == tokens[start : start + len(result.tokens)]
-    assert result.text == their_text(tmp_path, name, result.tokens, processor)
+    text = processor.decode(result.tokens, skip_special_tokens=True)
+    assert text == their_text(tmp_path, name, result.tokens, processor)
+    assert result.text == processor.read([], result.tokens).text

@@ -1,4 +1,4 @@
-"""Pixels, tokens and text against transformers, through the folders each of us saves."""
+"""Tokens, text and both parts as one against transformers, through the folders each of us saves."""
 
 from __future__ import annotations
 
@@ -13,108 +13,21 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-from PIL import Image  # noqa: E402
+import transformers  # noqa: E402
 from transformers import (  # noqa: E402
-    DeiTImageProcessorPil,
+    DonutImageProcessorPil,
+    NougatImageProcessorPil,
     PreTrainedTokenizerFast,
     TrOCRProcessor,
     ViTImageProcessorPil,
 )
 
+import mlx_vedec  # noqa: E402
 from mlx_vedec import Processor  # noqa: E402
-from mlx_vedec.images import ImageProcessor, load_image  # noqa: E402
 from mlx_vedec.text import Tokenizer  # noqa: E402
 from tests import test_text  # noqa: E402
+from tests.parity.test_image_processors import noise  # noqa: E402
 from tests.test_text import CORPUS, save  # noqa: E402
-
-THEIRS = {"ViT": ViTImageProcessorPil, "DeiT": DeiTImageProcessorPil}
-SIZES = [(2, 2), (3, 200), (200, 3), (31, 17), (64, 64), (97, 256), (300, 41), (383, 385)]
-OTHER = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
-CHANGES = [
-    {},
-    {"size": {"height": 32, "width": 384}},
-    {"size": {"height": 31, "width": 7}, **OTHER},
-    {"size": {"shortest_edge": 20}, "rescale_factor": 1 / 127.5},
-    {"do_resize": False},
-    {"do_normalize": False},
-    {"do_rescale": False},
-    {"do_rescale": False, "do_normalize": False},
-    {"do_center_crop": True, "crop_size": {"height": 15, "width": 40}, "do_resize": False, **OTHER},
-    {"do_center_crop": True, "crop_size": {"height": 400, "width": 401}, "do_resize": False},
-    {"do_center_crop": False, "size": {"height": 48, "width": 64}, "image_mean": 0.3},
-    *({"resample": code, "size": {"height": 40, "width": 60}} for code in range(6)),
-]
-
-
-def noise(width: int, height: int, seed: int = 0) -> Image.Image:
-    values = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    return Image.fromarray(values)
-
-
-def same_pixels(ours: ImageProcessor, theirs, images: list[Image.Image]) -> None:
-    for image in images:
-        [expected] = theirs(image)["pixel_values"]
-        result = ours([image])[0]
-        assert result.dtype == np.float32
-        assert np.array_equal(result, np.moveaxis(np.asarray(expected), 0, -1)), image.size
-
-
-@pytest.mark.parametrize("kind", THEIRS)
-@pytest.mark.parametrize("changes", CHANGES, ids=lambda changes: "-".join(changes) or "defaults")
-def test_pixels_are_the_same_bits(tmp_path, kind, changes):
-    theirs = THEIRS[kind](**changes)
-    theirs.save_pretrained(tmp_path / "theirs")
-    ours = ImageProcessor.from_pretrained(tmp_path / "theirs")
-    images = [noise(*size, seed) for seed, size in enumerate(SIZES)]
-    same_pixels(ours, theirs, images)
-    ours.save_pretrained(tmp_path / "ours")
-    same_pixels(ours, THEIRS[kind].from_pretrained(tmp_path / "ours"), images[3:5])
-
-
-@pytest.mark.parametrize("kind", THEIRS)
-def test_overrides_are_the_same(kind):
-    ours, theirs = ImageProcessor.from_dict({}, kind.lower()), THEIRS[kind]()
-    image = noise(50, 70)
-    crop = {"do_center_crop": True, "crop_size": {"height": 30, "width": 20}}
-    for overrides in [{"size": {"height": 9, "width": 8}}, {"do_normalize": False}, crop]:
-        [expected] = theirs(image, **overrides)["pixel_values"]
-        assert np.array_equal(ours([image], **overrides)[0], np.moveaxis(expected, 0, -1))
-
-
-def test_defaults_are_those_of_the_classes():
-    for kind, theirs in THEIRS.items():
-        saved = theirs().to_dict()
-        ours = ImageProcessor.from_dict({"image_processor_type": f"{kind}ImageProcessorFast"})
-        written = json.loads(json.dumps(ours.to_dict()))
-        assert {name: written[name] for name in saved} == json.loads(json.dumps(saved))
-
-
-def test_grey_models():
-    theirs = ViTImageProcessorPil(image_mean=[0.4], image_std=[0.2], size=32)
-    ours = ImageProcessor.from_dict(theirs.to_dict())
-    same_pixels(ours, theirs, [noise(50, 20).convert("L")])
-
-
-def test_transparency_is_composited_alike():
-    values = np.random.default_rng(0).integers(0, 256, (20, 30, 4), dtype=np.uint8)
-    theirs = ViTImageProcessorPil(do_convert_rgb=True)
-    images = [Image.fromarray(values), Image.fromarray(values).convert("LA")]
-    same_pixels(ImageProcessor(), theirs, images)
-    assert np.array_equal(ImageProcessor()([load_image(images[0])]), ImageProcessor()([images[0]]))
-
-
-def test_real_files_are_read_alike(shared):
-    read = 0
-    for path in sorted((shared / "configs").glob("*/preprocessor_config.json")):
-        values = json.loads(path.read_text())
-        name = values.get("image_processor_type") or values["feature_extractor_type"]
-        kind = name.split("Image")[0].split("Feature")[0]
-        if kind in THEIRS:
-            ours = ImageProcessor.from_pretrained(path.parent)
-            same_pixels(ours, THEIRS[kind].from_pretrained(path.parent), [noise(500, 60)])
-            read += 1
-    assert read >= 9
-
 
 # tokens
 
@@ -206,14 +119,46 @@ def test_real_tokenizers_are_read_alike(shared, name):
 
 # both
 
+KINDS = {
+    "TrOCRProcessor": lambda: ViTImageProcessorPil(size={"height": 32, "width": 384}),
+    "DonutProcessor": lambda: DonutImageProcessorPil(size={"height": 96, "width": 64}),
+    "NougatProcessor": lambda: NougatImageProcessorPil(size={"height": 96, "width": 64}),
+}
 
-def test_what_transformers_saves_as_one_file(shared, tmp_path):
-    source = shared / "checkpoints" / "tiny-ocr"
-    image_processor = ViTImageProcessorPil.from_pretrained(source)
-    theirs = TrOCRProcessor(image_processor, PreTrainedTokenizerFast.from_pretrained(source))
+
+def assembled(kind: str, source):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(source)
+    return getattr(transformers, kind)(KINDS[kind](), tokenizer)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_transformers_saves_as_one_file(shared, tmp_path, kind):
+    theirs = assembled(kind, shared / "checkpoints" / "tiny-ocr")
     theirs.save_pretrained(tmp_path)
     assert not (tmp_path / "preprocessor_config.json").exists()
+    ours = Processor.from_pretrained(tmp_path)
+    assert type(ours) is getattr(mlx_vedec, kind)
+    same_batches(ours, theirs)
+    other = getattr(mlx_vedec, kind)(
+        mlx_vedec.ImageProcessor.from_pretrained(tmp_path), Tokenizer.from_pretrained(tmp_path)
+    )
+    same_batches(other, theirs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_we_save_as_a_class(shared, tmp_path, kind):
+    source = shared / "checkpoints" / "tiny-ocr"
+    theirs = assembled(kind, source)
+    ours = getattr(mlx_vedec, kind)(
+        mlx_vedec.ImageProcessor.from_dict(theirs.image_processor.to_dict()),
+        Tokenizer.from_pretrained(source),
+    )
+    ours.save_pretrained(tmp_path)
+    written = json.loads((tmp_path / "preprocessor_config.json").read_text())
+    assert written["processor_class"] == kind
     same_batches(Processor.from_pretrained(tmp_path), theirs)
+    read = getattr(transformers, kind).from_pretrained(tmp_path, backend="pil")
+    same_batches(ours, read)
 
 
 def test_what_we_save(shared, tmp_path):
@@ -230,14 +175,41 @@ def test_what_we_save(shared, tmp_path):
     same_batches(ours, theirs)
 
 
-def same_batches(ours: Processor, theirs: TrOCRProcessor) -> None:
+def same_batches(ours: Processor, theirs) -> None:
     images, texts = [noise(300, 25), noise(600, 50)], ["a line", "another, longer line"]
-    result = ours(images, texts)
-    expected = theirs(images, texts, padding=True, return_tensors="np")
-    pixels = np.moveaxis(expected["pixel_values"], 1, -1)
-    assert np.array_equal(np.array(result.pixel_values), pixels)
-    assert result.labels.tolist() == expected["labels"].tolist()
-    assert ours.batch_decode(result.labels, skip_special_tokens=True) == theirs.batch_decode(
-        expected["labels"], skip_special_tokens=True
+    for overrides in ({}, {"do_rescale": False}, {"size": {"height": 48, "width": 40}}):
+        result = ours(images, texts, **overrides)
+        expected = theirs(images, texts, padding=True, return_tensors="np", **overrides)
+        pixels = np.moveaxis(expected["pixel_values"], 1, -1)
+        assert np.array_equal(np.array(result.pixel_values), pixels)
+        assert result.labels.tolist() == expected["labels"].tolist()
+    for options in ({"add_special_tokens": False}, {"truncation": True, "max_length": 5}):
+        assert (
+            ours(images, texts, **options).labels.tolist()
+            == np.array(theirs(images, texts, padding=True, **options)["labels"]).tolist()
+        )
+    expected = theirs(text=texts, padding=True)["input_ids"]
+    assert ours(text=texts).input_ids.tolist() == expected
+    for skip in (True, False):
+        read = theirs.batch_decode(expected, skip_special_tokens=skip)
+        assert ours.batch_decode(expected, skip_special_tokens=skip) == read
+    assert ours.decode(expected[0]) == theirs.decode(expected[0])
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("special", [True, False])
+def test_words_give_the_same_ids(tmp_path, backend, special):
+    save(
+        tmp_path,
+        getattr(test_text, backend)(),
+        tokenizer_config={"pad_token": BACKENDS[backend][0]},
     )
-    assert ours.batch_decode(result.labels, skip_special_tokens=True) == texts
+    ours, theirs = both(tmp_path)
+    ours, theirs = Processor(tokenizer=ours), TrOCRProcessor(ViTImageProcessorPil(), theirs)
+    rows = [["the", "fox"], ["a"], ["the quick", "brown", "fox"]]
+    options = {"is_split_into_words": True, "add_special_tokens": special}
+    for cut in ({}, {"truncation": True, "max_length": 4}):
+        expected = theirs(text=rows, padding=True, **options, **cut)["input_ids"]
+        assert ours(text=rows, **options, **cut).input_ids.tolist() == expected
+        expected = theirs(text=rows[0], **options, **cut)["input_ids"]
+        assert ours(text=rows[0], **options, **cut).input_ids.tolist() == [expected]

@@ -1,0 +1,127 @@
+"""Where classes of tokenizers have their special tokens among the pieces of a SentencePiece model.
+
+Fairseq's, which are most of them, give the first four ids to tokens of their own, in place of the
+file's first three. The rest is as in transformers 5.23 too: any whitespace parts words, where
+version 4 kept all but runs of spaces, and MBART's class leaves out the file's normalization. But a
+file's merges and its bytes for unknown characters are used, while most classes there ignore them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from .added_tokens import content_of
+from .backends import metaspace
+from .errors import CheckpointError, ConfigError
+from .sentencepiece import CONTROL, UNKNOWN, USER_DEFINED, Piece, PieceModel, read_pieces
+
+ROLES = {
+    "bos_token": "<s>",
+    "pad_token": "<pad>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "mask_token": "<mask>",
+}
+FAIRSEQ = ("bos_token", "pad_token", "eos_token", "unk_token")
+CAMEMBERT = ("<s>NOTUSED", "pad_token", "</s>NOTUSED", "unk_token", "<unk>NOTUSED")
+MBART = (
+    "ar_AR cs_CZ de_DE en_XX es_XX et_EE fi_FI fr_XX gu_IN hi_IN it_IT ja_XX kk_KZ ko_KR lt_LT "
+    "lv_LV my_MM ne_NP nl_XX ro_RO ru_RU si_LK tr_TR vi_VN zh_CN"
+)
+MBART50 = (
+    "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF "
+    "pt_XX sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
+)
+NEVER = -100.0  # a score that no text prefers
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The tokens before and after the pieces, by role or as they are, and how the text is cut."""
+
+    head: tuple[str, ...] = FAIRSEQ
+    dropped: int = 3  # pieces of the file that the head stands for
+    tail: tuple[str, ...] = ("mask_token",)
+    extra_ids: int = 0  # tokens <extra_id_0> and so on at the end, the last one first
+    words: bool = True
+    normalizes: bool = True
+
+
+LAYOUTS = {
+    "XLMRoberta": Layout(),
+    "Camembert": Layout(CAMEMBERT, dropped=1),
+    "MBart": Layout(tail=(*MBART.split(), "mask_token"), normalizes=False),
+    "MBart50": Layout(tail=(*MBART.split(), *MBART50.split(), "mask_token"), words=False),
+    "XGLM": Layout(tail=tuple(f"<madeupword{i}>" for i in range(7)), words=False),
+    "T5": Layout((), dropped=0, tail=(), extra_ids=100),
+}
+
+
+def arranged(
+    path: Path, layout: Layout, config: Mapping[str, Any]
+) -> tuple[Tokenizer, list[AddedToken]]:
+    """A model file's pipeline with the layout's ids, and the tokens that are not text in it."""
+    model = read_pieces(path)
+    _check_dropped(model, layout, path)
+    head, tail = _around(layout, config)
+    kept = model.pieces[layout.dropped :]
+    _check_apart({*head, *tail} & {piece.text for piece in kept}, path)
+    backend = metaspace(
+        model if layout.normalizes else replace(model, charsmap=b""),
+        [*map(_scored, head), *kept, *map(_scored, tail)],
+        unknown=layout.head.index("unk_token") if head else model.unknown,
+        words=layout.words,
+        prefix=config.get("add_prefix_space") is not False,
+    )
+    return backend, [*(AddedToken(token, special=True) for token in tail), *not_text(kept)]
+
+
+def not_text(pieces: Iterable[Piece]) -> list[AddedToken]:
+    """The pieces that are special, and those that are matched before a text is cut."""
+    return [
+        AddedToken(piece.text, normalized=False, special=piece.kind == CONTROL)
+        for piece in pieces
+        if piece.kind in (CONTROL, USER_DEFINED)
+    ]
+
+
+def _around(layout: Layout, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
+    """The tokens before and after the pieces; where a config names two alike, the usual names."""
+    count = config.get("extra_ids", layout.extra_ids) if layout.extra_ids else 0
+    if not isinstance(count, int) or not 0 <= count <= 10_000:
+        raise ConfigError(f"extra_ids is {count!r}; expected the number of T5's extra tokens")
+    extra = [f"<extra_id_{i}>" for i in reversed(range(count))]
+    slots = [*layout.head, *layout.tail, *extra]
+    names = [content_of(config.get(slot)) or ROLES.get(slot, slot) for slot in slots]
+    if len({*names}) < len(names):
+        names = [ROLES.get(slot, slot) for slot in slots]
+    return names[: len(layout.head)], names[len(layout.head) :]
+
+
+def _scored(token: str) -> Piece:
+    return Piece(token, NEVER if token == CAMEMBERT[-1] else 0.0, CONTROL)
+
+
+def _check_dropped(model: PieceModel, layout: Layout, path: Path) -> None:
+    """Raise if the layout would drop pieces of text: then it is not the file's."""
+    expected = [UNKNOWN, CONTROL, CONTROL][: layout.dropped]
+    dropped = model.pieces[: layout.dropped]
+    if [piece.kind for piece in dropped] != expected:
+        raise CheckpointError(
+            f"{path} begins with the pieces {[piece.text for piece in dropped]}; expected "
+            f"{['<unk>', '<s>', '</s>'][: layout.dropped]}, which this class replaces; name the "
+            "right tokenizer_class in tokenizer_config.json"
+        )
+
+
+def _check_apart(repeated: set[str], path: Path) -> None:
+    if repeated:
+        raise CheckpointError(
+            f"{path} has the pieces {str(sorted(repeated)[:8])[1:-1]}, which this class adds by "
+            "itself; name the right tokenizer_class in tokenizer_config.json"
+        )

@@ -1,0 +1,257 @@
+"""The steps that ViT's image processor and most others share, under Hugging Face's field names.
+
+Pillow resizes whole grey levels, so all arithmetic after it is a table of 256 numbers per channel:
+the float32 bits are those of transformers' Pillow backend, and no array of float64 is made.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from .errors import ConfigError, ImageError
+from .geometry import Geometry, Size
+from .image_sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
+from .image_steps import Plan, checked, middle
+from .pictures import ImageSource, load_image, to_rgb
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+PIECE = 2**15  # values looked up at a time: what then lies between is kept in the cache
+
+
+def sides(**lengths: int) -> Any:
+    """A field that is this size where nothing is given."""
+    return field(default_factory=lambda: dict(lengths))
+
+
+@dataclass(kw_only=True, eq=False)
+class Preprocessing:
+    """Resize, centre crop, rescale, normalise and pad; `images.ImageProcessor` has the files.
+
+    `resample` is the number of a Pillow filter. Sizes are objects with height and width, with
+    shortest_edge, with shortest_edge and longest_edge, or with max_height and max_width, and may be
+    given as a number or as [height, width] too. Keys that are not fields are kept in `extra`.
+    """
+
+    image_processor_type: ClassVar[str] = "ViTImageProcessor"
+    default_to_square: ClassVar[bool] = True  # what one number for a size is
+    width_first: ClassVar[bool] = False  # what a list for a size is
+    sizes: ClassVar[Sequence[set[str]]] = ANY_SIZE
+    pads_less_first: ClassVar[bool] = False  # in a centre crop of an image that is too small
+    pads_last: ClassVar[bool] = True  # with zeros, after all else, on the right and below
+
+    do_convert_rgb: bool | None = None
+    do_resize: bool = True
+    size: Sides = sides(height=224, width=224)
+    resample: int = 2
+    do_center_crop: bool = False
+    crop_size: Sides | None = None
+    do_rescale: bool = True
+    rescale_factor: float = 1 / 255
+    do_normalize: bool = True
+    image_mean: Sequence[float] = (0.5, 0.5, 0.5)
+    image_std: Sequence[float] = (0.5, 0.5, 0.5)
+    do_pad: bool | None = None
+    pad_size: Sides | None = None
+    line_aspect_ratio: float | None = None
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def options(cls) -> set[str]:
+        """The names of the fields that a file or a call may give."""
+        return {f.name for f in fields(cls)} - {"extra"}
+
+    @classmethod
+    def from_fields(cls, values: Mapping[str, Any]) -> Self:
+        """From the keys of a file; those that are no fields go to `extra`.
+
+        A null turns a `do_…` off, as in transformers, and otherwise is the default of the class.
+        """
+        known = cls.options() & set(values)
+        nulls = {name for name in known if values[name] is None}
+        given: dict[str, Any] = {name: values[name] for name in known - nulls}
+        given |= {name: False for name in nulls if name.startswith("do_") and getattr(cls, name)}
+        if isinstance(given.get("size"), int) and values.get("default_to_square") is not None:
+            given["size"] = read_size("size", given["size"], square=values["default_to_square"])
+        return cls(**given, extra={key: values[key] for key in values if key not in known})
+
+    def __post_init__(self) -> None:
+        kinds = {"square": self.default_to_square, "width_first": self.width_first}
+        self.size = read_size("size", self.size, self.sizes, **kinds)
+        if self.crop_size is not None:
+            self.crop_size = read_size("crop_size", self.crop_size, HEIGHT_AND_WIDTH)
+        if self.pad_size is not None:
+            self.pad_size = read_size("pad_size", self.pad_size, HEIGHT_AND_WIDTH)
+        self.image_mean = _numbers("image_mean", self.image_mean)
+        self.image_std = _numbers("image_std", self.image_std)
+        self._check()
+
+    def _check(self) -> None:
+        means, deviations = self.image_mean, self.image_std
+        cropped = self.crop_size is not None or not self.do_center_crop
+        aspect = 1 if self.line_aspect_ratio is None else self.line_aspect_ratio
+        expectations = {
+            "resample": (self.resample in range(6), "a Pillow filter, 0 to 5"),
+            "crop_size": (cropped, "a size, as do_center_crop is true"),
+            "rescale_factor": (_is_number(self.rescale_factor), "a number"),
+            "image_mean": (len(means) in (1, 3), "3 numbers, or 1 for grey images"),
+            "image_std": (
+                len(deviations) == len(means) and all(deviations),
+                "as many numbers as image_mean has, and no zero",
+            ),
+            "line_aspect_ratio": (_is_number(aspect) and aspect > 0, "a number above 0"),
+        }
+        for name in (f.name for f in fields(self) if f.name.startswith("do_")):
+            expectations[name] = (getattr(self, name) in (True, False, None), "true or false")
+        for name, (fits, expected) in expectations.items():
+            if not fits:
+                raise _wrong(name, getattr(self, name), expected)
+
+    def changed(self, overrides: Mapping[str, Any]) -> Self:
+        """The same with other values; None is as if it were not given."""
+        refuse_unknown(overrides, self.options())
+        given = {name: value for name, value in overrides.items() if value is not None}
+        return replace(self, **given)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What `preprocessor_config.json` holds, for us and for transformers."""
+        values = {name: getattr(self, name) for name in sorted(self.options())}
+        present = {name: value for name, value in values.items() if value is not None}
+        return {**self.extra, **present, "image_processor_type": self.image_processor_type}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Preprocessing) and self.to_dict() == other.to_dict()
+
+    def __call__(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> np.ndarray:
+        """One image or several to pixels (B, H, W, C) float32.
+
+        An override replaces a field for this call. Pillow images are taken as they lie, not turned
+        the way up that their EXIF data says.
+        """
+        options = self.changed(overrides)
+        sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
+        return options._batch([options._pixels(source) for source in sources])
+
+    def _pixels(self, source: ImageSource) -> np.ndarray:
+        """Pixels (H, W, C) before the arithmetic, whole grey levels."""
+        image = self._opened(source)
+        return as_array(self._plan(image).made(image))
+
+    def _opened(self, source: ImageSource) -> Image.Image:
+        if isinstance(source, Image.Image):
+            checked(source.size, "the image")
+            image = to_rgb(source)
+        else:
+            image = load_image(source)
+        return image if len(self.image_mean) == 3 else image.convert("L")
+
+    def _plan(self, picture: Image.Image | Size) -> Plan:
+        """What is done to a picture, of which most processors need the size only."""
+        plan = Plan.of(size_of(picture))
+        if self.do_resize:
+            plan.resize(resized(plan.size, self.size), self.resample)
+        self._crop(plan)
+        return plan
+
+    def _crop(self, plan: Plan) -> None:
+        if self.do_center_crop and self.crop_size:
+            box = middle(plan.size, self.crop_size, pads_less_first=self.pads_less_first)
+            plan.crop(box)
+
+    def geometry(self, picture: Image.Image | Size) -> Geometry:
+        """Where the pixels made of a picture, or of one of a (width, height), lie in it.
+
+        >>> processor = Preprocessing(size={"height": 32, "width": 384})
+        >>> processor.geometry((600, 50)).to_original((8, 0, 16, 32))
+        (12, 0, 25, 50)
+        """
+        opened = self._opened(picture) if isinstance(picture, Image.Image) else picture
+        geometry = self._plan(opened).geometry
+        if self.do_pad and self.pads_last and self.pad_size:
+            return geometry.cropped((0, 0, self.pad_size["width"], self.pad_size["height"]))
+        return geometry
+
+    def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        """Images (H, W, C) of grey levels as one array of normalised pixels."""
+        height, width = self._common_size(images)
+        batch = np.zeros((len(images), height, width, len(self.image_mean)), dtype=np.float32)
+        for image, place in zip(images, batch, strict=True):
+            self._fill(place[: image.shape[0], : image.shape[1]], image)
+        return batch
+
+    def _common_size(self, images: Sequence[np.ndarray]) -> tuple[int, int]:
+        """The height and width that all images have, or are padded to."""
+        shapes = sorted({image.shape for image in images})
+        padded = self.do_pad and self.pads_last
+        if not shapes or (len(shapes) > 1 and not padded):
+            raise ImageError(
+                f"images come out in {shapes or 'no'} shapes; expected one for all; give one image "
+                "or more, and do_resize=True with a size of height and width"
+            )
+        height, width = (max(shape[side] for shape in shapes) for side in (0, 1))
+        frame = self.pad_size if padded and self.pad_size else {"height": height, "width": width}
+        if height > frame["height"] or width > frame["width"]:
+            raise ImageError(
+                f"images come out up to {height} high and {width} wide; expected at most the "
+                f"pad_size, {frame}; make pad_size larger, or size smaller"
+            )
+        return frame["height"], frame["width"]
+
+    def _fill(self, place: np.ndarray, image: np.ndarray) -> None:
+        """Write the normalised pixels of an image of grey levels into a place (H, W, C)."""
+        levels = (np.arange(256) * (self.rescale_factor if self.do_rescale else 1)).astype("f4")
+        tables = self._normalised(np.repeat(levels[:, None], image.shape[2], axis=1)).T
+        rows = PIECE // image.shape[1] + 1
+        for top in range(0, len(image), rows):
+            for channel, table in enumerate(tables):
+                piece = image[top : top + rows, :, channel]
+                place[top : top + rows, :, channel] = table[piece]
+
+    def _normalised(self, values: np.ndarray) -> np.ndarray:
+        """Values (…, C) float32, less the mean, by the deviation."""
+        if not self.do_normalize:
+            return values
+        mean = np.asarray(self.image_mean, dtype=np.float32)
+        return (values - mean) / np.asarray(self.image_std, dtype=np.float32)
+
+
+def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
+    """Raise `ConfigError` for a name that is not known, with the one it resembles."""
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
+            raise ConfigError(f"{name} is no option of the processor; {hint}")
+
+
+def size_of(picture: Image.Image | Size) -> Size:
+    """The width and height of a picture, or of one that is given by them."""
+    return picture.size if isinstance(picture, Image.Image) else picture
+
+
+def as_array(image: Image.Image) -> np.ndarray:
+    """Pixels (H, W, C), also of one channel."""
+    return np.asarray(image).reshape(image.height, image.width, -1)
+
+
+def _wrong(name: str, value: object, expected: str) -> ConfigError:
+    return ConfigError(f"image processor: {name} is {value!r}; expected {expected}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _numbers(name: str, value: Any) -> tuple[float, ...]:
+    """One number for all three channels, or a list with one for each."""
+    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
+    if not all(_is_number(number) for number in values):
+        raise _wrong(name, value, "numbers")
+    return tuple(float(number) for number in values)
