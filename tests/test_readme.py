@@ -18,6 +18,7 @@ from tests.conftest import ROOT
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
 GENERATION = (ROOT / "mlx_vedec" / "GENERATION.md").read_text(encoding="utf-8")
+CHECKPOINTS = (ROOT / "mlx_vedec" / "CHECKPOINTS.md").read_text(encoding="utf-8")
 
 
 def blocks_of(text):
@@ -27,7 +28,7 @@ def blocks_of(text):
 BLOCKS = blocks_of(TEXT)
 SHELL = [
     line
-    for kind, tag, body in BLOCKS + blocks_of(GENERATION)
+    for kind, tag, body in BLOCKS + blocks_of(GENERATION) + blocks_of(CHECKPOINTS)
     if (kind, tag.strip()) == ("sh", "")
     for line in body.splitlines()
 ]
