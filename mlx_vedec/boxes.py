@@ -29,12 +29,12 @@ from PIL import Image
 
 from .encoders.patches import Grid
 from .errors import ConfigError, ImageError, OptionError, TokenError
-from .geometry import Geometry
-from .lines import Box
+from .imaging.geometry import Geometry
+from .imaging.lines import Box
 from .outputs import Seq2SeqLMOutput
 from .processor import Processor
-from .streaming import StreamingDecoder
 from .text import Tokenizer
+from .tokenization.streaming import StreamingDecoder
 
 if TYPE_CHECKING:
     from .model import VisionEncoderDecoderModel

@@ -22,12 +22,12 @@ from PIL import Image
 from .config import read_json
 from .errors import CheckpointError, ConfigError, ImageError
 from .files import write_json
-from .geometry import Size
 from .hub import fetch
-from .image_sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
-from .image_steps import Plan, around, lies_across, without_margins
-from .pictures import ImageSource, load_image
-from .preprocessing import Preprocessing, as_array, refuse_unknown, sides, size_of
+from .imaging.geometry import Size
+from .imaging.pictures import ImageSource, load_image
+from .imaging.preprocessing import Preprocessing, as_array, refuse_unknown, sides, size_of
+from .imaging.sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
+from .imaging.steps import Plan, around, lies_across, without_margins
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -29,7 +29,7 @@ class Page(Protocol):
 
     @property
     def finish_reason(self) -> str | None:
-        """ "stop", "length", "repetition", or None where the page could not be read."""
+        """Why it ended: "repetition" for a loop, None where the page could not be read."""
         ...
 
 

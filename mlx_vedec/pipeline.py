@@ -12,14 +12,17 @@ from typing import Any, Literal, overload
 import mlx.core as mx
 
 from .batching import Ladder, Reader
+from .donut_grammar import field_grammar
+from .donut_prompts import added_vocabulary
 from .errors import OptionError
 from .generation.options import Options
 from .images import load_image
-from .line_pieces import cut_line, line_image, line_origin
-from .lines import Box, find_lines
+from .imaging.line_pieces import cut_line, line_image, line_origin
+from .imaging.lines import Box, find_lines
+from .imaging.pictures import images_in
 from .model import VisionEncoderDecoderModel
-from .pictures import images_in
 from .processor import Processor
+from .quantization import QuantizationConfig
 from .results import GenerationResponse, GenerationResult
 from .streams import stream
 
@@ -32,6 +35,7 @@ def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
     dtype: str | mx.Dtype | None = ...,
+    quantize: int | QuantizationConfig | None = ...,
     lazy: bool = ...,
     revision: str | None = ...,
     return_config: Literal[False] = ...,
@@ -41,6 +45,7 @@ def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
     dtype: str | mx.Dtype | None = ...,
+    quantize: int | QuantizationConfig | None = ...,
     lazy: bool = ...,
     revision: str | None = ...,
     return_config: Literal[True],
@@ -49,6 +54,7 @@ def load(
     path_or_hf_repo: str | Path | None = None,
     *,
     dtype: str | mx.Dtype | None = None,
+    quantize: int | QuantizationConfig | None = None,
     lazy: bool = False,
     revision: str | None = None,
     return_config: bool = False,
@@ -56,6 +62,7 @@ def load(
     """A model in `eval()` mode and its processor: of a folder, a Hub id, or the bundled ones.
 
     dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
+    quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
     lazy -- leave the weights unread until they are used. return_config -- the config as a third.
 
     >>> model, processor = load()
@@ -64,7 +71,7 @@ def load(
     """
     source = BUNDLED if path_or_hf_repo is None else path_or_hf_repo
     model = VisionEncoderDecoderModel.from_pretrained(
-        source, dtype=dtype, lazy=lazy, revision=revision
+        source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
     )
     processor = Processor.from_pretrained(source, revision=revision)
     return (model, processor, model.config.to_dict()) if return_config else (model, processor)
@@ -78,14 +85,15 @@ def generate(
     *,
     verbose: bool = False,
     boxes: bool = False,
+    grammar: bool = False,
     fallback: Sequence[Mapping[str, Any]] = (),
     fallback_score: float | None = None,
     **options: Any,
 ) -> GenerationResult:
     """The text of one image. `options` are those of `model.generation_config`, for this call.
 
-    boxes, fallback and fallback_score are `batch_generate`'s. verbose -- say on stderr which
-    options are in force, and how fast it went.
+    boxes, grammar, fallback and fallback_score are `batch_generate`'s. verbose -- say on stderr
+    which options are in force, and how fast it went.
 
     >>> model, processor = load()
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
@@ -97,6 +105,7 @@ def generate(
         [image],
         prompt,
         boxes=boxes,
+        grammar=grammar,
         fallback=fallback,
         fallback_score=fallback_score,
         **options,
@@ -129,7 +138,7 @@ def stream_generate(
     if not images:
         raise OptionError("there are no images to read; give one or more")
     ids = _prompt_ids(processor, prompt)
-    return stream(model, processor, images, ids, _with_tokenizer(processor, options))
+    return stream(model, processor, images, ids, _task_options(processor, options))
 
 
 def batch_generate(
@@ -140,6 +149,7 @@ def batch_generate(
     *,
     batch_size: int = 16,
     boxes: bool = False,
+    grammar: bool = False,
     fallback: Sequence[Mapping[str, Any]] = (),
     fallback_score: float | None = None,
     progress: Callable[[GenerationResult], object] | None = None,
@@ -151,10 +161,10 @@ def batch_generate(
     -- one for all, or one per image. An image leaves the batch as it ends and another takes its
     place; one that cannot be read gives a result with `.error`, and the rest goes on.
 
-    boxes -- where each word stands, too. fallback -- options to try again with, one after another,
-    where a text runs in circles or its score is below fallback_score, such as
-    `[{"num_beams": 4, "no_repeat_ngram_size": 3}, {"temp": 0.4}]`. progress -- is called with each
-    result when it is there, which may be before its turn.
+    boxes -- where each word stands, too. grammar -- only well-formed tags, for Donut. fallback --
+    options to try again with, one after another, where a text runs in circles or its score is below
+    fallback_score, such as `[{"num_beams": 4, "no_repeat_ngram_size": 3}, {"temp": 0.4}]`. progress
+    -- is called with each result when it is there, which may be before its turn.
 
     >>> model, processor = load()
     >>> lines = ["tests/data/lines/seen_000.png", "missing.png"]
@@ -163,7 +173,9 @@ def batch_generate(
     """
     if batch_size < 1:
         raise OptionError(f"batch_size is {batch_size}; expected at least 1")
-    options = _with_tokenizer(processor, options)
+    options = _task_options(processor, options)
+    if grammar:
+        options = _with_grammar(model, processor, options)
     if fallback and options.get("stop_on_repetition") is None:
         options = {**options, "stop_on_repetition": "ngram"}
     for step in ({}, *fallback):
@@ -249,13 +261,24 @@ def _with_prompts(
         raise OptionError("there are no images to read; give one or more")
 
 
-def _with_tokenizer(processor: Processor, options: dict[str, Any]) -> dict[str, Any]:
-    """What stop strings are looked for with."""
-    return {"tokenizer": processor.tokenizer, **options}
+def _task_options(processor: Processor, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the checkpoint's task below the call's; stop strings need the tokenizer."""
+    return {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
+
+
+def _with_grammar(
+    model: VisionEncoderDecoderModel, processor: Processor, options: dict[str, Any]
+) -> dict[str, Any]:
+    settled = model.generation_options(**options)
+    rule = field_grammar(
+        added_vocabulary(processor.reader), settled.eos_token_ids, max_length=settled.max_length
+    )
+    return {**options, "logits_processor": [*settled.logits_processor, rule]}
 
 
 def _prompt_ids(processor: Processor, prompt: str | None) -> list[int] | None:
-    return processor.reader.encode(prompt, add_special_tokens=False) if prompt else None
+    text = processor.prompt_text(prompt or None)
+    return processor.reader.encode(text, add_special_tokens=False) if text else None
 
 
 def report(result: GenerationResult, options: Options) -> None:

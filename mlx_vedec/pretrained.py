@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from . import foreign, weights
+from . import quantize as quantized
+from . import weights
 from .config import Config
 from .errors import ConfigError
+from .formats import foreign
 from .hub import fetch
+from .quantization import KEYS, QuantizationConfig
 from .renames import Renames
 from .stochastic import checkpointed
 
@@ -62,6 +65,7 @@ class Pretrained(nn.Module):
         *,
         config: Any = None,
         dtype: str | mx.Dtype | None = None,
+        quantize: int | QuantizationConfig | None = None,
         lazy: bool = False,
         revision: str | None = None,
     ) -> Self:
@@ -69,7 +73,8 @@ class Pretrained(nn.Module):
 
         config -- in place of the folder's `config.json`. dtype -- of the parameters; by default
         that of the file, but float32 for half types on a CPU, where MLX has no fast half-precision
-        product. lazy -- leave the weights unread, which those of a pickle never are.
+        product. quantize -- floats to so many bits as they are loaded; what is stored quantized
+        stays so without. lazy -- leave the weights unread, which those of a pickle never are.
         """
         wanted = parse_dtype(dtype)
         if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
@@ -77,6 +82,8 @@ class Pretrained(nn.Module):
         model = cls.from_folder(fetch(path_or_hf_repo, revision), config)
         if wanted is not None:
             model.astype(wanted)
+        if quantize is not None:
+            quantized.quantize(model, quantize)
         if not lazy:
             mx.eval(model.parameters())
         return model
@@ -91,6 +98,9 @@ class Pretrained(nn.Module):
         if tied and not weights.ties(tensors, renames):
             model.untie()
         tensors = weights.complete_ties(tensors, renames, tied)
+        quantized.prepare(model, tensors, extra)
+        for key in KEYS:  # what the layers are says it from now on
+            extra.pop(key, None)
         loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
         model._carried, model.new_weights = loaded.carried, loaded.new
         if loaded.new:
@@ -110,12 +120,33 @@ class Pretrained(nn.Module):
     def save_pretrained(
         self, folder: str | Path, *, max_shard_size: int = weights.SHARD_SIZE
     ) -> None:
-        """Write config and weights as transformers does and reads them; sizes are in bytes."""
-        types = {str(x.dtype).removeprefix("mlx.core.") for x in weights.parameters(self).values()}
-        self.config.extra["dtype"] = types.pop() if len(types) == 1 else "float32"
-        self.config.extra.pop("torch_dtype", None)  # the name before transformers 5
+        """Write config and weights as transformers does and reads them; sizes are in bytes.
+
+        Quantized layers are written as mlx-lm does, which transformers does not read.
+        """
+        self.write(folder, max_shard_size)
+
+    def write(self, folder: str | Path, max_shard_size: int, *, release: bool = False) -> None:
+        """What `save_pretrained` writes of any model.
+
+        release -- take the weights from the model, of which one file at a time is in memory then.
+        """
+        extra, block = self.config.extra, quantized.block(self)
+        for key in KEYS:
+            extra.pop(key, None)
+            extra.update({key: block} if block else {})
+        extra["dtype"] = str(quantized.float_type(self)).removeprefix("mlx.core.")
+        extra.pop("torch_dtype", None)  # the name before transformers 5
         self.config.save_pretrained(folder)
-        weights.save(self, Path(folder), self.renames, self._carried, max_shard_size)
+        weights.save(
+            self,
+            Path(folder),
+            self.renames,
+            self._carried,
+            max_shard_size,
+            layout="mlx" if block else "pt",
+            release=release,
+        )
 
 
 def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:

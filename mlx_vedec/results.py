@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from .lines import Box
+from .imaging.lines import Box
 
 if TYPE_CHECKING:
     from .boxes import WordBox

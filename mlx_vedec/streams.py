@@ -18,7 +18,7 @@ from .generation.stopping import REASONS
 from .model import VisionEncoderDecoderModel
 from .processor import Processor
 from .results import GenerationResponse
-from .streaming import StreamingDecoder
+from .tokenization.streaming import StreamingDecoder
 
 
 @dataclass(frozen=True)

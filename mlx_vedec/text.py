@@ -16,12 +16,12 @@ import tokenizers
 from tokenizers import AddedToken
 from tokenizers.models import BPE
 
-from .added_tokens import ROLES, content_of, special_names
 from .errors import CheckpointError, ConfigError, OptionError, TokenError
 from .files import write_file, write_json
-from .special_tokens import CONFIG_FILE, read_config
-from .streaming import StreamingDecoder, tightened
-from .tokenizer_files import build
+from .tokenization.added_tokens import ROLES, content_of, special_names
+from .tokenization.special_tokens import CONFIG_FILE, read_config
+from .tokenization.streaming import StreamingDecoder, tightened
+from .tokenization.tokenizer_files import build
 
 __all__ = ["Encoding", "StreamingDecoder", "TokenIds", "Tokenizer"]
 

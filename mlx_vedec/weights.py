@@ -12,10 +12,10 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
-from . import foreign, pickles
 from .config import read_json
 from .errors import CheckpointError, WeightsError
 from .files import write_file, write_json
+from .formats import foreign, pickles
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
 
@@ -192,14 +192,33 @@ def save(
     renames: Renames,
     carried: Mapping[str, mx.array],
     max_shard_size: int = SHARD_SIZE,
+    *,
+    layout: str = "pt",
+    release: bool = False,
 ) -> None:
     """Write the parameters under their names and in their layouts on disk, and what is carried.
 
     One file, or several of at most `max_shard_size` bytes with an index; a tensor larger than that
-    has a file of its own.
+    has a file of its own. layout -- "pt" is Hugging Face's, which all its readers accept; "mlx" for
+    quantized layers. release -- take the parameters from the model, so that no more than one file
+    of them is in memory at a time.
     """
-    layouts = _layouts(model, renames)
-    own = parameters(model)
+    shards = _shards({**_named(model, renames), **carried}, max_shard_size)
+    names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
+    index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
+    size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
+    if release:
+        model.update(tree_unflatten([(name, mx.zeros((0,))) for name in parameters(model)]))
+    for name in names:
+        _write(folder / name, shards.pop(0), layout)
+    if len(names) > 1:
+        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": index})
+    _remove_others(folder, names)
+
+
+def _named(model: nn.Module, renames: Renames) -> Tensors:
+    """The parameters by their names and in their layouts on disk."""
+    layouts, own = _layouts(model, renames), parameters(model)
     tensors = {
         renames.on_disk(name): _reorder(parameter, _inverse(layouts.get(name)))
         for name, parameter in own.items()
@@ -207,20 +226,13 @@ def save(
     for copy, source in renames.tied:
         if copy in own and source not in own:  # an untied head's bias is stored under both names
             tensors[renames.on_disk(source)] = own[copy]
-    shards = _shards({**tensors, **carried}, max_shard_size)
-    names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
-    for name, shard in zip(names, shards, strict=True):
-        _write(folder / name, shard)
-    if len(shards) > 1:
-        index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-        size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
-        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": index})
-    _remove_others(folder, names)
+    return tensors
 
 
-def _write(path: Path, tensors: Tensors) -> None:
-    # "pt" names the layout, which is Hugging Face's, and is what all its readers accept
-    metadata = {"format": "pt"}
+def _write(path: Path, tensors: Tensors, layout: str) -> None:
+    metadata = {"format": layout}
+    for tensor in tensors.values():
+        mx.eval(tensor)  # one by one: what each is made of is let go before the next is read
     write_file(path, lambda temporary: mx.save_safetensors(str(temporary), tensors, metadata))
 
 
@@ -253,7 +265,11 @@ def parameters(model: nn.Module) -> Tensors:
 
 
 def _layouts(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
-    """Axes that bring a parameter from disk to MLX, where the two orders differ."""
+    """Axes that bring a parameter from disk to MLX, where the two orders differ.
+
+    A quantized layer's never do: its rows are packed, and a family that stores (in, out) would have
+    to unpack them, so all store (out, packed in).
+    """
     layouts: dict[str, tuple[int, ...]] = {}
     for name, leaf in model.named_modules():
         if isinstance(leaf, nn.Conv2d):

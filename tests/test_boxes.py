@@ -15,9 +15,9 @@ from mlx_vedec.boxes import WordBox, distinct, pixel_box, token_attention, word_
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.encoders.encoder import Encoder
 from mlx_vedec.errors import ConfigError, ImageError, OptionError, TokenError
-from mlx_vedec.geometry import Geometry
 from mlx_vedec.images import ImageProcessor
-from mlx_vedec.ink import dark_on_light, find_ink, leveled, spans_of
+from mlx_vedec.imaging.geometry import Geometry
+from mlx_vedec.imaging.ink import dark_on_light, find_ink, leveled, spans_of
 from mlx_vedec.outputs import Seq2SeqLMOutput
 from mlx_vedec.processor import Processor
 from tests.conftest import DATA

@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from mlx_vedec.errors import ImageError
-from mlx_vedec.geometry import Geometry
 from mlx_vedec.images import PROCESSORS, DonutImageProcessor, ImageProcessor, NougatImageProcessor
+from mlx_vedec.imaging.geometry import Geometry
 
 BARE = {"do_rescale": False, "do_normalize": False}
 RED = (255, 0, 0)

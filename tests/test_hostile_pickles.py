@@ -12,8 +12,8 @@ import time
 import mlx.core as mx
 import pytest
 
-from mlx_vedec import archives, opcodes, pickles
 from mlx_vedec.errors import WeightsError
+from mlx_vedec.formats import archives, opcodes, pickles
 from tests.test_pickles import EIGHT, FLOATS, WHOLE, refused_pickle
 from tests.torch_files import EMPTY, REBUILD, archive, literal, state_dict, storage, view
 

@@ -12,17 +12,14 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
-    {"errors", "files", "renames", "ink", "opcodes"},
-    {"hub", "cache_files", "cache_parts", "archives", "foreign", "quantization"}
-    | {"sentencepiece", "added_tokens", "vocabularies"}
+    {"errors", "files", "renames"},
+    {"hub", "cache_files", "cache_parts", "formats", "quantization"}
     | {"donut", "donut_prompts", "nougat_repeats", "manga"},
-    {"kv_cache", "pickles", "backends", "donut_grammar", "nougat", "recipes"},
-    {"config", "cache", "tokens", "lines", "stochastic", "piece_layouts", "pages"} | {"quantize"},
-    {"layers", "results", "weights", "pictures", "streaming", "special_tokens", "geometry"}
-    | {"line_pieces", "tokenizer_files"},
-    {"finite", "outputs", "pretrained", "text", "image_sizes", "image_steps"},
-    {"preprocessing", "texts"},
-    {"images"},
+    {"kv_cache", "donut_grammar", "nougat", "recipes"},
+    {"config", "cache", "tokens", "stochastic", "pages", "quantize"},
+    {"layers", "weights", "imaging", "tokenization"},
+    {"results", "finite", "outputs", "pretrained", "text", "images"},
+    {"texts"},
     {"encoders", "decoders", "generation", "processor"},
     {"composite", "boxes"},
     {"assembly", "generating"},

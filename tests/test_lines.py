@@ -5,8 +5,8 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlx_vedec.errors import ImageError
-from mlx_vedec.line_pieces import cut_line, line_image
-from mlx_vedec.lines import find_lines
+from mlx_vedec.imaging.line_pieces import cut_line, line_image
+from mlx_vedec.imaging.lines import find_lines
 
 TEXT = [
     "A quiet page, of print.",

@@ -9,8 +9,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec import pickles
 from mlx_vedec.errors import WeightsError
+from mlx_vedec.formats import pickles
 from tests.torch_files import EMPTY, REBUILD, archive, literal, save, state_dict, storage, view
 
 FLOATS = np.arange(24, dtype=np.float32)

@@ -16,9 +16,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_vedec import pictures
 from mlx_vedec.errors import ImageError
 from mlx_vedec.images import load_image
+from mlx_vedec.imaging import pictures
 
 NOISE = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from mlx_vedec.errors import ConfigError
-from mlx_vedec.sentencepiece import USER_DEFINED, Piece
 from mlx_vedec.text import Tokenizer
+from mlx_vedec.tokenization.sentencepiece import USER_DEFINED, Piece
 from tests.test_sentencepiece import PIECES, SPECIAL, model_file
 from tests.test_tokenizer_files import BYTES, named, put, refused, tokens, with_pieces
 

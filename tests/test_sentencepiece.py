@@ -11,8 +11,16 @@ import pytest
 from tokenizers import normalizers
 
 from mlx_vedec.errors import CheckpointError
-from mlx_vedec.sentencepiece import BYTE, CONTROL, NORMAL, UNKNOWN, USER_DEFINED, Piece, read_pieces
 from mlx_vedec.text import Tokenizer
+from mlx_vedec.tokenization.sentencepiece import (
+    BYTE,
+    CONTROL,
+    NORMAL,
+    UNKNOWN,
+    USER_DEFINED,
+    Piece,
+    read_pieces,
+)
 
 SPECIAL = [Piece("<unk>", 0, UNKNOWN), Piece("<s>", 0, CONTROL), Piece("</s>", 0, CONTROL)]
 WORDS = ["▁", "▁the", "▁fox", "▁don", "'", "t", ".", "東", "京", "😀", "t.", "fi", "a", "é"]

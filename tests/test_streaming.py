@@ -7,8 +7,8 @@ import random
 import pytest
 
 from mlx_vedec.errors import TokenError
-from mlx_vedec.streaming import UNDECODED
 from mlx_vedec.text import StreamingDecoder, Tokenizer
+from mlx_vedec.tokenization.streaming import UNDECODED
 from tests.test_text import (
     byte_fallback,
     byte_level,

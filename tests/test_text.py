@@ -11,8 +11,8 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, pre_tokenizers, processors, trainers
 
 from mlx_vedec.errors import CheckpointError, OptionError, TokenError
-from mlx_vedec.streaming import UNDECODED
 from mlx_vedec.text import Tokenizer
+from mlx_vedec.tokenization.streaming import UNDECODED
 
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 CORPUS = ["the quick brown fox, isn't it?", "naïve café 東京 😀😀", "don't stop . it 's we 're"] * 4

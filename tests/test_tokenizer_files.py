@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from mlx_vedec.errors import CheckpointError, ConfigError
-from mlx_vedec.sentencepiece import BYTE, Piece
 from mlx_vedec.text import StreamingDecoder, Tokenizer
+from mlx_vedec.tokenization.sentencepiece import BYTE, Piece
 from tests.test_sentencepiece import PIECES, TABLE, charsmap, model_file
 from tests.test_text import CORPUS, byte_level, word_pieces
 

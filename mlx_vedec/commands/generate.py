@@ -147,7 +147,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
 
 def expand(names: Sequence[str]) -> list[str]:
     """Images named one by one, and those in the folders that are named, sorted."""
-    from ..pictures import images_in
+    from ..imaging.pictures import images_in
 
     sources: list[str] = []
     for name in names:

@@ -214,7 +214,11 @@ DROPPING = {
     "plain": {"eos_token_id": 31},
     "early": {"eos_token_id": [7, 34], "early_stopping": True, "num_return_sequences": 3},
     "rules": {"eos_token_id": [15, 7], **RULES["repetition_penalty"], "length_penalty": 0.0},
-    "image": {"eos_token_id": [15, 7], **RULES["prefix_allowed_tokens_fn"]},
+    "image": {
+        "eos_token_id": [7, 34],
+        "early_stopping": True,
+        **RULES["prefix_allowed_tokens_fn"],
+    },
 }
 
 

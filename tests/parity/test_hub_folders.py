@@ -10,6 +10,7 @@ import mlx.core as mx  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mlx_vedec import generate, load  # noqa: E402
+from mlx_vedec.inspection import inspect  # noqa: E402
 from tests.conftest import SHARED  # noqa: E402
 from tests.parity.hub_folders import write  # noqa: E402
 from tests.parity.reference import close  # noqa: E402
@@ -56,6 +57,11 @@ def test_folder(shared, name, tmp_path, picture):
     torch.set_num_threads(1)
     theirs = write(shared / "configs" / name, tmp_path, shared / "tokenizers")
     model, processor = load(tmp_path)
+    found = inspect(tmp_path)
+    assert found.loads and sum(found.parameters.values()) < theirs.num_parameters() + 1
+    assert any("attn.masked_bias" in name for name in found.tensors["ignored"]) == (
+        theirs.config.decoder.model_type == "gpt2"
+    )
     channels = theirs.config.encoder.num_channels
     x = their_pixels(tmp_path, picture, channels)
     y = processor(picture).pixel_values

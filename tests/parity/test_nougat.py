@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import types
+from functools import cache
 
 import pytest
 
@@ -19,6 +20,7 @@ from mlx_vedec.nougat import to_markdown  # noqa: E402
 from mlx_vedec.nougat_repeats import MISSING, drop_made_up_references, similarity  # noqa: E402
 
 
+@cache
 def plain_ratio(first, second):
     """1 - (characters to insert and to delete) / (all characters)."""
     row = list(range(len(second) + 1))
@@ -153,7 +155,15 @@ def alike(chance):
         chance.choice([base, base, variant(chance, base)]) for _ in range(chance.randint(11, 18))
     )
     few = [variant(chance, base) for _ in range(6)]
-    others = ["", "", "Other.", "text * [1] " + base, "text * [2] other", "## References", *few]
+    others = [
+        "",
+        "",
+        "Other.",
+        "text * [1] " + base,
+        "text * [2] " + base[: len(base) * 73 // 100],
+        "## References",
+        *few,
+    ]
     lines = [*chance.choices(others, k=chance.randint(0, 8)), *most]
     lines += chance.choices(others, k=chance.randint(0, 8))
     for _ in range(chance.choice([0, 1, 3])):
@@ -164,7 +174,7 @@ def alike(chance):
 def test_references():
     chance = random.Random(3)
     found = 0
-    for _ in range(800):
+    for _ in range(250):
         text = alike(chance)
         expected = theirs.NougatTokenizer.remove_hallucinated_references(None, text)
         if expected.count(MISSING) > len(text):  # between all letters: see mlx_vedec/nougat.py
@@ -172,7 +182,7 @@ def test_references():
             continue
         found += expected != text
         assert drop_made_up_references(text) == expected, text
-    assert found > 100
+    assert found > 30
 
 
 @pytest.mark.parametrize("piece", sorted({*PIECES, *WORDS}))

@@ -7,7 +7,7 @@ checkpoint reads.
 import numpy as np
 from PIL import Image, ImageFilter
 
-from .errors import ImageError
+from ..errors import ImageError
 from .ink import (
     Array,
     Mask,

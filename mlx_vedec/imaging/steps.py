@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image
 
-from .errors import ImageError
+from ..errors import ImageError
 from .geometry import Geometry, Size
 from .lines import Box
 from .pictures import PIXEL_LIMIT

@@ -15,9 +15,9 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
+from ..errors import CheckpointError, ConfigError
 from .added_tokens import content_of
 from .backends import metaspace
-from .errors import CheckpointError, ConfigError
 from .sentencepiece import CONTROL, UNKNOWN, USER_DEFINED, Piece, PieceModel, read_pieces
 
 ROLES = {

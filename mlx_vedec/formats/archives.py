@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 ZIP = b"PK\x03\x04"
 HEADER = 30  # bytes of a member's own header, before its name and padding

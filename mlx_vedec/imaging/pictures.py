@@ -17,7 +17,7 @@ from urllib.request import Request, urlopen
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from .errors import ImageError
+from ..errors import ImageError
 
 PIXEL_LIMIT = 89_478_485  # where Pillow begins to warn; an A3 page at 600 dpi has 70 million
 BYTE_LIMIT = 100 * 2**20  # of a download

@@ -7,7 +7,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from .errors import WeightsError
+from ..errors import WeightsError
 
 Tensors = dict[str, mx.array]
 KEY = "quantization_config"  # of config.json

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from ..config import read_json
 from .added_tokens import NUMBERED
-from .config import read_json
 
 CONFIG_FILE = "tokenizer_config.json"
 OLDER_FILE = "special_tokens_map.json"

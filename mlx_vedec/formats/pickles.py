@@ -18,8 +18,8 @@ from typing import Any, Literal
 import mlx.core as mx
 import numpy as np
 
+from ..errors import WeightsError
 from .archives import WAY_OUT, Member, members
-from .errors import WeightsError
 from .opcodes import Builder, Machine, Refused
 
 LARGEST_PICKLE = 2**21  # bytes: the names and shapes of some 8,000 tensors

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from .text import Tokenizer
+    from ..text import Tokenizer
 
 UNDECODED = "\N{REPLACEMENT CHARACTER}"
 PATIENCE = 16  # tokens to wait for the rest of a character; one has at most 4 bytes

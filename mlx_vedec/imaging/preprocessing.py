@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from .errors import ConfigError, ImageError
+from ..errors import ConfigError, ImageError
 from .geometry import Geometry, Size
-from .image_sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
-from .image_steps import Plan, checked, middle
 from .pictures import ImageSource, load_image, to_rgb
+from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
+from .steps import Plan, checked, middle
 
 if TYPE_CHECKING:
     from typing_extensions import Self

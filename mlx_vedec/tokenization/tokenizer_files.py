@@ -20,10 +20,10 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
+from ..config import read_json
+from ..errors import CheckpointError, ConfigError
 from . import backends, piece_layouts
 from .added_tokens import add_new, add_tokens, content_of, numbered_tokens
-from .config import read_json
-from .errors import CheckpointError, ConfigError
 from .sentencepiece import read_pieces
 from .vocabularies import INSTEAD, check_ids, check_whole, read_merges, read_words
 

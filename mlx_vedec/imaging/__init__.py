@@ -1,0 +1,1 @@
+"""Pictures: read, resized, measured, found lines in."""
