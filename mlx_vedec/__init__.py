@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from .processor import NougatProcessor as NougatProcessor
     from .processor import Processor as Processor
     from .processor import TrOCRProcessor as TrOCRProcessor
+    from .quantization import QuantizationConfig as QuantizationConfig
     from .text import Tokenizer as Tokenizer
 
 __version__ = "0.1.0"
@@ -209,6 +210,7 @@ HOMES = {
         "stream_generate",
     ),
     "processor": ("DonutProcessor", "NougatProcessor", "Processor", "TrOCRProcessor"),
+    "quantization": ("QuantizationConfig",),
     "text": ("Tokenizer",),
 }
 _MODULES = {name: module for module, names in HOMES.items() for name in names}

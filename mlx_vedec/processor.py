@@ -239,13 +239,11 @@ class DonutProcessor(Processor):
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """The tags after the task's, and what they say as JSON."""
-        sequence = self.decode([*prompt, *tokens])
-        special = {
-            name: token
-            for name in ("eos_token", "pad_token")
-            if (token := getattr(self.reader, name)) is not None
-        }
-        text = answer_text(sequence, **special)
+        start = self.reader.bos_token_id
+        asked = prompt[1:] if len(prompt) > 1 and prompt[0] == start else prompt
+        roles = ("eos_token", "pad_token")
+        named = {role: name for role in roles if (name := getattr(self.reader, role)) is not None}
+        text = answer_text(self.decode([*asked, *tokens]), **named)
         return Reading(text, token2json(text, added_vocabulary(self.reader)))
 
 

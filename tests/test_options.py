@@ -16,7 +16,7 @@ CONFIG = {"decoder": {}, "encoder": {}}
 
 
 def settle(config=None, prompt_length=1, limit=50, **given):
-    config = GenerationConfig(**(config or {}))
+    config = GenerationConfig.from_dict(config or {})
     return resolve(config, given, prompt_length=prompt_length, limit=limit)
 
 
@@ -156,6 +156,12 @@ def test_every_option_is_checked():
     for name in FITS:
         with pytest.raises(OptionError, match=name):
             settle(**{name: object()})
+
+
+def test_values_that_change_nothing_pass():
+    neutral = {"guidance_scale": 1.0, "low_memory": False, "penalty_alpha": 0.0, "use_cache": False}
+    assert settle(**neutral, encoder_no_repeat_ngram_size=0) == settle()
+    assert settle(neutral) == settle()
 
 
 def test_a_way_of_decoding_that_is_not_here_is_not_replaced_in_silence():

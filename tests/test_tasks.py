@@ -71,8 +71,8 @@ def test_a_question_is_put_inside_the_tags_and_the_answer_is_data(donut):
     result = generate(model, processor, LINE, "who", max_new_tokens=6)
     assert result.prompt_tokens == 1 + 7 and 3 not in result.tokens  # no <unk>
     tokens = processor.reader.encode(processor.prompt_text("who"), add_special_tokens=False)
-    sequence = processor.decode([0, *tokens, *result.tokens])
-    assert result.text == answer_text(sequence)
+    sequence = processor.decode([*tokens, *result.tokens])
+    assert result.text == answer_text(sequence) and result.text.startswith("<s_question>who</s_")
     assert result.data == token2json(result.text, added_vocabulary(processor.reader))
     with pytest.raises(OptionError, match="give question"):
         generate(model, processor, LINE)

@@ -70,6 +70,8 @@ class Decoder(Pretrained, Generic[C]):
         """
         if new_num_tokens < 1:
             raise ConfigError(f"new_num_tokens is {new_num_tokens}; expected at least 1")
+        if isinstance(self.embed_tokens, nn.QuantizedEmbedding):
+            raise ConfigError("the embedding is quantized; dequantize the model before resizing it")
         std = self.config.init_deviation
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
         if "lm_head" in self:

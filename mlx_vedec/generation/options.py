@@ -22,9 +22,10 @@ class Options:
     prompt_length -- tokens that every row begins with
     min_length -- tokens a row has before it may end, the prompt included
     max_time -- seconds; no token is begun after them
-    stop_strings -- a row ends when its text ends with one; needs a tokenizer
+    stop_strings -- a row ends when its text, the prompt aside, holds one; needs a tokenizer
     stop_on_repetition -- "variance", "ngram" or both: see `generation/repetition.py`
-    stopping_criteria -- functions of (tokens (N, T), scores (N, V)) to bool (N,), or one for all
+    stopping_criteria -- functions of (tokens (N, T), scores of the step) to bool (N,), or one for
+        all; with beams N counts candidates
 
     num_beams -- beams of each image; above 1 the search is transformers' beam search
     num_return_sequences -- sequences returned for each image, best first

@@ -14,20 +14,24 @@ from .options import Options, biases, listed, words
 from .values import FITS, check_value, is_int
 
 ALIASES = {"max_tokens": "max_new_tokens", "logit_bias": "sequence_bias"}  # mlx-lm's names
-IGNORED = ("use_cache", "transformers_version", "_from_model_config", "output_attentions")
+# What has no say here, whatever it is: the cache is always used, an encoder of images has no text.
+IGNORED = (
+    *("use_cache", "cache_implementation", "transformers_version", "_from_model_config"),
+    *("output_attentions", "output_hidden_states", "encoder_no_repeat_ngram_size"),
+)
 # Ways of decoding that transformers no longer has, or never had for this family, with the value
 # that leaves decoding alone. A checkpoint that sets another is refused rather than read wrongly.
 NOT_HERE: dict[str, Any] = {
     "num_beam_groups": 1,
     "diversity_penalty": 0.0,
-    "penalty_alpha": None,
+    "penalty_alpha": 0.0,
     "constraints": None,
     "force_words_ids": None,
     "dola_layers": None,
-    "guidance_scale": None,
+    "guidance_scale": 1.0,
     "watermarking_config": None,
     "top_h": None,
-    "low_memory": None,
+    "low_memory": False,
     "prompt_lookup_num_tokens": None,
 }
 

@@ -62,7 +62,7 @@ def logits_processors(
 def logits_warpers(options: Options) -> list[LogitsProcessor]:
     """The rules of sampling, and the renormalisation that comes last in every way of decoding."""
     o = options
-    keep = 1 + len(o.eos_token_ids) if o.num_beams > 1 else 1
+    keep = max(2, 1 + len(o.eos_token_ids)) if o.num_beams > 1 else 1
     warping = [
         (o.temperature != 1.0, lambda: warpers.temperature(o.temperature)),
         (o.top_k, lambda: warpers.top_k(o.top_k, keep)),
