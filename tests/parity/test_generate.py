@@ -207,7 +207,7 @@ STRICT = {
 }
 
 
-@pytest.mark.parametrize("ends", [31, [7, 34], []], ids=str)
+@pytest.mark.parametrize("ends", [31, [7, 34], None], ids=str)
 @pytest.mark.parametrize("warper", STRICT)
 def test_first_scores_of_beam_sampling(pair, warper, ends):
     """There a filter keeps as many ids as there are end tokens, and one more; two at least."""
