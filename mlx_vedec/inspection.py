@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from . import weights
 from .composite import VisionEncoderDecoderConfig
@@ -125,9 +126,8 @@ def _halves(config: VisionEncoderDecoderConfig) -> dict[str, str]:
 def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
     own = weights.parameters(model)
     for half in ("encoder", "decoder", "enc_to_dec_proj"):
-        count = sum(x.size for name, x in own.items() if name.startswith(f"{half}."))
-        if count:
-            found.parameters[half] = count
+        if half in model:
+            found.parameters[half] = sum(_count(leaf) for _, leaf in model[half].named_modules())
     tensors = weights.read(found.folder)
     found.tensors = {
         "stored": len(tensors),
@@ -143,6 +143,14 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
         for s in found.settings
         if s.disputed
     ]
+
+
+def _count(module: nn.Module) -> int:
+    """A module's own parameters; of a quantized one, the weights that it stands for."""
+    own = {name: x for name, x in module.items() if isinstance(x, mx.array) and name[0] != "_"}
+    if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
+        return sum(x.size for x in own.values())
+    return own["weight"].size * 32 // module.bits + (own["bias"].size if "bias" in own else 0)
 
 
 def _memory(model: VisionEncoderDecoderModel, own: weights.Tensors) -> dict[str, int]:

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mlx_vedec import commands, load
+from mlx_vedec import commands, convert, load
 from mlx_vedec.inspection import inspect
 from mlx_vedec.pipeline import BUNDLED
 from mlx_vedec.weights import parameters
@@ -39,6 +39,13 @@ def test_the_bundled_model():
     assert found.memory["an image"] == cache.memory_nbytes
     assert found.tokenizer["tokens"] == len(processor.tokenizer)
     assert json.loads(json.dumps(found.to_dict()))["loads"] is True
+
+
+def test_a_quantized_model_has_as_many_parameters(tmp_path):
+    convert(BUNDLED, tmp_path / "small", quantize=4)
+    found = inspect(tmp_path / "small")
+    assert found.loads and found.parameters == inspect(BUNDLED).parameters
+    assert found.tensors["bytes"] < 0.5 * inspect(BUNDLED).tensors["bytes"]
 
 
 def test_ids_that_disagree_are_said_with_their_places(folder):
