@@ -12,8 +12,6 @@ from typing import Any, Literal, overload
 import mlx.core as mx
 
 from .batching import Ladder, Reader
-from .donut_grammar import field_grammar
-from .donut_prompts import added_vocabulary
 from .errors import OptionError
 from .generation.options import Options
 from .images import load_image
@@ -24,7 +22,9 @@ from .model import VisionEncoderDecoderModel
 from .processor import Processor
 from .quantization import QuantizationConfig
 from .results import GenerationResponse, GenerationResult
-from .streams import stream
+from .streams import check_streams, stream
+from .tasks.donut_grammar import field_grammar
+from .tasks.donut_prompts import added_vocabulary
 
 BUNDLED = Path(__file__).parent / "assets"
 Source = Any  # whatever `load_image` takes: a path, a URL, bytes, "-", a PIL image, an array
@@ -137,8 +137,9 @@ def stream_generate(
     images = [*image] if isinstance(image, (list, tuple)) else [image]
     if not images:
         raise OptionError("there are no images to read; give one or more")
-    ids = _prompt_ids(processor, prompt)
-    return stream(model, processor, images, ids, _task_options(processor, options))
+    options = _task_options(processor, options)
+    check_streams(model.generation_options(**options))
+    return stream(model, processor, images, _prompt_ids(processor, prompt), options)
 
 
 def batch_generate(

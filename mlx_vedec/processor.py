@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import mlx.core as mx
 
 from .config import read_json
-from .donut import token2json
-from .donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
 from .errors import ConfigError, OptionError
 from .hub import fetch
 from .images import MERGED_FILE, OWN_FILE, ImageProcessor, ImageSource, load_image, refuse_unknown
-from .manga import post_process
-from .nougat import to_markdown
+from .tasks.donut import token2json
+from .tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
+from .tasks.manga import post_process
+from .tasks.nougat import to_markdown
 from .text import SupportsToList, TokenIds, Tokenizer
 from .texts import TEXT_OPTIONS, Text, rows_of
 

@@ -30,6 +30,15 @@ class Piece:
     finish_reason: str | None
 
 
+def check_streams(options: Options) -> None:
+    """Raise `OptionError` for options that ask for more than a text per image."""
+    if options.num_return_sequences > 1:
+        raise OptionError(
+            f"num_return_sequences={options.num_return_sequences}, but a stream is of one sequence "
+            "per image; use generate, or leave it out"
+        )
+
+
 def stream(
     model: VisionEncoderDecoderModel,
     processor: Processor,
@@ -37,23 +46,7 @@ def stream(
     prompt: Sequence[int] | None,
     options: dict[str, Any],
 ) -> Iterator[GenerationResponse]:
-    """The responses of `stream_generate`; options are checked before the first is asked for."""
-    settled = model.generation_options(**options)
-    if settled.num_return_sequences > 1:
-        raise OptionError(
-            f"num_return_sequences={settled.num_return_sequences}, but a stream is of one sequence "
-            "per image; use generate, or leave it out"
-        )
-    return _responses(model, processor, images, prompt, options)
-
-
-def _responses(
-    model: VisionEncoderDecoderModel,
-    processor: Processor,
-    images: Sequence[Any],
-    prompt: Sequence[int] | None,
-    options: dict[str, Any],
-) -> Iterator[GenerationResponse]:
+    """The responses of `stream_generate`."""
     started = time.perf_counter()
     features = model.features(processor.pixels(list(images)))
     given = None if prompt is None else mx.array([list(prompt)] * len(images))

@@ -13,16 +13,16 @@ from hypothesis import strategies as st
 from tokenizers import Tokenizer as Backend
 from tokenizers import models
 
-from mlx_vedec.donut import LEVELS, json2token, token2json
-from mlx_vedec.donut_grammar import field_grammar
-from mlx_vedec.donut_prompts import (
+from mlx_vedec.errors import OptionError, TokenError
+from mlx_vedec.tasks.donut import LEVELS, json2token, token2json
+from mlx_vedec.tasks.donut_grammar import field_grammar
+from mlx_vedec.tasks.donut_prompts import (
     added_vocabulary,
     answer_text,
     field_names,
     task_prompt,
     task_tokens,
 )
-from mlx_vedec.errors import OptionError, TokenError
 from mlx_vedec.text import Tokenizer
 from tests.tiny import pixels, tiny_model
 

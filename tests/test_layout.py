@@ -13,10 +13,9 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
     {"errors", "files", "renames"},
-    {"hub", "cache_files", "cache_parts", "formats", "quantization"}
-    | {"donut", "donut_prompts", "nougat_repeats", "manga"},
-    {"kv_cache", "donut_grammar", "nougat", "recipes"},
-    {"config", "cache", "tokens", "stochastic", "pages", "quantize"},
+    {"hub", "cache_files", "cache_parts", "formats", "quantization", "tasks"},
+    {"kv_cache", "recipes"},
+    {"config", "cache", "tokens", "stochastic", "quantize"},
     {"layers", "weights", "imaging", "tokenization"},
     {"results", "finite", "outputs", "pretrained", "text", "images"},
     {"texts"},

@@ -6,7 +6,7 @@ import unicodedata
 
 import pytest
 
-from mlx_vedec.manga import full_width, post_process
+from mlx_vedec.tasks.manga import full_width, post_process
 
 
 @pytest.mark.parametrize(

@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from mlx_vedec.errors import ImageError, OptionError
-from mlx_vedec.nougat import to_markdown
-from mlx_vedec.nougat_repeats import (
+from mlx_vedec.tasks.nougat import to_markdown
+from mlx_vedec.tasks.nougat_repeats import (
     cut_repeated_tail,
     drop_made_up_references,
     repetition_start,
     similarity,
 )
-from mlx_vedec.pages import page_to_markdown, pages_to_markdown, read_pages
+from mlx_vedec.tasks.pages import page_to_markdown, pages_to_markdown, read_pages
 
 # --- the clean-up; parity/test_nougat.py compares it with transformers'
 

@@ -18,10 +18,10 @@ from mlx_vedec import (
     load,
     stream_generate,
 )
-from mlx_vedec.donut import token2json
-from mlx_vedec.donut_prompts import added_vocabulary, answer_text
 from mlx_vedec.errors import OptionError
 from mlx_vedec.processor import MangaOCRProcessor
+from mlx_vedec.tasks.donut import token2json
+from mlx_vedec.tasks.donut_prompts import added_vocabulary, answer_text
 from tests.conftest import DATA
 from tests.tiny import tiny_model
 

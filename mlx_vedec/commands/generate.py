@@ -214,8 +214,8 @@ def _document(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> str:
     """The pages of a document as one text; one that runs in circles is noticed unless told not."""
-    from ..pages import read_pages
     from ..pipeline import generate
+    from ..tasks.pages import read_pages
 
     progress = Progress(len(sources))
     rules = {"stop_on_repetition": "ngram" if args.num_beams else True, **options}

@@ -11,8 +11,8 @@ pytest.importorskip("transformers")
 
 from transformers.models.donut.processing_donut import DonutProcessor  # noqa: E402
 
-from mlx_vedec.donut import json2token, token2json  # noqa: E402
-from mlx_vedec.donut_prompts import answer_text  # noqa: E402
+from mlx_vedec.tasks.donut import json2token, token2json  # noqa: E402
+from mlx_vedec.tasks.donut_prompts import answer_text  # noqa: E402
 
 ADDED = {"<yes/>": 1, "<no/>": 2, "<a b/>": 3, "<sep/>": 4, "</>": 5, "<s_x/>": 6}
 KEYS = ["a", "b", "nm", "A", "sub.x", "c+(", "[d", "\\w", "k-ß", "ſ", "x y", ".*", "é", "İ", "/a"]

@@ -16,8 +16,8 @@ pytest.importorskip("transformers")
 
 from transformers.models.nougat import tokenization_nougat as theirs  # noqa: E402
 
-from mlx_vedec.nougat import to_markdown  # noqa: E402
-from mlx_vedec.nougat_repeats import MISSING, drop_made_up_references, similarity  # noqa: E402
+from mlx_vedec.tasks.nougat import to_markdown  # noqa: E402
+from mlx_vedec.tasks.nougat_repeats import MISSING, drop_made_up_references, similarity  # noqa: E402
 
 
 @cache
@@ -177,7 +177,7 @@ def test_references():
     for _ in range(250):
         text = alike(chance)
         expected = theirs.NougatTokenizer.remove_hallucinated_references(None, text)
-        if expected.count(MISSING) > len(text):  # between all letters: see mlx_vedec/nougat.py
+        if expected.count(MISSING) > len(text):  # between all letters: see tasks/nougat.py
             assert drop_made_up_references(text).count(MISSING) < 5
             continue
         found += expected != text

@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from .errors import ImageError, OptionError
-from .files import write_file
+from ..errors import ImageError, OptionError
+from ..files import write_file
 from .nougat import to_markdown
 from .nougat_repeats import MISSING
 

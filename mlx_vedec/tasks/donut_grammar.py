@@ -13,9 +13,9 @@ from functools import cache
 import mlx.core as mx
 import numpy as np
 
+from ..errors import OptionError, TokenError
 from .donut import SEPARATOR
 from .donut_prompts import field_names
-from .errors import OptionError, TokenError
 
 ENDLESS = 2**30  # tokens of room, where nothing says how many
 

@@ -13,7 +13,7 @@ from collections.abc import Container, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import OptionError, TokenError
+from ..errors import OptionError, TokenError
 
 LEVELS = 100  # fields inside each other; real documents have 3 or 4
 SEPARATOR = "<sep/>"

@@ -10,10 +10,10 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .errors import OptionError
+from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from .text import Tokenizer
+    from ..text import Tokenizer
 
 PRETRAINING = ("<s_iitcdip>", "<s_synthdog>")  # donut-base's, which every fine-tune keeps
 QUESTION, ANSWER = "question", "answer"

@@ -1,0 +1,1 @@
+"""What some checkpoints mean by their texts: Donut, Nougat, manga-ocr."""
