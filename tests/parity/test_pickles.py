@@ -7,7 +7,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec import VisionEncoderDecoderModel, pickles
+from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec.formats import pickles
 from tests import torch_files
 from tests.parity.reference import Row, close, image, reference, torch
 
