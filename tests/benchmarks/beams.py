@@ -18,6 +18,7 @@ from .shapes import Given, graph_stepper, per_step, stepper, trocr
 
 BEAMS = 4
 STEPS = 8  # of a block, where whole generations are compared
+LENGTHS = (20, 60, 400)  # of texts whose cache is reordered: lines, and a page
 ENDLESS = {"max_length": 512}
 
 
@@ -57,33 +58,41 @@ def main() -> None:
 
 
 def search_parts(model: Given, length: int) -> dict[str, Callable[[], None]]:
-    """The search of one step at a length, and the heavy parts of it, as work to be timed."""
+    """The search of one step after so many, and its heavy parts, as work to be timed."""
     prompt, options = model.prompt(1, None, {"num_beams": BEAMS, **ENDLESS})
-    cohort, cache = model.begin(model.given, prompt, options)
+    cohort, _ = model.begin(model.given, prompt, options)
     for _ in range(length - 1):
         cohort.state = cohort.search.advance(cohort.state, cohort.state.logits)
-    logits, parents = cohort.state.logits, mx.array([0, 0, 1, 3])
+    logits = cohort.state.logits
     flat = (logits - mx.logsumexp(logits, axis=-1, keepdims=True)).reshape(1, -1)
-    for layer in cache.layers:
-        layer.update_and_fetch(*(mx.zeros((BEAMS, 16, length, 64)) for _ in range(2)))
-    held = [layer.state for layer in cache.layers]
-    mx.eval(cohort.state.arrays(), logits, parents, flat, held)
+    mx.eval(cohort.state.arrays(), logits, flat)
+    count = 2 * BEAMS
+    return {
+        "the whole search, cache aside": lambda: mx.eval(
+            cohort.search.advance(cohort.state, logits).arrays()
+        ),
+        "  log-softmax": lambda: mx.eval(logits - mx.logsumexp(logits, axis=-1, keepdims=True)),
+        f"  best {count} of {flat.size:,}": lambda: mx.eval(
+            mx.argpartition(-flat, kth=count - 1, axis=1)[:, :count]
+        ),
+        **{f"reorder of {held} cached tokens": reordering(model, held) for held in LENGTHS},
+    }
 
-    def search() -> None:
-        mx.eval(cohort.search.advance(cohort.state, logits).arrays())
+
+def reordering(model: Given, length: int) -> Callable[[], None]:
+    """`cache.reorder` with so many tokens in every row."""
+    cache = model.decoder.make_cache(model.memory(model.given), BEAMS)
+    shape = BEAMS, model.decoder.shape.num_heads, length, 64
+    for layer in cache.layers:
+        layer.update_and_fetch(mx.zeros(shape), mx.zeros(shape))
+    parents = mx.array([0, 0, 1, 3])
 
     def reorder() -> None:
         cache.reorder(parents)
         mx.eval([layer.state for layer in cache.layers])
 
-    return {
-        "the whole search, cache aside": search,
-        "  log-softmax": lambda: mx.eval(logits - mx.logsumexp(logits, axis=-1, keepdims=True)),
-        f"  best {2 * BEAMS} of {flat.size:,}": lambda: mx.eval(
-            mx.argpartition(-flat, kth=2 * BEAMS - 1, axis=1)[:, : 2 * BEAMS]
-        ),
-        f"reorder of {length} cached tokens": reorder,
-    }
+    reorder()
+    return reorder
 
 
 def compare(model: Given, layers: int, rounds: int) -> None:
