@@ -17,6 +17,7 @@ from PIL import Image
 
 from mlx_vedec.batching import Reader
 from mlx_vedec.generation.flow import follow
+from mlx_vedec.processor import Processor
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed
 from .shapes import Given, trocr
@@ -25,10 +26,10 @@ LINES, MEDIAN, PERCENTILE, LONGEST = 64, 20, 60, 120  # the third is the 95th
 START, NAMED = 2, 1000  # tokens: every line's first, and the second of line 0
 
 
-class Blank:
+class Blank(Processor):
     """A processor of images that are never looked at."""
 
-    def pixels(self, images: Any) -> mx.array:
+    def pixels(self, images: Any, **overrides: Any) -> mx.array:
         return mx.zeros((len(images), 1, 1, 3))
 
     def decode(self, ids: Any, **options: Any) -> str:
@@ -78,7 +79,7 @@ def line_lengths() -> np.ndarray:
 def dropped(model: Given, lengths: np.ndarray, size: int) -> None:
     """`batch_generate`'s own loop."""
     options = {"stopping_criteria": [Ends(lengths)]}
-    reader = Reader(model, Blank(), options, batch_size=size)  # pyright: ignore[reportArgumentType]
+    reader = Reader(model, Blank(), options, batch_size=size)
     blank = Image.new("RGB", (2, 2))
     sources = ((blank, [START, NAMED + i]) for i in range(len(lengths)))
     found = [len(result.tokens) for result in reader.read(sources)]
