@@ -56,7 +56,7 @@ class Ladder:
     def takes(self, result: GenerationResult) -> bool:
         """Whether a result needs no second attempt."""
         unsure = self.score is not None and result.score < self.score
-        return result.finish_reason != "repetition" and not unsure
+        return result.error is None and result.finish_reason != "repetition" and not unsure
 
 
 @dataclass

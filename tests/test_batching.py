@@ -170,6 +170,14 @@ def test_what_a_ladder_takes():
     assert ladder.takes(fine) and not Ladder([{}], score=-0.1).takes(fine)
     circles = GenerationResult(finish_reason="repetition")
     assert not ladder.takes(circles) and not Ladder([{}]).takes(circles)
+    assert not Ladder([{}]).takes(GenerationResult(error=ImageError("gone")))
+
+
+def test_an_attempt_that_fails_does_not_take_the_place_of_a_text(reader):
+    line = DATA / "lines" / "seen_006.png"
+    broken = {"decoder_start_token_id": [2, 2]}  # two ids for one image
+    result = generate(*reader, line, fallback=[broken], fallback_score=-1e-9)
+    assert (result.text, result.error) == ("wheel 206,3", None)
 
 
 def test_a_text_in_circles_is_tried_again(reader):

@@ -19,7 +19,7 @@ EVERY = {  # one of each, with values that change what these tests give them
     "repetition_penalty": processors.repetition_penalty(1.5, mx.array([[0, 1], [1, 1]])),
     "no_repeat_ngram": processors.no_repeat_ngram(2),
     "min_length": processors.min_length(9, [4]),
-    "min_new_tokens": processors.min_new_tokens(9, 1, [4]),
+    "min_new_tokens": processors.min_length(10, [4]),
     "forced_bos": processors.forced_bos(3),
     "forced_eos": processors.forced_eos([3, 4], 5),
     "remove_invalid_values": processors.remove_invalid_values(),
@@ -147,7 +147,7 @@ def test_end_tokens_are_banned_up_to_a_length():
         row = [[0] * length]
         at_least = processors.min_length(3, [1, 4])
         assert banned(at_least, row) == [{1, 4} if length < 3 else set()]
-        after_prompt = processors.min_new_tokens(2, 2, [4])
+        after_prompt = processors.min_length(4, [4])
         assert banned(after_prompt, row) == [{4} if length < 4 else set()]
 
 
@@ -219,7 +219,7 @@ def test_prefix_allowed_tokens_that_is_left_without_a_token():
         (processors.sequence_bias({(1, 7): 1.0}), r"sequence_bias lists .*\[7\]; expected 0 to 4"),
         (processors.bad_words([[6], [5, 1], [-1]]), r"bad_words_ids lists .*: \[-1, 5, 6\]"),
         (processors.min_length(1, [5]), r"eos_token_id lists .*\[5\]"),
-        (processors.min_new_tokens(1, 1, [5]), r"eos_token_id lists .*\[5\]"),
+        (processors.min_length(2, [5]), r"eos_token_id lists .*\[5\]"),
         (processors.forced_bos(5), r"forced_bos_token_id lists .*\[5\]"),
         (processors.forced_eos([1, 5], 2), r"forced_eos_token_id lists .*\[5\]"),
         (processors.suppress_tokens([-1]), r"suppress_tokens lists .*\[-1\]"),

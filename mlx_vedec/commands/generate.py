@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..processor import Processor
 
 PROGRAM = "mlx_vedec generate"
+FLAGS = (  # that are generation options
+    *("max_tokens", "temp", "top_p", "top_k", "min_p", "num_beams"),
+    *("max_kv_size", "kv_bits", "kv_group_size"),
+)
 Read = tuple[str, "GenerationResult"]
 
 
@@ -131,9 +135,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     """The generation options of the flags that were given."""
     from ..errors import OptionError
 
-    flags = (*("max_tokens", "temp", "top_p", "top_k", "min_p", "num_beams"),)
-    flags = (*flags, "max_kv_size", "kv_bits", "kv_group_size")
-    options = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
+    options = {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
     for text in args.option:
         name, equals, value = text.partition("=")
         if not equals or name in options:

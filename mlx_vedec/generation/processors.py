@@ -19,8 +19,8 @@ from functools import cache
 import mlx.core as mx
 
 from ..errors import OptionError, TokenError
+from .options import LogitsProcessor
 
-LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
 PrefixFunction = Callable[[int, mx.array], Sequence[int]]
 
 
@@ -108,11 +108,6 @@ def no_repeat_ngram(size: int) -> LogitsProcessor:
 def min_length(length: int, eos_token_ids: Sequence[int]) -> LogitsProcessor:
     """Ban the end tokens in rows shorter than `length`, the prompt included."""
     return _ban("eos_token_id", eos_token_ids, lambda now: now < length)
-
-
-def min_new_tokens(count: int, prompt_length: int, eos_token_ids: Sequence[int]) -> LogitsProcessor:
-    """Ban the end tokens before `count` tokens have followed the prompt."""
-    return min_length(prompt_length + count, eos_token_ids)
 
 
 def prefix_allowed_tokens(allowed: PrefixFunction, rows_per_image: int = 1) -> LogitsProcessor:

@@ -15,7 +15,7 @@ import math
 
 import mlx.core as mx
 
-from .processors import LogitsProcessor
+from .options import LogitsProcessor
 
 
 def temperature(value: float) -> LogitsProcessor:

@@ -162,7 +162,7 @@ def test_lengths(eos):
         reference = theirs.MinLengthLogitsProcessor(count, eos)
         same_for_rows(processors.min_length(count, eos), reference)
         reference = theirs.MinNewTokensLengthLogitsProcessor(3, count, eos)
-        same_for_rows(processors.min_new_tokens(count, 3, eos), reference)
+        same_for_rows(processors.min_length(count + 3, eos), reference)
 
 
 @pytest.mark.parametrize("beams", [1, 2, 3])
