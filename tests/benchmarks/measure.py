@@ -19,11 +19,15 @@ Times = dict[str, list[float]]
 
 
 def arguments(
-    about: str | None, *, rounds: tuple[int, int], layers: tuple[int, int] | None = None
+    about: str | None,
+    *,
+    rounds: tuple[int, int],
+    layers: tuple[int, int] | None = None,
+    add: Callable[[argparse.ArgumentParser], object] = lambda parser: None,
 ) -> argparse.Namespace:
     """The options of a script, whose first line `about` begins with; says what machine this is.
 
-    rounds, layers -- by default, and with --short
+    rounds, layers -- by default, and with --short. add -- gives the parser options of its own.
     """
     parser = argparse.ArgumentParser(
         description=about, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -38,6 +42,7 @@ def arguments(
         action="store_true",
         help="one thread, and its processor time: what a busy machine disturbs least",
     )
+    add(parser)
     chosen = parser.parse_args()
     chosen.rounds = chosen.rounds or rounds[chosen.short]
     if layers is not None:

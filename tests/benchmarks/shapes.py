@@ -54,11 +54,15 @@ def _model(decoder: Any, features: int, dims: int) -> Given:
     return model
 
 
-def stepper(model: Given, *rows: int, apart: int = 8, **options: Any) -> Callable[[], None]:
+def stepper(
+    model: Any, *rows: int, apart: int = 8, features: mx.array | None = None, **options: Any
+) -> Callable[[], None]:
     """A generation, as a function that takes its next step and waits for it.
 
     rows -- images that begin together; of several numbers, each `apart` steps after those before it
+    features -- of one image, by default those that the model was given
     """
+    image = model.given if features is None else features
     flow = Flow(model.step)
 
     def step() -> None:
@@ -69,7 +73,7 @@ def stepper(model: Given, *rows: int, apart: int = 8, **options: Any) -> Callabl
         for _ in range(apart if len(flow) else 0):
             step()
         prompt, settled = model.prompt(count, None, options)
-        flow.add(*model.begin(mx.repeat(model.given, count, axis=0), prompt, settled))
+        flow.add(*model.begin(mx.repeat(image, count, axis=0), prompt, settled))
     return step
 
 
