@@ -129,7 +129,11 @@ class _Work:
         self.generated += len(self.flow)
         for key, decoded in self.flow.advance():
             item = self.going.pop(key)  # pyright: ignore[reportArgumentType]
-            yield item.index, self._result(item, decoded)
+            try:
+                result = self._result(item, decoded)
+            except ValueError as error:  # a text that says nothing, such as tags 100 deep
+                result = GenerationResult(error=error)
+            yield item.index, result
 
     def _take_in(self) -> Iterator[tuple[int, GenerationResult]]:
         yield from self._look()

@@ -11,16 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
+from .flags import add_generation_flags, generation_options
 
 if TYPE_CHECKING:
     from ..pipeline import GenerationResult
     from ..processor import Processor
 
 PROGRAM = "mlx_vedec generate"
-FLAGS = (  # that are generation options
-    *("max_tokens", "temp", "top_p", "top_k", "min_p", "num_beams"),
-    *("max_kv_size", "kv_bits", "kv_group_size"),
-)
 Read = tuple[str, "GenerationResult"]
 
 
@@ -47,26 +44,7 @@ def parser() -> argparse.ArgumentParser:
         help="read images as the pages of a document (Nougat): each into a file of Markdown there, "
         "unless it has one, and all joined on stdout",
     )
-    p.add_argument("-m", "--max-tokens", type=int, help="most tokens per image or piece of a line")
-    p.add_argument("--temp", type=float, help="0 is greedy, above 0 samples")
-    p.add_argument("--top-p", type=float, help="sample from the likeliest tokens of this mass")
-    p.add_argument("--top-k", type=int, help="sample from this many likeliest tokens")
-    p.add_argument(
-        "--min-p", type=float, help="sample from tokens this likely beside the likeliest"
-    )
-    p.add_argument("--seed", type=int, help="of sampling")
-    p.add_argument("--num-beams", type=int, help="beams of each image")
-    p.add_argument("--max-kv-size", type=int, help="tokens that each row remembers")
-    p.add_argument("--kv-bits", type=int, help="quantize keys and values to 8 or 4 bits")
-    p.add_argument("--kv-group-size", type=int, help="in groups of 32, 64 or 128")
-    p.add_argument(
-        "-o",
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="any other generation option, its value in JSON: no_repeat_ngram_size=3",
-    )
+    add_generation_flags(p)
     p.add_argument("--boxes", action="store_true", help="where each word stands, with --json")
     p.add_argument(
         "--split-lines",
@@ -97,7 +75,7 @@ def _generate(args: argparse.Namespace) -> int:
 
     sources = expand(args.image)
     model, processor = load(args.model, dtype=args.dtype, revision=args.revision)
-    options = _options(args)
+    options = generation_options(args)
     effective = model.generation_options(tokenizer=processor.tokenizer, **options)
     if args.verbose:
         print(f"options: {effective.changed()}", file=sys.stderr)
@@ -129,22 +107,6 @@ def _warn(source: str, result: GenerationResult, *, asked: bool) -> None:
     reason = reasons.get(result.finish_reason or "")
     if reason and not (asked and result.finish_reason == "length"):
         print(f"{PROGRAM}: warning: the text of {source} {reason}", file=sys.stderr)
-
-
-def _options(args: argparse.Namespace) -> dict[str, Any]:
-    """The generation options of the flags that were given."""
-    from ..errors import OptionError
-
-    options = {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
-    for text in args.option:
-        name, equals, value = text.partition("=")
-        if not equals or name in options:
-            raise OptionError(f"--option {text!r}; expected NAME=VALUE, each name once")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
-    return options
 
 
 def expand(names: Sequence[str]) -> list[str]:
