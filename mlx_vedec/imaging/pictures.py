@@ -8,6 +8,8 @@ import re
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
@@ -106,12 +108,25 @@ def _download(url: str) -> bytes:
     return content
 
 
+def check_header(path: str | os.PathLike[str]) -> None:
+    """Raise `ImageError` for a file that is no image or too large; only its header is read."""
+    with _reading(str(path)), _open(Path(path)) as image:
+        check_size(image.size, str(path))
+
+
 def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
-    try:
+    with _reading(name):
         if isinstance(source, Image.Image):
             return _upright_rgb(source, name)
         with _open(source) as image:
             return _upright_rgb(image, name)
+
+
+@contextmanager
+def _reading(name: str) -> Iterator[None]:
+    """Make an `ImageError` of what goes wrong with an image of this name."""
+    try:
+        yield
     except ImageError:
         raise
     except Exception as error:

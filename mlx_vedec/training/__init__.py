@@ -1,0 +1,1 @@
+"""Fine-tuning: data, labels and batches, and the loop over them."""
