@@ -1,0 +1,264 @@
+"""What happens between two iterations: counting, reporting, validating, keeping."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..errors import TrainingError
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
+from .arguments import TrainingArguments
+from .machines import same, told
+from .optimizers import Tree, learning_rate
+from .reports import Metrics, notify
+from .state import Progress, Store, publish, saving
+from .steps import Batch, Outcome, Stepper, Weights
+from .validation import Batches, Validation, epoch, validate
+
+METRICS = "metrics.jsonl"
+
+
+class Loop:
+    """A training under way; its arguments are those of `train`."""
+
+    def __init__(
+        self,
+        model: VisionEncoderDecoderModel,
+        batches: Batches,
+        arguments: TrainingArguments,
+        *,
+        group: mx.distributed.Group,
+        folder: Path | None,
+        save: Callable[[Path], None] | None,
+        valid: Batches | None,
+        processor: Processor | None,
+        generation: Mapping[str, Any] | None,
+    ) -> None:
+        self.batches, self.arguments, self.group = batches, arguments, group
+        self.folder, self.save = folder, save
+        self.valid = valid if arguments.val_batches else None
+        self.processor, self.generation = processor, generation
+        self.stepper = Stepper(model, arguments, group)
+        self.total = arguments.updates(len(batches))
+        self.progress = Progress()
+        self.store = folder and Store(folder, arguments, self._data())
+        self.callbacks: list[object] = []
+        self.validation: Validation | None = None
+        self.best: Tree | None = None  # weights, where there is no folder to keep them in
+        self.final: Tree | None = None
+
+    @property
+    def writes(self) -> bool:
+        """Whether this is the process that writes and reports."""
+        return self.group.rank() == 0
+
+    @property
+    def stale(self) -> bool:
+        """Whether evaluations have not become better for as long as is allowed."""
+        patience = self.arguments.patience
+        return patience is not None and self.progress.stale >= patience
+
+    @property
+    def over(self) -> bool:
+        """Whether there is no iteration to come."""
+        return self.progress.step >= self.total or self.stale
+
+    @property
+    def weights(self) -> Tree:
+        """What is validated and published: the average, if there is one."""
+        return self.stepper.weights.average or self.stepper.weights.trained
+
+    def _data(self) -> dict[str, Any]:
+        """What has to be the same in a run that goes on."""
+        with epoch(self.batches, 0) as stream:
+            first = next(iter(stream))
+        digest = hashlib.blake2b(digest_size=8)
+        for array in (first.decoder_input_ids, first.labels):
+            digest.update(np.array(array).tobytes())
+        return {
+            "batches in an epoch": len(self.batches),
+            "first batch": digest.hexdigest(),
+            "processes": self.group.size(),
+        }
+
+    # the beginning and the end
+
+    def begin(self, resume: bool, callbacks: Sequence[object]) -> None:
+        """Start anew, or after the newest checkpoint, with the same state in all processes."""
+        self.progress = Progress(**told(lambda: self._restored(resume), self.group))
+        own = self.stepper.weights
+        self.stepper.weights = Weights(*same([own.trained, own.optimizer, own.average], self.group))
+        self.stepper.place(self.stepper.weights.trained)
+        if self.writes:
+            metrics = [Metrics(self.folder / METRICS, self.progress.step)] if self.folder else []
+            self.callbacks = [*metrics, *callbacks]
+
+    def _restored(self, resume: bool) -> dict[str, Any]:
+        if self.store is None:
+            return asdict(Progress())
+        with saving(self.store.path):
+            if not resume:
+                self.store.begin()
+                return asdict(Progress())
+            self.stepper.weights, progress = self.store.resume(self.stepper.weights)
+            return asdict(progress)
+
+    def run(self) -> None:
+        """Iterate to the end."""
+        if not self.progress.step and not self.over:
+            self._validate()
+        while not self.over:
+            with epoch(self.batches, self.progress.epoch, self.progress.position) as stream:
+                self._iterate(stream)
+                while self.progress.position and not self.over:
+                    self._iterate(stream)
+        self._checkpoint()
+        self.final = self._best()
+        if self.progress.best_step is None:
+            self._publish(self.final)
+
+    def leave(self) -> None:
+        """Give the model the final weights, or those it has come to, in the types of its own."""
+        self.stepper.place(self.final or self.stepper.weights.trained, self.stepper.types)
+
+    def _best(self) -> Tree:
+        """The best weights, or without validation the newest, in all processes."""
+        if self.progress.best_step is None:
+            return self.weights
+        if self.store is None:
+            assert self.best is not None
+            return self.best
+        return same(self.store.read_best() if self.writes else self.weights, self.group)
+
+    # an iteration and what is due after it
+
+    def _iterate(self, stream: Iterator[Batch]) -> None:
+        progress, start = self.progress, time.perf_counter()
+        left = len(self.batches) - progress.position
+        count = min(self.arguments.grad_accumulation_steps, left)
+        rate = learning_rate(self.arguments, progress.step, self.total)
+        outcome = self.stepper.update(islice(stream, count), progress.step, rate)
+        if not outcome.finite:
+            self._stop(outcome)
+        self._count(outcome, count, time.perf_counter() - start)
+        step = {"iteration": progress.step, "iterations": self.total, "loss": outcome.loss}
+        notify(self.callbacks, "on_step", step)
+        if self._due(self.arguments.steps_per_report):
+            self._report(rate, outcome.norm)
+        better = self._due(self.arguments.steps_per_eval) and self._judge()
+        if better or self._due(self.arguments.save_every):
+            self._checkpoint()
+            if self.valid is None:
+                self._publish(self.weights)
+
+    def _due(self, every: int) -> bool:
+        step = self.progress.step
+        return step == self.total or bool(every and step % every == 0)
+
+    def _count(self, outcome: Outcome, count: int, seconds: float) -> None:
+        progress = self.progress
+        progress.step += 1
+        progress.position += count
+        if progress.position == len(self.batches):
+            progress.epoch, progress.position = progress.epoch + 1, 0
+        progress.tokens += outcome.tokens
+        added = (outcome.loss * outcome.tokens, outcome.tokens, 1, seconds)
+        progress.window = [a + b for a, b in zip(progress.window, added, strict=True)]
+
+    def _stop(self, outcome: Outcome) -> None:
+        """Keep what there was before an iteration that went wrong, and say so."""
+        self._checkpoint()
+        kept = f"; {self.store.path} has the weights before it" if self.store else ""
+        raise TrainingError(
+            f"iteration {self.progress.step + 1}: the loss is {outcome.loss}, the gradients' norm "
+            f"{outcome.norm}, expected finite ones{kept}; begin again with a lower learning_rate, "
+            'a warmup or dtype="float32", and check the data'
+        )
+
+    def _report(self, rate: float, norm: float) -> None:
+        loss, tokens, steps, seconds = self.progress.window
+        info = {
+            "iteration": self.progress.step,
+            "epoch": self.progress.epoch,
+            "train_loss": loss / max(tokens, 1),
+            "learning_rate": rate,
+            "grad_norm": norm,
+            "iterations_per_second": steps / seconds,
+            "tokens_per_second": tokens / seconds,
+            "trained_tokens": self.progress.tokens,
+            "peak_memory": mx.get_peak_memory() / 1e9,
+        }
+        self.progress.window = [0.0] * 4
+        notify(self.callbacks, "on_train_loss_report", info)
+
+    # validating and keeping
+
+    def _validate(self) -> Validation | None:
+        """An evaluation, reported."""
+        if self.valid is None:
+            return None
+        found = validate(
+            self.stepper,
+            self.valid,
+            self.weights,
+            limit=self.arguments.val_batches,
+            processor=self.processor,
+            options=self.generation,
+        )
+        info = {
+            "iteration": self.progress.step,
+            "val_loss": found.loss,
+            "val_time": found.seconds,
+            **({} if found.cer is None else {"cer": found.cer, "wer": found.wer}),
+            **({"samples": found.samples} if found.samples else {}),
+        }
+        notify(self.callbacks, "on_val_loss_report", info)
+        self.validation = found
+        return found
+
+    def _judge(self) -> bool:
+        """Evaluate, and keep the weights if they are the best so far; whether they are."""
+        found, progress = self._validate(), self.progress
+        if found is None:
+            return False
+        better = found.score < (float("inf") if progress.best is None else progress.best)
+        progress.stale = 0 if better else progress.stale + 1
+        if better:
+            progress.best, progress.best_step = found.score, progress.step
+            self._keep_best()
+        return better
+
+    def _keep_best(self) -> None:
+        if self.store is None:
+            self.best = {name: x * 1 for name, x in self.weights.items()}
+            mx.eval(self.best)
+        elif self.writes:
+            with saving(self.store.path):
+                self.store.save_best(self.weights)
+            self._publish(self.weights)
+
+    def _checkpoint(self) -> None:
+        if self.store is not None and self.writes:
+            with saving(self.store.path):
+                path = self.store.save(self.stepper.weights, self.progress)
+            if path is not None:
+                said = {"iteration": self.progress.step, "path": str(path)}
+                notify(self.callbacks, "on_save", said)
+
+    def _publish(self, weights: Tree) -> None:
+        """Let the caller write the model with these weights."""
+        if self.folder is None or self.save is None or not self.writes:
+            return
+        self.stepper.place(weights, self.stepper.types)
+        with saving(self.folder):
+            publish(self.save, self.folder)
+        self.stepper.place(self.stepper.weights.trained)

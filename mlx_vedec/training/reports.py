@@ -1,0 +1,148 @@
+"""What is told of a training while it goes on: a table, a file of metrics, a picture of them.
+
+A callback is any object with some of these methods; the first two are mlx-lm's, with its keys:
+
+on_train_loss_report(info) -- iteration, train_loss, learning_rate, iterations_per_second,
+    tokens_per_second, trained_tokens, peak_memory (GB); also epoch, grad_norm
+on_val_loss_report(info) -- iteration, val_loss, val_time (seconds); also cer, wer, and samples,
+    each a prediction and a reference
+on_step(info) -- after every iteration: iteration, iterations (of all), loss
+on_save(info) -- iteration, path
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from ..errors import TrainingError
+from ..files import write_file
+
+Info = Mapping[str, Any]
+COLUMNS = ("Iter", "Train loss", "Val loss", "CER", "LR", "Tokens/s", "Iter/s", "Peak GB")
+
+
+def notify(callbacks: Iterable[object], event: str, info: Info) -> None:
+    """Call what of the callbacks has a method of this name."""
+    for callback in callbacks:
+        method = getattr(callback, event, None)
+        if method is not None:
+            method(info)
+
+
+class Table:
+    """A line per report on a stream, and where that is a terminal the iteration in place."""
+
+    def __init__(self, stream: TextIO | None = None) -> None:
+        self.stream = stream or sys.stderr
+        self.begun = False
+
+    def on_step(self, info: Info) -> None:
+        """Show the iteration, on a terminal."""
+        if self.stream.isatty():
+            said = f"{info['iteration']}/{info['iterations']}  loss {info['loss']:.3f}"
+            print(f"\r\033[K{said}", end="", file=self.stream, flush=True)
+
+    def on_train_loss_report(self, info: Info) -> None:
+        """A line of training."""
+        self._line(
+            info["iteration"],
+            f"{info['train_loss']:.4f}",
+            *("", ""),
+            f"{info['learning_rate']:.2e}",
+            f"{info['tokens_per_second']:.0f}",
+            f"{info['iterations_per_second']:.2f}",
+            f"{info['peak_memory']:.2f}",
+        )
+
+    def on_val_loss_report(self, info: Info) -> None:
+        """A line of validation, and the texts that were read, each under what it should be."""
+        cer = info.get("cer")
+        self._line(
+            info["iteration"],
+            *("", f"{info['val_loss']:.4f}"),
+            *("" if cer is None else f"{100 * cer:.2f}%", *[""] * 4),
+        )
+        for prediction, reference in info.get("samples", ()):
+            print(f"    = {reference!r}\n    > {prediction!r}", file=self.stream)
+
+    def _line(self, *cells: object) -> None:
+        if self.stream.isatty():
+            print("\r\033[K", end="", file=self.stream)
+        for row in (cells,) if self.begun else (COLUMNS, cells):
+            print(" ".join(f"{cell!s:>10}" for cell in row), file=self.stream, flush=True)
+        self.begun = True
+
+
+class Metrics:
+    """`metrics.jsonl`: one report a line, `"kind"` of which is "train" or "val".
+
+    step -- where the training goes on; later lines, of a run that was interrupted, are dropped.
+    """
+
+    def __init__(self, path: Path, step: int = 0) -> None:
+        self.path = path
+        kept = [line for line in read_metrics(path) if line["iteration"] <= step] if step else []
+        text = "".join(map(_line, kept))
+        write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+    def on_train_loss_report(self, info: Info) -> None:
+        """Add a report of training."""
+        self._add({"kind": "train", **info})
+
+    def on_val_loss_report(self, info: Info) -> None:
+        """Add a report of validation."""
+        self._add({"kind": "val", **info})
+
+    def _add(self, record: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+
+def _line(record: Info) -> str:
+    return json.dumps(record, ensure_ascii=False) + "\n"
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a `metrics.jsonl`; a last line that was cut short is left out."""
+    records = []
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def plot(metrics: Path, picture: Path) -> None:
+    """Draw the losses, and the CER where there is one, of a `metrics.jsonl` as a PNG file."""
+    try:
+        from matplotlib.backends.backend_agg import (  # pyright: ignore[reportMissingImports]
+            FigureCanvasAgg,
+        )
+        from matplotlib.figure import Figure  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        raise TrainingError(
+            "a plot needs matplotlib; install it (pip install 'mlx-vedec[plot]')"
+        ) from error
+    records = read_metrics(metrics)
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    canvas, axes = FigureCanvasAgg(figure), figure.subplots()
+    for key in ("train_loss", "val_loss"):
+        axes.plot(*_points(records, key), label=key.replace("_", " "))
+    axes.set(xlabel="iteration", ylabel="loss of a token")
+    steps, rates = _points(records, "cer")
+    if steps:
+        right = axes.twinx()
+        right.plot(steps, rates, color="tab:green", label="CER")
+        right.set(ylabel="CER", ylim=(0, None))
+    figure.legend(loc="upper right")
+    write_file(picture, lambda temporary: canvas.print_png(str(temporary)))
+
+
+def _points(records: list[dict[str, Any]], key: str) -> tuple[list[int], list[float]]:
+    found = [record for record in records if record.get(key) is not None]
+    return [record["iteration"] for record in found], [record[key] for record in found]

@@ -1,0 +1,220 @@
+"""A training on disk: checkpoints that are whole or not there, and how one is gone on with.
+
+`training_state/` holds a folder per checkpoint, named by its iteration: the weights in float32,
+the optimizer's state, the average, and `state.json`. A folder gets its name when it is complete.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+from mlx.utils import tree_flatten, tree_map_with_path
+
+from ..config import read_json
+from ..errors import TrainingError
+from ..files import write_file, write_json
+from ..weights import Tensors, read_file
+from .arguments import TrainingArguments
+from .steps import Weights
+
+LOG = logging.getLogger("mlx_vedec")
+FOLDER, BEST, STATE = "training_state", "best.safetensors", "state.json"
+PARTS = ("trained", "optimizer", "average")
+
+
+@dataclass
+class Progress:
+    """How far a training is.
+
+    step -- iterations done
+    epoch, position -- where in the data: batches done in the epoch
+    tokens -- trained on so far
+    window -- loss times tokens, tokens, iterations and seconds since the last report
+    best, best_step -- the lowest CER, or loss, of an evaluation; stale -- evaluations since
+    """
+
+    step: int = 0
+    epoch: int = 0
+    position: int = 0
+    tokens: int = 0
+    window: list[float] = field(default_factory=lambda: [0.0] * 4)
+    best: float | None = None
+    best_step: int | None = None
+    stale: int = 0
+
+
+class Store:
+    """The checkpoints of one training, in `folder / "training_state"`."""
+
+    def __init__(self, folder: Path, arguments: TrainingArguments, data: dict[str, Any]) -> None:
+        self.path = folder / FOLDER
+        self.arguments, self.data = arguments, data
+
+    def checkpoints(self) -> list[Path]:
+        """Those that are whole, the newest last."""
+        return sorted(path for path in self.path.glob("[0-9]*") if (path / STATE).is_file())
+
+    def begin(self) -> None:
+        """Make the folder, unless an earlier training is in it."""
+        found = self.checkpoints()
+        if found:
+            raise TrainingError(
+                f"{self.path} holds a training at iteration {int(found[-1].name)}; go on with it "
+                "(resume), or give another folder, or delete that one"
+            )
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._clear()
+
+    def save(self, weights: Weights, progress: Progress) -> Path | None:
+        """Add a checkpoint and take the oldest away; its folder, if it was not there already."""
+        final = self.path / f"{progress.step:07}"
+        if (final / STATE).is_file():
+            return None
+        self._clear()
+        temporary = self.path / f".{final.name}.{os.getpid()}"
+        try:
+            temporary.mkdir()
+            for part in PARTS:
+                write_tensors(temporary / f"{part}.safetensors", _flat(getattr(weights, part)))
+            write_json(temporary / STATE, self._state(progress))
+            _flush(temporary)
+            os.replace(temporary, final)
+            _flush(self.path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for path in self.checkpoints()[: -self.arguments.keep_checkpoints]:
+            shutil.rmtree(path)
+        return final
+
+    def save_best(self, weights: Tensors) -> None:
+        """Keep these weights as the best so far."""
+        write_file(self.path / BEST, lambda path: write_tensors(path, weights))
+
+    def read_best(self) -> Tensors:
+        """The best so far, evaluated."""
+        return _read(self.path / BEST)
+
+    def resume(self, weights: Weights) -> tuple[Weights, Progress]:
+        """The newest whole checkpoint, for a training that begins with `weights`."""
+        self._clear()
+        found = self.checkpoints()
+        if not found:
+            raise TrainingError(f"{self.path} holds no checkpoint to resume; begin without resume")
+        for number, path in reversed([*enumerate(found)]):
+            try:
+                state = read_json(path / STATE)
+                tensors = {part: _read(path / f"{part}.safetensors") for part in PARTS}
+            except (OSError, ValueError) as error:
+                LOG.warning("%s cannot be read (%s); going on with the one before", path, error)
+                continue
+            self._check(state, path)
+            trees = [_filled(getattr(weights, part), tensors[part], path) for part in PARTS]
+            for damaged in found[number + 1 :]:  # their iterations come again
+                shutil.rmtree(damaged)
+            return Weights(*trees), Progress(**state["progress"])
+        raise TrainingError(f"none of the checkpoints in {self.path} can be read; begin again")
+
+    def _state(self, progress: Progress) -> dict[str, Any]:
+        return {
+            "progress": asdict(progress),
+            "arguments": asdict(self.arguments),
+            "data": self.data,
+        }
+
+    def _check(self, state: dict[str, Any], path: Path) -> None:
+        """Raise one error that names all that differs from the training of a checkpoint."""
+        before = state["data"]
+        differs = self.arguments.differences(state["arguments"]) + [
+            f"{name} was {before.get(name)!r} and is {value!r}"
+            for name, value in self.data.items()
+            if before.get(name) != value
+        ]
+        if differs:
+            raise TrainingError(
+                f"{path} is of another training: {'; '.join(differs)}; resume with what it had, or "
+                "begin another training in another folder"
+            )
+
+    def _clear(self) -> None:
+        """Take away what a training that was killed left half written."""
+        for path in self.path.glob(".[0-9]*"):
+            shutil.rmtree(path, ignore_errors=True)
+        for path in self.path.glob(f".{Path(BEST).stem}.*"):
+            path.unlink(missing_ok=True)
+
+
+@contextmanager
+def saving(folder: Path) -> Iterator[None]:
+    """Make a failure to write one error of ours, which says what is left."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # MLX raises the second
+        raise TrainingError(
+            f"{folder} cannot be written ({error}); what was saved before is whole; make room, and "
+            "resume"
+        ) from error
+
+
+def publish(save: Callable[[Path], None], folder: Path) -> None:
+    """Let `save` fill a folder, then put its files into `folder`, each in one piece."""
+    temporary = folder / f".publishing.{os.getpid()}"
+    for left in folder.glob(".publishing.*"):
+        shutil.rmtree(left, ignore_errors=True)
+    try:
+        temporary.mkdir(parents=True)
+        save(temporary)
+        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+            place = folder / path.relative_to(temporary)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            os.replace(path, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_tensors(path: Path, tensors: Tensors) -> None:
+    """Write a safetensors file through to the disk."""
+    with path.open("wb") as file:  # by its path MLX would not say why it cannot
+        mx.save_safetensors(file, tensors, {"format": "mlx"})  # pyright: ignore[reportArgumentType]
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _flush(folder: Path) -> None:
+    """Make sure that what was created and renamed in a folder is on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _flat(tree: dict[str, Any]) -> Tensors:
+    return dict(tree_flatten(tree))  # pyright: ignore[reportReturnType, reportArgumentType]
+
+
+def _read(path: Path) -> Tensors:
+    """Tensors, evaluated: a file that MLX has not read yet must not be replaced."""
+    tensors = read_file(path)
+    mx.eval(tensors)
+    return tensors
+
+
+def _filled(tree: dict[str, Any], tensors: Tensors, path: Path) -> dict[str, Any]:
+    """A tree of the same form with the tensors of these names."""
+    expected = {name: array.shape for name, array in _flat(tree).items()}
+    found = {name: array.shape for name, array in tensors.items()}
+    odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
+    if odd:
+        raise TrainingError(
+            f"{path} is of another model: {len(odd)} tensors differ in name or shape, such as "
+            f"{odd[0]} ({found.get(odd[0])}, expected {expected.get(odd[0])})"
+        )
+    return tree_map_with_path(lambda name, _: tensors[name], tree)

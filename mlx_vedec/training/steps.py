@@ -1,0 +1,216 @@
+"""One update of the weights: gradients of batches, summed over them and over machines, applied.
+
+The weights that are trained are kept in float32, beside the model; a step gives the model what it
+computes with. Nothing is evaluated here but at the end of a batch or of an update.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_map, tree_unflatten
+
+from ..errors import TrainingError
+from ..model import VisionEncoderDecoderModel
+from .arguments import TrainingArguments
+from .optimizers import Tree, make_optimizer
+
+IGNORED = -100  # labels that do not count
+
+
+class Batch(Protocol):
+    """Pixels (B, H, W, C), and ids and labels (B, L), of which -100 does not count."""
+
+    @property
+    def pixel_values(self) -> mx.array: ...  # noqa: D102
+    @property
+    def decoder_input_ids(self) -> mx.array: ...  # noqa: D102
+    @property
+    def labels(self) -> mx.array: ...  # noqa: D102
+
+
+@dataclass
+class Weights:
+    """What an update changes: the weights, the optimizer's state, the average if it is kept."""
+
+    trained: Tree
+    optimizer: Tree
+    average: Tree
+
+    def arrays(self) -> list[mx.array]:
+        """All arrays, to be evaluated."""
+        flat = tree_flatten([self.trained, self.optimizer, self.average])
+        return [array for _, array in flat]  # pyright: ignore[reportReturnType]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an update was: loss over its tokens, how many, the norm before clipping, if finite."""
+
+    loss: float
+    tokens: int
+    norm: float
+    finite: bool
+
+
+class Stepper:
+    """Gradients and updates of a model, whose trainable parameters are those it has now."""
+
+    def __init__(
+        self,
+        model: VisionEncoderDecoderModel,
+        arguments: TrainingArguments,
+        group: mx.distributed.Group,
+    ) -> None:
+        self.model, self.arguments, self.group = model, arguments, group
+        own = trainable(model)
+        _check(own)
+        self.types = {name: x.dtype for name, x in own.items()}
+        trained = {name: x.astype(mx.float32) for name, x in own.items()}
+        if arguments.dtype is not None:
+            mx.eval(trained)
+            model.astype(arguments.dtype)
+        self.computed = {name: x.dtype for name, x in trainable(model).items()}
+        self.optimizer = make_optimizer(arguments, trained)
+        average = {} if arguments.ema is None else {name: x * 1 for name, x in trained.items()}
+        self.weights = Weights(trained, self.optimizer.state, average)
+        random = mx.random.state
+        self._gradients = self._fused(mx.value_and_grad(self._loss), inputs=random, outputs=random)
+        self._update = self._fused(self._updated)
+        self._compare = self._fused(self._loss)
+        mx.eval(self.weights.arrays())
+
+    def _fused(self, function: Callable[..., Any], **captured: Any) -> Callable[..., Any]:
+        wanted = self.arguments.compile
+        if wanted is None:
+            wanted = mx.default_device().type != mx.DeviceType.cpu
+        return mx.compile(function, **captured) if wanted else function
+
+    # a batch
+
+    def _loss(self, trained: Tree, pixels: Any, ids: Any, labels: Any) -> Any:
+        """The sum of the tokens' losses, and how many tokens count; both float32."""
+        smoothing = self.arguments.label_smoothing if self.model.training else 0.0
+        self.place(trained, self.computed)
+        out: Any = self.model(pixels, decoder_input_ids=ids, use_cache=False)
+        return token_losses(out.logits, labels, smoothing)
+
+    def gradients(self, batches: Iterable[Batch], step: int) -> list[mx.array]:
+        """Sums over the batches of one update: loss, tokens, then each weight's gradient."""
+        total: list[mx.array] = []
+        for number, batch in enumerate(batches):
+            mx.random.seed(_seed(self.arguments.seed, step, number, self.group.rank()))
+            values, found = self._gradients(self.weights.trained, *_arrays(batch))
+            sums = [*values, *(found[name] for name in self.weights.trained)]
+            total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
+            if self.arguments.grad_accumulation_steps > 1:
+                mx.eval(total)
+        assert total, "an update has a batch"
+        return total
+
+    def compare(self, batch: Batch, trained: Tree) -> tuple[mx.array, mx.array]:
+        """The sum of a batch's losses, and its tokens, with these weights and in `eval()` mode."""
+        return self._compare(trained, *_arrays(batch))
+
+    # an update
+
+    def update(self, batches: Iterable[Batch], step: int, rate: float) -> Outcome:
+        """Change the weights, unless the loss or the gradients are not finite or no label counts.
+
+        Evaluated when this returns.
+        """
+        sums: Any = nn.average_gradients(self.gradients(batches, step), self.group)
+        old = self.weights
+        *trees, told = self._update(old.trained, old.optimizer, old.average, sums, mx.array(rate))
+        self.weights = Weights(*trees)
+        del old, trees, sums  # what they hold can be freed in the evaluation
+        self.place(self.weights.trained)
+        mx.eval(self.weights.arrays(), told)
+        loss, tokens, norm, finite = told.tolist()
+        return Outcome(loss, round(tokens * self.group.size()), norm, bool(finite))
+
+    def _updated(
+        self, trained: Tree, state: Tree, average: Tree, sums: list[mx.array], rate: mx.array
+    ) -> tuple[Tree, Tree, Tree, mx.array]:
+        loss, tokens, *found = sums
+        counted = mx.maximum(tokens, 1 / self.group.size())
+        loss = loss / counted
+        gradients = {name: g / counted for name, g in zip(trained, found, strict=True)}
+        norm = global_norm(gradients)
+        most = self.arguments.max_grad_norm
+        if most is not None:
+            scale = mx.minimum(most / (norm + 1e-6), 1.0)
+            gradients = {name: g * scale for name, g in gradients.items()}
+        new, after = self.optimizer.updated(state, rate, gradients, trained)
+        finite = mx.isfinite(loss) & mx.isfinite(norm)
+        good = finite & (tokens > 0)
+        new, after = _where(good, new, trained), _where(good, after, state)
+        decay = self.arguments.ema
+        if decay is not None:
+            moved = {name: decay * x + (1 - decay) * new[name] for name, x in average.items()}
+            average = _where(good, moved, average)
+        return new, after, average, mx.stack([loss, tokens, norm, finite.astype(mx.float32)])
+
+    def place(self, trained: Tree, types: Tree | None = None) -> None:
+        """Give the model these weights, in these types if given: `computed`, or its own `types`."""
+        if types is not None:
+            trained = {name: x.astype(types[name]) for name, x in trained.items()}
+        self.model.update(tree_unflatten(list(trained.items())))
+
+
+def _arrays(batch: Batch) -> tuple[mx.array, mx.array, mx.array]:
+    return batch.pixel_values, batch.decoder_input_ids, batch.labels
+
+
+def trainable(model: nn.Module) -> Tree:
+    """The parameters that are trained, by name."""
+    return dict(tree_flatten(model.trainable_parameters()))  # pyright: ignore[reportArgumentType]
+
+
+def _check(parameters: Tree) -> None:
+    whole = [n for n, x in parameters.items() if not mx.issubdtype(x.dtype, mx.floating)]
+    if whole:
+        raise TrainingError(
+            f"{len(whole)} of the weights to train are quantized, such as {whole[0]}; freeze them "
+            "and train adapters, or dequantize the model"
+        )
+    if not parameters:
+        raise TrainingError(
+            "all weights are frozen; add adapters, or unfreeze what is to be trained"
+        )
+
+
+def token_losses(logits: Any, labels: Any, smoothing: float = 0.0) -> tuple[mx.array, mx.array]:
+    """The sum of -log p over the labels that count, in float32, and how many count.
+
+    logits (B, L, V), labels (B, L). smoothing -- the part of a label spread over all tokens.
+    """
+    logits = logits.astype(mx.float32)
+    counted = labels != IGNORED
+    chosen = mx.where(counted, labels, 0)
+    whole = mx.logsumexp(logits, axis=-1)
+    losses = whole - mx.take_along_axis(logits, chosen[..., None], axis=-1).squeeze(-1)
+    if smoothing:
+        losses = (1 - smoothing) * losses + smoothing * (whole - logits.mean(axis=-1))
+    return mx.where(counted, losses, 0.0).sum(), counted.sum().astype(mx.float32)
+
+
+def global_norm(gradients: Tree) -> mx.array:
+    """The Euclidean norm of all gradients as one vector."""
+    return mx.sqrt(sum((g.square().sum() for g in gradients.values()), mx.array(0.0)))
+
+
+def _where(condition: mx.array, then: Tree, otherwise: Tree) -> Tree:
+    """One of two trees, in the order of the second."""
+    return tree_map(lambda b, a: mx.where(condition, a, b), otherwise, then)
+
+
+def _seed(*numbers: int) -> int:
+    """What MLX draws by from here on: a function of these numbers alone, so a resumed run's too."""
+    name = " ".join(map(str, numbers)).encode()
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")

@@ -1,0 +1,129 @@
+"""`train`: batches to a fine-tuned model, interrupted and gone on with as if nothing had happened.
+
+An iteration is one update. What it draws at random follows from the seed and its number, so that a
+run that goes on after a checkpoint is the one that was interrupted, bit for bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..errors import TrainingError
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
+from .arguments import TrainingArguments
+from .loop import Loop
+from .validation import Batches, Validation
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training came to.
+
+    iterations -- done in all. stopped_early -- whether `patience` ended it. best, best_iteration --
+    the lowest CER, or loss where no texts were generated, and when. validation -- the last one.
+    """
+
+    iterations: int
+    stopped_early: bool
+    best: float | None
+    best_iteration: int | None
+    validation: Validation | None
+
+
+def train(
+    model: VisionEncoderDecoderModel,
+    batches: Batches,
+    arguments: TrainingArguments | None = None,
+    *,
+    valid: Batches | None = None,
+    processor: Processor | None = None,
+    folder: str | Path | None = None,
+    save: Callable[[Path], None] | None = None,
+    resume: bool = False,
+    callbacks: Sequence[object] = (),
+    generation: Mapping[str, Any] | None = None,
+    group: mx.distributed.Group | None = None,
+) -> TrainingResult:
+    """Train what of the model is trainable; it ends up with the best weights, in `eval()` mode.
+
+    valid -- evaluated before the first iteration, every `steps_per_eval` and at the end; the best
+    weights are those of the lowest CER (`generate`, which needs the processor), else loss. Without
+    it they are the last. folder -- gets the checkpoints, `metrics.jsonl`, and what `save` writes
+    for users into the folder that it is called with: the best weights, or the newest at each
+    checkpoint where nothing is validated. resume -- go on after the newest checkpoint there.
+    callbacks -- see `mlx_vedec.training.reports`. generation -- options for the texts. group -- the
+    processes that share each batch; by default those that `mlx.launch` started. The first writes.
+
+    MLX's global random state is another afterwards.
+    """
+    arguments = arguments or TrainingArguments()
+    group = group or mx.distributed.init()
+    _check(batches, arguments, valid, processor)
+    _check_shares(group, batches, valid)
+    if resume and folder is None:
+        raise TrainingError("resume needs the folder of the training; give it")
+    with _training(model, arguments.grad_checkpoint):
+        loop = Loop(
+            model,
+            batches,
+            arguments,
+            group=group,
+            folder=None if folder is None else Path(folder),
+            save=save,
+            valid=valid,
+            processor=processor if arguments.generate else None,
+            generation=generation,
+        )
+        try:
+            loop.begin(resume, callbacks)
+            loop.run()
+        finally:
+            loop.leave()
+    done = loop.progress
+    return TrainingResult(done.step, loop.stale, done.best, done.best_step, loop.validation)
+
+
+def _check(
+    batches: Batches,
+    arguments: TrainingArguments,
+    valid: Batches | None,
+    processor: Processor | None,
+) -> None:
+    if not len(batches):
+        raise TrainingError("there are no batches to train on; give it data")
+    if arguments.generate and (valid is None or processor is None):
+        lacking = "validation batches" if valid is None else "a processor"
+        raise TrainingError(f"generate needs {lacking}; give it, or leave generate out")
+
+
+def _check_shares(group: mx.distributed.Group, *given: Batches | None) -> None:
+    """Each process has to have its own share of every batch."""
+    for batches in given:
+        share = getattr(batches, "rank", group.rank()), getattr(batches, "world", group.size())
+        if batches is not None and share != (group.rank(), group.size()):
+            raise TrainingError(
+                f"the batches are the share of process {share[0]} of {share[1]}, and this is "
+                f"{group.rank()} of {group.size()}; make them with this rank and world"
+            )
+
+
+@contextmanager
+def _training(model: VisionEncoderDecoderModel, again: bool) -> Iterator[None]:
+    """The model in `train()` mode, layers computed `again` in the backward pass if asked."""
+    halves = (model.encoder, model.decoder)
+    before = [half.gradient_checkpointing for half in halves]
+    model.gradient_checkpointing_enable(again)
+    model.train()
+    try:
+        yield
+    finally:
+        model.eval()
+        for half, value in zip(halves, before, strict=True):
+            half.gradient_checkpointing = value
