@@ -11,6 +11,7 @@ from typing import Any, Literal, overload
 
 import mlx.core as mx
 
+from .adapters import load_adapters
 from .batching import Ladder, Reader
 from .errors import OptionError
 from .generation.options import Options
@@ -25,6 +26,7 @@ from .results import GenerationResponse, GenerationResult
 from .streams import check_streams, stream
 from .tasks.donut_grammar import field_grammar
 from .tasks.donut_prompts import added_vocabulary
+from .vocabulary import restore_added
 
 BUNDLED = Path(__file__).parent / "assets"
 Source = Any  # whatever `load_image` takes: a path, a URL, bytes, "-", a PIL image, an array
@@ -34,6 +36,7 @@ Source = Any  # whatever `load_image` takes: a path, a URL, bytes, "-", a PIL im
 def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
+    adapter_path: str | Path | None = ...,
     dtype: str | mx.Dtype | None = ...,
     quantize: int | QuantizationConfig | None = ...,
     lazy: bool = ...,
@@ -44,6 +47,7 @@ def load(
 def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
+    adapter_path: str | Path | None = ...,
     dtype: str | mx.Dtype | None = ...,
     quantize: int | QuantizationConfig | None = ...,
     lazy: bool = ...,
@@ -53,6 +57,7 @@ def load(
 def load(
     path_or_hf_repo: str | Path | None = None,
     *,
+    adapter_path: str | Path | None = None,
     dtype: str | mx.Dtype | None = None,
     quantize: int | QuantizationConfig | None = None,
     lazy: bool = False,
@@ -61,6 +66,7 @@ def load(
 ) -> tuple[Any, ...]:
     """A model in `eval()` mode and its processor: of a folder, a Hub id, or the bundled ones.
 
+    adapter_path -- adapters, ours or PEFT's, for the model as it then is; they keep their type.
     dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
     quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
     lazy -- leave the weights unread until they are used. return_config -- the config as a third.
@@ -74,6 +80,9 @@ def load(
         source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
     )
     processor = Processor.from_pretrained(source, revision=revision)
+    if adapter_path is not None:
+        restore_added(model, processor, adapter_path)
+        load_adapters(model, adapter_path, requantized=quantize is not None)
     return (model, processor, model.config.to_dict()) if return_config else (model, processor)
 
 

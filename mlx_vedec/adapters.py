@@ -1,0 +1,62 @@
+"""Adapters: put on a model to be trained, saved and loaded, merged into it, or taken off.
+
+>>> import mlx_vedec
+>>> from mlx_vedec.adapters import LoraConfig, add_adapters, fuse
+>>> model, processor = mlx_vedec.load()
+>>> add_adapters(model, LoraConfig(rank=4, targets=("decoder", "attention")))
+>>> report = fuse(model)  # after training
+>>> len(report)
+16
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import mlx.nn as nn
+
+from .adapter_config import LoraConfig as LoraConfig
+from .adapter_files import CONFIG, attach, check_bare, put, read_adapters
+from .adapter_files import save_adapters as save_adapters
+from .adapter_layers import adapted_layers, bare, replace
+from .config import read_json
+from .fusing import FusedLayer as FusedLayer
+from .fusing import fuse as fuse
+from .hub import required
+from .peft_export import export_peft as export_peft
+from .peft_files import import_peft as import_peft
+from .pretrained import Pretrained
+from .quantize import unfreeze
+from .targets import targets_of
+
+
+def add_adapters(model: Pretrained, config: LoraConfig | None = None) -> None:
+    """Put adapters on a model, which change nothing yet, and freeze all that is not to be trained.
+
+    What is trained then is `model.trainable_parameters()`. A model that has adapters is used as any
+    other; it cannot be quantized, nor saved as a checkpoint, before they are fused or removed.
+    """
+    config = config or LoraConfig()
+    check_bare(model)
+    targets = targets_of(model, config)
+    attach(model, dict.fromkeys(targets.layers, config.kind), targets.trained)
+
+
+def remove_adapters(model: nn.Module) -> None:
+    """Take the adapters off and unfreeze the model; what else was trained stays as it is."""
+    replace(model, {path: bare(layer) for path, layer in adapted_layers(model).items()})
+    unfreeze(model)
+
+
+def load_adapters(model: Pretrained, folder: str | Path, *, requantized: bool = False) -> None:
+    """Put the adapters of a folder on a model: of `save_adapters`, or of PEFT.
+
+    They have to be for a model of these types and shapes, quantized as this one; requantized --
+    which may be quantized otherwise.
+    """
+    check_bare(model)
+    folder = Path(folder)
+    if "peft_type" in read_json(required(folder, CONFIG)):
+        import_peft(model, folder)
+    else:
+        put(model, read_adapters(model, folder, requantized=requantized), str(folder))

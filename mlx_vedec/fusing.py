@@ -1,0 +1,86 @@
+"""Adapters merged into the weights that they change, as floats or quantized once more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+
+from . import quantize as quantized
+from .adapter_layers import Adapted, adapted_layers, bare, floats
+from .adapter_layers import replace as put_back
+from .errors import OptionError
+from .pretrained import Pretrained
+
+
+@dataclass(frozen=True)
+class FusedLayer:
+    """What merging did to one layer, by its name on disk; each is relative to the weight's norm.
+
+    change -- by the adapter. rounding -- by quantizing the merged weight, None where it is a float.
+    """
+
+    name: str
+    change: float
+    rounding: float | None = None
+
+    @property
+    def lost(self) -> float:
+        """The rounding relative to the adapter's change; 0 of floats."""
+        return (self.rounding or 0.0) / self.change if self.change else 0.0
+
+
+def fuse(model: Pretrained, *, dequantize: bool = False) -> tuple[FusedLayer, ...]:
+    """Merge the adapters of a model into its weights, in place, and say what that did.
+
+    Floats are merged in float32 and keep their type. A quantized layer is quantized again as it
+    was, which rounds a second time; dequantize -- makes the whole model floats instead. The model
+    is no longer frozen then.
+    """
+    layers = adapted_layers(model)
+    if not layers:
+        raise OptionError("the model has no adapters to fuse; load_adapters, or add_adapters first")
+    if dequantize and not quantized.is_quantized(model):
+        raise OptionError("the model is not quantized; there is nothing to dequantize")
+    names, dtype = quantized.names_of(model), quantized.float_type(model)
+    report = []
+    for path, layer in layers.items():
+        merged = layer.merged()
+        fused = _fused(layer, merged, dtype, dequantize)
+        report.append(_compared(names[path], layer, merged, fused))
+        mx.eval(fused.parameters())
+        put_back(model, {path: fused})
+    if dequantize and quantized.is_quantized(model):
+        quantized.dequantize(model)
+    quantized.unfreeze(model)
+    return tuple(report)
+
+
+def _fused(layer: Adapted, merged: mx.array, dtype: mx.Dtype, dequantize: bool) -> Any:
+    plain = bare(layer)
+    if not isinstance(plain, quantized.Quantized):
+        plain.weight = merged.astype(plain.weight.dtype)
+        return plain
+    if dequantize:
+        plain = quantized.floats_of(plain, dtype)
+        plain.weight = merged.astype(dtype)
+        return plain
+    own = {"group_size": plain.group_size, "bits": plain.bits, "mode": plain.mode}
+    scales = plain.scales.dtype
+    kept = scales if mx.issubdtype(scales, mx.floating) else dtype
+    plain.weight, plain.scales, *biases = mx.quantize(merged.astype(kept), **own)
+    plain.biases = biases[0] if biases else None
+    return plain
+
+
+def _compared(name: str, layer: Adapted, merged: mx.array, fused: Any) -> FusedLayer:
+    before = floats(layer)
+    found = FusedLayer(name, _relative(merged - before, before))
+    if not isinstance(fused, quantized.Quantized):
+        return found
+    return replace(found, rounding=_relative(floats(fused) - merged, merged))
+
+
+def _relative(difference: mx.array, whole: mx.array) -> float:
+    return (mx.linalg.norm(difference) / mx.linalg.norm(whole)).item()  # pyright: ignore

@@ -1,0 +1,158 @@
+"""Adapters written as PEFT writes them, for transformers 5."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from . import weights
+from .adapter_files import CONFIG, Adapters, adapters_of
+from .adapter_layers import PARAMETERS
+from .errors import OptionError
+from .files import write_file, write_json
+from .peft_files import PREFIX, TENSORS
+from .pretrained import Pretrained
+from .recipes import TABLE
+from .renames import Renames
+
+HEAD = "lm_head"
+RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files
+    *("beit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "swin", "vit", "vit_msn"),
+)
+
+
+def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = None) -> None:
+    """Write the adapters of a model as PEFT reads them, with transformers 5.
+
+    base -- the `base_model_name_or_path`; by default where the model was loaded from. What PEFT has
+    no word for is refused by name: parameters that are trained outside whole modules, a part of the
+    biases, and training without adapters.
+    """
+    found, folder = adapters_of(model), Path(folder)
+    if not found.layers:
+        raise OptionError("the model has no adapters; save_pretrained writes what was trained")
+    names = _Names(model)
+    bias, modules = _trained(model, found)
+    values = _config(model, found, names)
+    values |= {"bias": bias, "modules_to_save": sorted(map(names.layer, modules)) or None}
+    values["base_model_name_or_path"] = base or model.source
+    tensors = _tensors(model, found, names)
+    folder.mkdir(parents=True, exist_ok=True)
+    mx.eval(*tensors.values())
+    write_file(
+        folder / TENSORS,
+        lambda path: mx.save_safetensors(str(path), tensors, {"format": "pt"}),
+    )
+    write_json(folder / CONFIG, values)
+
+
+class _Names:
+    """Our names to those of transformers 5 in memory."""
+
+    def __init__(self, model: Pretrained) -> None:
+        self.renames = model.renames
+        parts = {path: part for path, part in model.named_modules() if isinstance(part, Pretrained)}
+        self.renamed = tuple(
+            f"{path}." if path else ""
+            for path, part in parts.items()
+            if part.config.model_type in RENAMED
+        )
+        pairs = model.renames.aliases + model.renames.pairs
+        self.in_memory = Renames(pairs)
+
+    def __call__(self, name: str) -> str:
+        renamed = any(name.startswith(prefix) for prefix in self.renamed)
+        return (self.in_memory if renamed else self.renames).on_disk(name)
+
+    def layer(self, path: str) -> str:
+        """The name of a layer."""
+        return self(f"{path}.weight").removesuffix(".weight")
+
+
+def _trained(model: Pretrained, found: Adapters) -> tuple[str, set[str]]:
+    """PEFT's word for the biases that are trained, and the modules that are trained whole."""
+    parameters, trained = weights.parameters(model), {*found.trained}
+    every = {name for name in parameters if name.endswith("bias")}
+    beside = {f"{path}.bias" for path in found.layers} & every
+    if trained >= every and beside:
+        word, biases = "all", every
+    else:
+        word, biases = ("lora_only", beside) if trained >= beside and beside else ("none", set())
+    rest = trained - biases
+    modules = {name.rpartition(".")[0] for name in rest}
+    part = {m for m in modules if not _own(m, parameters) <= rest or m in found.layers}
+    strange = sorted(
+        name
+        for name in rest
+        if name.rpartition(".")[0] in part or not name.endswith((".weight", ".bias"))
+    )
+    if strange:
+        raise OptionError(
+            "PEFT trains whole modules, and the biases of all layers or of all with adapters; it "
+            f"cannot say that {', '.join(map(model.renames.on_disk, strange))} are trained alone"
+        )
+    return word, modules
+
+
+def _own(module: str, parameters: Mapping[str, mx.array]) -> set[str]:
+    return {name for name in parameters if name.rpartition(".")[0] == module}
+
+
+def _tensors(model: Pretrained, found: Adapters, names: _Names) -> dict[str, mx.array]:
+    tensors: dict[str, mx.array] = {}
+    for path, kind in found.layers.items():
+        a, b, *m = (
+            found.tensors[model.renames.on_disk(f"{path}.{leaf}")]
+            for leaf in PARAMETERS[: 3 if kind.dora else 2]
+        )
+        layer = PREFIX + names.layer(path)
+        if path.endswith(TABLE):
+            own = {"lora_embedding_A": a.T, "lora_embedding_B": b.T}
+        else:
+            own = {"lora_A.weight": a.T, "lora_B.weight": b.T}
+        own |= {"lora_magnitude_vector": m[0]} if m else {}
+        tensors |= {f"{layer}.{end}": mx.contiguous(array) for end, array in own.items()}
+        if head := _tied_head(model, path):  # the same change, of a linear layer
+            tensors[f"{PREFIX}{names.layer(head)}.lora_A.weight"] = b
+            tensors[f"{PREFIX}{names.layer(head)}.lora_B.weight"] = a
+    for name in found.trained:
+        path, full = name.rpartition(".")[0], PREFIX + names(name)
+        key = f"{PREFIX}{names.layer(path)}.base_layer.bias" if path in found.layers else full
+        tensors[key] = found.tensors[model.renames.on_disk(name)]
+    return tensors
+
+
+def _tied_head(model: Pretrained, path: str) -> str | None:
+    """The head's path, where the layer is the table that it is tied to."""
+    return path.removesuffix(TABLE) + HEAD if path.endswith(TABLE) and model.ties_head else None
+
+
+def _config(model: Pretrained, found: Adapters, names: _Names) -> dict[str, Any]:
+    usual = Counter(found.layers.values()).most_common(1)[0][0]
+    kinds = dict(found.layers)
+    kinds |= {head: k for path, k in found.layers.items() if (head := _tied_head(model, path))}
+    others = {names.layer(path): kind for path, kind in kinds.items() if kind != usual}
+    if len({(kind.dropout, kind.dora) for kind in found.layers.values()}) > 1:
+        raise OptionError("PEFT has one dropout for all layers, and DoRA in all or none")
+    if usual.dora and kinds.keys() > found.layers.keys():
+        raise OptionError("PEFT has no DoRA for an embedding that is the head too; fuse it")
+    return {
+        "peft_type": "LORA",
+        "r": usual.rank,
+        "lora_alpha": usual.scale * usual.rank,
+        "lora_dropout": usual.dropout,
+        "use_dora": usual.dora,
+        "use_rslora": False,
+        "init_lora_weights": True,
+        "inference_mode": True,
+        "fan_in_fan_out": any(model.renames.transposes(path) for path in found.layers),
+        "target_modules": sorted(map(names.layer, kinds)),
+        "rank_pattern": {name: kind.rank for name, kind in others.items()},
+        "alpha_pattern": {name: kind.scale * kind.rank for name, kind in others.items()},
+        "task_type": None,
+        "auto_mapping": None,
+    }

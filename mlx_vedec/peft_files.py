@@ -1,0 +1,196 @@
+"""Adapters of Hugging Face's PEFT, read and written.
+
+PEFT names a layer as transformers has it in memory, which in transformers 5 is another name than on
+disk for some encoders; both are read, and the one of transformers 5 is written. Its `lora_A` is
+(r, inputs) and its `lora_B` (outputs, r); a table's have no `.weight` behind them.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from . import adapter_base, weights
+from .adapter_files import CONFIG, Adapters, check_bare, put
+from .adapter_layers import Kind
+from .config import read_json
+from .errors import ConfigError, WeightsError
+from .formats import pickles
+from .hub import required
+from .pretrained import Pretrained
+from .quantize import Quantized, layers_of
+from .recipes import TABLE
+
+LOG = logging.getLogger("mlx_vedec")
+TENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
+PREFIX = "base_model.model."
+LEAVES = (  # the end of PEFT's name, ours, whether it is the other way round
+    (".lora_A.weight", "lora_a", True),
+    (".lora_B.weight", "lora_b", True),
+    (".lora_embedding_A", "lora_a", True),
+    (".lora_embedding_B", "lora_b", True),
+    (".lora_magnitude_vector", "m", False),
+    (".lora_magnitude_vector.weight", "m", False),
+)
+REFUSED = (  # what is not expressed here, where it is set
+    *("layer_replication", "lora_bias", "target_parameters", "trainable_token_indices"),
+    *("use_bdlora", "arrow_config", "use_qalora", "alora_invocation_tokens", "monteclora_config"),
+)
+CHANGED_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")  # initialisers that need their base
+
+
+@dataclass
+class _Found:
+    """The tensors of a PEFT file by our names: of adapters by layer, trained, and of nothing."""
+
+    parts: dict[str, dict[str, mx.array]] = field(default_factory=dict)
+    trained: dict[str, mx.array] = field(default_factory=dict)
+    tables: dict[str, mx.array] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
+    extra: list[str] = field(default_factory=list)
+
+
+def import_peft(model: Pretrained, folder: str | Path) -> None:
+    """Put the adapters of a PEFT folder on a model.
+
+    LoRA and DoRA with `rank_pattern`, `alpha_pattern`, rslora, biases and `modules_to_save` are
+    read; adapters of the pooler are left out, since no decoder reads it. PEFT changes a tied
+    embedding and its head each by itself, so the head gets a matrix of its own then.
+    """
+    check_bare(model)
+    folder = Path(folder)
+    config = read_json(required(folder, CONFIG))
+    _check(config, folder / CONFIG)
+    tensors = _read(folder)
+    _untie(model, tensors)
+    found = _sorted(model, tensors)
+    if found.extra:
+        raise WeightsError(f"{folder} has tensors of no layer here: {', '.join(found.extra)}")
+    _check_tables(model, found, folder)
+    adapter_base.warn_of_another(
+        config.get("base_model_name_or_path"), model.source, folder / CONFIG
+    )
+    kinds = {path: _kind(config, found.names[path], own) for path, own in found.parts.items()}
+    on_disk = {
+        model.renames.on_disk(f"{path}.{leaf}"): array.astype(mx.float32)
+        for path, own in found.parts.items()
+        for leaf, array in own.items()
+    }
+    on_disk |= {model.renames.on_disk(name): array for name, array in found.trained.items()}
+    put(model, Adapters(kinds, tuple(sorted(found.trained)), on_disk), str(folder))
+
+
+def _read(folder: Path) -> Mapping[str, mx.array]:
+    if (folder / PICKLE).is_file() and not (folder / TENSORS).is_file():
+        return pickles.read(folder / PICKLE)
+    return weights.read_file(required(folder, TENSORS, PICKLE))
+
+
+def _check(config: Mapping[str, Any], path: Path) -> None:
+    if config.get("peft_type") != "LORA":
+        raise ConfigError(f"{path} is of type {config.get('peft_type')}; expected LORA")
+    refused = [name for name in REFUSED if config.get(name)]
+    if refused:
+        raise ConfigError(f"{path} has {', '.join(refused)}, which there is not here")
+    if config.get("ensure_weight_tying"):
+        LOG.warning("%s: ensure_weight_tying has no effect in these models, in PEFT 0.21", path)
+    initial = str(config.get("init_lora_weights")).lower()
+    if initial.startswith(CHANGED_BASE):
+        raise ConfigError(
+            f"{path} was initialised by {initial}, which changes the base; in PEFT, convert it to "
+            "plain LoRA with path_initial_model_for_weight_conversion"
+        )
+
+
+def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
+    """The tensors by what they are."""
+    found, parameters = _Found(), weights.parameters(model)
+    paths = {*layers_of(model)}
+    for name, tensor in tensors.items():
+        bare = name.removeprefix(PREFIX)
+        leaf = next((leaf for leaf in LEAVES if bare.endswith(leaf[0])), None)
+        module = bare.removesuffix(leaf[0]) if leaf else bare.rpartition(".")[0]
+        path = (model.renames.ours(f"{module}.weight") or "").removesuffix(".weight")
+        plain = bare.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
+        ours = model.renames.ours(plain) or ""
+        if _is_unused(model, plain):
+            LOG.info("%s is of what is not computed with, and left out", name)
+        elif leaf and path in paths:
+            part = tensor.T if leaf[2] and tensor.ndim == 2 else tensor
+            found.parts.setdefault(path, {})[leaf[1]] = part
+            found.names[path] = module
+        elif leaf is None and ours in parameters:
+            kept = found.tables if plain != bare and ours.endswith(".weight") else found.trained
+            kept[ours] = tensor
+        else:
+            found.extra.append(name)
+    return found
+
+
+def _is_unused(model: Pretrained, name: str) -> bool:
+    """Whether it is carried, or the second name of what is tied."""
+    ours = model.renames.ours(name)
+    copies = {copy for copy, _ in model.renames.tied}
+    return model.renames.carries(name) or (ours in copies and model.ties_head)
+
+
+def _check_tables(model: Pretrained, found: _Found, folder: Path) -> None:
+    """Raise `WeightsError` if a table that PEFT stored beside its adapter is not the one here."""
+    parameters, layers = weights.parameters(model), layers_of(model)
+    for name, table in found.tables.items():
+        if "lora_a" not in found.parts.get(name.removesuffix(".weight"), {}):
+            found.trained[name] = table
+        elif not isinstance(layers[name.removesuffix(".weight")], Quantized):
+            here = parameters[name]
+            if here.shape != table.shape or not mx.allclose(here, table, rtol=1e-2, atol=1e-3):
+                raise WeightsError(
+                    f"{folder} stores {model.renames.on_disk(name)}, which differs from the one "
+                    "here; expected the model that it was trained with"
+                )
+
+
+def _kind(config: Mapping[str, Any], name: str, own: Mapping[str, mx.array]) -> Kind:
+    """What one layer has. The rank is that of its tensors; `put` says what is missing."""
+    rank = own["lora_a"].shape[-1] if "lora_a" in own else int(config.get("r", 8))
+    alpha = _patterned(config.get("alpha_pattern"), name, config.get("lora_alpha", 8))
+    scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
+    dora = "m" in own or bool(config.get("use_dora"))
+    return Kind(rank, scale, float(config.get("lora_dropout") or 0.0), dora)
+
+
+def _patterned(patterns: Mapping[str, float] | None, name: str, usual: float) -> float:
+    """PEFT's rule: the first pattern that is the end of the name."""
+    for pattern, value in (patterns or {}).items():
+        if re.match(rf"(.*\.)?({pattern})$", name):
+            return value
+    return usual
+
+
+def _untie(model: Pretrained, tensors: Mapping[str, mx.array]) -> None:
+    """Part a tied embedding and head that PEFT changed: it changes each by itself."""
+    if not model.ties_head:
+        return
+    pair = {name for names in model.renames.tied for name in names if name.endswith(".weight")}
+    for name in tensors:
+        bare = name.removeprefix(PREFIX)
+        module = re.split(r"\.(?:lora_|base_layer\.)|\.weight$", bare)[0]
+        if model.renames.ours(f"{module}.weight") in pair and not bare.endswith(".bias"):
+            _part(model)
+            return
+
+
+def _part(model: Pretrained) -> None:
+    tables = {path: leaf for path, leaf in layers_of(model).items() if path.endswith(TABLE)}
+    if any(isinstance(leaf, Quantized) for leaf in tables.values()):
+        raise WeightsError(
+            "the adapters are of the embedding or the head alone, which are one quantized matrix "
+            "here; load them on the model's floats, fuse, and then quantize"
+        )
+    model.untie()

@@ -1,0 +1,185 @@
+"""Which layers of a model get adapters, and which of its parameters are trained themselves."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from functools import cached_property
+
+import mlx.nn as nn
+
+from .adapter_config import HALVES, PARTS, LoraConfig
+from .errors import OptionError
+from .pretrained import Pretrained
+from .quantize import Quantized, layers_of
+from .recipes import BLOCK, CROSS, TABLE
+from .weights import parameters
+
+HEAD = "lm_head"
+IN_PART: dict[str, Callable[[set[str]], bool]] = {  # of the parts of a path
+    "attention": lambda names: bool(names & {"attn", "self_attn", "cross_attn"}),
+    "cross": lambda names: bool(names & {*CROSS}),
+    "mlp": lambda names: "mlp" in names,
+    "all": lambda names: True,
+}
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What a config chooses of a model, by our names: layers with adapters, parameters trained."""
+
+    layers: tuple[str, ...]
+    trained: tuple[str, ...]
+
+
+def targets_of(model: Pretrained, config: LoraConfig) -> Targets:
+    """What the config chooses; names that are nothing's are refused, all at once."""
+    found = _Search(model, config)
+    found.check()
+    trained = found.trained_modules()
+    if config.fine_tune_type == "full":
+        layers: set[str] = set()
+        trained |= found.whole()
+    else:
+        layers = {path for path in found.layers() if f"{path}.weight" not in trained}
+    if config.train_biases:
+        trained |= {f"{path}.bias" for path in layers if f"{path}.bias" in found.parameters}
+    if config.train_norms:
+        trained |= found.norms(layers)
+    found.check_floats(trained)
+    if not layers and not trained:
+        raise OptionError(
+            f"the targets {', '.join(config.targets)} choose nothing of this model; widen them"
+        )
+    return Targets(tuple(sorted(layers)), tuple(sorted(trained)))
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A model's names, and the rules of `LoraConfig` over them."""
+
+    model: Pretrained
+    config: LoraConfig
+
+    @cached_property
+    def parameters(self) -> dict[str, tuple[str, ...]]:
+        """Parameters by our names, each with its names here and on disk."""
+        renames = self.model.renames
+        return {name: (name, renames.on_disk(name)) for name in parameters(self.model)}
+
+    @cached_property
+    def all_layers(self) -> dict[str, tuple[str, ...]]:
+        """Layers that can have an adapter, each with its names here and on disk."""
+        return {
+            path: tuple(name.removesuffix(".weight") for name in self.parameters[f"{path}.weight"])
+            for path in layers_of(self.model)
+        }
+
+    @cached_property
+    def blocks(self) -> set[tuple[str, int, int]]:
+        """The last `num_layers` blocks of each half, as (half, stage, number)."""
+        places = {place for name in self.parameters if (place := _block(name))}
+        halves = [sorted(p for p in places if p[0] == half) for half in {p[0] for p in places}]
+        count = self.config.num_layers
+        return {place for half in halves for place in (half if count < 0 else half[-count:])}
+
+    def layers(self) -> set[str]:
+        """Those with adapters."""
+        chosen = {path for path in self.all_layers if self._preset(path) and self._is_near(path)}
+        chosen |= {
+            path
+            for path, names in self.all_layers.items()
+            if _matches(names, self.config.globs) and (self._is_near(path) or not _block(path))
+        }
+        tables = {path for path in self.all_layers if path.endswith(TABLE)}
+        return chosen | (tables if self.config.embeddings else set())
+
+    def whole(self) -> set[str]:
+        """What is trained where no adapters are: all of halves, or of the layers that are named."""
+        parts = self.config.presets[1]
+        layers = self.layers()
+        chosen = {name for name in self.parameters if name.rpartition(".")[0] in layers}
+        chosen |= self._of(self.config.globs)
+        if "all" in parts:
+            halves = self.config.presets[0]
+            chosen |= {n for n in self.parameters if _half(n) in halves and self._is_near(n)}
+        return chosen
+
+    def norms(self, layers: Iterable[str]) -> set[str]:
+        """Parameters of the norms in the halves and blocks that have adapters, or are trained."""
+        halves = {_half(path) for path in layers} or self.config.presets[0]
+        norms = {p for p, leaf in self.model.named_modules() if isinstance(leaf, nn.LayerNorm)}
+        return {
+            name
+            for name in self.parameters
+            if name.rpartition(".")[0] in norms and _half(name) in halves and self._is_near(name)
+        }
+
+    def trained_modules(self) -> set[str]:
+        """Parameters of `train_modules`."""
+        return self._of(self.config.train_modules)
+
+    def _of(self, globs: tuple[str, ...]) -> set[str]:
+        return {name for name, names in self.parameters.items() if _matches(names, globs)}
+
+    def _preset(self, path: str) -> bool:
+        halves, parts = self.config.presets
+        names = {*path.split(".")}
+        if names & {TABLE, HEAD} or _half(path) not in halves:
+            return False
+        return any(IN_PART[part](names) for part in parts)
+
+    def _is_near(self, name: str) -> bool:
+        """Whether it is in a block that counts; what is in none counts where all do."""
+        place = _block(name)
+        return self.config.num_layers < 0 if place is None else place in self.blocks
+
+    def check(self) -> None:
+        """Raise `OptionError` for globs that match nothing, with the names that are closest."""
+        full = self.config.fine_tune_type == "full"
+        targets, modules = self.config.globs, self.config.train_modules
+        unknown = [
+            *(t for t in targets if not self._is_known(t, self.parameters if full else None)),
+            *(t for t in modules if not self._is_known(t, self.parameters)),
+        ]
+        if unknown:
+            raise OptionError("; ".join(self._unknown(name) for name in unknown))
+
+    def _is_known(self, glob: str, among: dict[str, tuple[str, ...]] | None) -> bool:
+        return any(_matches(names, (glob,)) for names in (among or self.all_layers).values())
+
+    def _unknown(self, name: str) -> str:
+        layers = [known for names in self.all_layers.values() for known in names]
+        leaves = {known.rpartition(".")[2] for known in layers}
+        known = [*HALVES, *PARTS, *sorted(leaves), *layers]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [*PARTS, *sorted(leaves)]
+        return f"target {name!r} is no preset, and no layer's name; closest are {', '.join(close)}"
+
+    def check_floats(self, trained: set[str]) -> None:
+        """Raise `OptionError` for packed weights that would be trained."""
+        packed = [
+            self.all_layers[path][1]
+            for path, leaf in layers_of(self.model).items()
+            if isinstance(leaf, Quantized) and f"{path}.weight" in trained
+        ]
+        if packed:
+            raise OptionError(
+                f"quantized weights cannot be trained themselves: {', '.join(packed)}; give them "
+                "adapters, or dequantize the model"
+            )
+
+
+def _block(name: str) -> tuple[str, int, int] | None:
+    match = BLOCK.match(name)
+    return match and (match[1], int(match[2] or 0), int(match[3]))
+
+
+def _half(name: str) -> str:
+    return "encoder" if name.startswith("encoder.") else "decoder"
+
+
+def _matches(names: Iterable[str], globs: Iterable[str]) -> bool:
+    """Whether a glob is whole parts of one of the names: of the start, the middle or the end."""
+    return any(fnmatchcase(f".{name}.", f"*.{glob}.*") for name in names for glob in globs)
