@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import json
 import types
 import typing
@@ -68,7 +69,8 @@ class Config:
         cls: type[C], path_or_hf_repo: str | Path, *, revision: str | None = None
     ) -> C:
         """Read `config.json` of a folder or a Hub id."""
-        return cls.from_dict(read_json(required(fetch(path_or_hf_repo, revision), "config.json")))
+        folder = fetch(path_or_hf_repo, revision, weights=False)
+        return cls.from_dict(read_json(required(folder, "config.json")))
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` into a folder, which is made if it is not there."""
@@ -81,6 +83,23 @@ class Config:
         own = {key: value for key, value in vars(self).items() if key != "extra"}
         model_type = {"model_type": self.model_type} if self.model_type else {}
         return {**self.extra, **own, **model_type}
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a field or another key that is there; `decoder.vocab_size` is one of a half."""
+        outer, _, inner = name.partition(".")
+        known = {*vars(self), *self.aliases, *self.extra} - {"extra"}
+        if outer not in known:
+            close = difflib.get_close_matches(outer, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known))}"
+            raise ConfigError(self._message(outer, value, f"it is no field; {hint}"))
+        if inner and isinstance(getattr(self, outer), Config):
+            getattr(self, outer).set(inner, value)
+        elif inner:
+            raise ConfigError(self._message(name, value, f"expected {outer} without a point"))
+        elif outer in self.extra:
+            self.extra[outer] = value
+        else:
+            setattr(self, outer, _frozen(value))
 
     def check(self) -> None:
         """Raise `ConfigError` for a value of the wrong type or out of range."""

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 
+from . import model_card, weights
 from . import quantize as quantized
-from . import weights
-from .errors import CheckpointError, OptionError
-from .hub import fetch
+from .composite import VisionEncoderDecoderConfig
+from .errors import CheckpointError, OptionError, WeightsError
+from .folders import replacing, settle
+from .formats.tensor_files import TYPES
+from .hub import fetch, headers
 from .model import VisionEncoderDecoderModel
 from .pretrained import parse_dtype
 from .processor import Processor
 from .quantization import QuantizationConfig
+from .rewriting import Source, fits
+from .saving import SHARD_SIZE, Saving
 
 Settings = int | QuantizationConfig | None
+Stamps = dict[Path, tuple[int, ...]]
 
 
 def convert(
@@ -29,40 +34,112 @@ def convert(
     dtype: str | mx.Dtype | None = None,
     quantize: Settings = None,
     dequantize: bool = False,
+    config: Mapping[str, Any] | None = None,
     revision: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
-    max_shard_size: int = weights.SHARD_SIZE,
+    max_shard_size: int = SHARD_SIZE,
     say: Callable[[str], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Path:
     """Write the checkpoint of a folder or a Hub id to `mlx_path`.
 
     The result keeps Hugging Face's names and layouts, so transformers reads it too unless it is
-    quantized. dtype -- of all that is floating-point; by default it keeps its own. quantize -- to
-    so many bits, or as a `QuantizationConfig` says; dequantize -- back to floats. overwrite --
-    replace a model that is there. dry_run -- read, say what would be done, and write nothing.
-    max_shard_size -- bytes of a file of weights, of which there is one at a time in memory. say --
-    is told what was done, line by line.
+    quantized. quantize -- to so many bits, or as a `QuantizationConfig` says; dequantize -- back to
+    floats. dtype -- of all that is floating-point then. By default it keeps its own, except that
+    float32 becomes half precision where the rest is quantized: float16 if that holds every number,
+    else bfloat16. config -- fields of the config to change, such as {"decoder.vocab_size": 50265},
+    where the source's does not fit its weights. overwrite -- replace a model that is there.
+    dry_run -- say what would be done, and write nothing; of a Hub id only the heads of the files of
+    weights are downloaded then. max_shard_size -- bytes of a file of weights. say -- is told what
+    was done, line by line; progress -- the bytes written so far, and of all.
 
-    The folder is written beside its place and renamed when it is whole. With `overwrite` the old
-    one is first renamed to `old` in a folder beside it, and deleted at the end.
+    The folder is written beside its place, in `.NAME.unfinished`, and renamed when it is whole. A
+    process that is killed leaves that, and what was at `mlx_path` before; the next conversion to
+    the same place clears it away.
     """
-    wanted, target = parse_dtype(dtype), Path(mlx_path)
-    if quantize is not None and dequantize:
+    say, wanted, target = say or _silent, parse_dtype(dtype), Path(mlx_path)
+    _check_options(quantize, dequantize, max_shard_size)
+    if not dry_run:
+        settle(target)
+    _check_target(target, overwrite)
+    source = fetch(hf_path, revision, weights=not dry_run)
+    _check_apart(source, target)
+    processor = Processor.from_pretrained(source)
+    files = _files(source, hf_path)
+    stamps = _stamps(files)
+    model = _opened(source, config, None if files else str(hf_path))
+    if model is None:
+        say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
+        return target
+    origin = Source(model, source) if files else None
+    if wanted is None and quantize is not None and quantized.float_type(model) == mx.float32:
+        wanted = mx.float16 if not files or fits(model, source, mx.float16) else mx.bfloat16
+        name = str(wanted).removeprefix("mlx.core.")
+        say(f"floats become {name}, which holds all of them; dtype float32 keeps them")
+    for line in _change(model, wanted, quantize, dequantize):
+        say(line)
+    if origin is not None and not dry_run:
+        how = Saving(max_shard_size, True, origin.pieces(model, wanted), progress or _silent)
+        with replacing(target) as new:
+            _write(model, processor, new, how, stamps)
+            model_card.leave(new, source, hf_path)
+            _check_target(target, overwrite)
+    return target
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def _check_options(settings: Settings, to_floats: bool, max_shard_size: int) -> None:
+    if settings is not None and to_floats:
         raise OptionError("quantize and dequantize are both given; expected one of them")
     if max_shard_size < 1:
         raise OptionError(f"max_shard_size is {max_shard_size}; expected bytes, 1 or more")
-    _check_target(target, overwrite)
-    source = fetch(hf_path, revision)
-    _check_apart(source, target)
-    processor = Processor.from_pretrained(source)
-    model = VisionEncoderDecoderModel.from_folder(source)
-    for line in _change(model, wanted, quantize, dequantize):
-        if say is not None:
-            say(line)
-    if not dry_run:
-        _write(model, processor, target, max_shard_size)
-    return target
+
+
+def _files(source: Path, hf_path: str | Path) -> list[Path]:
+    """The files of weights: none of a Hub id that the cache lacks; a folder has to have them."""
+    try:
+        return weights.files(source)
+    except CheckpointError:
+        if Path(hf_path).expanduser().is_dir():
+            raise
+        return []
+
+
+def _placeholders(repo: str, snapshot: Path) -> dict[str, mx.array] | None:
+    """What stands for a Hub id's tensors where only types and shapes count; None of pickles."""
+    found = headers(repo, snapshot.name)
+    if found is None:
+        return None
+    unknown = {kind for kind, _ in found.values()} - TYPES.keys()
+    if unknown:
+        raise WeightsError(
+            f"the weights of {repo} are of type {', '.join(sorted(unknown))}; known are "
+            f"{', '.join(TYPES)}"
+        )
+    return {  # of one number each in memory
+        name: mx.broadcast_to(mx.array(0, TYPES[kind]), shape)
+        for name, (kind, shape) in found.items()
+    }
+
+
+def _opened(
+    source: Path, changes: Mapping[str, Any] | None, repo: str | None
+) -> VisionEncoderDecoderModel | None:
+    """The model, its weights unread and held by nothing else; None of pickles on the Hub.
+
+    repo -- whose tensors have stand-ins, as the folder has no weights
+    """
+    tensors = _placeholders(repo, source) if repo else weights.read(source)
+    if tensors is None:
+        return None
+    config = VisionEncoderDecoderConfig.from_pretrained(source)
+    for name, value in (changes or {}).items():
+        config.set(name, value)
+    return VisionEncoderDecoderModel.from_folder(source, config, tensors=tensors)
 
 
 def _check_target(target: Path, overwrite: bool) -> None:
@@ -114,29 +191,28 @@ def _size(model: VisionEncoderDecoderModel) -> int:
 
 
 def _write(
-    model: VisionEncoderDecoderModel, processor: Processor, target: Path, max_shard_size: int
+    model: VisionEncoderDecoderModel, processor: Processor, folder: Path, how: Saving, read: Stamps
 ) -> None:
-    """Write the folder beside its place, then rename it; the model is empty afterwards."""
-    place = target.resolve()
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as beside:
-        new, old = Path(beside) / "new", Path(beside) / "old"
-        try:
-            model.write(new, max_shard_size, release=True)
-        except RuntimeError as error:  # MLX's, of a full disk or of a source that changed
-            raise OSError(f"{target} was not written: {error}") from error
-        model.generation_config.save(new)
-        processor.save_pretrained(new)
-        _exchange(new, place, old)
-
-
-def _exchange(new: Path, place: Path, old: Path) -> None:
-    """Put a folder in its place, and what was there aside."""
-    if place.exists():
-        os.replace(place, old)
+    """Fill a new folder; the model is empty afterwards."""
     try:
-        os.replace(new, place)
-    except BaseException:
-        if old.exists():
-            os.replace(old, place)
-        raise
+        model.write(folder, how)
+    except (RuntimeError, WeightsError) as error:
+        _check_unchanged(read)
+        raise OSError(f"the weights could not be read or written: {error}") from error
+    model.generation_config.save(folder)
+    processor.save_pretrained(folder)
+    _check_unchanged(read)
+
+
+def _stamps(files: list[Path]) -> Stamps:
+    """What changes with the files: their numbers on the disk, sizes and times."""
+    found = {path: path.stat() for path in files}
+    return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found.items()}
+
+
+def _check_unchanged(read: Stamps) -> None:
+    for path, stamp in read.items():
+        if not path.exists() or _stamps([path])[path] != stamp:
+            raise CheckpointError(
+                f"{path} changed while it was read, and nothing was written; convert it again"
+            )

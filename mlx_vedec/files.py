@@ -4,19 +4,38 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 
+@contextmanager
+def staged(folder: Path) -> Iterator[Callable[[str], Path]]:
+    """A function from a file's name to a temporary path for it; at the end all are renamed.
+
+    They come into their place in the order in which they were asked for, if nothing failed.
+    """
+    temporary: dict[Path, Path] = {}
+
+    def beside(name: str) -> Path:
+        path = folder / name
+        temporary[path] = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+        return temporary[path]
+
+    try:
+        yield beside
+        for path, written in temporary.items():
+            os.replace(written, path)
+    finally:
+        for written in temporary.values():
+            written.unlink(missing_ok=True)
+
+
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it in its place."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
-    try:
-        write(temporary)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with staged(path.parent) as beside:
+        write(beside(path.name))
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -9,17 +9,19 @@ from .errors import CheckpointError
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
-TEXTS = ["*.json", "*.txt", "*.model"]  # configs, vocabularies, SentencePiece models
+TEXTS = ["README.md", "*.json", "*.txt", "*.model"]  # card, configs, vocabularies, SentencePiece
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
-def fetch(path_or_hf_repo: str | Path, revision: str | None = None) -> Path:
+def fetch(
+    path_or_hf_repo: str | Path, revision: str | None = None, *, weights: bool = True
+) -> Path:
     """The folder of a checkpoint; a name that is no folder but could be a Hub id is downloaded.
 
-    Of a Hub id those files come that are read here: configs, vocabularies, and the weights as
+    Of a Hub id those files come that are read here: card, configs, vocabularies, and the weights as
     safetensors, or as pickles where the revision has no others. What the cache has of them is not
     downloaded again, and serves without a network. revision -- a branch, a tag, a commit, or a
-    pull request such as "refs/pr/4".
+    pull request such as "refs/pr/4". weights -- without them, which the cache may have though.
     """
     path = Path(path_or_hf_repo).expanduser()
     if path.is_dir():
@@ -28,7 +30,23 @@ def fetch(path_or_hf_repo: str | Path, revision: str | None = None) -> Path:
         raise CheckpointError(f"{path} is a file; expected a checkpoint's folder or a Hub id")
     if not HUB_ID.fullmatch(str(path_or_hf_repo)):
         raise CheckpointError(f"{path} is neither a folder nor a Hub id such as owner/name")
+    if not weights:
+        return _snapshot(str(path_or_hf_repo), revision, [])
     return _download(str(path_or_hf_repo), revision)
+
+
+def headers(repo: str, commit: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
+    """The types and shapes of a Hub id's tensors, from the heads of its files; None of pickles."""
+    from huggingface_hub import HfApi, errors
+
+    try:
+        found = HfApi().get_safetensors_metadata(repo, revision=commit)
+    except errors.NotASafetensorsRepoError:
+        return None
+    except Exception as error:  # as in `_snapshot`
+        raise CheckpointError(_reason(repo, commit, error)) from error
+    files = found.files_metadata.values()
+    return {n: (x.dtype, tuple(x.shape)) for file in files for n, x in file.tensors.items()}
 
 
 def _download(repo: str, revision: str | None) -> Path:

@@ -72,8 +72,9 @@ class ImageProcessor(Preprocessing):
         In a folder it is `preprocessor_config.json`, or what `processor_config.json` has of it.
         """
         path = Path(path_or_hf_repo).expanduser()
-        folder = path.parent if path.is_file() else fetch(path_or_hf_repo, revision)
-        values = _read(path) if path.is_file() else _processor_values(folder)
+        alone = path.is_file()
+        folder = path.parent if alone else fetch(path_or_hf_repo, revision, weights=False)
+        values = _read(path) if alone else _processor_values(folder)
         config = _read(folder / "config.json")
         model_type = (config.get("encoder") or config).get("model_type")
         return cls.from_dict(values, model_type).changed(overrides)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +23,8 @@ from .layers import initialise
 from .outputs import EncoderOutput, Seq2SeqLMOutput
 from .pretrained import Pretrained
 from .renames import Renames
+from .saving import SHARD_SIZE
 from .tokens import check_ids, cross_entropy, shift_tokens_right
-from .weights import SHARD_SIZE
 
 
 class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
@@ -169,10 +170,14 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
 
     @classmethod
     def from_folder(
-        cls, folder: Path, config: VisionEncoderDecoderConfig | None = None
+        cls,
+        folder: Path,
+        config: VisionEncoderDecoderConfig | None = None,
+        *,
+        tensors: Mapping[str, mx.array] | None = None,
     ) -> VisionEncoderDecoderModel:
         """Load a local folder, weights unread and of the file's types, and its options."""
-        model = super().from_folder(folder, config)
+        model = super().from_folder(folder, config, tensors=tensors)
         model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
 

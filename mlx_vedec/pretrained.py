@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,9 +11,10 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from . import quantize as quantized
-from . import weights
+from . import saving, weights
+from .adapter_layers import adapted_layers
 from .config import Config
-from .errors import ConfigError
+from .errors import ConfigError, OptionError
 from .formats import foreign
 from .hub import fetch
 from .quantization import KEYS, QuantizationConfig
@@ -42,6 +43,8 @@ class Pretrained(nn.Module):
         self.config = config
         self._carried: weights.Tensors = {}  # stored, but not computed with
         self.gradient_checkpointing = False
+        self.source: str | None = None  # the folder or Hub id that it was loaded from,
+        self.revision: str | None = None  # and of a Hub id the commit
         self.new_weights: tuple[str, ...] = ()  # names on disk of what the file lacked
 
     def in_turn(self, layers: Iterable[nn.Module]) -> Iterator[Callable[..., Any]]:
@@ -79,7 +82,11 @@ class Pretrained(nn.Module):
         wanted = parse_dtype(dtype)
         if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
             wanted = mx.float32
-        model = cls.from_folder(fetch(path_or_hf_repo, revision), config)
+        folder = fetch(path_or_hf_repo, revision)
+        model = cls.from_folder(folder, config)
+        model.source = str(path_or_hf_repo)
+        if folder.parent.name == "snapshots":  # of the Hub's cache
+            model.revision = folder.name
         if wanted is not None:
             model.astype(wanted)
         if quantize is not None:
@@ -89,11 +96,17 @@ class Pretrained(nn.Module):
         return model
 
     @classmethod
-    def from_folder(cls, folder: Path, config: Any = None) -> Self:
-        """Load a local folder, its weights unread and of the file's own types."""
+    def from_folder(
+        cls, folder: Path, config: Any = None, *, tensors: Mapping[str, mx.array] | None = None
+    ) -> Self:
+        """Load a local folder, its weights unread and of the file's own types.
+
+        tensors -- by their names on disk, in place of those in the folder.
+        """
         model = cls(config or cls.config_class.from_pretrained(folder))
         renames, tied, extra = model.renames, model.ties_head, model.config.extra
-        tensors = weights.stored(folder, renames, cls.base_model_prefix, extra)
+        found = weights.read(folder) if tensors is None else tensors
+        tensors = weights.stored(found, renames, cls.base_model_prefix, extra, str(folder))
         foreign.forget(extra)
         if tied and not weights.ties(tensors, renames):
             model.untie()
@@ -118,34 +131,39 @@ class Pretrained(nn.Module):
         return self
 
     def save_pretrained(
-        self, folder: str | Path, *, max_shard_size: int = weights.SHARD_SIZE
+        self, folder: str | Path, *, max_shard_size: int = saving.SHARD_SIZE
     ) -> None:
         """Write config and weights as transformers does and reads them; sizes are in bytes.
 
         Quantized layers are written as mlx-lm does, which transformers does not read.
         """
-        self.write(folder, max_shard_size)
+        self.write(Path(folder), saving.Saving(max_shard_size))
 
-    def write(self, folder: str | Path, max_shard_size: int, *, release: bool = False) -> None:
-        """What `save_pretrained` writes of any model.
+    def write(self, folder: Path, how: saving.Saving) -> None:
+        """What `save_pretrained` writes of any model; the config comes when the weights are there.
 
-        release -- take the weights from the model, of which one file at a time is in memory then.
+        Until then the folder is what it was.
         """
+        self.config.check()
+        if adapted_layers(self):
+            raise OptionError(
+                "the model has adapters, which a checkpoint does not hold; fuse them before, or "
+                "save_adapters"
+            )
         extra, block = self.config.extra, quantized.block(self)
         for key in KEYS:
             extra.pop(key, None)
             extra.update({key: block} if block else {})
         extra["dtype"] = str(quantized.float_type(self)).removeprefix("mlx.core.")
         extra.pop("torch_dtype", None)  # the name before transformers 5
-        self.config.save_pretrained(folder)
-        weights.save(
+        saving.save(
             self,
-            Path(folder),
+            folder,
             self.renames,
             self._carried,
-            max_shard_size,
+            how,
             layout="mlx" if block else "pt",
-            release=release,
+            last=lambda: self.config.save_pretrained(folder),
         )
 
 

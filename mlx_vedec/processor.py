@@ -94,10 +94,10 @@ class Processor:
         seen, read = path_or_hf_repo or encoder, path_or_hf_repo or decoder
         kind: type[Any] = cls
         if cls is Processor and path_or_hf_repo:
-            kind = _named_class(fetch(path_or_hf_repo, revision))
+            kind = _named_class(fetch(path_or_hf_repo, revision, weights=False))
         return kind(
             ImageProcessor.from_pretrained(seen, revision=revision) if seen else None,
-            Tokenizer.from_pretrained(fetch(read, revision)) if read else None,
+            Tokenizer.from_pretrained(fetch(read, revision, weights=False)) if read else None,
         )
 
     def save_pretrained(self, folder: str | Path) -> None:

@@ -16,6 +16,7 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map_with_path
 
+from .adapter_layers import PARAMETERS, adapted_layers
 from .errors import ConfigError, OptionError, WeightsError
 from .quantization import Format, QuantizationConfig, inferred
 from .recipes import TABLE, affine, ends, recipe_named
@@ -56,6 +57,7 @@ def quantize(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
 
 def planned(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
     """What `quantize` would do, without doing it."""
+    _check_bare(model)
     if is_quantized(model):
         raise OptionError("the model is quantized already; dequantize it first")
     config = QuantizationConfig.parse(settings)
@@ -73,6 +75,11 @@ def planned(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
         else:
             left_out[name] = f"no group divides its {dims} inputs" if want else "as asked"
     return Plan(formats, tuple(smaller), left_out)
+
+
+def _check_bare(model: nn.Module) -> None:
+    if adapted_layers(model):
+        raise OptionError("the model has adapters; fuse them, or remove_adapters before")
 
 
 def _wanted(config: QuantizationConfig, names: Mapping[str, str]) -> dict[str, Format | None]:
@@ -187,14 +194,19 @@ def block(model: Pretrained) -> dict[str, Any] | None:
 
     The fewest bits that any layer has come first, and what differs from them is an override.
     """
-    layers, names = layers_of(model), names_of(model)
-    found = {names[path]: _format_of(leaf) for path, leaf in layers.items()}
-    formats = [own for own in found.values() if own is not None]
-    if not formats:
+    found = formats(model)
+    packed = [own for own in found.values() if own is not None]
+    if not packed:
         return None
-    base = min(set(formats), key=lambda own: (own.bits, -formats.count(own), str(own)))
+    base = min(set(packed), key=lambda own: (own.bits, -packed.count(own), str(own)))
     others = {name: own.to_dict() if own else False for name, own in found.items() if own != base}
     return {**base.to_dict(), **dict(sorted(others.items()))}
+
+
+def formats(model: Pretrained) -> dict[str, Format | None]:
+    """What every layer is quantized to, by names on disk; None where it is floats."""
+    names = names_of(model)
+    return {names[path]: _format_of(leaf) for path, leaf in layers_of(model).items()}
 
 
 def _format_of(leaf: Any) -> Format | None:
@@ -205,11 +217,12 @@ def _format_of(leaf: Any) -> Format | None:
 
 def dequantize(model: Pretrained) -> None:
     """Make the layers of a quantized model floats again, in place: of what is left of them."""
+    _check_bare(model)
     if not is_quantized(model):
         raise OptionError("the model is not quantized; there is nothing to dequantize")
     dtype = float_type(model)
     layers = layers_of(model)
-    floats = {path: _floats(x, dtype) for path, x in layers.items() if isinstance(x, Quantized)}
+    floats = {path: floats_of(x, dtype) for path, x in layers.items() if isinstance(x, Quantized)}
     leaves = tree_map_with_path(
         lambda path, leaf: floats.get(path, leaf), model.leaf_modules(), is_leaf=nn.Module.is_module
     )
@@ -217,7 +230,16 @@ def dequantize(model: Pretrained) -> None:
     model.train(model.training)
 
 
-def _floats(leaf: Any, dtype: mx.Dtype) -> nn.Module:
+def unfreeze(model: nn.Module) -> None:
+    """Unfreeze a model but for quantized layers, whose packed weights have no gradient."""
+    model.unfreeze()
+    for leaf in model.modules():
+        if isinstance(leaf, Quantized):
+            leaf.freeze(recurse=False)
+
+
+def floats_of(leaf: Any, dtype: mx.Dtype) -> nn.Module:
+    """A layer like a quantized one, of floats."""
     own = Format(leaf.bits, leaf.group_size, leaf.mode).to_dict()
     weight = mx.dequantize(leaf.weight, leaf.scales, leaf.get("biases"), **own, dtype=dtype)
     rows, dims = weight.shape
@@ -231,13 +253,16 @@ def _floats(leaf: Any, dtype: mx.Dtype) -> nn.Module:
 
 
 def float_type(model: nn.Module) -> mx.Dtype:
-    """The type of a model's parameters that are not packed; float32 where they differ."""
+    """The type of a model's own parameters that are not packed; float32 where they differ."""
     types = {x.dtype for x in _arrays(model).values() if mx.issubdtype(x.dtype, mx.floating)}
     return types.pop() if len(types) == 1 else mx.float32
 
 
 def bits_per_weight(model: nn.Module) -> float:
-    """Bits of all parameters to each weight, scales and offsets of groups not being weights."""
+    """Bits of all parameters to each weight, scales and offsets of groups not being weights.
+
+    Adapters are left out, here and in `float_type`.
+    """
     arrays = _arrays(model)
     count = sum(x.size for x in arrays.values())
     for path, leaf in layers_of(model).items():
@@ -248,4 +273,6 @@ def bits_per_weight(model: nn.Module) -> float:
 
 
 def _arrays(model: nn.Module) -> dict[str, mx.array]:
-    return dict(tree_flatten(model.parameters()))  # pyright: ignore[reportArgumentType]
+    arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # pyright: ignore
+    adapters = {f"{path}.{name}" for path in adapted_layers(model) for name in PARAMETERS}
+    return {name: array for name, array in arrays.items() if name not in adapters}

@@ -1,8 +1,8 @@
-"""Tensors on disk to parameters and back, strictly: what does not fit is named, all at once."""
+"""Tensors on disk to parameters, strictly: what does not fit is named, all at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,18 @@ from safetensors import SafetensorError, safe_open
 
 from .config import read_json
 from .errors import CheckpointError, WeightsError
-from .files import write_file, write_json
-from .formats import foreign, pickles
+from .formats import foreign, pickles, tensor_files
+from .formats.tensor_files import Place
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
 
 SINGLE, INDEX = SAFETENSORS
-SHARD_SIZE = 5 * 10**9  # bytes, as mlx-lm's
+ROWS = {  # of a decoder's tables, the fields of its config that count them, or all but a few
+    "embed_tokens.weight": "vocab_size",
+    "lm_head.weight": "vocab_size",
+    "embed_positions.weight": "max_position_embeddings",
+    "embed_types.weight": "type_vocab_size",
+}
 Tensors = dict[str, mx.array]
 
 
@@ -29,17 +34,42 @@ def read(folder: Path) -> Mapping[str, mx.array]:
 
     Those are safetensors, whole or in shards, then torch's pickles likewise.
     """
+    read_one, paths = _source(folder)
+    if len(paths) == 1:
+        return read_one(paths[0])
+    shards = [read_one(path) for path in paths]
+    return {name: shard[name] for shard in shards for name in shard}
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that `read` reads."""
+    return _source(folder)[1]
+
+
+def places(folder: Path) -> dict[str, Place]:
+    """Where the tensors of a folder lie, which `read` takes; nothing of pickles."""
+    read_one, paths = _source(folder)
+    shards = [tensor_files.places(path) for path in paths] if read_one is read_file else []
+    return {name: place for shard in shards for name, place in shard.items()}
+
+
+def _source(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], list[Path]]:
     for (single, index), read_one in ((SAFETENSORS, read_file), (PICKLES, pickles.read)):
         if (folder / single).is_file():
-            return read_one(folder / single)
+            return read_one, [folder / single]
         if (folder / index).is_file():
-            shards = [read_one(path) for path in _indexed(folder / index)]
-            return {name: shard[name] for shard in shards for name in shard}
-    return read_file(required(folder, SINGLE, PICKLES[0]))
+            return read_one, _indexed(folder / index)
+    return read_file, [required(folder, SINGLE, PICKLES[0])]
 
 
-def stored(folder: Path, renames: Renames, base: str, config: Mapping[str, Any]) -> Tensors:
-    """What a folder has for one part, as floats and by the names of its table; the rest is unread.
+def stored(
+    found: Mapping[str, mx.array],
+    renames: Renames,
+    base: str,
+    config: Mapping[str, Any],
+    source: str,
+) -> Tensors:
+    """What a checkpoint has for one part, as floats and by the names of its table, the rest unread.
 
     base -- as of `Renames.standard`; empty for a whole model. config -- what else the config says.
     """
@@ -47,15 +77,14 @@ def stored(folder: Path, renames: Renames, base: str, config: Mapping[str, Any])
     def turned(layer: str) -> bool:
         return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
 
-    found = read(folder)
-    foreign.refuse(found, config, str(folder))
+    foreign.refuse(found, config, source)
     names = {name: renames.standard(name, base) if base else name for name in found}
     tensors = {
         name: found[on_disk]
         for on_disk, name in names.items()
         if name is not None and not renames.ignores(name)
     }
-    return foreign.to_floats(tensors, config, turned, str(folder))
+    return foreign.to_floats(tensors, config, turned, source)
 
 
 def _indexed(index: Path) -> list[Path]:
@@ -91,6 +120,7 @@ class Report:
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
+    fitting: dict[str, int] = field(default_factory=dict)  # fields of the config, and what would do
 
     def raise_if_any(self, source: str) -> None:
         """Raise one `WeightsError` that names everything."""
@@ -100,8 +130,15 @@ class Report:
         ]
         if parts:
             raise WeightsError(
-                f"the weights of {source} do not fit its config.json: {'; '.join(parts)}"
+                f"the weights of {source} do not fit its config.json: {'; '.join(parts)}{self._way}"
             )
+
+    @property
+    def _way(self) -> str:
+        values = [f"{name}={value}" for name, value in self.fitting.items()]
+        flags = " ".join(f"--config {text}" for text in values)
+        found = f"; {' and '.join(values)} in the config would fit: mlx_vedec convert {flags}"
+        return found if values else ""
 
 
 @dataclass(frozen=True)
@@ -125,7 +162,7 @@ def load(
     of ours, `*` for a number), and every tensor to be used.
     """
     expected = parameters(model)
-    layouts = _layouts(model, renames)
+    layouts = layouts_of(model, renames)
     found: Tensors = {}
     carried: Tensors = {}
     report = Report()
@@ -135,7 +172,7 @@ def load(
         ours = renames.ours(name)
         if ours in expected:
             if ours not in found or renames.on_disk(ours) == name:  # other dialects give way
-                found[ours] = _reorder(tensor, layouts.get(ours))
+                found[ours] = reordered(tensor, layouts.get(ours))
         elif renames.carries(name):
             carried[name] = tensor
         elif ours is None or not any(ours == left for left, _ in renames.tied):
@@ -147,6 +184,7 @@ def load(
             lacking.append(renames.on_disk(name))
         elif found[name].shape != parameter.shape:
             report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
+            report.fitting.update(_fitting(model, name, found[name], parameter))
     report.raise_if_any(source)
     model.update(tree_unflatten(list(found.items())))
     return Loaded(carried, tuple(new))
@@ -154,6 +192,18 @@ def load(
 
 def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
     return f"{name} is {tuple(got.shape)}, expected {tuple(expected.shape)}"
+
+
+def _fitting(model: nn.Module, name: str, got: mx.array, expected: mx.array) -> dict[str, int]:
+    """The field that says how many rows a misshapen table has, with the value for those it got."""
+    half, point, rest = name.rpartition("decoder.")
+    key = ROWS.get(rest)
+    if key is None or got.shape[1:] != expected.shape[1:]:
+        return {}
+    config = getattr(model, "config", None)
+    value = getattr(getattr(config, "decoder", config), key, None)
+    difference = got.shape[0] - expected.shape[0]
+    return {half + point + key: value + difference} if isinstance(value, int) else {}
 
 
 def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
@@ -186,85 +236,12 @@ def _equal(a: mx.array, b: mx.array) -> bool:
     return a.shape == b.shape and bool(mx.array_equal(a, b).item())
 
 
-def save(
-    model: nn.Module,
-    folder: Path,
-    renames: Renames,
-    carried: Mapping[str, mx.array],
-    max_shard_size: int = SHARD_SIZE,
-    *,
-    layout: str = "pt",
-    release: bool = False,
-) -> None:
-    """Write the parameters under their names and in their layouts on disk, and what is carried.
-
-    One file, or several of at most `max_shard_size` bytes with an index; a tensor larger than that
-    has a file of its own. layout -- "pt" is Hugging Face's, which all its readers accept; "mlx" for
-    quantized layers. release -- take the parameters from the model, so that no more than one file
-    of them is in memory at a time.
-    """
-    shards = _shards({**_named(model, renames), **carried}, max_shard_size)
-    names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
-    index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-    size = sum(tensor.nbytes for shard in shards for tensor in shard.values())
-    if release:
-        model.update(tree_unflatten([(name, mx.zeros((0,))) for name in parameters(model)]))
-    for name in names:
-        _write(folder / name, shards.pop(0), layout)
-    if len(names) > 1:
-        write_json(folder / INDEX, {"metadata": {"total_size": size}, "weight_map": index})
-    _remove_others(folder, names)
-
-
-def _named(model: nn.Module, renames: Renames) -> Tensors:
-    """The parameters by their names and in their layouts on disk."""
-    layouts, own = _layouts(model, renames), parameters(model)
-    tensors = {
-        renames.on_disk(name): _reorder(parameter, _inverse(layouts.get(name)))
-        for name, parameter in own.items()
-    }
-    for copy, source in renames.tied:
-        if copy in own and source not in own:  # an untied head's bias is stored under both names
-            tensors[renames.on_disk(source)] = own[copy]
-    return tensors
-
-
-def _write(path: Path, tensors: Tensors, layout: str) -> None:
-    metadata = {"format": layout}
-    for tensor in tensors.values():
-        mx.eval(tensor)  # one by one: what each is made of is let go before the next is read
-    write_file(path, lambda temporary: mx.save_safetensors(str(temporary), tensors, metadata))
-
-
-def _shards(tensors: Tensors, limit: int) -> list[Tensors]:
-    shards: list[Tensors] = [{}]
-    room = limit
-    for name in sorted(tensors):
-        if tensors[name].nbytes > room and shards[-1]:
-            shards.append({})
-            room = limit
-        shards[-1][name] = tensors[name]
-        room -= tensors[name].nbytes
-    return shards
-
-
-def _shard_names(count: int) -> list[str]:
-    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
-
-
-def _remove_others(folder: Path, kept: list[str]) -> None:
-    """Take away the weights of an earlier save, which a reader might take for these."""
-    for path in (folder / SINGLE, folder / INDEX, *folder.glob("model-*-of-*.safetensors")):
-        if path.name not in kept and (path.name != INDEX or len(kept) == 1):
-            path.unlink(missing_ok=True)
-
-
 def parameters(model: nn.Module) -> Tensors:
     """A model's parameters by their path."""
     return dict(tree_flatten(model.parameters()))  # pyright: ignore[reportArgumentType]
 
 
-def _layouts(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
+def layouts_of(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
     """Axes that bring a parameter from disk to MLX, where the two orders differ.
 
     A quantized layer's never do: its rows are packed, and a family that stores (in, out) would have
@@ -279,9 +256,6 @@ def _layouts(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
     return layouts
 
 
-def _reorder(tensor: mx.array, axes: tuple[int, ...] | None) -> mx.array:
+def reordered(tensor: mx.array, axes: tuple[int, ...] | None) -> mx.array:
+    """A tensor with its axes in this order, where it has so many."""
     return tensor if axes is None or tensor.ndim != len(axes) else tensor.transpose(axes)
-
-
-def _inverse(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
-    return None if axes is None else tuple(axes.index(axis) for axis in range(len(axes)))

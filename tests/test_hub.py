@@ -1,20 +1,32 @@
 """Folders and Hub ids; nothing here reaches the network, a Hub of our own stands in."""
 
+import json
+
 import mlx.core as mx
 import pytest
 
-from mlx_vedec import VisionEncoderDecoderModel, hub
-from mlx_vedec.errors import CheckpointError
+from mlx_vedec import (
+    Processor,
+    VisionEncoderDecoderConfig,
+    VisionEncoderDecoderModel,
+    convert,
+    hub,
+    load,
+)
+from mlx_vedec.errors import CheckpointError, OptionError, WeightsError
 from tests.hub_server import Repo, commit_of, serve
-from tests.tiny import pixels, tiny_model
+from tests.tiny import pixels, tiny_config, tiny_model
 
 TEXTS = {
     name: name.encode()
-    for name in ("config.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.json")
+    for name in (
+        *("README.md", "config.json", "vocab.json", "merges.txt", "spiece.model"),
+        "tokenizer.json",
+    )
 }
 UNUSED = dict.fromkeys(
     [
-        *("README.md", "modeling.py", "tf_model.h5", "flax_model.msgpack", "model.onnx"),
+        *("LICENSE", "modeling.py", "tf_model.h5", "flax_model.msgpack", "model.onnx"),
         *("onnx/config.json", "checkpoint-1/model.safetensors", "training_args.bin"),
         *("model.fp16.safetensors", "optimizer.pt", "rng_state.pth"),
     ],
@@ -25,18 +37,8 @@ SAFE, PICKLE = {"model.safetensors": b"safe"}, {"pytorch_model.bin": b"pickle"}
 
 @pytest.fixture
 def server(monkeypatch, tmp_path):
-    from huggingface_hub import constants
-
     with serve() as stand_in:
-        template = stand_in.endpoint + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "ENDPOINT", stand_in.endpoint)
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.delenv("HF_TOKEN", raising=False)
+        stand_in.take_the_place(monkeypatch, tmp_path)
         yield stand_in
 
 
@@ -131,6 +133,97 @@ def test_the_cache_serves_without_a_network(server, monkeypatch):
     assert hub.fetch("owner/name") == folder
     offline(monkeypatch)
     assert hub.fetch("owner/name") == folder
+
+
+# without the weights
+
+
+def files_of(model, folder, **options):
+    model.save_pretrained(folder, **options)
+    load()[1].save_pretrained(folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def said(*arguments, **options):
+    lines = []
+    hub_or_folder, target = arguments
+    convert(hub_or_folder, target, say=lines.append, dry_run=True, **options)
+    assert not target.exists()
+    return lines
+
+
+def test_config_and_processor_come_without_the_weights(server, tmp_path):
+    files = files_of(tiny_model(), tmp_path / "model")
+    server.repos["owner/name"] = Repo({"main": files})
+    config = VisionEncoderDecoderConfig.from_pretrained("owner/name")
+    assert config.to_dict() == json.loads(files["config.json"])
+    assert Processor.from_pretrained("owner/name").tokenizer.eos_token_id == 2
+    assert set(server.sent) == files.keys() - SAFE.keys()
+    VisionEncoderDecoderModel.from_pretrained("owner/name")
+    assert set(server.sent) == files.keys()
+
+
+@pytest.mark.parametrize("size", [10**9, 20_000])
+def test_a_dry_run_reads_the_heads_of_the_files(server, tmp_path, size):
+    """What is said is what is said of the folder; weights in the cache are looked at there."""
+    files = files_of(tiny_model(), tmp_path / "model", max_shard_size=size)
+    server.repos["owner/name"] = Repo({"refs/pr/3": files})
+    for change in ({"quantize": 4}, {"dtype": "float16"}, {}):
+        found = said("owner/name", tmp_path / "out", revision="refs/pr/3", **change)
+        assert found == said(tmp_path / "model", tmp_path / "out", **change)
+    shards = {name for name in files if name.endswith(".safetensors")}
+    assert not shards & {*server.sent}
+    assert {f"{name} bytes=0-100000" for name in shards} <= {*server.sent}
+    VisionEncoderDecoderModel.from_pretrained("owner/name", revision="refs/pr/3")
+    before = len(server.sent)
+    assert shards <= {*server.sent}
+    assert said("owner/name", tmp_path / "out", revision="refs/pr/3") == found
+    assert len(server.sent) == before
+
+
+def test_a_dry_run_is_as_strict(server, tmp_path):
+    files = files_of(tiny_model(), tmp_path / "model")
+    files["config.json"] = json.dumps(tiny_config(decoder={"vocab_size": 40}).to_dict()).encode()
+    server.repos["owner/name"] = Repo({"main": files})
+    with pytest.raises(WeightsError, match="decoder.vocab_size=37 in the config would fit"):
+        said("owner/name", tmp_path / "out")
+    with pytest.raises(OptionError, match="is not quantized; there is nothing to dequantize"):
+        said("owner/name", tmp_path / "out", dequantize=True, config={"decoder.vocab_size": 37})
+
+
+def test_a_dry_run_of_pickles(server, tmp_path):
+    files = files_of(tiny_model(), tmp_path / "model")
+    del files["model.safetensors"]
+    server.repos["owner/name"] = Repo({"main": {**files, **PICKLE}})
+    lines = said("owner/name", tmp_path / "out", quantize=4)
+    assert lines == [
+        "the weights of owner/name are pickles, which have to be downloaded to say more"
+    ]
+    assert "pytorch_model.bin" not in server.sent
+
+
+def test_a_dry_run_of_numbers_of_no_known_type(server, tmp_path):
+    files = files_of(tiny_model(), tmp_path / "model")
+    files["model.safetensors"] = files["model.safetensors"].replace(b'"F32"', b'"F64"')
+    server.repos["owner/name"] = Repo({"main": files})
+    with pytest.raises(WeightsError, match="of type F64; known are BOOL, U8, "):
+        said("owner/name", tmp_path / "out")
+
+
+def test_a_dry_run_where_the_heads_are_refused(server, tmp_path, monkeypatch):
+    files = files_of(tiny_model(), tmp_path / "model")
+    server.repos["owner/name"] = Repo({"main": files})
+    Processor.from_pretrained("owner/name")
+    server.broken = True
+    with pytest.raises(CheckpointError, match="owner/name is not"):
+        said("owner/name", tmp_path / "out")
+
+
+def test_a_folder_without_weights_has_no_dry_run(tmp_path):
+    files_of(tiny_model(), tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").unlink()
+    with pytest.raises(CheckpointError, match=r"no model\.safetensors or pytorch_model\.bin"):
+        said(tmp_path / "model", tmp_path / "out")
 
 
 # refusals

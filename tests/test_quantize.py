@@ -149,6 +149,9 @@ def test_every_decoder(tmp_path, model_type, tied):
         model.decoder.untie()
     floats = logits(model)
     quantize(model, 8)
+    if model.ties_head:
+        with pytest.raises(ConfigError, match="dequantize the model before untying it"):
+            model.untie()
     assert 0 < mx.abs(logits(model) - floats).max() < 0.1 * mx.std(floats) + 0.02
     again = saved_and_loaded(model, tmp_path)
     assert equal(model, again)

@@ -1,6 +1,8 @@
 """Loading is strict: everything that does not fit is named, once."""
 
 import json
+import os
+import shutil
 import struct
 
 import mlx.core as mx
@@ -9,7 +11,9 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.errors import CheckpointError, ConfigError, WeightsError
-from mlx_vedec.weights import SINGLE, parameters, read
+from mlx_vedec.formats import tensor_files
+from mlx_vedec.formats.tensor_files import NAMES
+from mlx_vedec.weights import SINGLE, files, parameters, read
 from tests.tiny import pixels, tiny_model
 from tests.torch_files import save as save_pickle
 
@@ -305,14 +309,77 @@ def test_astype():
         model.astype("int8")
 
 
-def test_a_failed_save_leaves_the_old_file(folder, monkeypatch):
-    before = (folder / "model.safetensors").read_bytes()
+def fail_at(monkeypatch, module, name, count):
+    """Let a function of a module fail at its n-th call, from 0."""
+    real, calls = getattr(module, name), []
 
-    def fail(*_):
-        raise RuntimeError("disk full")
+    def call(*arguments):
+        calls.append(1)
+        if len(calls) > count:
+            raise OSError("disk full")
+        return real(*arguments)
 
-    monkeypatch.setattr(mx, "save_safetensors", fail)
-    with pytest.raises(RuntimeError, match="disk full"):
-        tiny_model().save_pretrained(folder)
-    assert (folder / "model.safetensors").read_bytes() == before
-    assert not [path for path in folder.iterdir() if path.name.startswith(".")]
+    monkeypatch.setattr(module, name, call)
+
+
+@pytest.mark.parametrize("shard_size", [10**9, 20_000])
+def test_a_failed_save_leaves_the_old_folder(folder, monkeypatch, shard_size):
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    fail_at(monkeypatch, tensor_files, "write", 0 if shard_size > 20_000 else 3)
+    model = tiny_model()
+    model.config.pad_token_id = 7
+    with pytest.raises(OSError, match="disk full"):
+        model.save_pretrained(folder, max_shard_size=shard_size)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+@pytest.mark.parametrize("sizes", [(20_000, 20_000), (20_000, 10**9), (10**9, 20_000)])
+def test_weights_are_the_old_or_the_new_when_a_save_ends(tmp_path, monkeypatch, sizes):
+    """Shards over as many shards, over one file, and the reverse: never some of each."""
+    old, new = tiny_model(deit=True), tiny_model(deit=True)
+    new.apply(lambda x: x + 1)
+    old.save_pretrained(tmp_path / "old", max_shard_size=sizes[0])
+    found, count = [], 0
+    while True:
+        trial = shutil.copytree(tmp_path / "old", tmp_path / f"trial {count}")
+        with monkeypatch.context() as patched:
+            fail_at(patched, os, "replace", count)
+            try:
+                new.save_pretrained(trial, max_shard_size=sizes[1])
+                break
+            except OSError:
+                count += 1
+        tensors = read(trial)
+        model = VisionEncoderDecoderModel.from_pretrained(trial)
+        assert len(tensors) == len(parameters(model))
+        same = [
+            all(mx.array_equal(x, own[name]) for name, x in parameters(model).items())
+            for own in (parameters(old), parameters(new))
+        ]
+        assert sum(same) == 1
+        found.append(same[1])
+    assert count > 2 and found == sorted(found) and not found[0]
+    again = VisionEncoderDecoderModel.from_pretrained(trial)
+    assert mx.array_equal(again.encode(pixels()), new.encode(pixels()))
+    shards = {path.name for path in trial.glob("model-*.safetensors")}
+    assert shards == (set() if sizes[1] > 20_000 else {path.name for path in files(trial)})
+
+
+@pytest.mark.parametrize("dtype", NAMES, ids=NAMES.values())
+def test_every_type_is_written_and_read_by_rows(tmp_path, dtype):
+    """As MLX writes and reads it, views and what has no rows included."""
+    path, values = tmp_path / "x.safetensors", mx.arange(24).reshape(2, 3, 4).astype(dtype)
+    tensors = {"all": values, "turned": values.T, "one": values[0, 0, 1], "none": values[:0]}
+    shapes = {name: (x.dtype, x.shape) for name, x in tensors.items()}
+    seen = []
+    tensor_files.write(path, shapes, lambda name: [tensors[name]], {"format": "pt"}, seen.append)
+    found, metadata = mx.load(str(path), return_metadata=True)
+    assert metadata == {"format": "pt"} and found.keys() == tensors.keys()
+    assert all(x.dtype == dtype and mx.array_equal(x, tensors[n]) for n, x in found.items())
+    assert sum(seen) == tensor_files.nbytes(shapes)
+    places = tensor_files.places(path)
+    assert places.keys() == {"all", "turned", "none"}
+    assert mx.array_equal(mx.concatenate([*places["turned"].pieces(7)]), values.T)
+    assert mx.array_equal(places["all"].rows(1, 5), values[1:]) and not [*places["none"].pieces(7)]
+    mx.save_safetensors(str(path), tensors)
+    assert mx.array_equal(tensor_files.places(path)["turned"].rows(0, 4), values.T)

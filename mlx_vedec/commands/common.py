@@ -54,3 +54,21 @@ class Progress:
             print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+class Bytes:
+    """`56 % of 1,333.4 MB` on stderr, in place on a terminal; elsewhere one line at the end."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.shown = -1
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many bytes of all are done."""
+        percent, terminal = 100 * done // max(1, total), sys.stderr.isatty()
+        if percent == self.shown or not (terminal or done == total):
+            return
+        self.shown = percent
+        bar = f"\r\033[K{'━' * (percent // 4):25} {percent} % of " if terminal else ""
+        end = "" if terminal and done < total else "\n"
+        print(f"{bar}{total / 1e6:,.1f} MB {self.what}", end=end, file=sys.stderr, flush=True)

@@ -6,13 +6,14 @@ What is not quantized is readable by transformers too. The folder is written who
 from __future__ import annotations
 
 import argparse
+import json
 import re
 import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from .common import run
+from .common import Bytes, run
 
 if TYPE_CHECKING:
     from ..quantization import HalfBits, QuantizationConfig
@@ -35,9 +36,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--dtype",
         choices=("float32", "float16", "bfloat16"),
-        help="of what is not quantized; kept by default",
+        help="of what is not quantized; kept by default, but half of float32 with -q",
     )
     p.add_argument("-d", "--dequantize", action="store_true", help="make quantized weights floats")
+    p.add_argument(
+        "--config",
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="a field of the config to change, its value in JSON: decoder.vocab_size=50265",
+    )
     _add_quantization(p.add_argument_group("quantization"))
     return p
 
@@ -71,11 +79,13 @@ def _convert(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         quantize=_settings(args),
         dequantize=args.dequantize,
+        config=dict(map(_field, args.config)),
         revision=args.revision,
         overwrite=args.overwrite,
         dry_run=args.dry_run,
         max_shard_size=args.max_shard_size,
         say=partial(print, file=sys.stderr),
+        progress=Bytes("written"),
     )
     print(path)
     return 0
@@ -97,6 +107,18 @@ def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
     if given and not args.quantize:
         raise OptionError("flags of quantization are given without -q; add it, or leave them out")
     return settings if args.quantize else None
+
+
+def _field(text: str) -> tuple[str, Any]:
+    from ..errors import OptionError
+
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise OptionError(f"--config {text!r}; expected KEY=VALUE")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
 
 
 def _bits(text: str) -> HalfBits:

@@ -7,6 +7,7 @@ from typing import ClassVar, Generic, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..adapter_layers import Adapted
 from ..cache import DecoderCache
 from ..cache_parts import kv_group_size
 from ..errors import ConfigError, TokenError
@@ -70,8 +71,7 @@ class Decoder(Pretrained, Generic[C]):
         """
         if new_num_tokens < 1:
             raise ConfigError(f"new_num_tokens is {new_num_tokens}; expected at least 1")
-        if isinstance(self.embed_tokens, nn.QuantizedEmbedding):
-            raise ConfigError("the embedding is quantized; dequantize the model before resizing it")
+        self.check_table("resizing")
         std = self.config.init_deviation
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
         if "lm_head" in self:
@@ -81,6 +81,13 @@ class Decoder(Pretrained, Generic[C]):
         if "head_bias" in self:
             self.head_bias = resize_rows(self.head_bias, new_num_tokens, 0.0)
         self.config.vocab_size = new_num_tokens
+
+    def check_table(self, doing: str) -> None:
+        """Raise `ConfigError` unless the table of tokens is plain floats."""
+        if isinstance(self.embed_tokens, Adapted):
+            raise ConfigError(f"the embedding has an adapter; fuse or remove it before {doing}")
+        if isinstance(self.embed_tokens, nn.QuantizedEmbedding):
+            raise ConfigError(f"the embedding is quantized; dequantize the model before {doing} it")
 
     def make_cache(
         self,

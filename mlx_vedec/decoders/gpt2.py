@@ -215,6 +215,7 @@ class GPT2LMHeadModel(Decoder[GPT2Config]):
 
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
+        self.check_table("untying")
         self.config.tie_word_embeddings = False
         self.lm_head = nn.Linear(self.config.n_embd, self.config.vocab_size, bias=False)
         self.lm_head.weight = self.embed_tokens.weight

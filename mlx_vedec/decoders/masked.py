@@ -137,6 +137,7 @@ class MaskedDecoder(Decoder[C]):
 
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
+        self.check_table("untying")
         self.config.tie_word_embeddings = False
         vocabulary, width = self.embed_tokens.weight.shape
         self.lm_head = nn.Linear(width, vocabulary, bias=self.ties_bias)

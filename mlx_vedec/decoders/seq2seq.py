@@ -159,6 +159,7 @@ class Seq2SeqDecoder(Decoder[K]):
 
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
+        self.check_table("untying")
         self.config.tie_word_embeddings = False
         self.lm_head = nn.Linear(self.config.d_model, self.config.vocab_size, bias=False)
         self.lm_head.weight = self.embed_tokens.weight
