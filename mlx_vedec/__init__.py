@@ -6,6 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .adapters import FusedLayer as FusedLayer
+    from .adapters import LoraConfig as LoraConfig
+    from .adapters import add_adapters as add_adapters
+    from .adapters import export_peft as export_peft
+    from .adapters import fuse as fuse
+    from .adapters import import_peft as import_peft
+    from .adapters import load_adapters as load_adapters
+    from .adapters import remove_adapters as remove_adapters
+    from .adapters import save_adapters as save_adapters
+    from .benchmark_results import Benchmark as Benchmark
+    from .benchmarking import benchmark as benchmark
     from .boxes import WordBox as WordBox
     from .cache import DecoderCache as DecoderCache
     from .cache import KVCache as KVCache
@@ -78,6 +89,9 @@ if TYPE_CHECKING:
     from .encoders.vit import ViTModel as ViTModel
     from .encoders.vit import ViTMSNConfig as ViTMSNConfig
     from .encoders.vit import ViTMSNModel as ViTMSNModel
+    from .evaluation import Evaluation as Evaluation
+    from .evaluation import evaluate as evaluate
+    from .fused_checkpoint import fuse_checkpoint as fuse_checkpoint
     from .generation.config import GenerationConfig as GenerationConfig
     from .generation.options import Options as Options
     from .images import AutoImageProcessor as AutoImageProcessor
@@ -92,6 +106,9 @@ if TYPE_CHECKING:
     from .images import SiglipImageProcessor as SiglipImageProcessor
     from .images import ViTImageProcessor as ViTImageProcessor
     from .images import load_image as load_image
+    from .metrics import Normalization as Normalization
+    from .metrics import character_error_rate as character_error_rate
+    from .metrics import word_error_rate as word_error_rate
     from .model import VisionEncoderDecoderModel as VisionEncoderDecoderModel
     from .pipeline import GenerationResponse as GenerationResponse
     from .pipeline import GenerationResult as GenerationResult
@@ -106,11 +123,34 @@ if TYPE_CHECKING:
     from .processor import TrOCRProcessor as TrOCRProcessor
     from .quantization import QuantizationConfig as QuantizationConfig
     from .text import Tokenizer as Tokenizer
+    from .training.arguments import TrainingArguments as TrainingArguments
+    from .training.augmentation import Augment as Augment
+    from .training.batches import Batches as Batches
+    from .training.datasets import load_dataset as load_dataset
+    from .training.datasets import load_splits as load_splits
+    from .training.samples import Sample as Sample
+    from .training.trainer import TrainingResult as TrainingResult
+    from .training.trainer import train as train
+    from .uploading import upload as upload
+    from .vocabulary import add_tokens as add_tokens
 
 __version__ = "0.1.0"
 
 # Imported when first asked for, so that `import mlx_vedec` costs nothing.
 HOMES = {
+    "adapters": (
+        "FusedLayer",
+        "LoraConfig",
+        "add_adapters",
+        "export_peft",
+        "fuse",
+        "import_peft",
+        "load_adapters",
+        "remove_adapters",
+        "save_adapters",
+    ),
+    "benchmark_results": ("Benchmark",),
+    "benchmarking": ("benchmark",),
     "boxes": ("WordBox",),
     "cache": ("DecoderCache", "KVCache", "RotatingKVCache"),
     "composite": ("VisionEncoderDecoderConfig",),
@@ -183,6 +223,8 @@ HOMES = {
         "ViTMSNModel",
         "ViTModel",
     ),
+    "evaluation": ("Evaluation", "evaluate"),
+    "fused_checkpoint": ("fuse_checkpoint",),
     "generation.config": ("GenerationConfig",),
     "generation.options": ("Options",),
     "images": (
@@ -200,6 +242,7 @@ HOMES = {
         "load_image",
     ),
     "model": ("VisionEncoderDecoderModel",),
+    "metrics": ("Normalization", "character_error_rate", "word_error_rate"),
     "pipeline": (
         "GenerationResponse",
         "GenerationResult",
@@ -212,6 +255,14 @@ HOMES = {
     "processor": ("DonutProcessor", "NougatProcessor", "Processor", "TrOCRProcessor"),
     "quantization": ("QuantizationConfig",),
     "text": ("Tokenizer",),
+    "training.arguments": ("TrainingArguments",),
+    "training.augmentation": ("Augment",),
+    "training.batches": ("Batches",),
+    "training.datasets": ("load_dataset", "load_splits"),
+    "training.samples": ("Sample",),
+    "training.trainer": ("TrainingResult", "train"),
+    "uploading": ("upload",),
+    "vocabulary": ("add_tokens",),
 }
 _MODULES = {name: module for module, names in HOMES.items() for name in names}
 __all__ = sorted([*_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

@@ -19,6 +19,7 @@ from .images import load_image
 from .imaging.line_pieces import cut_line, line_image, line_origin
 from .imaging.lines import Box, find_lines
 from .imaging.pictures import images_in
+from .memory import fitting_batch_size
 from .model import VisionEncoderDecoderModel
 from .processor import Processor
 from .quantization import QuantizationConfig
@@ -157,7 +158,7 @@ def batch_generate(
     images: str | Path | Iterable[Source],
     prompts: str | Sequence[str | None] | None = None,
     *,
-    batch_size: int = 16,
+    batch_size: int | None = 16,
     boxes: bool = False,
     grammar: bool = False,
     fallback: Sequence[Mapping[str, Any]] = (),
@@ -168,8 +169,9 @@ def batch_generate(
     """The texts of any number of images, in their order, `batch_size` of them at a time.
 
     images -- any iterable, read as there is room; or a folder, whose images come by name. prompts
-    -- one for all, or one per image. An image leaves the batch as it ends and another takes its
-    place; one that cannot be read gives a result with `.error`, and the rest goes on.
+    -- one for all, or one per image. batch_size -- None for as many as memory holds, up to 16. An
+    image leaves the batch as it ends and another takes its place; one that cannot be read gives a
+    result with `.error`, and the rest goes on.
 
     boxes -- where each word stands, too. grammar -- only well-formed tags, for Donut. fallback --
     options to try again with, one after another, where a text runs in circles or its score is below
@@ -181,7 +183,7 @@ def batch_generate(
     >>> [(result.text, result.error is None) for result in batch_generate(model, processor, lines)]
     [('_VANE_', True), ('', False)]
     """
-    if batch_size < 1:
+    if batch_size is not None and batch_size < 1:
         raise OptionError(f"batch_size is {batch_size}; expected at least 1")
     options = _task_options(processor, options)
     if grammar:
@@ -194,7 +196,7 @@ def batch_generate(
         model,
         processor,
         options,
-        batch_size,
+        batch_size or _fitting(model, options),
         boxes,
         Ladder(fallback, fallback_score),
         progress,
@@ -274,6 +276,18 @@ def _with_prompts(
 def _task_options(processor: Processor, options: dict[str, Any]) -> dict[str, Any]:
     """Those of the checkpoint's task below the call's; stop strings need the tokenizer."""
     return {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
+
+
+def _fitting(model: VisionEncoderDecoderModel, options: dict[str, Any]) -> int:
+    """Images of a batch that memory holds, up to 16."""
+    settled = model.generation_options(**options)
+    return fitting_batch_size(
+        model,
+        max_length=settled.max_length,
+        num_beams=settled.sequences_per_image,
+        kv_bits=settled.kv_bits,
+        max_kv_size=settled.max_kv_size,
+    )
 
 
 def _with_grammar(

@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from mlx_vedec import commands
+from mlx_vedec.commands.lora_flags import parser
+from mlx_vedec.commands.settings import read_settings
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.generation.values import FITS
@@ -18,6 +21,7 @@ from tests.conftest import ROOT
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
 GENERATION = (ROOT / "mlx_vedec" / "GENERATION.md").read_text(encoding="utf-8")
+LORA = (ROOT / "mlx_vedec" / "LORA.md").read_text(encoding="utf-8")
 CHECKPOINTS = (ROOT / "mlx_vedec" / "CHECKPOINTS.md").read_text(encoding="utf-8")
 
 
@@ -75,6 +79,43 @@ def test_command(command, tmp_path):
 @pytest.mark.parametrize("code", PYTHON)
 def test_code(code):
     exec(compile(code, "README.md", "exec"), {})
+
+
+def fill(folder):
+    """Splits of a few of the bundled lines, each with a table."""
+    lines = ROOT / "mlx_vedec" / "assets" / "lines"
+    rows = [line.split("\t") for line in (lines / "labels.tsv").read_text().splitlines()[1:9]]
+    for split, own in {"train": rows[:4], "valid": rows[4:6], "test": rows[6:]}.items():
+        (folder / split).mkdir(parents=True)
+        for number, (name, *_) in enumerate(own):
+            shutil.copy(lines / name, folder / split / f"{number}.png")
+        table = "".join(f"{number}.png\t{text}\n" for number, (_, text, *_) in enumerate(own))
+        (folder / split / "labels.tsv").write_text(table)
+
+
+@pytest.mark.slow
+def test_fine_tuning(tmp_path, monkeypatch, capsys):
+    """The page's commands and code in their order, with a hundredth of the iterations."""
+    fill(tmp_path / "data")
+    (tmp_path / "mlx_vedec").symlink_to(ROOT / "mlx_vedec")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for kind, tag, body in blocks_of(LORA):
+        if (kind, tag.strip()) == ("python", ""):
+            exec(compile(body, "LORA.md", "exec"), names)
+        elif kind == "yaml":
+            Path("lora.yaml").write_text(body)
+            assert read_settings("lora.yaml", parser())["rank"] == 16
+        for line in body.splitlines() if (kind, tag.strip()) == ("sh", "") else ():
+            program, *words = shlex.split(re.sub(r"(--iters \d+)00\b", r"\1", line))
+            assert program == "mlx_vedec" and commands.main(words) == 0, capsys.readouterr().err
+    found = {path.name for path in tmp_path.iterdir()}
+    assert found >= {"adapters", "more", "python", "peft", "fused_model"}
+
+
+def test_links_of_the_page_on_fine_tuning():
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", LORA)
+    assert links and all((ROOT / "mlx_vedec" / link).exists() for link in links)
 
 
 def test_links_lead_somewhere():

@@ -197,14 +197,20 @@ def test_what_users_read_is_replaced_only_when_it_is_there(tmp_path):
 # two processes
 
 
-def ring(tmp_path: Path, **options) -> list[tuple[int, str]]:
-    """What two processes end with, which share each batch."""
+def hosts(tmp_path: Path) -> Path:
+    """A file of the addresses at which two processes find each other."""
     with socket.socket() as one, socket.socket() as two:
         for free in (one, two):
             free.bind(("127.0.0.1", 0))
-        hosts = [[f"127.0.0.1:{free.getsockname()[1]}"] for free in (one, two)]
+        found = [[f"127.0.0.1:{free.getsockname()[1]}"] for free in (one, two)]
     file = tmp_path / "hosts.json"
-    file.write_text(json.dumps(hosts))
+    file.write_text(json.dumps(found))
+    return file
+
+
+def ring(tmp_path: Path, **options) -> list[tuple[int, str]]:
+    """What two processes end with, which share each batch."""
+    file = hosts(tmp_path)
     children = [
         process({"MLX_RANK": str(rank), "MLX_HOSTFILE": str(file)}, world=2, **options)
         for rank in (0, 1)

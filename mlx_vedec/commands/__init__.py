@@ -10,7 +10,13 @@ from importlib import import_module
 COMMANDS = {
     "generate": "read the text of images",
     "convert": "rewrite a checkpoint in another type",
+    "lora": "fine-tune a model on images and their texts",
+    "evaluate": "measure how well a model reads data whose texts are known",
+    "benchmark": "measure how fast a model reads, and with how much memory",
+    "fuse": "merge adapters into a checkpoint",
     "inspect": "say what a checkpoint is, and whether it loads",
+    "selfcheck": "check that every family computes on this machine what it should",
+    "upload": "put a model's folder on the Hugging Face Hub",
 }
 
 

@@ -72,3 +72,17 @@ class Bytes:
         bar = f"\r\033[K{'━' * (percent // 4):25} {percent} % of " if terminal else ""
         end = "" if terminal and done < total else "\n"
         print(f"{bar}{total / 1e6:,.1f} MB {self.what}", end=end, file=sys.stderr, flush=True)
+
+
+class Count:
+    """`12 of 64 images` on stderr, in place on a terminal; elsewhere one line at the end."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+
+    def __call__(self, done: int, total: int) -> None:
+        """So many are done."""
+        terminal = sys.stderr.isatty()
+        if terminal or done == total:
+            start, end = "\r\033[K" if terminal else "", "\n" if done == total else ""
+            print(f"{start}{done} of {total} {self.what}", end=end, file=sys.stderr, flush=True)

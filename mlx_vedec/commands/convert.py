@@ -10,10 +10,10 @@ import json
 import re
 import sys
 from collections.abc import Sequence
-from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Bytes, run
+from .common import Bytes, Count, run
 
 if TYPE_CHECKING:
     from ..quantization import HalfBits, QuantizationConfig
@@ -47,6 +47,10 @@ def parser() -> argparse.ArgumentParser:
         help="a field of the config to change, its value in JSON: decoder.vocab_size=50265",
     )
     _add_quantization(p.add_argument_group("quantization"))
+    _add_fitting(p.add_argument_group("on images such as the model is to read"))
+    g = p.add_argument_group("the Hub")
+    g.add_argument("--upload-repo", metavar="ID", help="put the result there, as upload does")
+    g.add_argument("--private", action="store_true", help="make a new repository private")
     return p
 
 
@@ -65,6 +69,31 @@ def _add_quantization(g: argparse._ArgumentGroup) -> None:
     g.add_argument("--quant-predicate", metavar="RECIPE", default="mixed", help=RECIPE)
 
 
+def _add_fitting(g: argparse._ArgumentGroup) -> None:
+    g.add_argument(
+        "--images", nargs="+", metavar="PATH", help="a folder or files, for the next two flags"
+    )
+    g.add_argument(
+        "--target-bpw",
+        type=float,
+        metavar="BITS",
+        help="choose the bits of each layer so that a weight has so many on average",
+    )
+    g.add_argument(
+        "--calibrate", action="store_true", help="round anew, to agree with the source on images"
+    )
+    g.add_argument(
+        "--calibrate-iters", type=int, metavar="N", help="batches to tune scales on besides (0)"
+    )
+    g.add_argument(
+        "--verify",
+        nargs="*",
+        metavar="PATH",
+        help="compare with the source on a folder or files, labelled or not, and write a report; "
+        "alone, on the lines that the package has for the bundled model",
+    )
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     return run(parser(), _convert, argv)
@@ -73,22 +102,116 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _convert(args: argparse.Namespace) -> int:
     from ..conversion import convert
 
+    _check_fitting(args)
     path = convert(
         args.hf_path,
         args.mlx_path,
         dtype=args.dtype,
-        quantize=_settings(args),
+        quantize=_chosen(args) if args.target_bpw else _settings(args),
         dequantize=args.dequantize,
         config=dict(map(_field, args.config)),
         revision=args.revision,
         overwrite=args.overwrite,
         dry_run=args.dry_run,
         max_shard_size=args.max_shard_size,
-        say=partial(print, file=sys.stderr),
+        say=_say,
         progress=Bytes("written"),
     )
+    if args.calibrate:
+        _calibrate(path, args)
+    if args.verify is not None:
+        _verify(path, args)
     print(path)
+    if args.upload_repo:
+        from ..uploading import upload
+
+        print(upload(path, args.upload_repo, private=args.private, say=_say))
     return 0
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _check_fitting(args: argparse.Namespace) -> None:
+    """What cannot go together, and images that are not there, before anything is written."""
+    from ..errors import OptionError
+
+    tuned = args.target_bpw or args.calibrate
+    if args.dry_run and (tuned or args.verify is not None or args.upload_repo):
+        raise OptionError("--dry-run writes nothing to calibrate, verify or upload; leave them out")
+    if args.calibrate_iters is not None and not args.calibrate:
+        raise OptionError("--calibrate-iters is given without --calibrate; add it, or leave it out")
+    if args.private and not args.upload_repo:
+        raise OptionError("--private is given without --upload-repo; say where to upload to")
+    if tuned and not args.images:
+        raise OptionError(
+            "--target-bpw and --calibrate need --images, a folder or files such as the model is "
+            "to read"
+        )
+    if tuned and not args.quantize:
+        raise OptionError("--target-bpw and --calibrate are for quantized models; add -q")
+    if args.target_bpw and (args.q_bits or args.q_mode != "affine"):
+        raise OptionError("--target-bpw chooses the bits itself, in affine mode; leave them out")
+    for images in (args.images if tuned else None, args.verify):
+        if images is not None:
+            from ..fitting import images_for
+
+            images_for(args.hf_path, _paths(images), args.revision)
+
+
+def _paths(given: Sequence[str]) -> str | Sequence[str] | None:
+    """One folder or file, several files, or None for the package's own lines."""
+    return (given[0] if len(given) == 1 else given) if given else None
+
+
+def _chosen(args: argparse.Namespace) -> QuantizationConfig:
+    from ..fitting import choose_bits
+
+    return choose_bits(
+        args.hf_path,
+        _paths(args.images),
+        args.target_bpw,
+        group_size=args.q_group_size or 64,
+        revision=args.revision,
+        progress=Count("images measured"),
+    )
+
+
+def _calibrate(path: Path, args: argparse.Namespace) -> None:
+    from ..fitting import calibrate_folder
+
+    options = {} if args.calibrate_iters is None else {"iters": args.calibrate_iters}
+    found = calibrate_folder(
+        path,
+        args.hf_path,
+        _paths(args.images),
+        revision=args.revision,
+        max_shard_size=args.max_shard_size,
+        progress=Count("steps of calibration"),
+        **options,
+    )
+    _say(
+        f"calibrated on {found.images} images: divergence from the source {found.before:.2e} before"
+        f" and {found.after:.2e} after, on {found.held_out} others"
+    )
+
+
+def _verify(path: Path, args: argparse.Namespace) -> None:
+    from ..fitting import verify_folder
+
+    found = verify_folder(
+        path,
+        args.hf_path,
+        _paths(args.verify),
+        revision=args.revision,
+        say=_say,
+        progress=Count("steps of the comparison"),
+    )
+    _say(
+        f"{100 * found.texts_unchanged:.1f} % of {found.images} texts unchanged, "
+        f"{100 * found.token_agreement:.2f} % of {found.tokens} tokens; {path / 'verification.md'}"
+    )
 
 
 def _settings(args: argparse.Namespace) -> QuantizationConfig | None:

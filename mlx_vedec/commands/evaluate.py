@@ -24,6 +24,7 @@ def parser() -> argparse.ArgumentParser:
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
     p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
     p.add_argument("--adapter-path", help="a folder of adapters for the model")
+    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded")
     p.add_argument("--reference", metavar="MODEL", help="another model to compare with")
     p.add_argument("--data", required=True, help="a folder or a table of images with their texts")
     p.add_argument("--split", help="of the data: train, valid or test")
@@ -113,8 +114,8 @@ def _read(
     from ..training.datasets import load_dataset
 
     model_name = args.reference if reference else args.model
-    given = {} if reference else {"adapter_path": args.adapter_path, "revision": args.revision}
-    given = {name: value for name, value in given.items() if value is not None}
+    own = () if reference else ("adapter_path", "revision", "quantize")
+    given = {name: getattr(args, name) for name in own if getattr(args, name) is not None}
     model, processor = load(model_name, dtype=args.dtype, **given)
     dataset = load_dataset(
         args.data, split=args.split, added_vocab=added_vocabulary(processor.reader)

@@ -25,6 +25,8 @@ def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
     p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
+    p.add_argument("--adapter-path", help="a folder of adapters for the model")
+    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded")
     p.add_argument(
         "--image",
         nargs="+",
@@ -74,7 +76,13 @@ def _generate(args: argparse.Namespace) -> int:
     from ..pipeline import load
 
     sources = expand(args.image)
-    model, processor = load(args.model, dtype=args.dtype, revision=args.revision)
+    model, processor = load(
+        args.model,
+        adapter_path=args.adapter_path,
+        dtype=args.dtype,
+        quantize=args.quantize,
+        revision=args.revision,
+    )
     options = generation_options(args)
     effective = model.generation_options(tokenizer=processor.tokenizer, **options)
     if args.verbose:

@@ -1,0 +1,232 @@
+"""A fine-tuning as the command line asks for it: model, data and adapters put together."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .lora_flags import ADAPTERS
+
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+    from ..evaluation import Evaluation
+    from ..training.batches import Batches
+    from ..training.samples import Dataset
+    from ..training.trainer import TrainingResult
+
+SETTINGS = "lora.json"  # in the adapters' folder; `--config` takes it
+NOT_KEPT = ("config", "train", "test", "resume", "json", "debug")
+
+
+class Finetuning:
+    """One run of the command, in one of the processes that share it; options are complete."""
+
+    def __init__(self, options: dict[str, Any], group: mx.distributed.Group) -> None:
+        self.options, self.group = options, group
+        self.folder = Path(options["adapter_path"])
+        self.added: list[str] = []
+
+    def say(self, text: str) -> None:
+        """A line on stderr, from the first process."""
+        if not self.group.rank():
+            print(text, file=sys.stderr, flush=True)
+
+    def prepare(self) -> None:
+        """Load the model and the data; what is wrong with either is said here."""
+        import mlx.core as mx
+
+        from ..errors import OptionError
+        from ..pipeline import load
+        from ..tasks.donut_prompts import added_vocabulary
+        from ..training.datasets import load_splits
+
+        options = self.options
+        for name, least in (("batch_size", 1), ("max_samples", 1), ("test_batches", -1)):
+            if options.get(name, least) < least:
+                raise OptionError(f"{name} is {options[name]}; expected {least} or more")
+        self.model, self.processor = load(
+            options.get("model"),
+            adapter_path=None if options.get("train") else self.folder,
+            quantize=options.get("quantize"),
+            revision=options.get("revision"),
+        )
+        added_vocab = added_vocabulary(self.processor.reader)
+        splits = load_splits(options["data"], added_vocab=added_vocab)
+        self.splits = self._checked(splits)
+        mx.random.seed(options["seed"])
+
+    def _checked(self, splits: dict[str, Dataset]) -> dict[str, Dataset]:
+        from ..errors import DataError
+
+        for name in ("train", "test"):
+            if self.options.get(name) and name not in splits:
+                raise DataError(
+                    f"{self.options['data']} has no split {name}; expected {name}.jsonl, .tsv or "
+                    f".csv, or a folder {name}"
+                )
+        splits["train"] = splits.get("train", [])[: self.options.get("max_samples")]  # pyright: ignore
+        return splits
+
+    # training
+
+    def train(self) -> TrainingResult:
+        """Train, and write adapters into the folder as they become better."""
+        from ..training.arguments import TrainingArguments
+        from ..training.reports import Table, plot
+        from ..training.trainer import train
+
+        options = dict(self.options)
+        if options.get("max_grad_norm") == 0:
+            options["max_grad_norm"] = None
+        arguments = options_of(TrainingArguments, options)
+        self._add_tokens()
+        with _told_warnings(self.say):
+            batches, valid = self._batches()
+        self._adapt()
+        self.say(batches.describe())
+        if valid is None:
+            self.say("there is no split valid: the last weights are kept, not the best")
+        if not self.group.rank():
+            self._keep_options()
+        result = train(
+            self.model,
+            batches,
+            arguments,
+            valid=valid,
+            processor=self.processor,
+            folder=self.folder,
+            save=self._save,
+            resume=bool(options.get("resume")),
+            callbacks=[Table()],
+            group=self.group,
+        )
+        if not self.group.rank() and find_spec("matplotlib"):
+            plot(self.folder / "metrics.jsonl", self.folder / "metrics.png")
+        return result
+
+    def _add_tokens(self) -> None:
+        """Make tokens of the tags that the tokenizer lacks, if that is asked for."""
+        from ..errors import DataError
+        from ..training.vocabulary import missing_tokens
+        from ..vocabulary import add_tokens
+
+        used = (self.splits[name] for name in ("train", "valid") if name in self.splits)
+        missing = missing_tokens((sample for split in used for sample in split), self.processor)
+        if missing and not self.options.get("add_tokens"):
+            raise DataError(
+                f"{len(missing)} tags of the data are no tokens yet: {' '.join(missing)}; give "
+                "--add-tokens, which adds them and trains the embedding"
+            )
+        if missing:
+            self.say(f"added {len(missing)} tokens: {' '.join(missing)}")
+            add_tokens(self.model, self.processor, missing)
+        self.added = missing
+
+    def _batches(self) -> tuple[Batches, Batches | None]:
+        """The batches to train on and to validate on; one error for what is wrong with both."""
+        from ..errors import DataError
+        from ..training.augmentation import parse_augment
+        from ..training.batches import Batches
+
+        options, found, problems = self.options, [], []
+        changes = options.get("augment")
+        own = {
+            "train": {"seed": options["seed"], "augment": changes and parse_augment(changes)},
+            "valid": {"shuffle": False},
+        }
+        for split, settings in own.items():
+            if not len(self.splits.get(split, ())):
+                found.append(None)
+                continue
+            try:
+                found.append(
+                    Batches(
+                        self.splits[split],
+                        self.model,
+                        self.processor,
+                        batch_size=options["batch_size"],
+                        mask_prompt=bool(options.get("mask_prompt")),
+                        rank=self.group.rank(),
+                        world=self.group.size(),
+                        **settings,
+                    )
+                )
+            except DataError as error:
+                problems.append(f"{split}: {error}")
+        if problems:
+            raise DataError("; ".join(problems))
+        return found[0], found[1]
+
+    def _adapt(self) -> None:
+        """Put adapters on the model: new ones, or those that it is to begin with."""
+        from ..adapters import LoraConfig, add_adapters, load_adapters
+        from ..errors import OptionError
+        from ..vocabulary import tables
+
+        start = self.options.get("resume_adapter_file")
+        if start is None:
+            config = options_of(LoraConfig, self.options)
+            if self.added:
+                modules = (*config.train_modules, *tables(self.model))
+                config = dataclasses.replace(config, train_modules=modules)
+            return add_adapters(self.model, config)
+        own = [name for name, *_ in ADAPTERS if name in self.options]
+        if own or self.added:
+            raise OptionError(
+                f"--resume-adapter-file brings adapters that are as they are; leave out "
+                f"{', '.join(own) or '--add-tokens'}"
+            )
+        path = Path(start)
+        return load_adapters(self.model, path.parent if path.is_file() else path)
+
+    def _keep_options(self) -> None:
+        from ..files import write_json
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = {name: value for name, value in self.options.items() if name not in NOT_KEPT}
+        write_json(self.folder / SETTINGS, kept)
+
+    def _save(self, folder: Path) -> None:
+        from ..adapters import save_adapters
+        from ..vocabulary import save_added
+
+        save_adapters(self.model, folder)
+        save_added(self.processor, self.added, folder)
+
+    def test(self) -> Evaluation:
+        """Read the split test."""
+        from ..evaluation import evaluate
+
+        options = self.options
+        limit = options["test_batches"] * options["batch_size"]
+        samples = self.splits["test"]
+        return evaluate(
+            self.model,
+            self.processor,
+            samples if limit < 0 else samples[:limit],
+            batch_size=options["batch_size"],
+            group=self.group,
+        )
+
+
+def options_of(kind: Any, options: Mapping[str, Any]) -> Any:
+    """A dataclass of those options that are its fields."""
+    names = [field.name for field in dataclasses.fields(kind)]
+    return kind(**{name: options[name] for name in names if name in options})
+
+
+@contextmanager
+def _told_warnings(say: Callable[[str], object]) -> Iterator[None]:
+    """Python's warnings as lines of ours."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        yield
+    for warning in found:
+        say(f"mlx_vedec lora: warning: {warning.message}")
