@@ -20,6 +20,7 @@ from .processor import Processor
 from .results import GenerationResult
 
 Ids = Sequence[int]
+IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
 
 
 @dataclass(eq=False)
@@ -136,6 +137,8 @@ class _Work:
             yield item.index, result
 
     def _take_in(self) -> Iterator[tuple[int, GenerationResult]]:
+        if mx.get_cache_memory() > IDLE:  # batches of every size leave buffers of their own
+            mx.clear_cache()
         yield from self._look()
         fits = [item for item in self.waiting if not len(self.flow) or self._joins(item)]
         for group in sorted({item.group for item in fits}):

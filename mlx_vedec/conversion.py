@@ -13,7 +13,7 @@ from . import model_card, weights
 from . import quantize as quantized
 from .composite import VisionEncoderDecoderConfig
 from .errors import CheckpointError, OptionError, WeightsError
-from .folders import replacing, settle
+from .folders import check_apart, check_target, replacing, settle
 from .formats.tensor_files import TYPES
 from .hub import fetch, headers
 from .model import VisionEncoderDecoderModel
@@ -62,12 +62,12 @@ def convert(
     _check_options(quantize, dequantize, max_shard_size)
     if not dry_run:
         settle(target)
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     source = fetch(hf_path, revision, weights=not dry_run)
-    _check_apart(source, target)
+    check_apart(source, target)
     processor = Processor.from_pretrained(source)
     files = _files(source, hf_path)
-    stamps = _stamps(files)
+    stamps = stamps_of(files)
     model = _opened(source, config, None if files else str(hf_path))
     if model is None:
         say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
@@ -82,9 +82,9 @@ def convert(
     if origin is not None and not dry_run:
         how = Saving(max_shard_size, True, origin.pieces(model, wanted), progress or _silent)
         with replacing(target) as new:
-            _write(model, processor, new, how, stamps)
+            write_folder(model, processor, new, how, stamps)
             model_card.leave(new, source, hf_path)
-            _check_target(target, overwrite)
+            check_target(target, overwrite)
     return target
 
 
@@ -142,22 +142,6 @@ def _opened(
     return VisionEncoderDecoderModel.from_folder(source, config, tensors=tensors)
 
 
-def _check_target(target: Path, overwrite: bool) -> None:
-    if not overwrite and (target.exists() or target.is_symlink()):
-        raise CheckpointError(f"{target} exists; give another path, or overwrite it")
-    if target.exists() and not (target / "config.json").is_file():
-        raise CheckpointError(f"{target} is no model's folder to overwrite; give another path")
-
-
-def _check_apart(source: Path, target: Path) -> None:
-    read, written = source.resolve(), target.resolve()
-    if read == written or read in written.parents or written in read.parents:
-        raise CheckpointError(
-            f"{target} and the source, {source}, are one folder or one inside the other; give "
-            "another path"
-        )
-
-
 def _change(
     model: VisionEncoderDecoderModel, dtype: mx.Dtype | None, settings: Settings, to_floats: bool
 ) -> Iterator[str]:
@@ -190,7 +174,7 @@ def _size(model: VisionEncoderDecoderModel) -> int:
     return sum(x.nbytes for x in weights.parameters(model).values())
 
 
-def _write(
+def write_folder(
     model: VisionEncoderDecoderModel, processor: Processor, folder: Path, how: Saving, read: Stamps
 ) -> None:
     """Fill a new folder; the model is empty afterwards."""
@@ -204,7 +188,7 @@ def _write(
     _check_unchanged(read)
 
 
-def _stamps(files: list[Path]) -> Stamps:
+def stamps_of(files: list[Path]) -> Stamps:
     """What changes with the files: their numbers on the disk, sizes and times."""
     found = {path: path.stat() for path in files}
     return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found.items()}
@@ -212,7 +196,7 @@ def _stamps(files: list[Path]) -> Stamps:
 
 def _check_unchanged(read: Stamps) -> None:
     for path, stamp in read.items():
-        if not path.exists() or _stamps([path])[path] != stamp:
+        if not path.exists() or stamps_of([path])[path] != stamp:
             raise CheckpointError(
                 f"{path} changed while it was read, and nothing was written; convert it again"
             )

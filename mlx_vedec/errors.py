@@ -23,3 +23,15 @@ class TokenError(ValueError):
 
 class OptionError(ValueError):
     """Generation options that are unknown, out of range or contradict each other."""
+
+
+class MetricError(ValueError):
+    """Texts that cannot be compared, or metrics that are unknown."""
+
+
+class TrainingError(ValueError):
+    """A training that cannot be done as asked, cannot be resumed, or that went wrong."""
+
+
+class DataError(ValueError):
+    """Training data that is missing, ambiguous or unreadable, by file and line."""

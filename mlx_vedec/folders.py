@@ -24,6 +24,24 @@ def settle(target: Path) -> None:
             _undo(beside, target.resolve())
 
 
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raise `CheckpointError` for a path that is taken, by what is no model even to overwrite."""
+    if not overwrite and (target.exists() or target.is_symlink()):
+        raise CheckpointError(f"{target} exists; give another path, or overwrite it")
+    if target.exists() and not (target / "config.json").is_file():
+        raise CheckpointError(f"{target} is no model's folder to overwrite; give another path")
+
+
+def check_apart(source: Path, target: Path) -> None:
+    """Raise `CheckpointError` where writing the target would change the source."""
+    read, written = source.resolve(), target.resolve()
+    if read == written or read in written.parents or written in read.parents:
+        raise CheckpointError(
+            f"{target} and the source, {source}, are one folder or one inside the other; give "
+            "another path"
+        )
+
+
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A path for a new folder, which takes the target's place at the end if nothing failed."""

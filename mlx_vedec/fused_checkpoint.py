@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+from . import model_card, weights
 from . import quantize as quantized
-from . import weights
 from .adapter_layers import adapted_layers
 from .adapters import FusedLayer, fuse, load_adapters
-from .conversion import _check_apart, _check_target, _stamps, _write
-from .folders import replacing, settle
+from .conversion import stamps_of, write_folder
+from .folders import check_apart, check_target, replacing, settle
 from .hub import fetch
 from .model import VisionEncoderDecoderModel
 from .processor import Processor
 from .saving import SHARD_SIZE, Saving
+from .vocabulary import restore_added
 
 
 def fuse_checkpoint(
@@ -35,20 +36,22 @@ def fuse_checkpoint(
     """
     target = Path(save_path)
     settle(target)
-    _check_target(target, overwrite)
+    check_target(target, overwrite)
     source = fetch(model, revision)
     for read in (source, Path(adapter_path)):
-        _check_apart(read, target)
-    processor, stamps = Processor.from_pretrained(source), _stamps(weights.files(source))
+        check_apart(read, target)
+    processor, stamps = Processor.from_pretrained(source), stamps_of(weights.files(source))
     whole = VisionEncoderDecoderModel.from_folder(source)
     whole.source = str(model)
+    restore_added(whole, processor, adapter_path)
     load_adapters(whole, adapter_path)
     for line in _merge(whole, dequantize):
         if say is not None:
             say(line)
     with replacing(target) as new:
-        _write(whole, processor, new, Saving(max_shard_size, release=True), stamps)
-        _check_target(target, overwrite)
+        write_folder(whole, processor, new, Saving(max_shard_size, release=True), stamps)
+        model_card.leave(new, source, model, tuned=True)
+        check_target(target, overwrite)
     return target
 
 

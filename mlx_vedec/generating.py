@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -63,7 +64,7 @@ class GenerationMixin:
         )
         prompt, settled = self.prompt(len(features), decoder_input_ids, options)
         mask = _lengthened(decoder_attention_mask, prompt)
-        cohort, cache = self.begin(features, prompt, settled, mask)
+        cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False)
         search, steps = cohort.search, []
         if mask is not None or output_scores or output_logits:
             steps = list(follow(self.step, cohort, cache))
@@ -168,22 +169,28 @@ class GenerationMixin:
         options: Options,
         attention_mask: mx.array | None = None,
         keys: Sequence[Hashable] | None = None,
+        *,
+        logprobs: bool = True,
     ) -> tuple[Cohort, DecoderCache]:
         """Decoding begun: the first token of every row, and the cache for those that follow.
 
-        Logits that are not finite in half precision make the decoder float32, with a warning.
+        logprobs -- keep those of the tokens; beams always do. Logits that are not finite in half
+        precision make the decoder float32, with a warning.
         """
-        cohort, cache = self._begin(features, prompt, options, attention_mask, keys)
+        search = BeamSearch if options.num_beams > 1 else partial(Sampling, logprobs=logprobs)
+        given = features, prompt, options, attention_mask, keys
+        cohort, cache = self._begin(search, *given)
         if options.remove_invalid_values or is_finite(cohort.state.logits):
             return cohort, cache
         widen("decoder", self.decoder, self)
-        cohort, cache = self._begin(features, prompt, options, attention_mask, keys)
+        cohort, cache = self._begin(search, *given)
         if not is_finite(cohort.state.logits):
             raise OptionError(not_finite("decoder", "encoder_outputs"))
         return cohort, cache
 
     def _begin(
         self,
+        search: Callable[[Options, mx.array | None], Search],
         features: mx.array,
         prompt: mx.array,
         options: Options,
@@ -197,10 +204,8 @@ class GenerationMixin:
             bits=options.kv_bits,
             group_size=options.kv_group_size,
         )
-        search: Search = (BeamSearch if options.num_beams > 1 else Sampling)(
-            options, attention_mask
-        )
-        return begin(self.step, cache, search, prompt, attention_mask, keys), cache
+        made = search(options, attention_mask)
+        return begin(self.step, cache, made, prompt, attention_mask, keys), cache
 
     def steps(
         self,
@@ -209,8 +214,11 @@ class GenerationMixin:
         options: Options,
         attention_mask: mx.array | None = None,
     ) -> tuple[Search, Iterator[Any]]:
-        """The search that follows a prompt (B, P) for features (B, S, D), and its states."""
-        cohort, cache = self.begin(features, prompt, options, attention_mask)
+        """The search that follows a prompt (B, P) for features (B, S, D), and its states.
+
+        Without beams its results have no log-probabilities; each state has those of its step.
+        """
+        cohort, cache = self.begin(features, prompt, options, attention_mask, logprobs=False)
         return cohort.search, follow(self.step, cohort, cache)
 
     def step(

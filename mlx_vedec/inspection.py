@@ -18,7 +18,9 @@ from .encoders.patches import Grid
 from .generation.resolve import start_token
 from .hub import fetch, required
 from .images import ImageProcessor
+from .memory import estimate_memory
 from .model import VisionEncoderDecoderModel
+from .quantize import float_type
 from .text import Tokenizer
 
 T = TypeVar("T")
@@ -51,7 +53,8 @@ class Setting:
 class Inspection:
     """What was found in a folder, part by part; `problems` is what keeps it from being used.
 
-    memory -- bytes: of the parameters, of what an image adds, of what a full-length text adds
+    memory -- bytes: of the parameters, of what an image adds, of what a full-length text adds, and
+    the bound of all that is there while one image is read
     """
 
     folder: Path
@@ -164,7 +167,11 @@ def _memory(model: VisionEncoderDecoderModel, own: weights.Tensors) -> dict[str,
     grid = _grid(model)
     if grid is not None:
         memory["an image"] = each * grid.features
-    return {**memory, "a text of full length": each * limit}
+    memory["a text of full length"] = each * limit
+    if grid is not None:
+        model.astype(mx.float32 if cpu else float_type(model))  # as `load` would
+        memory["at most while one image is read"] = estimate_memory(model).total
+    return memory
 
 
 def _grid(model: VisionEncoderDecoderModel) -> Grid | None:

@@ -85,11 +85,11 @@ def kept(values: Mapping[str, Any]) -> Values:
     return {**{k: values[k] for k in KEPT if values.get(k)}, **({"tags": tags} if tags else {})}
 
 
-def leave(folder: Path, source: Path, given: str | Path) -> None:
+def leave(folder: Path, source: Path, given: str | Path, *, tuned: bool = False) -> None:
     """Leave a card in a folder that was made from `source`, which the Hub id or path `given` named.
 
     It says what the source's card and id do: the model's base, licence and language. Where they
-    say nothing, none is left.
+    say nothing, none is left. tuned -- the weights were trained, not only written otherwise.
     """
     try:
         said = Card.read(source).values
@@ -100,6 +100,8 @@ def leave(folder: Path, source: Path, given: str | Path) -> None:
         values.update({key: said[key] for key in BASE if key in said})
     else:
         values.update(zip(BASE, (str(given), "quantized", source.name), strict=True))
+    if tuned and "base_model" in values:
+        values["base_model_relation"] = "finetune"
     if values:
         text = f"{MARK}\n\nMade by mlx_vedec {__version__}; `mlx_vedec upload` says more here.\n"
         write(folder, front_matter.joined(values, text))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import cache
 
 Pairs = tuple[tuple[str, str], ...]
 OLD_LEAVES = (  # TensorFlow's names, which checkpoints of BERT's time kept
@@ -108,7 +109,12 @@ def matches(patterns: tuple[str, ...], name: str) -> bool:
 
 
 def _match(pattern: str, name: str) -> re.Match[str] | None:
-    return re.match(re.escape(pattern).replace(r"\*", r"(\d+)") + r"(?=\.|$)", name)
+    return _compiled(pattern).match(name)
+
+
+@cache  # `re` forgets all but 512 patterns, and a table asks each for every name
+def _compiled(pattern: str) -> re.Pattern[str]:
+    return re.compile(re.escape(pattern).replace(r"\*", r"(\d+)") + r"(?=\.|$)")
 
 
 def _first(pairs: Pairs, name: str) -> str | None:

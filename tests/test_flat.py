@@ -5,10 +5,12 @@ import io
 import mlx.core as mx
 import pytest
 
-from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec import VisionEncoderDecoderModel, generating
 from mlx_vedec.composite import VisionEncoderDecoderConfig
 from mlx_vedec.generation import flow
 from mlx_vedec.generation.config import GenerationConfig
+from mlx_vedec.generation.options import Options
+from mlx_vedec.generation.sampling import Sampling
 from mlx_vedec.quantize import quantize
 from mlx_vedec.shapes import SHAPES
 from tests.benchmarks.flat import DECODERS, Decoding, flat_encoder
@@ -63,9 +65,44 @@ def test_decode_steps(name, bits):
 
 def nodes(*outputs):
     """Operations between what is computed and these arrays."""
+    return drawn(*outputs).count("shape=rectangle")
+
+
+def drawn(*outputs):
+    """The graph of what is not computed yet."""
     text = io.StringIO()
     mx.export_to_dot(text, *outputs)
-    return text.getvalue().count("shape=rectangle")
+    return text.getvalue()
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_log_probabilities_are_computed_only_where_they_are_wanted(wanted):
+    search = Sampling(Options(max_length=8, eos_token_ids=(1,), pad_token_id=0), logprobs=wanted)
+    logits = mx.random.normal((3, 7))
+    state = search.start(mx.full((3, 1), 2), logits)
+    assert ("LogSumExp" in drawn(*state.arrays())) == wanted
+    expected = mx.max(logits - mx.logsumexp(logits, axis=-1, keepdims=True), axis=-1)
+    decoded = [sequence for [sequence] in search.results(state, range(3))]
+    assert [len(sequence.logprobs) for sequence in decoded] == [wanted] * 3
+    assert [sequence.tokens for sequence in decoded] == [
+        (i,) for i in mx.argmax(logits, 1).tolist()
+    ]
+    if wanted:
+        assert [sequence.logprobs[0] for sequence in decoded] == expected.tolist()
+    assert mx.array_equal(mx.max(state.logprobs, axis=-1), expected)
+
+
+def test_generate_wants_no_log_probabilities(monkeypatch):
+    model, wanted = small("trocr-small", 1), []
+
+    def sampling(*args, logprobs):
+        wanted.append(logprobs)
+        return Sampling(*args, logprobs=logprobs)
+
+    monkeypatch.setattr(generating, "Sampling", sampling)
+    features = mx.random.normal((1, 10, model.config.encoder.feature_dims))
+    assert model.generate(encoder_outputs=(features,), max_new_tokens=2).shape == (1, 3)
+    assert wanted == [False]
 
 
 def counted(name, layers, monkeypatch):

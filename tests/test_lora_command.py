@@ -19,6 +19,7 @@ from PIL import Image
 from mlx_vedec import LoraConfig, TrainingArguments, generate, load
 from mlx_vedec.commands import lora, lora_flags, settings
 from mlx_vedec.errors import OptionError, TokenError, WeightsError
+from mlx_vedec.fused_checkpoint import fuse_checkpoint
 from mlx_vedec.training.reports import read_metrics
 from mlx_vedec.vocabulary import restore_added
 from tests.conftest import DATA, ROOT
@@ -313,6 +314,11 @@ def test_tags_become_tokens(run, place, receipts, tmp_path, kind):
     trained = mx.load(str(out / "training_state" / "0000003" / "trained.safetensors"))
     table = model.decoder.embed_tokens.weight
     assert table.shape[0] == 43 and mx.array_equal(table, trained["decoder.embed_tokens.weight"])
+    fused, other = load(fuse_checkpoint(place, out, tmp_path / "fused"))
+    assert other.reader.content == processor.reader.content
+    pixels = processor.pixels([receipts / "page.png"])
+    ours, theirs = (x(pixels, mx.array([[2, 40]])).logits for x in (model, fused))
+    assert mx.allclose(ours, theirs, atol=1e-4)
     (out / "added_tokens.json").unlink()
     with pytest.raises(WeightsError, match="is for another model: .*43 x 32.* there and 40 x 32"):
         load(place, adapter_path=out)

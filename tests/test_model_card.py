@@ -124,6 +124,13 @@ def test_left_of_a_folder(tmp_path):
     assert (values["base_model"], values["base_model_relation"]) == ("old/base", "finetune")
 
 
+def test_left_of_what_was_trained(tmp_path):
+    source = tmp_path / ("0" * 40)
+    source.mkdir()
+    leave(tmp_path, source, "base/ocr", tuned=True)
+    assert Card.read(tmp_path).values["base_model_relation"] == "finetune"
+
+
 def test_convert_then_upload_without_the_source(server, tmp_path, monkeypatch):  # noqa: F811
     """What a conversion leaves is enough; the base model's card is not asked for again."""
     files = {name: (BUNDLED / name).read_bytes() for name in FILES}

@@ -19,7 +19,7 @@ from ..renames import Renames
 from ..stochastic import Dropout, DropPath
 from .encoder import Encoder, EncoderConfig, Size
 from .patches import Grid, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
-from .windows import Cut, OffsetBias, attend_in_windows, pad_to
+from .windows import Cut, OffsetBias, attend_in_windows, in_pieces, pad_to
 
 
 @dataclass(kw_only=True)
@@ -139,6 +139,10 @@ class SwinLayer(nn.Module):
     def __call__(self, x: mx.array, keep: list[mx.array] | None) -> mx.array:
         """A map (B, rows, columns, D) to the same; only attention's branch has a drop path."""
         x = x + self.drop_path(self.attend(self.attn_norm(x), keep))
+        return self.think(x) if self.training else in_pieces(self.think, x)
+
+    def think(self, x: mx.array) -> mx.array:
+        """Any rows of a map, with what the MLP adds to them."""
         return x + self.mlp_dropout(self.mlp(self.mlp_norm(x)))
 
     def attend(self, x: mx.array, keep: list[mx.array] | None) -> mx.array:

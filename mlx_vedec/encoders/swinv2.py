@@ -20,7 +20,7 @@ from ..errors import ConfigError
 from ..layers import Attention, Mask
 from ..renames import Renames
 from .swin import BLOCK, COMMON, INDEX, LAYER, NORM, PatchMerging, SwinConfig, SwinLayer, SwinModel
-from .windows import Cut, relative_bias, relative_index
+from .windows import Cut, in_pieces, relative_bias, relative_index
 
 BIAS_DIMS = 512  # width of the network behind the bias, the same in all sizes of Swin V2
 SHARPEST = 100  # largest factor of a cosine
@@ -120,6 +120,10 @@ class Swinv2Layer(SwinLayer):
     def __call__(self, x: mx.array, keep: list[mx.array] | None) -> mx.array:
         """A map (B, rows, columns, D) to the same."""
         x = x + self.drop_path(self.attn_norm(self.attend(x, keep)))
+        return self.think(x) if self.training else in_pieces(self.think, x)
+
+    def think(self, x: mx.array) -> mx.array:
+        """Any rows of a map, with what the MLP adds to them."""
         return x + self.drop_path(self.mlp_norm(self.mlp_dropout(self.mlp(x))))
 
     def cut(self, rows: int, columns: int) -> Cut:

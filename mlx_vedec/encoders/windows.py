@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import mlx.core as mx
@@ -13,6 +14,7 @@ from ..layers import Attention
 from .patches import Pair
 
 Spans = list[tuple[slice, bool]]
+PIECE = 4 << 20  # bytes of a map that are computed at a time, unless one row has more
 
 
 class Cut(NamedTuple):
@@ -63,6 +65,23 @@ def pad_to(x: mx.array, multiple: Pair) -> mx.array:
     return mx.pad(x, [(0, 0), (0, below), (0, right), (0, 0)]) if below or right else x
 
 
+def in_pieces(function: Callable[[mx.array], mx.array], x: mx.array) -> mx.array:
+    """What a function of single rows makes of a map (B, rows, …), some rows at a time if large.
+
+    What the function computes on the way, often many times the map, is then that of a piece.
+    """
+    step = -(-x.shape[1] // max(1, -(-x.nbytes // PIECE)))
+    if step >= x.shape[1]:
+        return function(x)
+    pieces: list[mx.array] = []
+    for start in range(0, x.shape[1], step):
+        piece = x[:, start : start + step]
+        if pieces:  # one after the other: MLX would take all of them a step further in turn
+            piece = mx.depends(piece, pieces[-1])
+        pieces.append(function(piece))
+    return mx.concatenate(pieces, axis=1)
+
+
 def attend_in_windows(
     attn: Attention,
     x: mx.array,
@@ -81,21 +100,38 @@ def attend_in_windows(
     """
     rows, columns = x.shape[1:3]
     tiles = _cut(_roll(pad_to(x, (cut.window, cut.window)), -cut.shift), cut.window)
-    parts: list[list[mx.array]] = []
-    weights: list[list[mx.array]] = []
+    strips: list[mx.array] = []
+    weights: list[mx.array] = []
     for down, at_bottom in _spans(tiles.shape[1], cut.shift):
-        parts.append([])
-        weights.append([])
-        for across, at_right in _spans(tiles.shape[2], cut.shift):
-            part = tiles[:, down, across]
-            mask = bias + mx.array(_seam(cut, at_bottom, at_right)).astype(bias.dtype)
-            kept = None if keep is None else []
-            out = attn(part.flatten(0, 2).flatten(1, 2), mask=mask, keep=kept)
-            parts[-1].append(out.reshape(part.shape))
-            weights[-1] += [mx.unflatten(w, 0, part.shape[:3]) for w in kept or ()]
+        kept = None if keep is None else weights
+        strip = partial(_attend, attn, bias, cut, at_bottom, kept)
+        whole = attn.training or keep is not None
+        strips.append(strip(tiles[:, down]) if whole else in_pieces(strip, tiles[:, down]))
     if keep is not None:
-        keep.append(_join(weights).flatten(0, 2))
-    return _roll(_uncut(_join(parts)), cut.shift)[:, :rows, :columns]
+        keep.append(_joined(weights, 1).flatten(0, 2))
+    return _roll(_joined(strips, 1), cut.shift)[:, :rows, :columns]
+
+
+def _attend(
+    attn: Attention,
+    bias: mx.array,
+    cut: Cut,
+    at_bottom: bool,
+    keep: list[mx.array] | None,
+    tiles: mx.array,
+) -> mx.array:
+    """Rows of windows (B, R, C, w, w, D) attended to, as a map (B, R·w, C·w, D)."""
+    parts, weights = [], []
+    for across, at_right in _spans(tiles.shape[2], cut.shift):
+        part = tiles[:, :, across]
+        mask = bias + mx.array(_seam(cut, at_bottom, at_right)).astype(bias.dtype)
+        kept = None if keep is None else []
+        out = attn(part.flatten(0, 2).flatten(1, 2), mask=mask, keep=kept)
+        parts.append(out.reshape(part.shape))
+        weights += [mx.unflatten(w, 0, part.shape[:3]) for w in kept or ()]
+    if keep is not None:
+        keep.append(_joined(weights, 2))
+    return _uncut(_joined(parts, 2))
 
 
 def _roll(x: mx.array, shift: int) -> mx.array:
@@ -112,9 +148,8 @@ def _uncut(tiles: mx.array) -> mx.array:
     return tiles.swapaxes(2, 3).flatten(3, 4).flatten(1, 2)
 
 
-def _join(parts: list[list[mx.array]]) -> mx.array:
-    """Rectangles of windows (B, r, c, …), row by row, as one (B, R, C, …)."""
-    return mx.concatenate([mx.concatenate(row, axis=2) for row in parts], axis=1)
+def _joined(parts: list[mx.array], axis: int) -> mx.array:
+    return mx.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
 
 
 def _spans(count: int, shift: int) -> Spans:

@@ -19,8 +19,9 @@ class Decoded:
     """A sequence that was decoded, the prompt aside.
 
     tokens -- ids, an end token included
-    logprobs -- of each, after the rules and before what sampling does to them
-    score -- a beam's, as transformers' `sequences_scores`; else the mean log-probability
+    logprobs -- of each, after the rules and before what sampling does to them; empty where they
+        are not wanted
+    score -- a beam's, as transformers' `sequences_scores`; else the mean log-probability, or 0
     beams -- the row that each token came from, for beams
     reason -- "stop", "length" or "repetition"
     """

@@ -10,11 +10,8 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.client import HTTPException
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -93,6 +90,10 @@ def load_image(source: ImageSource) -> Image.Image:
 
 
 def _download(url: str) -> bytes:
+    from http.client import HTTPException  # these start slowly, and few images come from the net
+    from urllib.error import HTTPError
+    from urllib.request import Request, urlopen
+
     try:
         request = Request(url, headers={"User-Agent": "mlx_vedec"})
         with urlopen(request, timeout=TIMEOUT) as response:

@@ -2,7 +2,8 @@
 
 The flat sides are those of `tests/benchmarks/flat.py`; random float32 weights in the shapes of
 published checkpoints, Donut's and Nougat's images reduced. A decode step is the decoder's; a greedy
-step also scores tokens, keeps them and looks for ends.
+step also picks tokens, keeps them and looks for ends, as `model.generate`; `batch_generate` keeps
+log-probabilities as well.
 
 python -m tests.benchmarks.floor [--short] [--rounds N] [--blas openblas|blis|none] [--cpu]
                                  [--shape NAME …] [--quantize BITS]
@@ -79,12 +80,15 @@ def compare_decoders(model: Any, images: int, rounds: int) -> None:
         ),
     }
     show(prefills, rounds, {("prefill", "flat prefill"): STEP})
+    options: dict[str, Any] = {"features": image, "max_length": CAPACITY}
     steps = {
         "decode step": timed(lambda: mx.eval(model.step(tokens, cache, None))),
-        "greedy step": timed(stepper(model, images, features=image, max_length=CAPACITY)),
+        "greedy step": timed(stepper(model, images, logprobs=False, **options)),
+        "with log-probabilities": timed(stepper(model, images, **options)),
         "flat step": timed(lambda: mx.eval(flat.step(tokens))),
     }
-    targets = {("decode step", "flat step"): STEP, ("greedy step", "flat step"): STEP}
+    over = "decode step", "greedy step", "with log-probabilities"
+    targets = {(side, "flat step"): STEP for side in over}
     show(steps, STEPS * rounds, targets)
 
 

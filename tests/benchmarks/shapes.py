@@ -26,7 +26,9 @@ class Given(VisionEncoderDecoderModel):
 
 def trocr(layers: int = 12) -> Given:
     """TrOCR-base's decoder, and features (1, 577, 768) as of ViT-base at 384 pixels."""
-    return _model(TrOCRConfig(decoder_layers=layers, cross_attention_hidden_size=768), 577, 768)
+    return decoder_model(
+        TrOCRConfig(decoder_layers=layers, cross_attention_hidden_size=768), 577, 768
+    )
 
 
 def nougat(layers: int = 10) -> Given:
@@ -39,10 +41,11 @@ def nougat(layers: int = 10) -> Given:
         max_position_embeddings=4096,
         scale_embedding=True,
     )
-    return _model(config, 588, 1024)
+    return decoder_model(config, 588, 1024)
 
 
-def _model(decoder: Any, features: int, dims: int) -> Given:
+def decoder_model(decoder: Any, features: int, dims: int) -> Given:
+    """A decoder of any config, and random features (1, features, dims)."""
     encoder = ViTConfig(hidden_size=dims, num_attention_heads=16, num_hidden_layers=1)
     mx.random.seed(0)
     model = Given(VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder))
@@ -55,12 +58,18 @@ def _model(decoder: Any, features: int, dims: int) -> Given:
 
 
 def stepper(
-    model: Any, *rows: int, apart: int = 8, features: mx.array | None = None, **options: Any
+    model: Any,
+    *rows: int,
+    apart: int = 8,
+    features: mx.array | None = None,
+    logprobs: bool = True,
+    **options: Any,
 ) -> Callable[[], None]:
     """A generation, as a function that takes its next step and waits for it.
 
     rows -- images that begin together; of several numbers, each `apart` steps after those before it
     features -- of one image, by default those that the model was given
+    logprobs -- keep those of the tokens, as `batch_generate` does and `model.generate` does not
     """
     image = model.given if features is None else features
     flow = Flow(model.step)
@@ -73,7 +82,8 @@ def stepper(
         for _ in range(apart if len(flow) else 0):
             step()
         prompt, settled = model.prompt(count, None, options)
-        flow.add(*model.begin(mx.repeat(image, count, axis=0), prompt, settled))
+        images = mx.repeat(image, count, axis=0)
+        flow.add(*model.begin(images, prompt, settled, logprobs=logprobs))
     return step
 
 

@@ -1,0 +1,103 @@
+"""`mlx_vedec selfcheck`: whether every family computes on this machine what it should.
+
+Prints a table to paste into an issue; the exit code is 1 where something failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .common import run
+
+if TYPE_CHECKING:
+    from ..selfcheck import BundledCheck, FamilyCheck, SelfCheck
+
+PROGRAM = "mlx_vedec selfcheck"
+REPORT = "please open an issue of mlx_vedec and paste what was printed, all of it"
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags."""
+    p = argparse.ArgumentParser(
+        PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--family", nargs="+", metavar="NAME", help="these model types alone, such as vit and trocr"
+    )
+    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    return p
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; 0 where everything passed, else 1."""
+    return run(parser(), _selfcheck, argv)
+
+
+def _selfcheck(args: argparse.Namespace) -> int:
+    os.environ.setdefault("MLX_ENABLE_TF32", "0")  # which MLX reads once; float32 is to be float32
+    from ..selfcheck import selfcheck
+
+    found = selfcheck(args.family, progress=_show)
+    if args.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False))
+    else:
+        print("\n".join(_report(found)))
+    if not found.passed:
+        print(f"{PROGRAM}: failed: {'; '.join(found.failures)}; {REPORT}", file=sys.stderr)
+    return int(not found.passed)
+
+
+def _show(name: str) -> None:
+    if sys.stderr.isatty():
+        end = "\r\033[K" if name == "the bundled model" else ""
+        print(f"\r\033[K{name}{end}", end="", file=sys.stderr, flush=True)
+
+
+def _report(found: SelfCheck) -> Iterator[str]:
+    from ..selfcheck import KINDS
+
+    yield f"mlx_vedec selfcheck: {'passed' if found.passed else 'FAILED'}"
+    yield ""
+    yield from _where(found)
+    yield ""
+    yield f"| family | {' | '.join(KINDS)} |"
+    yield "|---" * (1 + len(KINDS)) + "|"
+    yield f"| *allowed* | {' | '.join(f'{kind.tolerance:.0e}' for kind in KINDS.values())} |"
+    for family in found.families:
+        yield f"| {family.family} | {' | '.join(_cells(family))} |"
+    for family in found.families:
+        yield from (f"- {family.family}, {kind}: {what}" for kind, what in family.problems.items())
+    if found.bundled:
+        yield ""
+        yield from _bundled(found.bundled)
+
+
+def _where(found: SelfCheck) -> Iterator[str]:
+    host, device = found.machine, found.device
+    memory = host["memory"]
+    parts = [host["platform"], host["processor"], f"{host['cores']} cores"]
+    parts += [f"{memory / 2**30:.0f} GiB"] if memory else []
+    yield f"- machine: {', '.join(str(part) for part in parts if part)}; load {host['load']}"
+    yield f"- device: {device['type']}, {device.get('device_name', 'without a name')}"
+    yield f"- versions: {', '.join(f'{name} {what}' for name, what in found.versions.items())}"
+
+
+def _cells(family: FamilyCheck) -> Iterator[str]:
+    for kind, error in family.errors.items():
+        shown: Any = "not a number" if error is None else f"{error:.1e}"
+        if kind in family.problems:
+            shown = "raised"
+        yield f"{shown} FAILED" if kind in family.failed else shown
+
+
+def _bundled(found: BundledCheck) -> Iterator[str]:
+    yield f"- bundled model: {found.text!r} in {found.milliseconds:.1f} ms, image to text"
+    for how, files in found.wrong.items():
+        right = found.lines - len(files)
+        named = f"; FAILED: {', '.join(files)}" if files else ""
+        yield f"- bundled model, {how}, float32: {right} of {found.lines} lines as they should be{named}"

@@ -1,0 +1,135 @@
+"""A `Verification` as a page, as JSON and as a picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .files import write_file, write_json
+
+if TYPE_CHECKING:
+    from .verification import ChangedText, Verification
+
+TEXTS, LAYERS, BARS = 10, 10, 20  # how many of each are shown
+WIDTH = 60  # characters of a text
+
+
+def markdown(found: Verification) -> str:
+    """The page."""
+    return "\n".join([*_sides(found), *_likeness(found), *_texts(found), *_layers(found)]) + "\n"
+
+
+def _sides(found: Verification) -> Iterator[str]:
+    a, b = found.original, found.changed
+    yield from ("# What the change cost", "")
+    yield from ("| | original | changed |", "|---|---|---|")
+    yield f"| size | {a.bytes / 1e6:.1f} MB | {b.bytes / 1e6:.1f} MB |"
+    yield f"| bits per weight | {a.bits_per_weight:.2f} | {b.bits_per_weight:.2f} |"
+    if a.error_rate is not None and b.error_rate is not None:
+        yield f"| character errors against the labels | {_rate(a.error_rate)} | " + (
+            f"{_rate(b.error_rate)} |"
+        )
+    yield f"| seconds for {found.images} images | {a.seconds:.1f} | {b.seconds:.1f} |"
+
+
+def _likeness(found: Verification) -> Iterator[str]:
+    alike = found.error_rate
+    yield from ("", f"On {found.images} images and the {found.tokens} tokens of the original:", "")
+    yield from ("| | |", "|---|---|")
+    yield f"| texts unchanged | {_rate(found.texts_unchanged)} |"
+    yield f"| token sequences unchanged | {_rate(found.sequences_unchanged)} |"
+    yield f"| same likeliest token, after the original's | {_rate(found.token_agreement)} |"
+    error = found.divergence_error
+    kl = f"{found.divergence:.5f}" + ("" if error is None else f" ± {error:.5f}")
+    yield f"| KL divergence per token, after the original's | {kl} nats |"
+    if alike is not None:
+        yield f"| character errors against the original | {_rate(alike)} |"
+
+
+def _texts(found: Verification) -> Iterator[str]:
+    yield from ("", "## Texts that changed most", "")
+    if not found.texts:
+        yield "None did."
+        return
+    labelled = found.texts[0].label is not None
+    yield "| image | original | changed |" + (" label |" if labelled else "")
+    yield "|---|---|---|" + ("---|" if labelled else "")
+    for text in found.texts[:TEXTS]:
+        yield f"| {' | '.join(_cells(text))} |"
+    yield from _rest(len(found.texts), TEXTS)
+
+
+def _cells(text: ChangedText) -> list[str]:
+    """The image's name, and the texts from shortly before they first differ."""
+    pairs = enumerate(zip(text.original, text.changed, strict=False))
+    shorter = min(len(text.original), len(text.changed))
+    first = max(0, next((i for i, (a, b) in pairs if a != b), shorter) - WIDTH // 3)
+    texts = [text.original, text.changed, *([] if text.label is None else [text.label])]
+    cut = [
+        ("…" if first else "") + each[first : first + WIDTH] + "…" * (len(each) > first + WIDTH)
+        for each in texts
+    ]
+    return [_escaped(Path(text.image).name), *map(_escaped, cut)]
+
+
+def _escaped(text: str) -> str:
+    """Text that Markdown shows as it is, in a cell of a table."""
+    return re.sub(r"([\\`*_\[\]<>|~&$])", r"\\\1", re.sub(r"\s", " ", text))
+
+
+def _layers(found: Verification) -> Iterator[str]:
+    yield from ("", "## Layers with the largest error of their own", "")
+    if not found.layers:
+        yield "No layer is quantized."
+        return
+    yield "Error of a layer's output on the inputs it has in the original, relative to the output."
+    yield from ("", "| layer | bits | error |", "|---|---|---|")
+    for layer in found.layers[:LAYERS]:
+        yield f"| `{layer.name}` | {layer.bits} | {_rate(layer.error)} |"
+    yield from _rest(len(found.layers), LAYERS)
+
+
+def _rest(count: int, shown: int) -> Iterator[str]:
+    if count > shown:
+        yield from ("", f"{count - shown} more are in `verification.json`.")
+
+
+def _rate(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def save(found: Verification, folder: Path, say: Callable[[str], object]) -> list[Path]:
+    """Write the files; the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    page, values, picture = (folder / f"verification.{end}" for end in ("md", "json", "png"))
+    write_file(page, lambda path: path.write_text(markdown(found), encoding="utf-8"))
+    write_json(values, found.to_dict())
+    if not found.layers:
+        return [page, values]
+    try:
+        import matplotlib  # noqa: F401  # pyright: ignore
+    except ImportError:
+        say(f"{picture} was not drawn: matplotlib is missing; pip install 'mlx-vedec[plot]'")
+        return [page, values]
+    write_file(picture, lambda path: _draw(found, path))
+    return [page, values, picture]
+
+
+def _draw(found: Verification, path: Path) -> None:
+    """A bar for each of the worst layers."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore
+    from matplotlib.figure import Figure  # pyright: ignore
+
+    worst = found.layers[:BARS]
+    figure = Figure(figsize=(9, 1.2 + 0.28 * len(worst)), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    bars = axes.barh([x.name for x in worst], [100 * x.error for x in worst], color="#4472a8")
+    axes.bar_label(bars, [f"{x.bits} bits" for x in worst], padding=3, fontsize=8)
+    axes.invert_yaxis()
+    axes.margins(x=0.12)
+    axes.tick_params(labelsize=8)
+    axes.set_xlabel("error of the layer's own output, %")
+    figure.savefig(path, format="png", dpi=120)

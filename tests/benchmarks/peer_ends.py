@@ -1,0 +1,216 @@
+"""The other ends of `peers`: each runs one library in a process of its own.
+
+A line of JSON comes first, with the library's version or why it is missing; then one for every line
+that is asked.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from . import ONE_THREAD, clock
+
+STEPS = 8  # of a decoding, of which the middle one counts
+
+
+class Peer:
+    """A library behind a pipe: `version`, or the reason why it is `missing`.
+
+    python -- the interpreter that has it. blas -- of `LIBRARIES`.
+    """
+
+    def __init__(self, name: str, python: str = sys.executable, blas: str = "none", **model: Any):
+        command = [python, "-m", __name__, json.dumps({"name": name, **model}), "--blas", blas]
+        command += ["--cpu"] if ONE_THREAD else []
+        pipe = subprocess.PIPE
+        self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+        said = self._line()
+        self.name, self.version, self.missing = name, said.get("version"), said.get("missing")
+
+    def ask(self, **call: Any) -> dict[str, Any]:
+        """What the other end answers: `seconds`, and `tokens` where it decodes a folder's model."""
+        assert self.process.stdin is not None
+        print(json.dumps(call), file=self.process.stdin, flush=True)
+        return self._line()
+
+    def _line(self) -> dict[str, Any]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        return json.loads(line) if line else {"missing": "the process has died"}
+
+    def close(self) -> None:
+        """Let the process end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait()
+
+
+def transformers(folder: str) -> Callable[..., dict[str, Any]]:
+    """A folder's model on torch, in float32."""
+    import torch
+    from transformers import VisionEncoderDecoderModel
+
+    model: Any = VisionEncoderDecoderModel.from_pretrained(folder, dtype=torch.float32)
+    return _reader(model.eval(), lambda pixels: model.encoder(pixels))
+
+
+def optimum(folder: str) -> Callable[..., dict[str, Any]]:
+    """The same, exported to ONNX by optimum and run by ONNX Runtime."""
+    import onnxruntime  # pyright: ignore
+    from optimum.onnxruntime import ORTModelForVision2Seq  # pyright: ignore
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1 if ONE_THREAD else os.cpu_count()
+    model = ORTModelForVision2Seq.from_pretrained(folder, export=True, session_options=options)
+    return _reader(model, lambda pixels: model.encoder(pixel_values=pixels))
+
+
+def _reader(model: Any, encode: Callable[[Any], Any]) -> Callable[..., dict[str, Any]]:
+    """Encodes the first rows of pixels (B, 3, H, W) in a file, or decodes them by options."""
+    import numpy as np
+    import torch
+
+    def read(pixels: str, rows: int, **options: Any) -> dict[str, Any]:
+        given = torch.from_numpy(np.load(pixels)[:rows])
+        start = clock()
+        with torch.inference_mode():
+            if not options:
+                encode(given)
+                return {"seconds": clock() - start}
+            tokens = model.generate(given, do_sample=False, **options)
+        return {"seconds": clock() - start, "tokens": tokens.tolist()}
+
+    return read
+
+
+def florence(layers: int, dims: int, heads: int, source: int, vocabulary: int) -> Any:
+    """The decoder of mlx-vlm's Florence-2."""
+    import mlx.core as mx
+    from mlx_vlm.models.cache import CacheList, SimpleKVCache  # pyright: ignore
+    from mlx_vlm.models.florence2 import LanguageModel, TextConfig  # pyright: ignore
+
+    config = TextConfig(
+        d_model=dims,
+        vocab_size=vocabulary,
+        encoder_layers=1,
+        decoder_layers=layers,
+        decoder_attention_heads=heads,
+        decoder_ffn_dim=4 * dims,
+    )
+    model = LanguageModel(config)
+    model.eval()
+    mx.eval(model.parameters())
+
+    def begin(rows: int) -> Callable[[Any], Any]:
+        cache = [CacheList(SimpleKVCache(), SimpleKVCache()) for _ in range(layers)]
+        features = mx.random.normal((rows, source, dims))
+        return lambda tokens: (
+            model(decoder_input_ids=tokens, encoder_outputs=features, cache=cache).logits
+        )
+
+    return _stepper(begin)
+
+
+def whisper(layers: int, dims: int, heads: int, source: int, vocabulary: int) -> Any:
+    """The text decoder of mlx-whisper."""
+    import mlx.core as mx
+    from mlx_whisper.whisper import TextDecoder  # pyright: ignore
+
+    model = TextDecoder(vocabulary, 512, dims, heads, layers, mx.float32)
+    model.eval()
+    mx.eval(model.parameters())
+
+    def begin(rows: int) -> Callable[[Any], Any]:
+        features, kept = mx.random.normal((rows, source, dims)), []
+
+        def step(tokens: Any) -> Any:
+            logits, cache, _ = model(tokens, features, kv_cache=kept[0] if kept else None)
+            kept[:] = [cache]
+            return logits
+
+        return step
+
+    return _stepper(begin)
+
+
+def _stepper(begin: Callable[[int], Callable[[Any], Any]]) -> Callable[..., dict[str, Any]]:
+    """Decodes some tokens greedily, each step waited for; the seconds of the middle one."""
+    import mlx.core as mx
+
+    def decode(rows: int) -> dict[str, Any]:
+        step, tokens, seconds = begin(rows), mx.full((rows, 1), 2), []
+        for _ in range(STEPS):
+            start = clock()
+            tokens = mx.argmax(step(tokens)[:, -1], axis=-1)[:, None]
+            mx.eval(tokens)
+            seconds.append(clock() - start)
+        return {"seconds": sorted(seconds)[STEPS // 2]}
+
+    return decode
+
+
+def operations() -> Callable[..., dict[str, Any]]:
+    """Single operations of torch on random arrays."""
+    import torch
+    from torch.nn import functional as F
+
+    work: dict[str, Callable[..., Any]] = {
+        "gelu": F.gelu,
+        "relu": F.relu,
+        "add": torch.add,
+        "softmax": lambda x: torch.softmax(x, -1),
+        "logsumexp": lambda x: torch.logsumexp(x, -1),
+        "layer norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b, 1e-12),
+        "product": F.linear,
+        "product of a row": F.linear,
+        "attention": F.scaled_dot_product_attention,
+        "attention of a row": F.scaled_dot_product_attention,
+    }
+
+    def run(operation: str, shapes: list[list[int]]) -> dict[str, Any]:
+        values = [torch.randn(shape) for shape in shapes]
+        with torch.inference_mode():
+            start = clock()
+            work[operation](*values)
+            return {"seconds": clock() - start}
+
+    return run
+
+
+PEERS = {
+    "transformers": transformers,
+    "optimum-onnx": optimum,
+    "mlx-vlm": florence,
+    "mlx-whisper": whisper,
+    "torch": operations,
+}
+
+
+def main() -> None:
+    """Say which version is there, then answer every line."""
+    out = os.fdopen(os.dup(1), "w")
+    sys.stdout = sys.stderr  # where libraries may print
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+    warnings.simplefilter("ignore")
+    logging.disable()
+    model = json.loads(sys.argv[1])
+    name = model.pop("name")
+    try:
+        answer, said = PEERS[name](**model), {"version": version(name)}
+    except Exception as error:  # whatever an export or an import ends with is what is reported
+        answer, said = None, {"missing": f"{type(error).__name__}: {error}"}
+    print(json.dumps(said), file=out, flush=True)
+    for line in sys.stdin if answer else ():
+        print(json.dumps(answer(**json.loads(line))), file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()
