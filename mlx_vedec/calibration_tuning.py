@@ -40,7 +40,7 @@ class CalibrationConfig:
 
     rounding: bool = True
     iters: int = 0
-    learning_rate: float = 3e-5
+    learning_rate: float = 1e-4
     batch_size: int = 16
     temperature: float = 2.0
     features: float = 1.0
@@ -88,9 +88,10 @@ class Tuning:
         """Tune the model and leave it with what was best; (iteration, divergence) of each look."""
         history: list[tuple[int, float]] = []
         best: Parameters = {}
+        iters = self._config.iters
         with floating(self.model, small=self._config.small) as student:
             for number, steps in self._steps(student, tuned, order):
-                if number % max(1, self._config.iters // LOOKS) == 0:
+                if number % max(1, iters // LOOKS) == 0 or number == iters:
                     stored = student.stored(steps)
                     student.put(stored)
                     history.append((number, self._judged()))

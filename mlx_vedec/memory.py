@@ -1,7 +1,7 @@
 """How much memory reading images takes at most, by arithmetic: nothing is allocated to know it.
 
 The terms are bounds that the tests hold against MLX's own count on its CPU, where up to ten
-operations are under way at once and attention holds its weights. On Metal it is less.
+operations are under way at once and attention holds its weights; Metal has not been measured.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .weights import parameters
 
 Subject = VisionEncoderDecoderModel | VisionEncoderDecoderConfig
 LARGEST = 16  # images of a batch, where nobody says how many
-MAPS = 6  # of a stage of Swin, alive at once
+MAPS = 9  # of a stage of Swin that is worked on in pieces, alive at once beside a piece
 LINEAR = nn.Linear | nn.QuantizedLinear
 LOGITS = {False: 8, True: 14}  # arrays of their size that a search without or with beams holds
 
@@ -201,7 +201,7 @@ def _stages(encoder: Any, images: int, size: Pair, width: int) -> list[int]:
         places = images * rows * columns
         share = width * encoder.config.dims(len(found))
         piece = min(places, max(PIECE // share, images * side * columns))
-        found.append(MAPS * places * share + _layer(layer, piece, side * side, width))
+        found.append(MAPS * (places - piece) * share + _layer(layer, piece, side * side, width))
         rows, columns = -(-rows // 2), -(-columns // 2)
     return found
 

@@ -38,7 +38,8 @@ def round_weights(
     """Quantize the layers of a quantized model anew, in place, to the formats that they have.
 
     teacher -- the model of floats that it came from; texts -- what it wrote. step -- is called
-    after each layer. Layers that are not in affine mode, or were given nothing, stay.
+    after each layer. Layers that are not in affine mode, or were given nothing, stay; if anything
+    goes wrong, so do all.
     """
     layers = affine_layers(model)
     floats = _floats(layers, teacher, names_of(model))
@@ -46,12 +47,15 @@ def round_weights(
         for batch in forced(texts, processor, batch_size):
             mx.eval([*logprobs(teacher, teacher.features(batch.pixels), batch)])
             mx.eval([layer.sum for layer in watched.values()])
+    found = {}
     for path, layer in layers.items():
         gram = watched[path].gram()
         if gram is not None:
-            layer.update(quantized(np.array(floats[path].weight.astype(mx.float32)), gram, layer))
-            mx.eval(layer.parameters())
+            found[path] = quantized(np.array(floats[path].weight.astype(mx.float32)), gram, layer)
+            mx.eval(found[path])
         step()
+    for path, arrays in found.items():
+        layers[path].update(arrays)
 
 
 def affine_layers(model: nn.Module) -> dict[str, Any]:
@@ -135,7 +139,7 @@ def _watched(model: nn.Module, layers: Mapping[str, Any]) -> Iterator[dict[str, 
 
 
 def quantized(weight: np.ndarray, gram: np.ndarray, layer: Any) -> dict[str, mx.array]:
-    """Weights (R, D) as a layer's arrays, for inputs of this gram (D, D)."""
+    """Weights (R, D) as a layer's arrays, in its format, for inputs of this gram (D, D)."""
     rest, size = weight.astype(np.float64), layer.group_size
     spread = np.linalg.cholesky(np.linalg.inv(gram)).T  # of a column's error, on those after it
     integers, scales, biases = [], [], []

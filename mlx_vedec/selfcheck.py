@@ -1,4 +1,4 @@
-"""Every family on the machine at hand against values that are known, and the bundled model's tokens.
+"""Every family on this machine against values that are known, and the bundled model's tokens.
 
 `assets/selfcheck.safetensors` has, for the models of `selfcheck_models`, some of the values that
 they compute in float32 on a CPU, as floats and with weights of 8 and of 4 bits; transformers
@@ -6,7 +6,7 @@ computes them too (`tests/parity/test_selfcheck_golden.py`), and
 `tests/benchmarks/make_golden_selfcheck.py` writes them.
 
 An error is the largest difference, relative to the largest value. On an x86 CPU the largest of all
-families was 9.4e-7 in float32, 2.7e-3 in float16 and 2.2e-2 in bfloat16; of 6 families with 8 or 4
+families was 1.0e-6 in float32, 2.7e-3 in float16 and 2.2e-2 in bfloat16; of 6 families with 8 or 4
 bits in float16, 8.9e-3. `KINDS` allows three to four times as much, and 2e-5 in float32, where
 another device may compute `exp` and `erf` otherwise. A newer GPU multiplies float32 in TF32, with
 errors as of float16, unless MLX_ENABLE_TF32=0 is set before MLX is loaded; the command sets it.

@@ -53,7 +53,7 @@ SIZES: dict[str, Any] = {  # of these, a config gets those that are its fields
 }
 
 
-def small_model(family: str) -> Pretrained:
+def small_model(family: str) -> Any:
     """The encoder or decoder of a model type, in `eval()` mode and not computed yet."""
     kind = FAMILIES[family]
     known = {field.name for field in fields(kind.config_class)}
@@ -87,7 +87,7 @@ def given(family: str) -> mx.array:
 
 def tokens() -> mx.array:
     """Token ids (B, L), none of them special."""
-    return mx.array(3 + np.arange(ROWS * TOKENS).reshape(ROWS, TOKENS) * 37 % 317)
+    return mx.array(3 + np.arange(ROWS * TOKENS).reshape(ROWS, TOKENS) * 37 % 317, mx.int32)
 
 
 def answers(family: str, model: Any, dtype: mx.Dtype) -> dict[str, mx.array]:

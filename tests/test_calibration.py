@@ -145,6 +145,18 @@ def test_it_is_never_worse(teacher, rate):
     assert same(model, student())
 
 
+def test_rounding_that_is_worse_is_undone(teacher, monkeypatch):
+    def spoil(model, *_, **__):
+        leaf = model.encoder.layers[0].mlp.fc1
+        leaf.update({"weight": 0 * leaf.weight, "scales": 3 * leaf.scales})
+
+    monkeypatch.setattr("mlx_vedec.calibration.round_weights", spoil)
+    model = student()
+    found = calibrate(model, *teacher, LINES[:2])
+    assert found.rounded > found.before == found.after
+    assert same(model, student())
+
+
 def test_a_failure_leaves_the_model(teacher):
     def stop(done, of):
         raise KeyboardInterrupt

@@ -124,6 +124,18 @@ def test_a_model():
     assert all(type(leaf) in (nn.Linear, nn.Embedding) for leaf in layers_of(teacher).values())
 
 
+def test_a_failure_leaves_the_model():
+    def stop():
+        raise KeyboardInterrupt
+
+    model, before = tiny_model(*WIDE), tiny_model(*WIDE)
+    for half in (model, before):
+        quantize(half, FOUR)
+    with pytest.raises(KeyboardInterrupt):
+        round_weights(model, tiny_model(*WIDE), Pictures(), texts(), step=stop)
+    assert not changed(model, before)
+
+
 def test_a_teacher_without_floats_is_refused():
     model, packed_teacher = tiny_model(*WIDE), tiny_model(*WIDE)
     quantize(model, FOUR)

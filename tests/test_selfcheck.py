@@ -108,7 +108,7 @@ def test_what_is_not_a_number_is_reported(monkeypatch, capsys):
 
 def test_other_tokens_are_reported(monkeypatch):
     """Where the bundled model reads something else on some line with beams."""
-    tokens = {how: {path.name: [1, 2]} for how in module.BEAMS for path in module.lines()[:1]}
+    tokens: dict = {how: {path.name: [1, 2]} for how in module.BEAMS for path in module.lines()[:1]}
     golden = read_file(GOLDEN)
     name = module.lines()[0].name
     tokens["greedy"][name] = golden[f"greedy.{name}"].tolist()
@@ -116,6 +116,7 @@ def test_other_tokens_are_reported(monkeypatch):
     monkeypatch.setattr(module, "FAMILIES", {})
     found = selfcheck()
     assert found.failures == ["the bundled model, 4 beams"]
+    assert found.bundled is not None
     assert found.bundled.wrong == {"greedy": [], "4 beams": [name]}
 
 

@@ -98,6 +98,6 @@ def _cells(family: FamilyCheck) -> Iterator[str]:
 def _bundled(found: BundledCheck) -> Iterator[str]:
     yield f"- bundled model: {found.text!r} in {found.milliseconds:.1f} ms, image to text"
     for how, files in found.wrong.items():
-        right = found.lines - len(files)
+        right = f"{found.lines - len(files)} of {found.lines} lines as they should be"
         named = f"; FAILED: {', '.join(files)}" if files else ""
-        yield f"- bundled model, {how}, float32: {right} of {found.lines} lines as they should be{named}"
+        yield f"- bundled model, {how}, float32: {right}{named}"

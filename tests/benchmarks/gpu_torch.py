@@ -32,7 +32,7 @@ class Side:
         torch.manual_seed(0)
         made = transformers.VisionEncoderDecoderConfig.from_dict(config)
         with torch.device(DEVICE):
-            model = transformers.VisionEncoderDecoderModel(made)
+            model: Any = transformers.VisionEncoderDecoderModel(made)
         self.model = model.to(self.dtype).eval()
         self.model.generation_config.eos_token_id = None
 

@@ -101,7 +101,9 @@ class Projections:
 
     def __call__(self, x: mx.array) -> list[mx.array]:
         """Queries, keys and values, each (B, H, L, Dh)."""
-        made = [self.q(x), self.k(x), self.v(x)] if self.all is None else mx.split(self.all(x), 3, -1)
+        made = (
+            [self.q(x), self.k(x), self.v(x)] if self.all is None else mx.split(self.all(x), 3, -1)
+        )
         return [heads(part, self.count) for part in made]
 
     def attended(self, q: mx.array, k: mx.array, v: mx.array, mask: Any = None) -> mx.array:

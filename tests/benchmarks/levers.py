@@ -166,6 +166,7 @@ def compare_ends(rounds: int) -> None:
     model, processor = load()
     for name in LINES:
         pixels = processor(images=load_image(BUNDLED / "lines" / name)).pixel_values
+        assert pixels is not None
         features = model.encode(pixels)
         mx.eval(features)
         assert read(model, features, early=True) == read(model, features, early=False)

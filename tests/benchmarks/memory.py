@@ -2,8 +2,8 @@
 
 python -m tests.benchmarks.memory [--short] [--blas openblas|blis|none] [--torch]
 
-Each is a process of its own. Sizes are MB of 10⁶ bytes: MLX's own count, and the resident set that Linux counts, both on top of
-what was there before. An encoder's weights are random.
+Each is a process of its own. Sizes are MB of 10⁶ bytes: MLX's own count, and what Linux counts as
+resident, on top of what was there before. An encoder's weights are random.
 """
 
 from __future__ import annotations

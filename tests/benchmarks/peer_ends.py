@@ -208,7 +208,8 @@ def main() -> None:
     except Exception as error:  # whatever an export or an import ends with is what is reported
         answer, said = None, {"missing": f"{type(error).__name__}: {error}"}
     print(json.dumps(said), file=out, flush=True)
-    for line in sys.stdin if answer else ():
+    for line in sys.stdin:
+        assert answer is not None  # nobody asks what is missing
         print(json.dumps(answer(**json.loads(line))), file=out, flush=True)
 
 

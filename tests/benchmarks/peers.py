@@ -33,7 +33,7 @@ FOLDERS = "transformers", "optimum-onnx"
 DECODERS = "mlx-vlm", "mlx-whisper"
 ALL = [*FOLDERS, *DECODERS]
 SHAPE = {"layers": 6, "dims": 768, "heads": 12, "source": 577, "vocabulary": 51289}
-TASKS: dict[str, tuple[int, dict[str, int]]] = {  # rows, and options where tokens are decoded
+TASKS: dict[str, tuple[int, dict[str, Any]]] = {  # rows, and options where tokens are decoded
     "encode": (1, {}),
     "greedy": (1, {"num_beams": 1}),
     "4 beams": (1, {"num_beams": 4}),
@@ -85,7 +85,7 @@ def compare(
     model: VisionEncoderDecoderModel,
     folder: Path,
     pixels: Path,
-    options: dict[str, int],
+    options: dict[str, Any],
     chosen: Any,
     pythons: dict[str, str],
 ) -> None:
@@ -98,15 +98,18 @@ def compare(
         for peer in peers:
             found = peer.ask(**asked).get("tokens", [])
             assert found == tokens, f"{task}, {peer.name}: {found}, not {tokens}"
-        sides = {"mlx_vedec": lambda r=rows, s=settings: read(model, pixels, r, s)["seconds"]}
-        sides |= {p.name: lambda p=p, asked=asked: p.ask(**asked)["seconds"] for p in peers}
+        sides: dict[str, Any] = {
+            "mlx_vedec": lambda rows=rows, s=settings: read(model, pixels, rows, s)["seconds"]
+        }
+        for p in peers:
+            sides[p.name] = lambda peer=p, asked=asked: peer.ask(**asked)["seconds"]
         print(f" {task}")
         show(sides, chosen.rounds, rows)
     end(peers)
 
 
 def read(
-    model: VisionEncoderDecoderModel, pixels: Path, rows: int, options: dict[str, int]
+    model: VisionEncoderDecoderModel, pixels: Path, rows: int, options: dict[str, Any]
 ) -> dict[str, Any]:
     """What a peer's other end does, here: seconds and tokens of the pixels in a file."""
     given = mx.array(np.load(pixels)[:rows].transpose(0, 2, 3, 1))
@@ -132,7 +135,7 @@ def compare_steps(chosen: Any, pythons: dict[str, str]) -> None:
         decoder_ffn_dim=4 * shape["dims"],
     )
     model = decoder_model(config, shape["source"], shape["dims"])
-    wanted = dict.fromkeys(DECODERS, shape)
+    wanted: dict[str, Any] = dict.fromkeys(DECODERS, shape)
     peers = begun(wanted, chosen, pythons, BLAS if BLAS in LIBRARIES else "none")
     for rows in (1, 8):
         print(f" {rows} row{'s' * (rows > 1)}")

@@ -1,6 +1,7 @@
 """What quantization costs the bundled model on labelled lines: bits, divergence, lines, errors.
 
-    python -m tests.benchmarks.quantize [FOLDER] [--calibrate] [--iters N] [--only NAME …]
+    python -m tests.benchmarks.quantize [FOLDER] [--calibrate] [--only NAME …]
+        [--iters N] [--no-rounding]
 
 FOLDER holds `labels.tsv` (name, text) and the images; by default the 200 validation lines beside
 the repository. KL is per token, to the distributions of float32, along the tokens that it reads.
@@ -139,6 +140,7 @@ def main():
     parser.add_argument("--calibrate", action="store_true", help="before and after")
     parser.add_argument("--only", nargs="+", choices=CALIBRATED, default=CALIBRATED)
     parser.add_argument("--iters", type=int, default=0, help="to tune scales on besides (0)")
+    parser.add_argument("--no-rounding", action="store_true", help="only tune scales")
     chosen = parser.parse_args()
     images, texts = labelled(chosen.folder)
     rows = list(zip(images, texts, strict=True))
@@ -150,8 +152,9 @@ def main():
     rate = measure.errors(measure.texts)
     print(f"{BLAS}; {len(rows)} lines; float32: error rate {rate:.2f} %", flush=True)
     if chosen.calibrate:
-        print(f"calibrated on {len(others)} others, {chosen.iters} iterations of tuning")
-        compare_calibrated(measure, others, chosen.only, {"iters": chosen.iters})
+        options = {"iters": chosen.iters, "rounding": not chosen.no_rounding}
+        print(f"calibrated on {len(others)} others with {options}", flush=True)
+        compare_calibrated(measure, others, chosen.only, options)
     else:
         compare(measure)
 
