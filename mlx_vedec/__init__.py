@@ -6,17 +6,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .adapters import FusedLayer as FusedLayer
-    from .adapters import LoraConfig as LoraConfig
-    from .adapters import add_adapters as add_adapters
-    from .adapters import export_peft as export_peft
-    from .adapters import fuse as fuse
-    from .adapters import import_peft as import_peft
-    from .adapters import load_adapters as load_adapters
-    from .adapters import remove_adapters as remove_adapters
-    from .adapters import save_adapters as save_adapters
-    from .benchmark_results import Benchmark as Benchmark
-    from .benchmarking import benchmark as benchmark
+    from .adapters.wrapping import FusedLayer as FusedLayer
+    from .adapters.wrapping import LoraConfig as LoraConfig
+    from .adapters.wrapping import add_adapters as add_adapters
+    from .adapters.wrapping import export_peft as export_peft
+    from .adapters.wrapping import fuse as fuse
+    from .adapters.wrapping import import_peft as import_peft
+    from .adapters.wrapping import load_adapters as load_adapters
+    from .adapters.wrapping import remove_adapters as remove_adapters
+    from .adapters.wrapping import save_adapters as save_adapters
+    from .benchmarking.results import Benchmark as Benchmark
+    from .benchmarking.timing import benchmark as benchmark
     from .boxes import WordBox as WordBox
     from .cache import DecoderCache as DecoderCache
     from .cache import KVCache as KVCache
@@ -89,8 +89,8 @@ if TYPE_CHECKING:
     from .encoders.vit import ViTModel as ViTModel
     from .encoders.vit import ViTMSNConfig as ViTMSNConfig
     from .encoders.vit import ViTMSNModel as ViTMSNModel
-    from .evaluation import Evaluation as Evaluation
-    from .evaluation import evaluate as evaluate
+    from .evaluation.scoring import Evaluation as Evaluation
+    from .evaluation.scoring import evaluate as evaluate
     from .fused_checkpoint import fuse_checkpoint as fuse_checkpoint
     from .generation.config import GenerationConfig as GenerationConfig
     from .generation.options import Options as Options
@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from .processor import NougatProcessor as NougatProcessor
     from .processor import Processor as Processor
     from .processor import TrOCRProcessor as TrOCRProcessor
+    from .publishing.uploading import upload as upload
     from .quantization import QuantizationConfig as QuantizationConfig
     from .text import Tokenizer as Tokenizer
     from .training.arguments import TrainingArguments as TrainingArguments
@@ -131,14 +132,13 @@ if TYPE_CHECKING:
     from .training.samples import Sample as Sample
     from .training.trainer import TrainingResult as TrainingResult
     from .training.trainer import train as train
-    from .uploading import upload as upload
     from .vocabulary import add_tokens as add_tokens
 
 __version__ = "0.1.0"
 
 # Imported when first asked for, so that `import mlx_vedec` costs nothing.
 HOMES = {
-    "adapters": (
+    "adapters.wrapping": (
         "FusedLayer",
         "LoraConfig",
         "add_adapters",
@@ -149,8 +149,8 @@ HOMES = {
         "remove_adapters",
         "save_adapters",
     ),
-    "benchmark_results": ("Benchmark",),
-    "benchmarking": ("benchmark",),
+    "benchmarking.results": ("Benchmark",),
+    "benchmarking.timing": ("benchmark",),
     "boxes": ("WordBox",),
     "cache": ("DecoderCache", "KVCache", "RotatingKVCache"),
     "composite": ("VisionEncoderDecoderConfig",),
@@ -223,7 +223,7 @@ HOMES = {
         "ViTMSNModel",
         "ViTModel",
     ),
-    "evaluation": ("Evaluation", "evaluate"),
+    "evaluation.scoring": ("Evaluation", "evaluate"),
     "fused_checkpoint": ("fuse_checkpoint",),
     "generation.config": ("GenerationConfig",),
     "generation.options": ("Options",),
@@ -261,7 +261,7 @@ HOMES = {
     "training.datasets": ("load_dataset", "load_splits"),
     "training.samples": ("Sample",),
     "training.trainer": ("TrainingResult", "train"),
-    "uploading": ("upload",),
+    "publishing.uploading": ("upload",),
     "vocabulary": ("add_tokens",),
 }
 _MODULES = {name: module for module, names in HOMES.items() for name in names}

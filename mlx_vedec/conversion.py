@@ -9,8 +9,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from . import model_card, weights
 from . import quantize as quantized
+from . import weights
 from .composite import VisionEncoderDecoderConfig
 from .errors import CheckpointError, OptionError, WeightsError
 from .folders import check_apart, check_target, replacing, settle
@@ -19,6 +19,7 @@ from .hub import fetch, headers
 from .model import VisionEncoderDecoderModel
 from .pretrained import parse_dtype
 from .processor import Processor
+from .publishing import model_card
 from .quantization import QuantizationConfig
 from .rewriting import Source, fits
 from .saving import SHARD_SIZE, Saving

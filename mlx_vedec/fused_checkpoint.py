@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from . import model_card, weights
 from . import quantize as quantized
+from . import weights
 from .adapter_layers import adapted_layers
-from .adapters import FusedLayer, fuse, load_adapters
+from .adapters.wrapping import FusedLayer, fuse, load_adapters
 from .conversion import stamps_of, write_folder
 from .folders import check_apart, check_target, replacing, settle
 from .hub import fetch
 from .model import VisionEncoderDecoderModel
 from .processor import Processor
+from .publishing import model_card
 from .saving import SHARD_SIZE, Saving
 from .vocabulary import restore_added
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 
 import mlx.core as mx
 
-from .adapters import load_adapters
+from .adapters.wrapping import load_adapters
 from .batching import Ladder, Reader
 from .errors import OptionError
 from .generation.options import Options

@@ -7,7 +7,7 @@ import json
 import mlx.core as mx
 
 import mlx_vedec
-from mlx_vedec.adapters import LoraConfig, add_adapters, load_adapters, save_adapters
+from mlx_vedec.adapters.wrapping import LoraConfig, add_adapters, load_adapters, save_adapters
 from mlx_vedec.quantization import QuantizationConfig
 from mlx_vedec.quantize import quantize
 from mlx_vedec.training.batches import Batches

@@ -10,9 +10,10 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_vedec import VisionEncoderDecoderModel, load
-from mlx_vedec.adapter_files import attach
 from mlx_vedec.adapter_layers import Kind, adapted_layers
-from mlx_vedec.adapters import (
+from mlx_vedec.adapters.files import attach
+from mlx_vedec.adapters.targets import targets_of
+from mlx_vedec.adapters.wrapping import (
     LoraConfig,
     add_adapters,
     export_peft,
@@ -27,7 +28,6 @@ from mlx_vedec.errors import ConfigError, OptionError, WeightsError
 from mlx_vedec.pipeline import BUNDLED
 from mlx_vedec.quantization import POSSIBLE, QuantizationConfig
 from mlx_vedec.quantize import bits_per_weight, block, dequantize, float_type, quantize
-from mlx_vedec.targets import targets_of
 from mlx_vedec.weights import parameters
 from tests.test_quantize import small_model, tiny_decoder
 from tests.tiny import VIT, pixels, tiny_model

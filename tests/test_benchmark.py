@@ -9,9 +9,9 @@ import mlx.core as mx
 import pytest
 
 from mlx_vedec import TrOCRConfig, ViTConfig, commands, load, shapes
-from mlx_vedec.adapters import add_adapters, save_adapters
-from mlx_vedec.benchmark_results import Benchmark, Loading, Spread, Trial, Work
-from mlx_vedec.benchmarking import benchmark, timed_load
+from mlx_vedec.adapters.wrapping import add_adapters, save_adapters
+from mlx_vedec.benchmarking.results import Benchmark, Loading, Spread, Trial, Work
+from mlx_vedec.benchmarking.timing import benchmark, timed_load
 from mlx_vedec.commands.benchmark import SHAPES
 from mlx_vedec.errors import ConfigError, OptionError
 from mlx_vedec.generation.config import GenerationConfig

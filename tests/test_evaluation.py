@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import batch_generate, load
-from mlx_vedec import evaluation as module
 from mlx_vedec.errors import MetricError, OptionError, TokenError
-from mlx_vedec.evaluation import DEFAULT, METRICS, compare, evaluate
-from mlx_vedec.expected import expected, items_of
-from mlx_vedec.gathering import gather
+from mlx_vedec.evaluation import scoring as module
+from mlx_vedec.evaluation.expected import expected, items_of
+from mlx_vedec.evaluation.gathering import gather
+from mlx_vedec.evaluation.scoring import DEFAULT, METRICS, compare, evaluate
 from mlx_vedec.metrics import Normalization, Share, character_error_rate, metric
 from mlx_vedec.processor import MangaOCRProcessor, Processor
 from mlx_vedec.results import GenerationResult
@@ -295,9 +295,9 @@ SHARED = """
 import json, sys
 import mlx.core as mx
 from mlx_vedec import load
-from mlx_vedec.evaluation import evaluate
+from mlx_vedec.evaluation.scoring import evaluate
 from mlx_vedec.errors import MetricError, OptionError, TokenError
-from mlx_vedec.gathering import gather
+from mlx_vedec.evaluation.gathering import gather
 from mlx_vedec.training.samples import Sample
 
 group = mx.distributed.init(backend="ring", strict=True)

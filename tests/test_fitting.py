@@ -75,7 +75,7 @@ def test_uploaded(few, tmp_path, monkeypatch, capsys):
         sent.update(path=path, repo=repo, private=private, files={x.name for x in path.iterdir()})
         return "the address"
 
-    monkeypatch.setattr("mlx_vedec.uploading.upload", upload)
+    monkeypatch.setattr("mlx_vedec.publishing.uploading.upload", upload)
     out = tmp_path / "out"
     flags = ("--verify", few, "--upload-repo", "me/ocr", "--private")
     assert run("--mlx-path", out, "-q", *flags) == 0

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, commands, generate, load
 from mlx_vedec.adapter_layers import adapted_layers
-from mlx_vedec.adapters import LoraConfig, add_adapters, fuse, load_adapters, save_adapters
+from mlx_vedec.adapters.wrapping import LoraConfig, add_adapters, fuse, load_adapters, save_adapters
 from mlx_vedec.conversion import convert
 from mlx_vedec.errors import OptionError
 from mlx_vedec.fused_checkpoint import fuse_checkpoint

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlx_vedec.errors import MetricError
-from mlx_vedec.intervals import Difference, differences, estimates
+from mlx_vedec.evaluation.intervals import Difference, differences, estimates
 from mlx_vedec.metrics import (
     ERRORS,
     SHARES,

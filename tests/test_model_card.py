@@ -5,13 +5,14 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from mlx_vedec import card_text, convert, front_matter, load
+from mlx_vedec import convert, load
 from mlx_vedec.errors import CheckpointError, OptionError
 from mlx_vedec.hub import fetch
-from mlx_vedec.model_card import MARK, Card, Origin, leave
 from mlx_vedec.pipeline import BUNDLED
+from mlx_vedec.publishing import card_text, front_matter
+from mlx_vedec.publishing.model_card import MARK, Card, Origin, leave
+from mlx_vedec.publishing.uploading import planned, upload
 from mlx_vedec.quantize import bits_per_weight
-from mlx_vedec.uploading import planned, upload
 from mlx_vedec.weights import parameters
 from tests.hub_server import Repo, commit_of
 from tests.test_upload import FILES, REPO, TOKEN, contents, folder, received, server  # noqa: F401

@@ -5,14 +5,14 @@ import json
 import mlx.core as mx
 import pytest
 
-from mlx_vedec import selfcheck as module
+from mlx_vedec.benchmarking import selfcheck as module
+from mlx_vedec.benchmarking.selfcheck import GOLDEN, KINDS, VALUES, selfcheck
+from mlx_vedec.benchmarking.selfcheck_models import small_model, uniform
 from mlx_vedec.commands import main
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.encoders.vit import ViTModel
 from mlx_vedec.errors import OptionError
-from mlx_vedec.selfcheck import GOLDEN, KINDS, VALUES, selfcheck
-from mlx_vedec.selfcheck_models import small_model, uniform
 from mlx_vedec.weights import parameters, read_file
 
 

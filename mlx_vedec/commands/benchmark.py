@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .common import run
 
 if TYPE_CHECKING:
-    from ..benchmark_results import Benchmark, Trial
+    from ..benchmarking.results import Benchmark, Trial
 
 SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gpt2"
 
@@ -68,7 +68,7 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 def _random(args: argparse.Namespace) -> Benchmark:
     """Of random weights, which are computed only when it is sure that they fit."""
-    from ..benchmarking import benchmark
+    from ..benchmarking.timing import benchmark
     from ..errors import OptionError
     from ..quantize import quantize
     from ..shapes import random_model
@@ -86,7 +86,7 @@ def _random(args: argparse.Namespace) -> Benchmark:
 
 
 def _loaded(args: argparse.Namespace) -> Benchmark:
-    from ..benchmarking import benchmark, timed_load
+    from ..benchmarking.timing import benchmark, timed_load
     from ..pipeline import BUNDLED
     from ..processor import Processor
 

@@ -123,7 +123,7 @@ def _convert(args: argparse.Namespace) -> int:
         _verify(path, args)
     print(path)
     if args.upload_repo:
-        from ..uploading import upload
+        from ..publishing.uploading import upload
 
         print(upload(path, args.upload_repo, private=args.private, say=_say))
     return 0

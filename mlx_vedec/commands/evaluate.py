@@ -14,7 +14,7 @@ from .flags import add_generation_flags, generation_options
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from ..evaluation import Evaluation
+    from ..evaluation.scoring import Evaluation
 
 PROGRAM = "mlx_vedec evaluate"
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..evaluation import compare
+    from ..evaluation.scoring import compare
     from .scores import as_json, as_text, write_csv, write_worst
 
     _check_files(args)
@@ -107,7 +107,7 @@ def _read(
     """The evaluation of the model, or of the one it is compared with, and its name."""
     import mlx.core as mx
 
-    from ..evaluation import evaluate
+    from ..evaluation.scoring import evaluate
     from ..metrics import Normalization
     from ..pipeline import load
     from ..tasks.donut_prompts import added_vocabulary

@@ -16,7 +16,7 @@ from .lora_flags import ADAPTERS
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from ..evaluation import Evaluation
+    from ..evaluation.scoring import Evaluation
     from ..training.batches import Batches
     from ..training.samples import Dataset
     from ..training.trainer import TrainingResult
@@ -166,7 +166,7 @@ class Finetuning:
 
     def _adapt(self) -> None:
         """Put adapters on the model: new ones, or those that it is to begin with."""
-        from ..adapters import LoraConfig, add_adapters, load_adapters
+        from ..adapters.wrapping import LoraConfig, add_adapters, load_adapters
         from ..errors import OptionError
         from ..vocabulary import tables
 
@@ -194,7 +194,7 @@ class Finetuning:
         write_json(self.folder / SETTINGS, kept)
 
     def _save(self, folder: Path) -> None:
-        from ..adapters import save_adapters
+        from ..adapters.wrapping import save_adapters
         from ..vocabulary import save_added
 
         save_adapters(self.model, folder)
@@ -202,7 +202,7 @@ class Finetuning:
 
     def test(self) -> Evaluation:
         """Read the split test."""
-        from ..evaluation import evaluate
+        from ..evaluation.scoring import evaluate
 
         options = self.options
         limit = options["test_batches"] * options["batch_size"]

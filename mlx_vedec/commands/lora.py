@@ -17,7 +17,7 @@ from .lora_flags import parser
 from .settings import given, layered, read_settings
 
 if TYPE_CHECKING:
-    from ..evaluation import Evaluation
+    from ..evaluation.scoring import Evaluation
     from ..training.trainer import TrainingResult
 
 PROGRAM = "mlx_vedec lora"
@@ -87,7 +87,7 @@ def _settled(p: argparse.ArgumentParser, asked: dict[str, Any]) -> dict[str, Any
 
 def _fixed(options: Mapping[str, Any]) -> dict[str, Any]:
     """What of the options a run that goes on must not change, with defaults."""
-    from ..adapters import LoraConfig
+    from ..adapters.wrapping import LoraConfig
     from ..training.arguments import MAY_DIFFER, TrainingArguments
 
     whole = _completed(options)
@@ -111,7 +111,7 @@ def _checkpoints(folder: Path) -> list[Path]:
 
 def _check_free(folder: Path) -> None:
     """Refuse a folder that another training has written to."""
-    from ..adapter_files import TENSORS
+    from ..adapters.files import TENSORS
     from ..errors import TrainingError
 
     checkpoints = _checkpoints(folder)

@@ -26,7 +26,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_vedec.machine import device, versions
+from mlx_vedec.benchmarking.machine import device, versions
 from mlx_vedec.quantize import float_type
 from mlx_vedec.shapes import SHAPES, random_model
 

@@ -21,7 +21,7 @@ import numpy as np
 from PIL import Image
 
 from mlx_vedec import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
-from mlx_vedec.benchmarking import benchmark
+from mlx_vedec.benchmarking.timing import benchmark
 from mlx_vedec.files import write_file
 from mlx_vedec.generation.config import GenerationConfig
 

@@ -18,7 +18,7 @@ import mlx.optimizers as optim
 import numpy as np
 
 from mlx_vedec import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
-from mlx_vedec.adapters import add_adapters
+from mlx_vedec.adapters.wrapping import add_adapters
 from mlx_vedec.training.arguments import TrainingArguments
 from mlx_vedec.training.steps import Stepper, token_losses
 from tests.training import RandomBatch

@@ -16,7 +16,7 @@ import mlx.core as mx  # noqa: E402
 
 from mlx_vedec import VisionEncoderDecoderModel  # noqa: E402
 from mlx_vedec.adapter_layers import adapted_layers  # noqa: E402
-from mlx_vedec.adapters import (  # noqa: E402
+from mlx_vedec.adapters.wrapping import (  # noqa: E402
     LoraConfig,
     add_adapters,
     export_peft,

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec.benchmarking.selfcheck import GOLDEN, golden_name, kept
+from mlx_vedec.benchmarking.selfcheck_models import DECODERS, ENCODERS, given, small_model, tokens
 from mlx_vedec.quantization import QuantizationConfig
 from mlx_vedec.quantize import dequantize, quantize
-from mlx_vedec.selfcheck import GOLDEN, golden_name, kept
-from mlx_vedec.selfcheck_models import DECODERS, ENCODERS, given, small_model, tokens
 from mlx_vedec.weights import read_file
 from tests.parity.reference import torch, transformers
 

@@ -8,14 +8,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from .errors import MetricError
-from .processor import DonutProcessor, MangaOCRProcessor, Processor, Reading
-from .tasks.donut import token2json
-from .tasks.donut_prompts import ANSWER, QUESTION, added_vocabulary, answer_text
-from .tasks.manga import post_process
+from ..errors import MetricError
+from ..processor import DonutProcessor, MangaOCRProcessor, Processor, Reading
+from ..tasks.donut import token2json
+from ..tasks.donut_prompts import ANSWER, QUESTION, added_vocabulary, answer_text
+from ..tasks.manga import post_process
 
 if TYPE_CHECKING:
-    from .training.samples import Sample
+    from ..training.samples import Sample
 
 
 @dataclass(frozen=True)

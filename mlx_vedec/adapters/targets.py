@@ -10,12 +10,12 @@ from functools import cached_property
 
 import mlx.nn as nn
 
-from .adapter_config import HALVES, PARTS, LoraConfig
-from .errors import OptionError
-from .pretrained import Pretrained
-from .quantize import Quantized, layers_of
-from .recipes import BLOCK, CROSS, TABLE
-from .weights import parameters
+from ..errors import OptionError
+from ..pretrained import Pretrained
+from ..quantize import Quantized, layers_of
+from ..recipes import BLOCK, CROSS, TABLE
+from ..weights import parameters
+from .config import HALVES, PARTS, LoraConfig
 
 HEAD = "lm_head"
 IN_PART: dict[str, Callable[[set[str]], bool]] = {  # of the parts of a path

@@ -9,17 +9,17 @@ from typing import Any
 
 import mlx.core as mx
 
-from .errors import MetricError
+from ..errors import MetricError
+from ..metrics import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import batch_generate
+from ..processor import Processor, Reading
+from ..results import GenerationResult
+from ..tasks.donut_scores import field_share, tree_share
+from ..training.samples import Sample
 from .expected import Item, items_of
 from .gathering import gather
 from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
-from .metrics import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
-from .model import VisionEncoderDecoderModel
-from .pipeline import batch_generate
-from .processor import Processor, Reading
-from .results import GenerationResult
-from .tasks.donut_scores import field_share, tree_share
-from .training.samples import Sample
 
 DATA_SHARES = {"field_f1": field_share, "tree_accuracy": tree_share}  # of documents
 METRICS = (*SHARES, *DATA_SHARES)

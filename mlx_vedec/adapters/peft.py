@@ -17,16 +17,17 @@ from typing import Any
 
 import mlx.core as mx
 
-from . import adapter_base, weights
-from .adapter_files import CONFIG, Adapters, check_bare, put
-from .adapter_layers import Kind
-from .config import read_json
-from .errors import ConfigError, WeightsError
-from .formats import pickles
-from .hub import required
-from .pretrained import Pretrained
-from .quantize import Quantized, layers_of
-from .recipes import TABLE
+from .. import weights
+from ..adapter_layers import Kind
+from ..config import read_json
+from ..errors import ConfigError, WeightsError
+from ..formats import pickles
+from ..hub import required
+from ..pretrained import Pretrained
+from ..quantize import Quantized, layers_of
+from ..recipes import TABLE
+from . import base as adapter_base
+from .files import CONFIG, Adapters, check_bare, put
 
 LOG = logging.getLogger("mlx_vedec")
 TENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"

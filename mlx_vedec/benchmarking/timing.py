@@ -14,22 +14,22 @@ from typing import Any
 
 import mlx.core as mx
 
-from .adapters import load_adapters
-from .benchmark_results import Benchmark, Loading, Trial, Work
-from .cache import DecoderCache
-from .encoders.patches import Pair, pair
-from .errors import OptionError
-from .generation.flow import Cohort, Flow
-from .generation.options import Options
-from .hub import fetch
+from ..adapters.wrapping import load_adapters
+from ..cache import DecoderCache
+from ..encoders.patches import Pair, pair
+from ..errors import OptionError
+from ..generation.flow import Cohort, Flow
+from ..generation.options import Options
+from ..hub import fetch
+from ..memory import check_fits, estimate_memory
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import BUNDLED, Source
+from ..processor import Processor
+from ..quantization import QuantizationConfig
+from ..quantize import bits_per_weight, block, float_type
+from ..weights import parameters
 from .machine import device, machine, versions
-from .memory import check_fits, estimate_memory
-from .model import VisionEncoderDecoderModel
-from .pipeline import BUNDLED, Source
-from .processor import Processor
-from .quantization import QuantizationConfig
-from .quantize import bits_per_weight, block, float_type
-from .weights import parameters
+from .results import Benchmark, Loading, Trial, Work
 
 Clock = Callable[[], float]
 LINE = BUNDLED / "lines" / "seen_000.png"  # what is read where no image is given

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import __version__, front_matter
-from .errors import CheckpointError, OptionError
-from .files import write_file
-from .hub import HUB_ID
+from .. import __version__
+from ..errors import CheckpointError, OptionError
+from ..files import write_file
+from ..hub import HUB_ID
+from . import front_matter
 
 README = "README.md"
 MARK = "<!-- mlx_vedec writes this page anew; delete this line to keep what you change in it -->"

@@ -8,11 +8,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from . import __version__, weights
-from .hub import HUB_ID
-from .model import VisionEncoderDecoderModel
-from .quantization import Format
-from .quantize import Quantized, bits_per_weight, is_quantized, layers_of
+from .. import __version__, weights
+from ..hub import HUB_ID
+from ..model import VisionEncoderDecoderModel
+from ..quantization import Format
+from ..quantize import Quantized, bits_per_weight, is_quantized, layers_of
 
 PACKED = ("weight", "scales", "biases")  # of a quantized layer; the last in affine mode
 Row = tuple[object, ...]

@@ -13,10 +13,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from . import quantize, weights
-from .adapter_layers import PARAMETERS, shape_of
-from .errors import ConfigError, WeightsError
-from .pretrained import Pretrained
+from .. import quantize, weights
+from ..adapter_layers import PARAMETERS, shape_of
+from ..errors import ConfigError, WeightsError
+from ..pretrained import Pretrained
 
 LOG = logging.getLogger("mlx_vedec")
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")

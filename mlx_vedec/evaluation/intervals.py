@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .errors import MetricError
-from .metrics import ERRORS, Share, check_lengths, check_names, total
+from ..errors import MetricError
+from ..metrics import ERRORS, Share, check_lengths, check_names, total
 
 LEVEL = 95  # per cent
 

@@ -16,10 +16,10 @@ import mlx.core as mx
 import numpy as np
 from mlx.utils import tree_unflatten
 
-from .decoders import DECODERS
-from .encoders import ENCODERS
-from .pretrained import Pretrained
-from .weights import parameters
+from ..decoders import DECODERS
+from ..encoders import ENCODERS
+from ..pretrained import Pretrained
+from ..weights import parameters
 
 FAMILIES: dict[str, Any] = {**ENCODERS, **DECODERS}
 WIDTH, HIDDEN, LAYERS, HEADS = 128, 192, 2, 2

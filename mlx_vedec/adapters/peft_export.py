@@ -9,15 +9,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from . import weights
-from .adapter_files import CONFIG, Adapters, adapters_of
-from .adapter_layers import PARAMETERS
-from .errors import OptionError
-from .files import write_file, write_json
-from .peft_files import PREFIX, TENSORS
-from .pretrained import Pretrained
-from .recipes import TABLE
-from .renames import Renames
+from .. import weights
+from ..adapter_layers import PARAMETERS
+from ..errors import OptionError
+from ..files import write_file, write_json
+from ..pretrained import Pretrained
+from ..recipes import TABLE
+from ..renames import Renames
+from .files import CONFIG, Adapters, adapters_of
+from .peft import PREFIX, TENSORS
 
 HEAD = "lm_head"
 RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files

@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 import numpy as np
 
-from .errors import OptionError
+from ..errors import OptionError
+from ..pipeline import BUNDLED, batch_generate, generate, load
+from ..quantization import QuantizationConfig
+from ..quantize import quantize
+from ..weights import read_file
 from .machine import device, machine, versions
-from .pipeline import BUNDLED, batch_generate, generate, load
-from .quantization import QuantizationConfig
-from .quantize import quantize
 from .selfcheck_models import FAMILIES, answers, small_model
-from .weights import read_file
 
 GOLDEN = BUNDLED / "selfcheck.safetensors"
 LINES = BUNDLED / "lines"

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
 BLOCK = re.compile(r"(?ms)\A\ufeff?\s*---[ \t]*\r?\n(.*?)^---[ \t]*(?:\r?\n|\Z)")
 TRUTH = "tag:yaml.org,2002:bool"

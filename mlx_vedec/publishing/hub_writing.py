@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import CheckpointError
+from ..errors import CheckpointError
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -59,7 +59,7 @@ class Writer:
         """What the repository's config.json says of its model; None where it says nothing."""
         from huggingface_hub import hf_hub_download
 
-        from .config import read_json
+        from ..config import read_json
 
         target, token = self.target, self._token
         with self._told(), tempfile.TemporaryDirectory() as folder:

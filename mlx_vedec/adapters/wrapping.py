@@ -1,7 +1,7 @@
 """Adapters: put on a model to be trained, saved and loaded, merged into it, or taken off.
 
 >>> import mlx_vedec
->>> from mlx_vedec.adapters import LoraConfig, add_adapters, fuse
+>>> from mlx_vedec.adapters.wrapping import LoraConfig, add_adapters, fuse
 >>> model, processor = mlx_vedec.load()
 >>> add_adapters(model, LoraConfig(rank=4, targets=("decoder", "attention")))
 >>> report = fuse(model)  # after training
@@ -15,18 +15,18 @@ from pathlib import Path
 
 import mlx.nn as nn
 
-from .adapter_config import LoraConfig as LoraConfig
-from .adapter_files import CONFIG, attach, check_bare, put, read_adapters
-from .adapter_files import save_adapters as save_adapters
-from .adapter_layers import adapted_layers, bare, replace
-from .config import read_json
+from ..adapter_layers import adapted_layers, bare, replace
+from ..config import read_json
+from ..hub import required
+from ..pretrained import Pretrained
+from ..quantize import unfreeze
+from .config import LoraConfig as LoraConfig
+from .files import CONFIG, attach, check_bare, put, read_adapters
+from .files import save_adapters as save_adapters
 from .fusing import FusedLayer as FusedLayer
 from .fusing import fuse as fuse
-from .hub import required
+from .peft import import_peft as import_peft
 from .peft_export import export_peft as export_peft
-from .peft_files import import_peft as import_peft
-from .pretrained import Pretrained
-from .quantize import unfreeze
 from .targets import targets_of
 
 

@@ -9,15 +9,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import __version__, card_text, front_matter, model_card, weights
-from .config import read_json
-from .errors import CheckpointError, OptionError
-from .hub import HUB_ID, PICKLES, SAFETENSORS, required
+from .. import __version__, weights
+from ..config import read_json
+from ..errors import CheckpointError, OptionError
+from ..hub import HUB_ID, PICKLES, SAFETENSORS, required
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
+from ..quantize import is_quantized
+from . import card_text, front_matter, model_card
 from .hub_writing import Say, Target, Writer
-from .model import VisionEncoderDecoderModel
 from .model_card import README, Card, LookUp, Origin, Values
-from .processor import Processor
-from .quantize import is_quantized
 
 KIND = VisionEncoderDecoderModel.config_class.model_type
 SINGLE, INDEX = SAFETENSORS

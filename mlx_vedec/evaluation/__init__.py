@@ -1,0 +1,1 @@
+"""Models scored on labelled data, with intervals, alone or one against another."""

@@ -1,0 +1,1 @@
+"""The Hugging Face Hub, written to: uploads and model cards."""
