@@ -31,7 +31,9 @@ def _trocr_base() -> Halves:
 
 
 def _trocr_small() -> Halves:
-    small = {"hidden_size": 384, "num_attention_heads": 6, "intermediate_size": 1536}
+    encoder = DeiTConfig(
+        image_size=384, hidden_size=384, num_attention_heads=6, intermediate_size=1536
+    )
     decoder = TrOCRConfig(
         vocab_size=64044,
         d_model=256,
@@ -43,7 +45,7 @@ def _trocr_small() -> Halves:
         tie_word_embeddings=False,
         cross_attention_hidden_size=384,
     )
-    return DeiTConfig(image_size=384, **small), decoder
+    return encoder, decoder
 
 
 def _donut_base() -> Halves:
@@ -51,7 +53,7 @@ def _donut_base() -> Halves:
 
 
 def _nougat_small() -> Halves:
-    return _swin((896, 672), 7), _mbart(50000, layers=4, positions=3584, tie_word_embeddings=False)
+    return _swin((896, 672), 7), _mbart(50000, layers=4, positions=3584, tied=False)
 
 
 def _swin(image_size: tuple[int, int], window: int) -> DonutSwinConfig:
@@ -64,7 +66,7 @@ def _swin(image_size: tuple[int, int], window: int) -> DonutSwinConfig:
     )
 
 
-def _mbart(vocab_size: int, *, layers: int, positions: int, **fields: bool) -> MBartConfig:
+def _mbart(vocab_size: int, *, layers: int, positions: int, tied: bool = True) -> MBartConfig:
     return MBartConfig(
         vocab_size=vocab_size,
         decoder_layers=layers,
@@ -72,7 +74,7 @@ def _mbart(vocab_size: int, *, layers: int, positions: int, **fields: bool) -> M
         decoder_ffn_dim=4096,
         max_position_embeddings=positions,
         scale_embedding=True,
-        **fields,
+        tie_word_embeddings=tied,
     )
 
 
