@@ -106,6 +106,8 @@ if TYPE_CHECKING:
     from .images import SiglipImageProcessor as SiglipImageProcessor
     from .images import ViTImageProcessor as ViTImageProcessor
     from .images import load_image as load_image
+    from .memory import MemoryEstimate as MemoryEstimate
+    from .memory import estimate_memory as estimate_memory
     from .metrics import Normalization as Normalization
     from .metrics import character_error_rate as character_error_rate
     from .metrics import word_error_rate as word_error_rate
@@ -122,6 +124,10 @@ if TYPE_CHECKING:
     from .processor import Processor as Processor
     from .processor import TrOCRProcessor as TrOCRProcessor
     from .publishing.uploading import upload as upload
+    from .quality.calibration import Calibration as Calibration
+    from .quality.calibration import calibrate as calibrate
+    from .quality.verification import Verification as Verification
+    from .quality.verification import verify as verify
     from .quantization import QuantizationConfig as QuantizationConfig
     from .text import Tokenizer as Tokenizer
     from .training.arguments import TrainingArguments as TrainingArguments
@@ -241,6 +247,7 @@ HOMES = {
         "ViTImageProcessor",
         "load_image",
     ),
+    "memory": ("MemoryEstimate", "estimate_memory"),
     "model": ("VisionEncoderDecoderModel",),
     "metrics": ("Normalization", "character_error_rate", "word_error_rate"),
     "pipeline": (
@@ -253,6 +260,8 @@ HOMES = {
         "stream_generate",
     ),
     "processor": ("DonutProcessor", "NougatProcessor", "Processor", "TrOCRProcessor"),
+    "quality.calibration": ("Calibration", "calibrate"),
+    "quality.verification": ("Verification", "verify"),
     "quantization": ("QuantizationConfig",),
     "text": ("Tokenizer",),
     "training.arguments": ("TrainingArguments",),

@@ -10,11 +10,11 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_vedec import VisionEncoderDecoderModel, load
-from mlx_vedec.calibration import calibrate
-from mlx_vedec.calibration_data import Example, batches
-from mlx_vedec.calibration_student import floating
-from mlx_vedec.calibration_tuning import CalibrationConfig, Tuning
 from mlx_vedec.errors import OptionError
+from mlx_vedec.quality.calibration import calibrate
+from mlx_vedec.quality.calibration_data import Example, batches
+from mlx_vedec.quality.student import floating
+from mlx_vedec.quality.tuning import CalibrationConfig, Tuning
 from mlx_vedec.quantization import QuantizationConfig
 from mlx_vedec.quantize import layers_of, quantize
 from tests.tiny import pixels, tiny_model
@@ -150,7 +150,7 @@ def test_rounding_that_is_worse_is_undone(teacher, monkeypatch):
         leaf = model.encoder.layers[0].mlp.fc1
         leaf.update({"weight": 0 * leaf.weight, "scales": 3 * leaf.scales})
 
-    monkeypatch.setattr("mlx_vedec.calibration.round_weights", spoil)
+    monkeypatch.setattr("mlx_vedec.quality.calibration.round_weights", spoil)
     model = student()
     found = calibrate(model, *teacher, LINES[:2])
     assert found.rounded > found.before == found.after

@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from mlx_vedec.errors import ImageError, OptionError
-from mlx_vedec.labelled import LINES, labelled
+from mlx_vedec.quality.labelled import LINES, labelled
 from tests.conftest import DATA
 
 NAMES = ("held_000.png", "seen_000.png", "seen_001.png")

@@ -10,19 +10,19 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[1] / "mlx_vedec"
 RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"}
 RUNTIME |= {"yaml"}  # which huggingface_hub requires
-OPTIONAL = {"verification_report": {"matplotlib"}, "training": {"matplotlib"}}
+OPTIONAL = {"quality": {"matplotlib"}, "training": {"matplotlib"}}
 
 # From the ground up; a module may import those on floors below its own, and its own folder.
 FLOORS = (
     {"errors", "files", "renames"},
-    {"metrics", "folders", "stochastic", "verification_report"},
+    {"metrics", "folders", "stochastic"},
     {"hub", "cache_files", "cache_parts", "formats", "quantization", "tasks"},
     {"kv_cache", "recipes", "adapter_layers"},
     {"config", "cache", "tokens", "quantize"},
-    {"layers", "layer_costs", "weights", "imaging", "tokenization"},
+    {"layers", "weights", "imaging", "tokenization"},
     {"saving", "rewriting"},
     {"results", "finite", "outputs", "pretrained", "text", "images"},
-    {"texts", "labelled"},
+    {"texts"},
     {"encoders", "decoders", "generation", "processor"},
     {"composite", "boxes", "adapters", "vocabulary"},
     {"assembly", "generating"},
@@ -30,15 +30,9 @@ FLOORS = (
     {"memory"},
     {"batching", "shapes", "streams"},
     {"pipeline"},
-    {"teacher", "layer_errors"},
-    {"likelihoods"},
-    {"verification", "sensitivity", "calibration_data", "rounding"},
-    {"calibration_student"},
-    {"calibration_tuning"},
-    {"calibration"},
-    {"publishing"},
+    {"publishing", "quality"},
     {"conversion", "inspection", "benchmarking", "training"},
-    {"fused_checkpoint", "evaluation", "fitting"},
+    {"fused_checkpoint", "evaluation"},
     {"commands"},
     {"__main__"},
 )

@@ -22,6 +22,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
 GENERATION = (ROOT / "mlx_vedec" / "GENERATION.md").read_text(encoding="utf-8")
 LORA = (ROOT / "mlx_vedec" / "LORA.md").read_text(encoding="utf-8")
+QUANTIZE = (ROOT / "mlx_vedec" / "QUANTIZE.md").read_text(encoding="utf-8")
 CHECKPOINTS = (ROOT / "mlx_vedec" / "CHECKPOINTS.md").read_text(encoding="utf-8")
 
 
@@ -32,12 +33,15 @@ def blocks_of(text):
 BLOCKS = blocks_of(TEXT)
 SHELL = [
     line
-    for kind, tag, body in BLOCKS + blocks_of(GENERATION) + blocks_of(CHECKPOINTS)
+    for kind, tag, body in BLOCKS + blocks_of(GENERATION) + blocks_of(CHECKPOINTS) + blocks_of(QUANTIZE)
     if (kind, tag.strip()) == ("sh", "")
     for line in body.splitlines()
 ]
 PYTHON = [body for kind, _, body in BLOCKS + blocks_of(FAMILIES) if kind == "python"]
-PYTHON.append("\n".join(body for kind, _, body in blocks_of(GENERATION) if kind == "python"))
+PYTHON += [
+    "\n".join(body for kind, _, body in blocks_of(page) if kind == "python")
+    for page in (GENERATION, QUANTIZE)
+]
 
 
 def block(kind, tag):
@@ -113,9 +117,10 @@ def test_fine_tuning(tmp_path, monkeypatch, capsys):
     assert found >= {"adapters", "more", "python", "peft", "fused_model"}
 
 
-def test_links_of_the_page_on_fine_tuning():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", LORA)
-    assert links and all((ROOT / "mlx_vedec" / link).exists() for link in links)
+@pytest.mark.parametrize("page", sorted((ROOT / "mlx_vedec").glob("*.md")), ids=lambda p: p.stem)
+def test_links_of_pages(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
+    assert all((page.parent / link).exists() for link in links)
 
 
 def test_links_lead_somewhere():

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from mlx_vedec import load
-from mlx_vedec.calibration import calibrate
 from mlx_vedec.errors import OptionError
+from mlx_vedec.quality.calibration import calibrate
+from mlx_vedec.quality.rounding import DAMPING, LOOKUP, Watched, packed, quantized, round_weights
+from mlx_vedec.quality.teacher import Written
 from mlx_vedec.quantization import QuantizationConfig
 from mlx_vedec.quantize import dequantize, layers_of, quantize
-from mlx_vedec.rounding import DAMPING, LOOKUP, Watched, packed, quantized, round_weights
-from mlx_vedec.teacher import Written
 from tests.test_calibration import LINES, arrays, changed, student
 from tests.tiny import pixels, tiny_model
 

@@ -7,13 +7,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlx_vedec import QuantizationConfig, sensitivity
+from mlx_vedec import QuantizationConfig
 from mlx_vedec.errors import ConfigError, OptionError
-from mlx_vedec.layer_costs import LayerCosts, Sensitivities
+from mlx_vedec.quality import sensitivity
+from mlx_vedec.quality.layer_costs import LayerCosts, Sensitivities
+from mlx_vedec.quality.sensitivity import CANDIDATES, choose, measure
+from mlx_vedec.quality.teacher import written
+from mlx_vedec.quality.verification import verify
 from mlx_vedec.quantize import bits_per_weight, names_of, planned, quantize
-from mlx_vedec.sensitivity import CANDIDATES, choose, measure
-from mlx_vedec.teacher import written
-from mlx_vedec.verification import verify
 from mlx_vedec.weights import parameters
 from tests.test_verification import pictures, processor, small_model  # noqa: F401
 from tests.tiny import tiny_model

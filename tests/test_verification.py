@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_vedec import ImageProcessor, Processor, QuantizationConfig, Tokenizer, load, teacher
+from mlx_vedec import ImageProcessor, Processor, QuantizationConfig, Tokenizer, load
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.errors import ImageError, OptionError
-from mlx_vedec.layer_errors import LayerError, beside
 from mlx_vedec.metrics import character_error_rate
 from mlx_vedec.pipeline import BUNDLED
+from mlx_vedec.quality import teacher
+from mlx_vedec.quality.layer_errors import LayerError, beside
+from mlx_vedec.quality.teacher import forced, written
+from mlx_vedec.quality.verification import ChangedText, Side, Verification, verify
 from mlx_vedec.quantize import layers_of, names_of, quantize
-from mlx_vedec.teacher import forced, written
-from mlx_vedec.verification import ChangedText, Side, Verification, verify
 from mlx_vedec.weights import parameters
 from tests.conftest import DATA
 from tests.test_quantize import family_model

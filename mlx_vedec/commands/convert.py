@@ -155,7 +155,7 @@ def _check_fitting(args: argparse.Namespace) -> None:
         raise OptionError("--target-bpw chooses the bits itself, in affine mode; leave them out")
     for images in (args.images if tuned else None, args.verify):
         if images is not None:
-            from ..fitting import images_for
+            from ..quality.fitting import images_for
 
             images_for(args.hf_path, _paths(images), args.revision)
 
@@ -166,7 +166,7 @@ def _paths(given: Sequence[str]) -> str | Sequence[str] | None:
 
 
 def _chosen(args: argparse.Namespace) -> QuantizationConfig:
-    from ..fitting import choose_bits
+    from ..quality.fitting import choose_bits
 
     return choose_bits(
         args.hf_path,
@@ -179,7 +179,7 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
 
 
 def _calibrate(path: Path, args: argparse.Namespace) -> None:
-    from ..fitting import calibrate_folder
+    from ..quality.fitting import calibrate_folder
 
     options = {} if args.calibrate_iters is None else {"iters": args.calibrate_iters}
     found = calibrate_folder(
@@ -198,7 +198,7 @@ def _calibrate(path: Path, args: argparse.Namespace) -> None:
 
 
 def _verify(path: Path, args: argparse.Namespace) -> None:
-    from ..fitting import verify_folder
+    from ..quality.fitting import verify_folder
 
     found = verify_folder(
         path,

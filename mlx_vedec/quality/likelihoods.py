@@ -8,9 +8,9 @@ from typing import NamedTuple
 import mlx.core as mx
 import numpy as np
 
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
 from .layer_errors import LayerError, beside, layer_errors
-from .model import VisionEncoderDecoderModel
-from .processor import Processor
 from .teacher import Forced, Written, divergence, forced, logprobs, total
 
 

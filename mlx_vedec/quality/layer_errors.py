@@ -12,8 +12,8 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
-from .model import VisionEncoderDecoderModel
-from .quantize import Quantized, layers_of, names_of
+from ..model import VisionEncoderDecoderModel
+from ..quantize import Quantized, layers_of, names_of
 
 
 @dataclass(frozen=True)

@@ -18,15 +18,15 @@ from typing import Any
 
 from mlx.utils import tree_flatten, tree_unflatten
 
+from ..errors import OptionError
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import Source
+from ..processor import Processor
+from ..quantize import Quantized, layers_of
 from .calibration_data import example
-from .calibration_tuning import CalibrationConfig, History, Tuning
-from .errors import OptionError
-from .model import VisionEncoderDecoderModel
-from .pipeline import Source
-from .processor import Processor
-from .quantize import Quantized, layers_of
 from .rounding import affine_layers, round_weights
 from .teacher import written
+from .tuning import CalibrationConfig, History, Tuning
 
 
 @dataclass(frozen=True)

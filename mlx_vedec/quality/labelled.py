@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import OptionError
-from .imaging.pictures import images_in
+from ..errors import OptionError
+from ..imaging.pictures import images_in
 
-LINES = Path(__file__).parent / "assets" / "lines"  # of the validation set, 64
+LINES = Path(__file__).parents[1] / "assets" / "lines"  # of the validation set, 64
 LINES_ASPECT = 12.0  # `line_aspect_ratio` of the checkpoints that read them
 TABLE = "labels.tsv"
 Paths = str | os.PathLike[str]

@@ -8,17 +8,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import verification_report as report
-from .errors import OptionError
+from ..errors import OptionError
+from ..metrics import characters, metric
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import Source
+from ..processor import Processor
+from ..quantize import bits_per_weight
+from ..weights import parameters
+from . import report as report
 from .layer_errors import LayerError
 from .likelihoods import side_by_side
-from .metrics import characters, metric
-from .model import VisionEncoderDecoderModel
-from .pipeline import Source
-from .processor import Processor
-from .quantize import bits_per_weight
 from .teacher import Written, written
-from .weights import parameters
 
 Progress = Callable[[int, int], object]  # steps that are done, of how many
 

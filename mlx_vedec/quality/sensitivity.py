@@ -19,15 +19,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from .errors import OptionError
+from ..errors import OptionError
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import Source
+from ..processor import Processor
+from ..quantization import POSSIBLE, Format, QuantizationConfig
+from ..quantize import is_quantized, layers_of, names_of
+from ..weights import parameters
 from .layer_costs import FLOAT_BITS, LayerCosts, Sensitivities
-from .model import VisionEncoderDecoderModel
-from .pipeline import Source
-from .processor import Processor
-from .quantization import POSSIBLE, Format, QuantizationConfig
-from .quantize import is_quantized, layers_of, names_of
 from .teacher import Forced, divergence, forced, logprobs, total, written
-from .weights import parameters
 
 CANDIDATES = (2, 3, 4, 5, 6, 8)
 TEMPERATURE = 2.0

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import mlx.core as mx
 
-from .errors import ImageError, OptionError
-from .model import VisionEncoderDecoderModel
-from .pipeline import Source, batch_generate
-from .processor import Processor
+from ..errors import ImageError, OptionError
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import Source, batch_generate
+from ..processor import Processor
 
 LOGITS = 2**26  # of one slice of positions, 256 MB
 

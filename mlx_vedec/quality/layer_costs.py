@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .config import read_json
-from .errors import ConfigError
-from .files import write_json
+from ..config import read_json
+from ..errors import ConfigError
+from ..files import write_json
 
 FLOAT_BITS = 16  # of what is not quantized, scales included, in most files
 

@@ -16,10 +16,10 @@ import mlx.nn as nn
 import numpy as np
 from mlx.utils import tree_unflatten
 
-from .errors import OptionError
-from .model import VisionEncoderDecoderModel
-from .processor import Processor
-from .quantize import Quantized, layers_of, names_of
+from ..errors import OptionError
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
+from ..quantize import Quantized, layers_of, names_of
 from .teacher import Written, forced, logprobs
 
 DAMPING = 0.01  # of the inputs' mean square, added to that of each

@@ -9,8 +9,8 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from .model import VisionEncoderDecoderModel
-from .quantize import Quantized, dequantize, layers_of
+from ..model import VisionEncoderDecoderModel
+from ..quantize import Quantized, dequantize, layers_of
 from .rounding import affine_layers
 
 Parameters = dict[str, mx.array]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .files import write_file, write_json
+from ..files import write_file, write_json
 
 if TYPE_CHECKING:
     from .verification import ChangedText, Verification

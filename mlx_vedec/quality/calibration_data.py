@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from .model import VisionEncoderDecoderModel
-from .pipeline import Source
-from .processor import Processor
+from ..model import VisionEncoderDecoderModel
+from ..pipeline import Source
+from ..processor import Processor
 from .teacher import Written
 
 

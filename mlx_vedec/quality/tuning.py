@@ -12,11 +12,11 @@ import mlx.core as mx
 from mlx.optimizers import Adam, cosine_decay, join_schedules, linear_schedule
 from mlx.utils import tree_unflatten
 
+from ..errors import OptionError
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
 from .calibration_data import Batch, Example, batches
-from .calibration_student import Parameters, Student, floating
-from .errors import OptionError
-from .model import VisionEncoderDecoderModel
-from .processor import Processor
+from .student import Parameters, Student, floating
 from .teacher import divergence
 
 LOOKS = 10  # at the images held out, while scales are tuned

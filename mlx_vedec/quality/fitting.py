@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from . import weights
+from .. import weights
+from ..hub import fetch
+from ..model import VisionEncoderDecoderModel
+from ..processor import Processor
+from ..quantization import QuantizationConfig
+from ..saving import SHARD_SIZE
 from .calibration import Calibration, calibrate
-from .hub import fetch
 from .labelled import Labelled, Paths, labelled
-from .model import VisionEncoderDecoderModel
-from .processor import Processor
-from .quantization import QuantizationConfig
-from .saving import SHARD_SIZE
 from .sensitivity import choose, measure, unmeasured
 from .verification import Verification, verify
 
@@ -84,7 +84,7 @@ def verify_folder(
     found = images_for(source, images, revision)
     original, processor = _read(source, revision)
     changed, _ = _read(folder, None)
-    sizes = tuple(_stored(path) for path in (fetch(source, revision), Path(folder)))
+    sizes = _stored(fetch(source, revision)), _stored(Path(folder))
     verification = verify(
         original, changed, processor, found.images, found.labels, sizes=sizes, progress=progress
     )
