@@ -3,12 +3,16 @@
 import contextlib
 import ctypes
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
-with contextlib.suppress(OSError):  # the CPU wheel's own BLAS is some 30 times slower
+try:  # the CPU wheel's own BLAS is some 30 times slower
     ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
+    FAST = True
+except OSError:
+    FAST = False
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 collect_ignore = ["parity/make_golden.py"]  # a script, which needs torch
@@ -16,6 +20,15 @@ collect_ignore = ["parity/make_golden.py"]  # a script, which needs torch
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared"
+
+
+def pytest_collection_modifyitems(items):
+    """Where products are slow, what takes minutes then is left out."""
+    for item in items:
+        if not FAST and sys.platform == "linux" and item.get_closest_marker("slow"):
+            item.add_marker(
+                pytest.mark.skip(reason="takes minutes without OpenBLAS; see README.md")
+            )
 
 
 @pytest.fixture(autouse=True, scope="session")

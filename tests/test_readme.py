@@ -33,7 +33,10 @@ def blocks_of(text):
 BLOCKS = blocks_of(TEXT)
 SHELL = [
     line
-    for kind, tag, body in BLOCKS + blocks_of(GENERATION) + blocks_of(CHECKPOINTS) + blocks_of(QUANTIZE)
+    for kind, tag, body in BLOCKS
+    + blocks_of(GENERATION)
+    + blocks_of(CHECKPOINTS)
+    + blocks_of(QUANTIZE)
     if (kind, tag.strip()) == ("sh", "")
     for line in body.splitlines()
 ]
