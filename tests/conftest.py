@@ -26,9 +26,7 @@ def pytest_collection_modifyitems(items):
     """Where products are slow, what takes minutes then is left out."""
     for item in items:
         if not FAST and sys.platform == "linux" and item.get_closest_marker("slow"):
-            item.add_marker(
-                pytest.mark.skip(reason="takes minutes without OpenBLAS; see README.md")
-            )
+            item.add_marker(pytest.mark.skip(reason="takes minutes without OpenBLAS"))
 
 
 @pytest.fixture(autouse=True, scope="session")
