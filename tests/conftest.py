@@ -15,7 +15,7 @@ except OSError:
     FAST = False
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
-collect_ignore = ["parity/make_golden.py"]  # a script, which needs torch
+collect_ignore = ["parity/make_golden.py", "benchmarks/gpu_torch.py"]  # scripts that need torch
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "tests" / "data"
