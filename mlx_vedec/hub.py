@@ -113,5 +113,7 @@ def required(folder: Path, *names: str) -> Path:
     path = folder / names[0]
     if path.is_file():
         return path
+    if not folder.is_dir():
+        raise CheckpointError(f"there is no folder {folder}; give the one that has {names[0]}")
     found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
     raise CheckpointError(f"{folder} has no {' or '.join(names)}; it holds {found}")

@@ -282,3 +282,8 @@ def test_an_error_without_words(monkeypatch):
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     assert failure("owner/name").endswith("could not be had from the Hub: OSError()")
+
+
+def test_a_folder_that_is_not_there(tmp_path):
+    with pytest.raises(CheckpointError, match="there is no folder .*none; give the one that has"):
+        hub.required(tmp_path / "none", "adapter_config.json")
