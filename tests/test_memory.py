@@ -246,3 +246,17 @@ def test_a_batch_is_as_large_as_memory_allows(monkeypatch):
     options = {"batch_size": None, "max_length": 6, "num_beams": 2}
     assert len(list(batch_generate(model, processor, images, **options))) == 10
     assert max(started) == 4
+
+
+def test_nothing_of_the_encoder_is_left_but_its_features():
+    """What its layers computed is freed before the first token is decoded."""
+    model = tiny_model()
+    size = model.config.encoder.image_size
+    pixels = mx.zeros((8, *((size, size) if isinstance(size, int) else size), 3))
+    mx.eval(model.parameters(), pixels)
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    features = model.features(pixels)
+    mx.eval(features)
+    held, peak = mx.get_active_memory() - before, mx.get_peak_memory() - before
+    assert held <= features.nbytes + 4096 < peak
