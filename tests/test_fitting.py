@@ -91,6 +91,11 @@ def test_uploaded(few, tmp_path, monkeypatch, capsys):
         (("-q", "--calibrate"), "need --images"),
         (("--calibrate", "--images", LINES), "add -q"),
         (("-q", "--q-bits", 4, "--target-bpw", 5, "--images", LINES), "chooses the bits itself"),
+        (
+            ("-q", "--quant-predicate", "head", "--target-bpw", 5, "--images", LINES),
+            "leave out the",
+        ),
+        (("-q", "--target-bpw", 0, "--images", LINES), "are out of reach"),
         (("-q", "--target-bpw", 1.5, "--images", LINES), "are out of reach"),
         (("-q", "--verify", DATA / "none"), "there is no "),
         (("-q", "--verify", "--dry-run"), "leave them out"),

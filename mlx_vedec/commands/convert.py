@@ -107,7 +107,7 @@ def _convert(args: argparse.Namespace) -> int:
         args.hf_path,
         args.mlx_path,
         dtype=args.dtype,
-        quantize=_chosen(args) if args.target_bpw else _settings(args),
+        quantize=_settings(args) if args.target_bpw is None else _chosen(args),
         dequantize=args.dequantize,
         config=dict(map(_field, args.config)),
         revision=args.revision,
@@ -137,7 +137,8 @@ def _check_fitting(args: argparse.Namespace) -> None:
     """What cannot go together, and images that are not there, before anything is written."""
     from ..errors import OptionError
 
-    tuned = args.target_bpw or args.calibrate
+    chosen = args.target_bpw is not None
+    tuned = chosen or args.calibrate
     if args.dry_run and (tuned or args.verify is not None or args.upload_repo):
         raise OptionError("--dry-run writes nothing to calibrate, verify or upload; leave them out")
     if args.calibrate_iters is not None and not args.calibrate:
@@ -151,8 +152,11 @@ def _check_fitting(args: argparse.Namespace) -> None:
         )
     if tuned and not args.quantize:
         raise OptionError("--target-bpw and --calibrate are for quantized models; add -q")
-    if args.target_bpw and (args.q_bits or args.q_mode != "affine"):
-        raise OptionError("--target-bpw chooses the bits itself, in affine mode; leave them out")
+    halves = (args.q_encoder_bits, args.q_decoder_bits, args.quant_predicate, args.q_mode)
+    if chosen and (args.q_bits or halves != ("same", "same", "mixed", "affine")):
+        raise OptionError(
+            "--target-bpw chooses the bits itself, in affine mode; leave out flags of bits"
+        )
     for images in (args.images if tuned else None, args.verify):
         if images is not None:
             from ..quality.fitting import images_for
