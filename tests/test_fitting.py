@@ -93,7 +93,7 @@ def test_uploaded(few, tmp_path, monkeypatch, capsys):
         (("-q", "--q-bits", 4, "--target-bpw", 5, "--images", LINES), "chooses the bits itself"),
         (
             ("-q", "--quant-predicate", "head", "--target-bpw", 5, "--images", LINES),
-            "leave out the",
+            "leave out flags",
         ),
         (("-q", "--target-bpw", 0, "--images", LINES), "are out of reach"),
         (("-q", "--target-bpw", 1.5, "--images", LINES), "are out of reach"),
