@@ -1,18 +1,13 @@
-"""Fixtures; and the fast BLAS where the machine has it, before MLX is imported."""
+"""Fixtures; and what a run of the tests left out."""
 
 import contextlib
-import ctypes
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-try:  # the CPU wheel's own BLAS is some 30 times slower
-    ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
-    FAST = True
-except OSError:
-    FAST = False
+import tests.blas  # noqa: F401  (before MLX is imported)
+
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 collect_ignore = ["parity/make_golden.py", "benchmarks/gpu_torch.py"]  # scripts that need torch
@@ -22,11 +17,26 @@ DATA = ROOT / "tests" / "data"
 SHARED = ROOT.parent / "shared"
 
 
-def pytest_collection_modifyitems(items):
-    """Where products are slow, what takes minutes then is left out."""
-    for item in items:
-        if not FAST and sys.platform == "linux" and item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.skip(reason="takes minutes without OpenBLAS"))
+LEFT_OUT = pytest.StashKey[int]()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_deselected(items):
+    """Count the slow tests among what `-m` leaves out."""
+    slow = sum(item.get_closest_marker("slow") is not None for item in items)
+    if slow:
+        stash = items[0].config.stash
+        stash[LEFT_OUT] = stash.get(LEFT_OUT, 0) + slow
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say what was left out, and how to run it."""
+    slow = config.stash.get(LEFT_OUT, 0)
+    if slow:
+        terminalreporter.write_line(
+            f"{slow} slow tests were left out; `pytest -m slow` runs them, in minutes with a fast "
+            "BLAS (apt-get install libopenblas0-pthread) and in many more without"
+        )
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -7,8 +7,6 @@ resume; losses -- a file for the losses of the iterations; world -- of so many p
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
 import json
 import os
 import resource
@@ -16,11 +14,9 @@ import signal
 import sys
 from pathlib import Path
 
-with contextlib.suppress(OSError):  # as in conftest.py
-    ctypes.CDLL("libopenblas.so.0", mode=ctypes.RTLD_GLOBAL)
-
 import mlx.core as mx  # noqa: E402
 
+import tests.blas  # noqa: F401  (before MLX is imported)
 from mlx_vedec.errors import TrainingError  # noqa: E402
 from mlx_vedec.training import state  # noqa: E402
 from mlx_vedec.training.trainer import train  # noqa: E402

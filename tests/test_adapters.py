@@ -127,6 +127,7 @@ def pair(encoder, decoder):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 @pytest.mark.parametrize(("mode", "bits"), FORMATS)
 def test_quantized_layers_learn_as_their_floats_do(mode, bits, kind):

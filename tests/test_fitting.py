@@ -45,6 +45,7 @@ def test_verified(few, tmp_path, capsys):
     assert shown.out == f"{out}\n" and "of 6 texts unchanged" in shown.err
 
 
+@pytest.mark.slow
 def test_bits_chosen_for_a_size(few, tmp_path):
     out, image = tmp_path / "out", next(few.glob("*.png"))
     assert run("--mlx-path", out, "-q", "--target-bpw", 5.5, "--images", image) == 0
@@ -68,6 +69,7 @@ def test_calibrated(few, tmp_path, capsys):
     assert {path.name for path in plain.iterdir()} == {path.name for path in out.iterdir()}
 
 
+@pytest.mark.slow
 def test_uploaded(few, tmp_path, monkeypatch, capsys):
     sent = {}
 

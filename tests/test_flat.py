@@ -39,6 +39,7 @@ def small(name, layers=2):
     return model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHAPES)
 def test_encoders(name):
     model = small(name)
@@ -48,6 +49,7 @@ def test_encoders(name):
         assert mx.allclose(found, model.encode(pixels), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bits", [None, 4])
 @pytest.mark.parametrize("name", DECODED)
 def test_decode_steps(name, bits):
@@ -127,6 +129,7 @@ def counted(name, layers, monkeypatch):
     return flat, step, nodes(*cohort.state.arrays(), *held)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DECODED)
 def test_a_step_has_few_operations_beyond_the_flat_one(name, monkeypatch):
     """A layer has eight transposed views of weights, and two of the cache which are made here."""

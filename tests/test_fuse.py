@@ -49,6 +49,7 @@ def test_half_types_stay(dtype):
     assert relative(logits(model), expected) < 20 * mx.finfo(dtype).eps
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "dora"])
 @pytest.mark.parametrize(("mode", "bits"), FORMATS)
 def test_quantized_layers_are_merged_as_floats_or_rounded_as_reported(mode, bits, kind):

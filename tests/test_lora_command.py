@@ -225,7 +225,7 @@ def test_values_of_a_file_are_those_of_flags(tmp_path):
 
 KILLED = """
 import os, signal, sys
-import tests.conftest  # the same BLAS
+import tests.blas
 from mlx_vedec import commands
 from mlx_vedec.training import reports
 def on_step(self, info):

@@ -35,6 +35,7 @@ def peak(work) -> int:
     return mx.get_peak_memory() - before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [128, 224])
 @pytest.mark.parametrize("images", [1, 4])
 @pytest.mark.parametrize("kind", ENCODERS)
@@ -69,6 +70,7 @@ def test_large_maps_are_worked_on_in_pieces(monkeypatch):
     assert rows == [2] * 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [{}, {"num_beams": 4}, {"kv_bits": 8}, {"max_kv_size": 8}])
 @pytest.mark.parametrize("images", [1, 8])
 @pytest.mark.parametrize("shape", ["trocr", "donut-base", "vit-gpt2", "manga-ocr"])
@@ -193,6 +195,7 @@ def test_loading_takes_a_tenth_more_than_the_weights(tmp_path, stored):
     assert held <= taken <= 1.1 * held
 
 
+@pytest.mark.slow
 def test_a_thousand_images_leave_nothing():
     """Rows join and leave all the time, and what is held after each hundred is the same."""
     model, processor, images = lines(1000)

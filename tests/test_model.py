@@ -143,6 +143,7 @@ def test_memory_is_computed_once_per_image(monkeypatch):
     assert len(calls) == len(model.decoder.layers)
 
 
+@pytest.mark.slow
 def test_training_learns_and_compiles():
     """Ten compiled steps of every parameter bring the loss down; every parameter has a gradient."""
     import mlx.optimizers as optim

@@ -131,6 +131,7 @@ def test_streams_of_several_images(reader):
     assert texts == [generate(*reader, line).text for line in lines] and set(last) == {"stop"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["seen_006.png", "held_000.png", "held_001.png"])
 @pytest.mark.parametrize("options", [{}, {"early_stopping": True, "length_penalty": 2.0}])
 def test_streams_of_beams_give_what_no_beam_can_change(reader, name, options):

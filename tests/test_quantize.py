@@ -65,6 +65,7 @@ def equal(model, other):
 BOUNDS = {2: 1.0, 3: 0.65, 4: 0.33, 5: 0.14, 6: 0.08, 8: 0.025}  # some 1.2 times what is measured
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "bits", "group_size"), FORMATS)
 def test_every_format(tmp_path, mode, bits, group_size):
     """The logits stay near those of floats, and are the same after a save and a load."""
@@ -140,6 +141,7 @@ def family_model(model_type, encoder="vit"):
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("model_type", DECODERS)
 def test_every_decoder(tmp_path, model_type, tied):
@@ -314,6 +316,7 @@ def test_quantized_as_it_is_loaded(tmp_path):
         load(quantize="4bit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "bits", "group_size"), FORMATS)
 def test_without_its_block(tmp_path, mode, bits, group_size):
     """The shapes say what there was, layer by layer."""

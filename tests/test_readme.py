@@ -75,6 +75,7 @@ def test_the_second_command_runs_these_tests():
     assert block("sh", "second") == "pip install '.[test]' && pytest"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", SHELL)
 def test_command(command, tmp_path):
     if "--mlx-path mlx_model" in command:  # the one command that writes
@@ -83,6 +84,7 @@ def test_command(command, tmp_path):
     assert done.returncode == 0 and done.stdout, done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", PYTHON)
 def test_code(code):
     exec(compile(code, "README.md", "exec"), {})

@@ -68,6 +68,7 @@ def check_same(folder: Path, whole: Path) -> None:
     assert reports[0] == reports[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "death",
     [{"kill_at": 5}, {"kill_at": 10}, {"kill_write": 6}, {"kill_write": 4}],
@@ -162,6 +163,7 @@ def test_there_has_to_be_something_to_resume(tmp_path):
         train(fresh(), RandomBatches(), ARGUMENTS, resume=True)
 
 
+@pytest.mark.slow
 def test_a_full_disk_leaves_what_was_saved(whole, tmp_path):
     """A file may have half the bytes that the optimizer's state needs."""
     assert ended(process(folder=tmp_path, kill_at=3))[0] == -signal.SIGKILL

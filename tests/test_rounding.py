@@ -145,6 +145,7 @@ def test_a_teacher_without_floats_is_refused():
             round_weights(model, teacher, Pictures(), texts())
 
 
+@pytest.mark.slow
 def test_calibration_rounds_by_default():
     """The bundled model's encoder at 4 bits: the divergence on all lines is less than half."""
     teacher, model = load(), student(QuantizationConfig(4, recipe="uniform", decoder_bits=None))

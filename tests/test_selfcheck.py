@@ -30,6 +30,7 @@ def test_every_family_has_golden_values():
     assert GOLDEN.stat().st_size < 120_000
 
 
+@pytest.mark.slow
 def test_everything_passes_here():
     found = selfcheck()
     assert found.passed and not found.failures

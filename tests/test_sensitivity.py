@@ -36,6 +36,7 @@ def measured(processor, pictures):  # noqa: F811
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [

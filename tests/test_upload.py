@@ -287,6 +287,7 @@ def test_a_model_that_does_not_load_and_an_adapter_without_weights(folder, tmp_p
 # tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "verb", ["create", "validate-yaml", "preupload", "batch", "store", "commit"]
 )

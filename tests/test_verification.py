@@ -74,6 +74,7 @@ def logprobs(model, processor, picture, prompt, tokens):
     return values - np.log(np.exp(values).sum(axis=-1, keepdims=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prompt", [None, "no "])
 @pytest.mark.parametrize(("batch_size", "logits"), [(1, 2**26), (3, 1500), (16, 1)])
 def test_against_one_image_at_a_time(monkeypatch, processor, pictures, prompt, batch_size, logits):
