@@ -15,14 +15,16 @@ if TYPE_CHECKING:
     from .adapters.wrapping import load_adapters as load_adapters
     from .adapters.wrapping import remove_adapters as remove_adapters
     from .adapters.wrapping import save_adapters as save_adapters
-    from .benchmarking.results import Benchmark as Benchmark
-    from .benchmarking.timing import benchmark as benchmark
-    from .boxes import WordBox as WordBox
-    from .cache import DecoderCache as DecoderCache
-    from .cache import KVCache as KVCache
-    from .cache import RotatingKVCache as RotatingKVCache
-    from .composite import VisionEncoderDecoderConfig as VisionEncoderDecoderConfig
-    from .conversion import convert as convert
+    from .conversion.calibration import Calibration as Calibration
+    from .conversion.calibration import calibrate as calibrate
+    from .conversion.convert import convert as convert
+    from .conversion.fuse import fuse_checkpoint as fuse_checkpoint
+    from .conversion.upload import upload as upload
+    from .data.augmentation import Augment as Augment
+    from .data.batches import Batches as Batches
+    from .data.datasets import load_dataset as load_dataset
+    from .data.datasets import load_splits as load_splits
+    from .data.samples import Sample as Sample
     from .decoders.bart import BartConfig as BartConfig
     from .decoders.bart import BartForCausalLM as BartForCausalLM
     from .decoders.bart import MvpConfig as MvpConfig
@@ -89,56 +91,54 @@ if TYPE_CHECKING:
     from .encoders.vit import ViTModel as ViTModel
     from .encoders.vit import ViTMSNConfig as ViTMSNConfig
     from .encoders.vit import ViTMSNModel as ViTMSNModel
-    from .evaluation.scoring import Evaluation as Evaluation
-    from .evaluation.scoring import evaluate as evaluate
-    from .fused_checkpoint import fuse_checkpoint as fuse_checkpoint
     from .generation.config import GenerationConfig as GenerationConfig
     from .generation.options import Options as Options
-    from .images import AutoImageProcessor as AutoImageProcessor
-    from .images import BeitImageProcessor as BeitImageProcessor
-    from .images import BitImageProcessor as BitImageProcessor
-    from .images import CLIPImageProcessor as CLIPImageProcessor
-    from .images import DeiTImageProcessor as DeiTImageProcessor
-    from .images import DINOv3ViTImageProcessor as DINOv3ViTImageProcessor
-    from .images import DonutImageProcessor as DonutImageProcessor
-    from .images import ImageProcessor as ImageProcessor
-    from .images import NougatImageProcessor as NougatImageProcessor
-    from .images import SiglipImageProcessor as SiglipImageProcessor
-    from .images import ViTImageProcessor as ViTImageProcessor
-    from .images import load_image as load_image
-    from .memory import MemoryEstimate as MemoryEstimate
-    from .memory import estimate_memory as estimate_memory
-    from .metrics import Normalization as Normalization
-    from .metrics import character_error_rate as character_error_rate
-    from .metrics import word_error_rate as word_error_rate
-    from .model import VisionEncoderDecoderModel as VisionEncoderDecoderModel
-    from .pipeline import GenerationResponse as GenerationResponse
-    from .pipeline import GenerationResult as GenerationResult
-    from .pipeline import batch_generate as batch_generate
-    from .pipeline import generate as generate
-    from .pipeline import load as load
-    from .pipeline import read_lines as read_lines
-    from .pipeline import stream_generate as stream_generate
-    from .processor import DonutProcessor as DonutProcessor
-    from .processor import NougatProcessor as NougatProcessor
-    from .processor import Processor as Processor
-    from .processor import TrOCRProcessor as TrOCRProcessor
-    from .publishing.uploading import upload as upload
-    from .quality.calibration import Calibration as Calibration
-    from .quality.calibration import calibrate as calibrate
-    from .quality.verification import Verification as Verification
-    from .quality.verification import verify as verify
-    from .quantization import QuantizationConfig as QuantizationConfig
-    from .text import Tokenizer as Tokenizer
+    from .images.image_processors import AutoImageProcessor as AutoImageProcessor
+    from .images.image_processors import BeitImageProcessor as BeitImageProcessor
+    from .images.image_processors import BitImageProcessor as BitImageProcessor
+    from .images.image_processors import CLIPImageProcessor as CLIPImageProcessor
+    from .images.image_processors import DeiTImageProcessor as DeiTImageProcessor
+    from .images.image_processors import DINOv3ViTImageProcessor as DINOv3ViTImageProcessor
+    from .images.image_processors import DonutImageProcessor as DonutImageProcessor
+    from .images.image_processors import ImageProcessor as ImageProcessor
+    from .images.image_processors import NougatImageProcessor as NougatImageProcessor
+    from .images.image_processors import SiglipImageProcessor as SiglipImageProcessor
+    from .images.image_processors import ViTImageProcessor as ViTImageProcessor
+    from .images.image_processors import load_image as load_image
+    from .layers.decoder_cache import DecoderCache as DecoderCache
+    from .layers.decoder_cache import KVCache as KVCache
+    from .layers.decoder_cache import RotatingKVCache as RotatingKVCache
+    from .layers.quantization import QuantizationConfig as QuantizationConfig
+    from .measuring.benchmark import benchmark as benchmark
+    from .measuring.benchmark_results import Benchmark as Benchmark
+    from .measuring.evaluation import Evaluation as Evaluation
+    from .measuring.evaluation import evaluate as evaluate
+    from .measuring.verification import Verification as Verification
+    from .measuring.verification import verify as verify
+    from .model.config import VisionEncoderDecoderConfig as VisionEncoderDecoderConfig
+    from .model.memory import MemoryEstimate as MemoryEstimate
+    from .model.memory import estimate_memory as estimate_memory
+    from .model.vision_encoder_decoder import VisionEncoderDecoderModel as VisionEncoderDecoderModel
+    from .reading.pipeline import GenerationResponse as GenerationResponse
+    from .reading.pipeline import GenerationResult as GenerationResult
+    from .reading.pipeline import batch_generate as batch_generate
+    from .reading.pipeline import generate as generate
+    from .reading.pipeline import load as load
+    from .reading.pipeline import read_lines as read_lines
+    from .reading.pipeline import stream_generate as stream_generate
+    from .reading.processor import DonutProcessor as DonutProcessor
+    from .reading.processor import NougatProcessor as NougatProcessor
+    from .reading.processor import Processor as Processor
+    from .reading.processor import TrOCRProcessor as TrOCRProcessor
+    from .reading.vocabulary import add_tokens as add_tokens
+    from .reading.word_boxes import WordBox as WordBox
+    from .text.error_rates import Normalization as Normalization
+    from .text.error_rates import character_error_rate as character_error_rate
+    from .text.error_rates import word_error_rate as word_error_rate
+    from .text.tokenizer import Tokenizer as Tokenizer
     from .training.arguments import TrainingArguments as TrainingArguments
-    from .training.augmentation import Augment as Augment
-    from .training.batches import Batches as Batches
-    from .training.datasets import load_dataset as load_dataset
-    from .training.datasets import load_splits as load_splits
-    from .training.samples import Sample as Sample
     from .training.trainer import TrainingResult as TrainingResult
     from .training.trainer import train as train
-    from .vocabulary import add_tokens as add_tokens
 
 __version__ = "0.1.0"
 
@@ -155,12 +155,12 @@ HOMES = {
         "remove_adapters",
         "save_adapters",
     ),
-    "benchmarking.results": ("Benchmark",),
-    "benchmarking.timing": ("benchmark",),
-    "boxes": ("WordBox",),
-    "cache": ("DecoderCache", "KVCache", "RotatingKVCache"),
-    "composite": ("VisionEncoderDecoderConfig",),
-    "conversion": ("convert",),
+    "measuring.benchmark_results": ("Benchmark",),
+    "measuring.benchmark": ("benchmark",),
+    "reading.word_boxes": ("WordBox",),
+    "layers.decoder_cache": ("DecoderCache", "KVCache", "RotatingKVCache"),
+    "model.config": ("VisionEncoderDecoderConfig",),
+    "conversion.convert": ("convert",),
     "decoders.bart": (
         "BartConfig",
         "BartForCausalLM",
@@ -229,11 +229,11 @@ HOMES = {
         "ViTMSNModel",
         "ViTModel",
     ),
-    "evaluation.scoring": ("Evaluation", "evaluate"),
-    "fused_checkpoint": ("fuse_checkpoint",),
+    "measuring.evaluation": ("Evaluation", "evaluate"),
+    "conversion.fuse": ("fuse_checkpoint",),
     "generation.config": ("GenerationConfig",),
     "generation.options": ("Options",),
-    "images": (
+    "images.image_processors": (
         "AutoImageProcessor",
         "BeitImageProcessor",
         "BitImageProcessor",
@@ -247,10 +247,10 @@ HOMES = {
         "ViTImageProcessor",
         "load_image",
     ),
-    "memory": ("MemoryEstimate", "estimate_memory"),
-    "model": ("VisionEncoderDecoderModel",),
-    "metrics": ("Normalization", "character_error_rate", "word_error_rate"),
-    "pipeline": (
+    "model.memory": ("MemoryEstimate", "estimate_memory"),
+    "model.vision_encoder_decoder": ("VisionEncoderDecoderModel",),
+    "text.error_rates": ("Normalization", "character_error_rate", "word_error_rate"),
+    "reading.pipeline": (
         "GenerationResponse",
         "GenerationResult",
         "batch_generate",
@@ -259,19 +259,19 @@ HOMES = {
         "read_lines",
         "stream_generate",
     ),
-    "processor": ("DonutProcessor", "NougatProcessor", "Processor", "TrOCRProcessor"),
-    "quality.calibration": ("Calibration", "calibrate"),
-    "quality.verification": ("Verification", "verify"),
-    "quantization": ("QuantizationConfig",),
-    "text": ("Tokenizer",),
+    "reading.processor": ("DonutProcessor", "NougatProcessor", "Processor", "TrOCRProcessor"),
+    "conversion.calibration": ("Calibration", "calibrate"),
+    "measuring.verification": ("Verification", "verify"),
+    "layers.quantization": ("QuantizationConfig",),
+    "text.tokenizer": ("Tokenizer",),
     "training.arguments": ("TrainingArguments",),
-    "training.augmentation": ("Augment",),
-    "training.batches": ("Batches",),
-    "training.datasets": ("load_dataset", "load_splits"),
-    "training.samples": ("Sample",),
+    "data.augmentation": ("Augment",),
+    "data.batches": ("Batches",),
+    "data.datasets": ("load_dataset", "load_splits"),
+    "data.samples": ("Sample",),
     "training.trainer": ("TrainingResult", "train"),
-    "publishing.uploading": ("upload",),
-    "vocabulary": ("add_tokens",),
+    "conversion.upload": ("upload",),
+    "reading.vocabulary": ("add_tokens",),
 }
 _MODULES = {name: module for module, names in HOMES.items() for name in names}
 __all__ = sorted([*_MODULES, "__version__"])  # pyright: ignore[reportUnsupportedDunderAll]

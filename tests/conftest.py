@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import tests.blas  # noqa: F401  (before MLX is imported)
+import tests.support.blas  # noqa: F401  (before MLX is imported)
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 

@@ -25,9 +25,9 @@ from mlx_vedec import (
     ViTConfig,
     ViTModel,
 )
-from mlx_vedec.pipeline import BUNDLED
+from mlx_vedec.reading.pipeline import BUNDLED
 from tests.conftest import DATA
-from tests.tiny import TROCR, VIT
+from tests.support.tiny import TROCR, VIT
 
 BERT = {
     "vocab_size": 300,

@@ -9,90 +9,92 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mlx_vedec"
 RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"}
-RUNTIME |= {"yaml"}  # which huggingface_hub requires
-OPTIONAL = {"quality": {"matplotlib"}, "training": {"matplotlib"}}
+OPTIONAL = {"measuring": {"matplotlib"}, "training": {"matplotlib"}}  # the extra `plot`
 
-# From the ground up; a module may import those on floors below its own, and its own folder.
+# From the ground up: a room may import those on floors below its own, never one beside it.
 FLOORS = (
-    {"errors", "files", "renames"},
-    {"metrics", "folders", "stochastic"},
-    {"hub", "cache_files", "cache_parts", "formats", "quantization", "tasks"},
-    {"kv_cache", "recipes", "adapter_layers"},
-    {"config", "cache", "tokens", "quantize"},
-    {"layers", "weights", "imaging", "tokenization"},
-    {"saving", "rewriting"},
-    {"results", "finite", "outputs", "pretrained", "text", "images"},
-    {"texts"},
-    {"encoders", "decoders", "generation", "processor"},
-    {"composite", "boxes", "adapters", "vocabulary"},
-    {"assembly", "generating"},
-    {"model"},
-    {"memory"},
-    {"batching", "shapes", "streams"},
-    {"pipeline"},
-    {"publishing", "quality"},
-    {"conversion", "inspection", "benchmarking", "training"},
-    {"fused_checkpoint", "evaluation"},
-    {"commands"},
-    {"__main__"},
+    ("errors", "version"),
+    ("files",),
+    ("layers",),
+    ("checkpoints",),
+    ("encoders", "decoders", "generation", "images", "text", "adapters"),
+    ("model",),
+    ("tasks",),
+    ("reading",),
+    ("data",),
+    ("measuring",),
+    ("training",),
+    ("conversion",),
+    ("commands",),
+    ("__main__",),
 )
-FLOOR = {name: height for height, names in enumerate(FLOORS) for name in names}
+FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms}
+FILES = {path: path.relative_to(PACKAGE) for path in sorted(PACKAGE.rglob("*.py"))}
+NAMES = {
+    ".".join(("mlx_vedec", *inside.with_suffix("").parts)).removesuffix(".__init__"): inside
+    for inside in FILES.values()
+}
 
 
-def part_of(path: Path) -> str:
-    inside = path.relative_to(PACKAGE)
+def imports(path):
+    """Every module an import statement names, those for type checkers and in functions too."""
+    package = ("mlx_vedec", *path.relative_to(PACKAGE).parts[:-1])
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = package[: len(package) - node.level + 1] if node.level else ()
+            module = ".".join((*base, *([node.module] if node.module else [])))
+            for alias in node.names:  # a module of a package, or a name of a module
+                full = f"{module}.{alias.name}"
+                yield full if full in NAMES else module
+
+
+def room(inside):
     return inside.parts[0] if len(inside.parts) > 1 else inside.stem
 
 
-def imports(path: Path):
-    """(part of the package, or "" and the outside package) for each import that runs."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    hidden = {
-        id(node)
-        for guard in ast.walk(tree)
-        if isinstance(guard, ast.If) and ast.unparse(guard.test) == "TYPE_CHECKING"
-        for node in ast.walk(guard)
-    }
-    package = ("mlx_vedec", *path.relative_to(PACKAGE).parts[:-1])
-    for node in ast.walk(tree):
-        if id(node) in hidden:
-            continue
-        if isinstance(node, ast.Import):
-            yield from ((alias.name.split(".")[0], None) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            yield node.module.split(".")[0], None
-        elif isinstance(node, ast.ImportFrom):
-            base = package[: len(package) - node.level + 1]
-            parts = (*base, *(node.module or "").split(".")) if node.module else base
-            names = [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
-            yield from (("mlx_vedec", name) for name in names)
+ARROWS = {
+    inside: {NAMES[name] for name in imports(path) if name in NAMES} - {inside}
+    for path, inside in FILES.items()
+}
 
 
-FILES = sorted(PACKAGE.rglob("*.py"))
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(FILES[path]))
 def test_imports_point_down(path):
-    own = part_of(path)
-    for outside, inside in imports(path):
-        if outside != "mlx_vedec":
-            known = RUNTIME | OPTIONAL.get(own, set())
-            assert outside in known or outside in sys.stdlib_module_names, outside
-        elif inside not in (own, "__version__"):
-            assert own == "__init__" or FLOOR[inside] < FLOOR[own], f"{own} imports {inside}"
+    own = room(FILES[path])
+    for outside in {name.split(".")[0] for name in imports(path)} - {"mlx_vedec"}:
+        known = RUNTIME | OPTIONAL.get(own, set()) | sys.stdlib_module_names
+        assert outside in known | {"typing_extensions"}, f"{FILES[path]} imports {outside}"
+    if FILES[path] == Path("__init__.py"):
+        return
+    for other in ARROWS[FILES[path]]:
+        assert other != Path("__init__.py"), f"{FILES[path]} imports the package's root"
+        assert room(other) == own or FLOOR[room(other)] < FLOOR[own], f"{FILES[path]} -> {other}"
 
 
-def test_every_module_has_a_floor():
-    """A new file has to be given its place, and the package is two levels deep."""
-    assert {part_of(path) for path in FILES} - {"__init__"} == set(FLOOR)
-    assert max(len(path.relative_to(PACKAGE).parts) for path in FILES) == 2
+def test_files_import_in_no_circle():
+    waiting = {inside: set(arrows) for inside, arrows in ARROWS.items()}
+    while free := [inside for inside, arrows in waiting.items() if not arrows & waiting.keys()]:
+        for inside in free:
+            del waiting[inside]
+    assert not waiting, {str(a): [str(b) for b in bs & waiting.keys()] for a, bs in waiting.items()}
 
 
-@pytest.mark.parametrize(("folder", "other"), [("encoders", "decoders"), ("decoders", "encoders")])
-def test_families_stay_apart_and_read_no_files(folder, other):
-    for path in (PACKAGE / folder).glob("*.py"):
-        reached = {inside for _, inside in imports(path)}
-        assert not reached & {other, "generation", "weights", "hub", "model"}, path
+def test_every_file_is_in_a_room():
+    """Five files are loose, all others in one of at most 18 rooms, nothing deeper."""
+    loose = {inside.name for inside in FILES.values() if len(inside.parts) == 1}
+    assert loose == {"__init__.py", "__main__.py", "errors.py", "version.py", "files.py"}
+    assert {room(inside) for inside in FILES.values()} - {"__init__"} == set(FLOOR)
+    assert max(len(inside.parts) for inside in FILES.values()) == 2
+    assert sum((PACKAGE / name).is_dir() for name in FLOOR) <= 18
+
+
+def test_families_read_no_files():
+    for folder in ("encoders", "decoders"):
+        for inside in (inside for inside in FILES.values() if room(inside) == folder):
+            reached = {other.name for other in ARROWS[inside] if room(other) == "checkpoints"}
+            assert reached <= {"config.py", "pretrained.py", "renames.py"}, inside
 
 
 def test_import_and_help_stay_light():
@@ -103,13 +105,3 @@ def test_import_and_help_stay_light():
         assert (
             subprocess.run([sys.executable, "-c", check], stdout=subprocess.DEVNULL).returncode == 0
         )
-
-
-def test_names_for_the_type_checker_are_those_at_run_time():
-    import mlx_vedec
-
-    tree = ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8"))
-    (guard,) = [node for node in tree.body if isinstance(node, ast.If)]
-    typed = {(node.module, alias.asname) for node in guard.body for alias in node.names}
-    assert typed == {(home, name) for home, names in mlx_vedec.HOMES.items() for name in names}
-    assert all(getattr(mlx_vedec, name) is not None for name in mlx_vedec.__all__)

@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .. import quantize, weights
-from ..adapter_layers import PARAMETERS, shape_of
+from ..checkpoints import quantizing as quantize
+from ..checkpoints import weights
+from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, WeightsError
-from ..pretrained import Pretrained
+from ..layers.lora import PARAMETERS, shape_of
 
 LOG = logging.getLogger("mlx_vedec")
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")

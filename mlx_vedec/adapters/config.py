@@ -6,8 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from ..adapter_layers import Kind
 from ..errors import OptionError
+from ..layers.lora import Kind
 
 TYPES = ("lora", "dora", "full")
 HALVES = ("encoder", "decoder")

@@ -16,14 +16,14 @@ import mlx.core as mx
 import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
-from .. import saving, weights
-from ..adapter_layers import PARAMETERS, Kind, adapted, adapted_layers, replace, sides
-from ..config import read_json
+from ..checkpoints import saving, weights
+from ..checkpoints.config import read_json
+from ..checkpoints.hub import required
+from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.quantizing import layers_of, names_of
 from ..errors import ConfigError, OptionError, WeightsError
 from ..files import write_file, write_json
-from ..hub import required
-from ..pretrained import Pretrained
-from ..quantize import layers_of, names_of
+from ..layers.lora import PARAMETERS, Kind, adapted, adapted_layers, replace, sides
 from . import base as adapter_base
 
 TENSORS, CONFIG = "adapters.safetensors", "adapter_config.json"

@@ -7,11 +7,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from .. import quantize as quantized
-from ..adapter_layers import Adapted, adapted_layers, bare, floats
-from ..adapter_layers import replace as put_back
+from ..checkpoints import quantizing as quantized
+from ..checkpoints.pretrained import Pretrained
 from ..errors import OptionError
-from ..pretrained import Pretrained
+from ..layers.lora import Adapted, adapted_layers, bare, floats
+from ..layers.lora import replace as put_back
 
 
 @dataclass(frozen=True)

@@ -17,15 +17,14 @@ from typing import Any
 
 import mlx.core as mx
 
-from .. import weights
-from ..adapter_layers import Kind
-from ..config import read_json
+from ..checkpoints import pickles, weights
+from ..checkpoints.config import read_json
+from ..checkpoints.hub import required
+from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.quantizing import Quantized, layers_of
 from ..errors import ConfigError, WeightsError
-from ..formats import pickles
-from ..hub import required
-from ..pretrained import Pretrained
-from ..quantize import Quantized, layers_of
-from ..recipes import TABLE
+from ..layers.lora import Kind
+from ..layers.recipes import TABLE
 from . import base as adapter_base
 from .files import CONFIG, Adapters, check_bare, put
 

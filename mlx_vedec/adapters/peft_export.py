@@ -9,13 +9,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from .. import weights
-from ..adapter_layers import PARAMETERS
+from ..checkpoints import weights
+from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.renames import Renames
 from ..errors import OptionError
 from ..files import write_file, write_json
-from ..pretrained import Pretrained
-from ..recipes import TABLE
-from ..renames import Renames
+from ..layers.lora import PARAMETERS
+from ..layers.recipes import TABLE
 from .files import CONFIG, Adapters, adapters_of
 from .peft import PREFIX, TENSORS
 

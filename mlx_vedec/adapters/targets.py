@@ -10,11 +10,11 @@ from functools import cached_property
 
 import mlx.nn as nn
 
+from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.quantizing import Quantized, layers_of
+from ..checkpoints.weights import parameters
 from ..errors import OptionError
-from ..pretrained import Pretrained
-from ..quantize import Quantized, layers_of
-from ..recipes import BLOCK, CROSS, TABLE
-from ..weights import parameters
+from ..layers.recipes import BLOCK, CROSS, TABLE
 from .config import HALVES, PARTS, LoraConfig
 
 HEAD = "lm_head"

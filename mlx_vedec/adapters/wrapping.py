@@ -15,11 +15,11 @@ from pathlib import Path
 
 import mlx.nn as nn
 
-from ..adapter_layers import adapted_layers, bare, replace
-from ..config import read_json
-from ..hub import required
-from ..pretrained import Pretrained
-from ..quantize import unfreeze
+from ..checkpoints.config import read_json
+from ..checkpoints.hub import required
+from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.quantizing import unfreeze
+from ..layers.lora import adapted_layers, bare, replace
 from .config import LoraConfig as LoraConfig
 from .files import CONFIG, attach, check_bare, put, read_adapters
 from .files import save_adapters as save_adapters

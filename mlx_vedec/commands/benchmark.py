@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .common import run
 
 if TYPE_CHECKING:
-    from ..benchmarking.results import Benchmark, Trial
+    from ..measuring.benchmark_results import Benchmark, Trial
 
 SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gpt2"
 
@@ -68,10 +68,10 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 def _random(args: argparse.Namespace) -> Benchmark:
     """Of random weights, which are computed only when it is sure that they fit."""
-    from ..benchmarking.timing import benchmark
+    from ..checkpoints.quantizing import quantize
     from ..errors import OptionError
-    from ..quantize import quantize
-    from ..shapes import random_model
+    from ..measuring.benchmark import benchmark
+    from ..measuring.shapes import random_model
 
     for name in ("model", "adapter_path", "revision", "image"):
         if getattr(args, name):
@@ -86,9 +86,9 @@ def _random(args: argparse.Namespace) -> Benchmark:
 
 
 def _loaded(args: argparse.Namespace) -> Benchmark:
-    from ..benchmarking.timing import benchmark, timed_load
-    from ..pipeline import BUNDLED
-    from ..processor import Processor
+    from ..measuring.benchmark import benchmark, timed_load
+    from ..reading.pipeline import BUNDLED
+    from ..reading.processor import Processor
 
     source = args.model or BUNDLED
     model, load = timed_load(

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .common import Bytes, Count, run
 
 if TYPE_CHECKING:
-    from ..quantization import HalfBits, QuantizationConfig
+    from ..layers.quantization import HalfBits, QuantizationConfig
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RECIPE = "uniform, head or mixed: which layers keep 6 or 8 bits where others have fewer (mixed)"
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _convert(args: argparse.Namespace) -> int:
-    from ..conversion import convert
+    from ..conversion.convert import convert
 
     _check_fitting(args)
     path = convert(
@@ -123,7 +123,7 @@ def _convert(args: argparse.Namespace) -> int:
         _verify(path, args)
     print(path)
     if args.upload_repo:
-        from ..publishing.uploading import upload
+        from ..conversion.upload import upload
 
         print(upload(path, args.upload_repo, private=args.private, say=_say))
     return 0
@@ -159,7 +159,7 @@ def _check_fitting(args: argparse.Namespace) -> None:
         )
     for images in (args.images if tuned else None, args.verify):
         if images is not None:
-            from ..quality.fitting import images_for
+            from ..conversion.fitting import images_for
 
             images_for(args.hf_path, _paths(images), args.revision)
 
@@ -170,7 +170,7 @@ def _paths(given: Sequence[str]) -> str | Sequence[str] | None:
 
 
 def _chosen(args: argparse.Namespace) -> QuantizationConfig:
-    from ..quality.fitting import choose_bits
+    from ..conversion.fitting import choose_bits
 
     return choose_bits(
         args.hf_path,
@@ -183,7 +183,7 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
 
 
 def _calibrate(path: Path, args: argparse.Namespace) -> None:
-    from ..quality.fitting import calibrate_folder
+    from ..conversion.fitting import calibrate_folder
 
     options = {} if args.calibrate_iters is None else {"iters": args.calibrate_iters}
     found = calibrate_folder(
@@ -202,7 +202,7 @@ def _calibrate(path: Path, args: argparse.Namespace) -> None:
 
 
 def _verify(path: Path, args: argparse.Namespace) -> None:
-    from ..quality.fitting import verify_folder
+    from ..conversion.fitting import verify_folder
 
     found = verify_folder(
         path,
@@ -220,7 +220,7 @@ def _verify(path: Path, args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
     from ..errors import OptionError
-    from ..quantization import QuantizationConfig
+    from ..layers.quantization import QuantizationConfig
 
     settings = QuantizationConfig(
         args.q_bits,

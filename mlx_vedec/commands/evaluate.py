@@ -14,7 +14,7 @@ from .flags import add_generation_flags, generation_options
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from ..evaluation.scoring import Evaluation
+    from ..measuring.evaluation import Evaluation
 
 PROGRAM = "mlx_vedec evaluate"
 
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..evaluation.scoring import compare
+    from ..measuring.evaluation import compare
     from .scores import as_json, as_text, write_csv, write_worst
 
     _check_files(args)
@@ -107,11 +107,11 @@ def _read(
     """The evaluation of the model, or of the one it is compared with, and its name."""
     import mlx.core as mx
 
-    from ..evaluation.scoring import evaluate
-    from ..metrics import Normalization
-    from ..pipeline import load
+    from ..data.datasets import load_dataset
+    from ..measuring.evaluation import evaluate
+    from ..reading.pipeline import load
     from ..tasks.donut_prompts import added_vocabulary
-    from ..training.datasets import load_dataset
+    from ..text.error_rates import Normalization
 
     model_name = args.reference if reference else args.model
     own = () if reference else ("adapter_path", "revision", "quantize")

@@ -16,9 +16,9 @@ from .lora_flags import ADAPTERS
 if TYPE_CHECKING:
     import mlx.core as mx
 
-    from ..evaluation.scoring import Evaluation
-    from ..training.batches import Batches
-    from ..training.samples import Dataset
+    from ..data.batches import Batches
+    from ..data.samples import Dataset
+    from ..measuring.evaluation import Evaluation
     from ..training.trainer import TrainingResult
 
 SETTINGS = "lora.json"  # in the adapters' folder; `--config` takes it
@@ -42,10 +42,10 @@ class Finetuning:
         """Load the model and the data; what is wrong with either is said here."""
         import mlx.core as mx
 
+        from ..data.datasets import load_splits
         from ..errors import OptionError
-        from ..pipeline import load
+        from ..reading.pipeline import load
         from ..tasks.donut_prompts import added_vocabulary
-        from ..training.datasets import load_splits
 
         options = self.options
         for name, least in (("batch_size", 1), ("max_samples", 1), ("test_batches", -1)):
@@ -113,9 +113,9 @@ class Finetuning:
 
     def _add_tokens(self) -> None:
         """Make tokens of the tags that the tokenizer lacks, if that is asked for."""
+        from ..data.missing_tokens import missing_tokens
         from ..errors import DataError
-        from ..training.vocabulary import missing_tokens
-        from ..vocabulary import add_tokens
+        from ..reading.vocabulary import add_tokens
 
         used = (self.splits[name] for name in ("train", "valid") if name in self.splits)
         missing = missing_tokens((sample for split in used for sample in split), self.processor)
@@ -131,9 +131,9 @@ class Finetuning:
 
     def _batches(self) -> tuple[Batches, Batches | None]:
         """The batches to train on and to validate on; one error for what is wrong with both."""
+        from ..data.augmentation import parse_augment
+        from ..data.batches import Batches
         from ..errors import DataError
-        from ..training.augmentation import parse_augment
-        from ..training.batches import Batches
 
         options, found, problems = self.options, [], []
         changes = options.get("augment")
@@ -168,7 +168,7 @@ class Finetuning:
         """Put adapters on the model: new ones, or those that it is to begin with."""
         from ..adapters.wrapping import LoraConfig, add_adapters, load_adapters
         from ..errors import OptionError
-        from ..vocabulary import tables
+        from ..reading.vocabulary import tables
 
         start = self.options.get("resume_adapter_file")
         if start is None:
@@ -195,14 +195,14 @@ class Finetuning:
 
     def _save(self, folder: Path) -> None:
         from ..adapters.wrapping import save_adapters
-        from ..vocabulary import save_added
+        from ..reading.vocabulary import save_added
 
         save_adapters(self.model, folder)
         save_added(self.processor, self.added, folder)
 
     def test(self) -> Evaluation:
         """Read the split test."""
-        from ..evaluation.scoring import evaluate
+        from ..measuring.evaluation import evaluate
 
         options = self.options
         limit = options["test_batches"] * options["batch_size"]

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fuse(args: argparse.Namespace) -> int:
-    from ..fused_checkpoint import fuse_checkpoint
+    from ..conversion.fuse import fuse_checkpoint
 
     path = fuse_checkpoint(
         args.model,

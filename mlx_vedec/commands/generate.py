@@ -14,8 +14,8 @@ from .common import Progress, complain, run
 from .flags import add_generation_flags, generation_options
 
 if TYPE_CHECKING:
-    from ..pipeline import GenerationResult
-    from ..processor import Processor
+    from ..reading.pipeline import GenerationResult
+    from ..reading.processor import Processor
 
 PROGRAM = "mlx_vedec generate"
 Read = tuple[str, "GenerationResult"]
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..pipeline import load
+    from ..reading.pipeline import load
 
     sources = expand(args.image)
     model, processor = load(
@@ -119,7 +119,7 @@ def _warn(source: str, result: GenerationResult, *, asked: bool) -> None:
 
 def expand(names: Sequence[str]) -> list[str]:
     """Images named one by one, and those in the folders that are named, sorted."""
-    from ..imaging.pictures import images_in
+    from ..images.pictures import images_in
 
     sources: list[str] = []
     for name in names:
@@ -130,7 +130,7 @@ def expand(names: Sequence[str]) -> list[str]:
 def _images(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> Iterator[Read]:
-    from ..pipeline import batch_generate
+    from ..reading.pipeline import batch_generate
 
     progress = Progress(len(sources))
     results = batch_generate(
@@ -165,7 +165,7 @@ def _pages(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> Iterator[Read]:
     from ..errors import ImageError, OptionError
-    from ..pipeline import GenerationResult, read_lines
+    from ..reading.pipeline import GenerationResult, read_lines
 
     if args.prompt is not None:
         raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
@@ -186,8 +186,8 @@ def _document(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> str:
     """The pages of a document as one text; one that runs in circles is noticed unless told not."""
-    from ..pipeline import generate
-    from ..tasks.pages import read_pages
+    from ..reading.pipeline import generate
+    from ..tasks.nougat_pages import read_pages
 
     progress = Progress(len(sources))
     rules = {"stop_on_repetition": "ngram" if args.num_beams else True, **options}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from .common import complain, run
 
 if TYPE_CHECKING:
-    from ..inspection import Inspection
+    from ..measuring.inspection import Inspection
 
 PROGRAM = "mlx_vedec inspect"
 
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _inspect(args: argparse.Namespace) -> int:
-    from ..inspection import inspect
+    from ..measuring.inspection import inspect
 
     found = inspect(args.model, revision=args.revision)
     if args.json:

@@ -17,7 +17,7 @@ from .lora_flags import parser
 from .settings import given, layered, read_settings
 
 if TYPE_CHECKING:
-    from ..evaluation.scoring import Evaluation
+    from ..measuring.evaluation import Evaluation
     from ..training.trainer import TrainingResult
 
 PROGRAM = "mlx_vedec lora"

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
-from ..evaluation.intervals import LEVEL, Difference, Estimate
 from ..files import write_file
-from ..images import load_image
-from ..imaging.sheets import sheet
+from ..images.image_processors import load_image
+from ..images.sheets import sheet
+from ..measuring.intervals import LEVEL, Difference, Estimate
 
 if TYPE_CHECKING:
-    from ..evaluation.scoring import Evaluation, Row
+    from ..measuring.evaluation import Evaluation, Row
 
 Evaluations = Sequence[tuple[str, "Evaluation"]]  # each with its model's name
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .common import run
 
 if TYPE_CHECKING:
-    from ..benchmarking.selfcheck import BundledCheck, FamilyCheck, SelfCheck
+    from ..measuring.selfcheck import BundledCheck, FamilyCheck, SelfCheck
 
 PROGRAM = "mlx_vedec selfcheck"
 REPORT = "please open an issue of mlx_vedec and paste what was printed, all of it"
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _selfcheck(args: argparse.Namespace) -> int:
     os.environ.setdefault("MLX_ENABLE_TF32", "0")  # which MLX reads once; float32 is to be float32
-    from ..benchmarking.selfcheck import selfcheck
+    from ..measuring.selfcheck import selfcheck
 
     found = selfcheck(args.family, progress=_show)
     if args.json:
@@ -59,7 +59,7 @@ def _show(name: str) -> None:
 
 
 def _report(found: SelfCheck) -> Iterator[str]:
-    from ..benchmarking.selfcheck import KINDS
+    from ..measuring.selfcheck import KINDS
 
     yield f"mlx_vedec selfcheck: {'passed' if found.passed else 'FAILED'}"
     yield ""

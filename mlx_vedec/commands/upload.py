@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from .common import run
 
 if TYPE_CHECKING:
-    from ..publishing.uploading import Plan
+    from ..conversion.upload import Plan
 
 
 def parser() -> argparse.ArgumentParser:
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _upload(args: argparse.Namespace) -> int:
-    from ..publishing.model_card import Origin
-    from ..publishing.uploading import planned, upload
+    from ..conversion.model_card import Origin
+    from ..conversion.upload import planned, upload
 
     say = partial(print, file=sys.stderr)
     if args.dry_run:

@@ -12,7 +12,7 @@ from typing import ClassVar
 
 import mlx.core as mx
 
-from ..renames import Pairs, Renames
+from ..checkpoints.renames import Pairs, Renames
 from .positions import Positions, Sinusoids
 from .seq2seq import (
     EMBED_NORM,

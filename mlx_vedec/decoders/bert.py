@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..renames import Pairs, Renames
+from ..checkpoints.renames import Pairs, Renames
 from .masked import TIED_BIAS, MaskedConfig, MaskedDecoder, MaskedShape
 
 BODY: Pairs = (

@@ -7,15 +7,15 @@ from typing import ClassVar, Generic, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..adapter_layers import Adapted
-from ..cache import DecoderCache
-from ..cache_parts import kv_group_size
+from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, TokenError
-from ..kv_cache import KVCache
-from ..layers import Trace, resize_rows
-from ..outputs import CausalLMOutputWithCrossAttentions, arrays
-from ..pretrained import Pretrained
-from ..tokens import check_ids, cross_entropy
+from ..layers.attention import Trace, resize_rows
+from ..layers.cache_parts import kv_group_size
+from ..layers.decoder_cache import DecoderCache
+from ..layers.kv_cache import KVCache
+from ..layers.lora import Adapted
+from ..layers.outputs import CausalLMOutputWithCrossAttentions, arrays
+from ..layers.token_ids import check_ids, cross_entropy
 from .layer import DecoderConfig, DecoderLayer
 
 C = TypeVar("C", bound=DecoderConfig)

@@ -12,7 +12,7 @@ from typing import ClassVar
 import mlx.core as mx
 import numpy as np
 
-from ..renames import Pairs, Renames
+from ..checkpoints.renames import Pairs, Renames
 from .masked import TIED, MaskedConfig, MaskedDecoder, MaskedShape
 
 EPS = 1e-12  # of every norm; the config has no field for it

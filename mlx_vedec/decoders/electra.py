@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..renames import Pairs, Renames
+from ..checkpoints.renames import Pairs, Renames
 from .bert import TYPED_BODY, BertConfig, body_renames
 from .masked import TIED, MaskedDecoder, MaskedShape
 

@@ -13,11 +13,11 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..cache import KeysValues
+from ..checkpoints.renames import Pairs, Renames
 from ..errors import ConfigError
-from ..layers import AttentionCore, initialise
-from ..renames import Pairs, Renames
-from ..stochastic import Dropout
+from ..layers.attention import AttentionCore, initialise
+from ..layers.decoder_cache import KeysValues
+from ..layers.dropout import Dropout
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 

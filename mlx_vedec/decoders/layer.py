@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..config import Config
+from ..checkpoints.config import Config
 from ..errors import ConfigError
-from ..kv_cache import KVCache, Memory
-from ..layers import MLP, Attention, AttentionCore, Mask, Trace
-from ..stochastic import Dropout
+from ..layers.attention import MLP, Attention, AttentionCore, Mask, Trace
+from ..layers.dropout import Dropout
+from ..layers.kv_cache import KVCache, Memory
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ from typing import ClassVar, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.renames import Pairs
 from ..errors import ConfigError
-from ..layers import activation, initialise
-from ..renames import Pairs
-from ..stochastic import Dropout
+from ..layers.attention import activation, initialise
+from ..layers.dropout import Dropout
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from ..renames import Renames
+from ..checkpoints.renames import Renames
 from .bart import BartConfig, BartForCausalLM, bart_renames
 from .seq2seq import EMBED_NORM, FINAL_NORM, LEARNED, Normed
 

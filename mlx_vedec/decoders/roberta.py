@@ -13,8 +13,8 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.renames import Pairs, Renames
 from ..errors import ConfigError
-from ..renames import Pairs, Renames
 from .bert import TYPED_BODY, BertConfig, body_renames
 from .masked import TIED_BIAS, MaskedDecoder, MaskedShape
 from .positions import LearnedPositions

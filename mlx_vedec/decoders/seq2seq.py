@@ -9,10 +9,10 @@ from typing import ClassVar, Literal, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.renames import Pairs, Renames
 from ..errors import ConfigError
-from ..layers import initialise
-from ..renames import Pairs, Renames
-from ..stochastic import Dropout
+from ..layers.attention import initialise
+from ..layers.dropout import Dropout
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions, Positions, SinusoidalTable

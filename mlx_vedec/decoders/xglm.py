@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import mlx.core as mx
 
-from ..renames import Renames
+from ..checkpoints.renames import Renames
 from .positions import Positions, Sinusoids
 from .seq2seq import (
     FINAL_NORM,

@@ -14,18 +14,11 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..layers import MLP, Attention, Trace, initialise
-from ..renames import Renames
-from ..stochastic import Dropout, DropPath
+from ..checkpoints.renames import Renames
+from ..layers.attention import MLP, Attention, Trace, initialise
+from ..layers.dropout import Dropout, DropPath
 from .encoder import Encoder, PatchConfig
-from .patches import (
-    Pair,
-    PatchEmbedding,
-    bilinear,
-    pair,
-    resize_positions,
-    resize_table,
-)
+from .patches import Pair, PatchEmbedding, bilinear, pair, resize_positions, resize_table
 from .windows import relative_bias, relative_index
 
 

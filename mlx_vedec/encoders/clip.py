@@ -13,8 +13,8 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..layers import MLP, Attention, Trace
-from ..renames import Pairs, Renames
+from ..checkpoints.renames import Pairs, Renames
+from ..layers.attention import MLP, Attention, Trace
 from .encoder import Encoder, PatchConfig, Size
 from .patches import PatchEmbedding, pair, resize_positions
 

@@ -12,10 +12,10 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers import MLP, Attention, Trace, initialise, silu
-from ..renames import Renames
-from ..stochastic import Dropout, DropPath
+from ..layers.attention import MLP, Attention, Trace, initialise, silu
+from ..layers.dropout import Dropout, DropPath
 from .encoder import Encoder, PatchConfig, Size
 from .patches import PatchEmbedding, pair, resize_positions
 

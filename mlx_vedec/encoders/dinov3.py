@@ -14,10 +14,10 @@ from typing import Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers import Attention, Trace, activation, initialise
-from ..renames import Renames
-from ..stochastic import DropPath
+from ..layers.attention import Attention, Trace, activation, initialise
+from ..layers.dropout import DropPath
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, pair
 

@@ -7,11 +7,11 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 import mlx.core as mx
 
-from ..config import Config
+from ..checkpoints.config import Config
+from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError
-from ..layers import Trace
-from ..outputs import EncoderOutput
-from ..pretrained import Pretrained
+from ..layers.attention import Trace
+from ..layers.outputs import EncoderOutput
 from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
 
 Size = int | tuple[int, ...]

@@ -13,10 +13,10 @@ from typing import Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers import MLP, Attention, Trace, initialise
-from ..renames import Renames
-from ..stochastic import Dropout, DropPath
+from ..layers.attention import MLP, Attention, Trace, initialise
+from ..layers.dropout import Dropout, DropPath
 from .encoder import Encoder, EncoderConfig, Size
 from .patches import Grid, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
 from .windows import Cut, OffsetBias, attend_in_windows, in_pieces, pad_to

@@ -15,10 +15,10 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..cache_parts import Held
+from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers import Attention, Mask
-from ..renames import Renames
+from ..layers.attention import Attention, Mask
+from ..layers.cache_parts import Held
 from .swin import BLOCK, COMMON, INDEX, LAYER, NORM, PatchMerging, SwinConfig, SwinLayer, SwinModel
 from .windows import Cut, in_pieces, relative_bias, relative_index
 

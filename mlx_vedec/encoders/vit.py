@@ -12,9 +12,9 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..layers import MLP, Attention, Trace, initialise
-from ..renames import Renames
-from ..stochastic import Dropout
+from ..checkpoints.renames import Renames
+from ..layers.attention import MLP, Attention, Trace, initialise
+from ..layers.dropout import Dropout
 from .encoder import Encoder, PatchConfig
 from .patches import PatchEmbedding, pair, resize_positions
 

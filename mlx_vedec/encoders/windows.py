@@ -10,7 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..layers import Attention
+from ..layers.attention import Attention
 from .patches import Pair
 
 Spans = list[tuple[slice, bool]]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..config import Config, read_json
+from ..checkpoints.config import Config, read_json
 from ..files import write_json
 
 Ids = int | tuple[int, ...] | None

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..cache import DecoderCache
+from ..layers.decoder_cache import DecoderCache
 from .search import Decoded, Search, Step
 
 Ended = tuple[Hashable, list[Decoded]]

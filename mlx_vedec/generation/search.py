@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 import mlx.core as mx
 
-from ..cache import DecoderCache
+from ..layers.decoder_cache import DecoderCache
 from .options import Options
 
 Step = Callable[[mx.array, DecoderCache, mx.array | None], mx.array]

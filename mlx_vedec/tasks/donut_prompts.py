@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from ..text import Tokenizer
+    from ..text.tokenizer import Tokenizer
 
 PRETRAINING = ("<s_iitcdip>", "<s_synthdog>")  # donut-base's, which every fine-tune keeps
 QUESTION, ANSWER = "question", "answer"

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from ..checkpoints.pretrained import DTYPES
 from ..errors import TrainingError
-from ..pretrained import DTYPES
 
 OPTIMIZERS = ("adamw", "adam", "adafactor", "muon", "sgd", "lion")
 SCHEDULES = ("constant", "linear", "cosine")

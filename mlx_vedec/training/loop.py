@@ -14,8 +14,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import TrainingError
-from ..model import VisionEncoderDecoderModel
-from ..processor import Processor
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
 from .arguments import TrainingArguments
 from .machines import same, told
 from .optimizers import Tree, learning_rate

@@ -18,10 +18,10 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_map_with_path
 
-from ..config import read_json
+from ..checkpoints.config import read_json
+from ..checkpoints.weights import Tensors, read_file
 from ..errors import TrainingError
 from ..files import write_file, write_json
-from ..weights import Tensors, read_file
 from .arguments import TrainingArguments
 from .steps import Weights
 

@@ -16,7 +16,7 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from ..errors import TrainingError
-from ..model import VisionEncoderDecoderModel
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
 from .optimizers import Tree, make_optimizer
 

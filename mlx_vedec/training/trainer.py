@@ -15,8 +15,8 @@ from typing import Any
 import mlx.core as mx
 
 from ..errors import TrainingError
-from ..model import VisionEncoderDecoderModel
-from ..processor import Processor
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
 from .arguments import TrainingArguments
 from .loop import Loop
 from .validation import Batches, Validation

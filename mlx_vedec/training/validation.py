@@ -12,9 +12,9 @@ from typing import Any, NamedTuple, Protocol
 import mlx.core as mx
 
 from ..errors import TrainingError
-from ..metrics import characters, words
-from ..model import VisionEncoderDecoderModel
-from ..processor import Processor
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
+from ..text.error_rates import characters, words
 from .machines import summed
 from .optimizers import Tree
 from .steps import IGNORED, Batch, Stepper

@@ -15,9 +15,9 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from mlx_vedec.batching import Reader
 from mlx_vedec.generation.flow import follow
-from mlx_vedec.processor import Processor
+from mlx_vedec.reading.image_queue import Reader
+from mlx_vedec.reading.processor import Processor
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed
 from .shapes import Given, trocr

@@ -1,7 +1,7 @@
 """What MLX itself needs: the library's computations written flat, from the library's weights.
 
 Products, biases, activations, attention, norms, residuals and the writing of the cache, and nothing
-else: no checks, options, masks that are not needed, or modules. `tests/test_flat.py` holds that the
+else: no checks, options, masks that are not needed, or modules. `tests/benchmarks/test_flat.py` holds that the
 values are the library's.
 """
 
@@ -16,7 +16,7 @@ import numpy as np
 from mlx_vedec.decoders.bart import TrOCRForCausalLM
 from mlx_vedec.decoders.bert import BertLMHeadModel
 from mlx_vedec.encoders.windows import relative_index
-from mlx_vedec.layers import ACTIVATIONS
+from mlx_vedec.layers.attention import ACTIVATIONS
 
 Layer = Callable[[mx.array], mx.array]
 attend = mx.fast.scaled_dot_product_attention

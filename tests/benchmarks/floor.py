@@ -16,8 +16,8 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_vedec.quantize import quantize
-from mlx_vedec.shapes import SHAPES, random_model
+from mlx_vedec.checkpoints.quantizing import quantize
+from mlx_vedec.measuring.shapes import SHAPES, random_model
 
 from .flat import DECODERS, Decoding, flat_encoder
 from .measure import Side, arguments, in_turn, show_ratio, show_times, timed

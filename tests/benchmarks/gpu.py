@@ -26,9 +26,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_vedec.benchmarking.machine import device, versions
-from mlx_vedec.quantize import float_type
-from mlx_vedec.shapes import SHAPES, random_model
+from mlx_vedec.checkpoints.quantizing import float_type
+from mlx_vedec.measuring.machine import device, versions
+from mlx_vedec.measuring.shapes import SHAPES, random_model
 
 from .measure import arguments, in_turn, timed
 

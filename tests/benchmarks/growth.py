@@ -21,9 +21,9 @@ import numpy as np
 from PIL import Image
 
 from mlx_vedec import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
-from mlx_vedec.benchmarking.timing import benchmark
 from mlx_vedec.files import write_file
 from mlx_vedec.generation.config import GenerationConfig
+from mlx_vedec.measuring.benchmark import benchmark
 
 from . import clock
 from .measure import arguments

@@ -20,11 +20,11 @@ from typing import Any
 import mlx.core as mx
 
 from mlx_vedec import load, load_image
-from mlx_vedec.composite import VisionEncoderDecoderConfig
 from mlx_vedec.generation.config import GenerationConfig
-from mlx_vedec.model import VisionEncoderDecoderModel
-from mlx_vedec.pipeline import BUNDLED
-from mlx_vedec.shapes import random_model
+from mlx_vedec.measuring.shapes import random_model
+from mlx_vedec.model.config import VisionEncoderDecoderConfig
+from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
+from mlx_vedec.reading.pipeline import BUNDLED
 
 from . import clock
 from .flat import vit

@@ -19,8 +19,8 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 
 from mlx_vedec import load
-from mlx_vedec.training.augmentation import parse_augment
-from mlx_vedec.training.batches import Batch, Batches
+from mlx_vedec.data.augmentation import parse_augment
+from mlx_vedec.data.batches import Batch, Batches
 
 from . import clock
 from .measure import arguments, in_turn, show_ratio, show_times

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import mlx.core as mx
 
-from mlx_vedec.benchmarking.selfcheck import GOLDEN, bundled_tokens, computed, golden_name
-from mlx_vedec.benchmarking.selfcheck_models import FAMILIES
 from mlx_vedec.files import write_file
+from mlx_vedec.measuring.selfcheck import GOLDEN, bundled_tokens, computed, golden_name
+from mlx_vedec.measuring.selfcheck_models import FAMILIES
 
 BITS = (None, 8, 4)
 

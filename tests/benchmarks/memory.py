@@ -45,7 +45,7 @@ def part(*words: object) -> None:
 
 
 def save(stored: str, folder: str) -> None:
-    from mlx_vedec.shapes import random_model
+    from mlx_vedec.measuring.shapes import random_model
 
     random_model("trocr-small").astype(stored).save_pretrained(folder)
 
@@ -53,7 +53,7 @@ def save(stored: str, folder: str) -> None:
 def load(stored: str, folder: str) -> None:
     import mlx.core as mx
 
-    from mlx_vedec.model import VisionEncoderDecoderModel
+    from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
 
     before = reset()
     model = VisionEncoderDecoderModel.from_pretrained(folder)
@@ -68,8 +68,8 @@ def load(stored: str, folder: str) -> None:
 def encode(name: str, height: str, width: str) -> None:
     import mlx.core as mx
 
-    from mlx_vedec.memory import estimate_memory
-    from mlx_vedec.shapes import random_model
+    from mlx_vedec.measuring.shapes import random_model
+    from mlx_vedec.model.memory import estimate_memory
 
     size = int(height), int(width)
     model = random_model(name, size)

@@ -21,8 +21,8 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_vedec import TrOCRConfig, load
-from mlx_vedec.model import VisionEncoderDecoderModel
-from mlx_vedec.shapes import random_model
+from mlx_vedec.measuring.shapes import random_model
+from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
 
 from . import BLAS, LIBRARIES, clock
 from .measure import arguments, in_turn, show_ratio, show_times

@@ -17,11 +17,11 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_vedec import QuantizationConfig, load
-from mlx_vedec.metrics import character_error_rate
-from mlx_vedec.quality.calibration import calibrate
-from mlx_vedec.quality.labelled import LINES as OWN
-from mlx_vedec.quality.labelled import labelled
-from mlx_vedec.quantize import bits_per_weight, dequantize, quantize
+from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
+from mlx_vedec.conversion.calibration import calibrate
+from mlx_vedec.data.labelled import LINES as OWN
+from mlx_vedec.data.labelled import labelled
+from mlx_vedec.text.error_rates import character_error_rate
 
 from . import BLAS
 

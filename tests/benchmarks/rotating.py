@@ -13,9 +13,9 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_vedec.cache import DecoderCache
 from mlx_vedec.generation.flow import Flow, begin
 from mlx_vedec.generation.sampling import Sampling
+from mlx_vedec.layers.decoder_cache import DecoderCache
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed
 from .shapes import Given, nougat

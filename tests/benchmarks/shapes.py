@@ -10,7 +10,7 @@ import mlx.core as mx
 from mlx_vedec import MBartConfig, TrOCRConfig, VisionEncoderDecoderConfig, ViTConfig
 from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.generation.flow import Flow
-from mlx_vedec.model import VisionEncoderDecoderModel
+from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
 
 from . import clock
 

@@ -21,7 +21,7 @@ from mlx_vedec import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDeco
 from mlx_vedec.adapters.wrapping import add_adapters
 from mlx_vedec.training.arguments import TrainingArguments
 from mlx_vedec.training.steps import Stepper, token_losses
-from tests.training import RandomBatch
+from tests.support.training import RandomBatch
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed
 

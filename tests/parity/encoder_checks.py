@@ -9,9 +9,9 @@ import mlx.core as mx
 import numpy as np
 
 from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec.checkpoints.renames import Renames
+from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.encoders import ENCODERS
-from mlx_vedec.renames import Renames
-from mlx_vedec.weights import parameters
 from tests.parity.reference import (
     ENCODER_SIZES,
     Row,

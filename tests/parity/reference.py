@@ -19,8 +19,8 @@ transformers = pytest.importorskip("transformers")
 import mlx.core as mx  # noqa: E402
 
 from mlx_vedec import VisionEncoderDecoderModel  # noqa: E402
-from mlx_vedec.outputs import GenerateOutput  # noqa: E402
-from tests.tiny import TROCR, VIT  # noqa: E402
+from mlx_vedec.layers.outputs import GenerateOutput  # noqa: E402
+from tests.support.tiny import TROCR, VIT  # noqa: E402
 
 SWIN = {  # maps of 12, 6 and 3 places a side; the last is one window
     "embed_dim": 12,

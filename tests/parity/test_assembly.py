@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderConfig, VisionEncoderDecoderModel
+from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import ConfigError, WeightsError
-from mlx_vedec.weights import parameters
 from tests.parity.reference import (
     DECODER_SIZES,
     ENCODER_SIZES,

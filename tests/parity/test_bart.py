@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
+from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.decoders.bart import BartConfig, PLBartConfig
 from mlx_vedec.decoders.mbart import MarianConfig, MBartForCausalLM
 from mlx_vedec.decoders.positions import SinusoidalTable
 from mlx_vedec.errors import ConfigError, TokenError, WeightsError
-from mlx_vedec.weights import parameters
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import BART, VIT, check_pair, close, image, pair, torch
 from tests.parity.reference import transformers as hf

@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec import weights
+from mlx_vedec.checkpoints import weights
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.encoders.clip import (
     CLIPVisionConfig,

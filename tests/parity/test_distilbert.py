@@ -4,8 +4,8 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
+from mlx_vedec.checkpoints.weights import load
 from mlx_vedec.decoders.distilbert import DistilBertConfig, DistilBertForCausalLM
-from mlx_vedec.weights import load
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import close, torch
 from tests.parity.reference import transformers as hf

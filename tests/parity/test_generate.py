@@ -17,7 +17,7 @@ from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models
 
 from mlx_vedec import GenerationConfig, VisionEncoderDecoderModel
-from mlx_vedec.text import Tokenizer
+from mlx_vedec.text.tokenizer import Tokenizer
 from tests.parity.reference import (
     PROMPTS,
     RULES,

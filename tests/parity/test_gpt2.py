@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders.gpt2 import GPT2Config, GPT2LMHeadModel
 from mlx_vedec.errors import ConfigError, TokenError
-from mlx_vedec.weights import parameters
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import GPT2, check_pair, close, config_of, image, pair, torch
 from tests.parity.reference import transformers as hf

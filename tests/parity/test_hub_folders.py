@@ -10,7 +10,7 @@ import mlx.core as mx  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mlx_vedec import generate, load  # noqa: E402
-from mlx_vedec.inspection import inspect  # noqa: E402
+from mlx_vedec.measuring.inspection import inspect  # noqa: E402
 from tests.conftest import SHARED  # noqa: E402
 from tests.parity.hub_folders import write  # noqa: E402
 from tests.parity.reference import close  # noqa: E402

@@ -22,7 +22,7 @@ import transformers  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mlx_vedec.errors import ImageError  # noqa: E402
-from mlx_vedec.images import (  # noqa: E402
+from mlx_vedec.images.image_processors import (  # noqa: E402
     PROCESSORS,
     DINOv3ViTImageProcessor,
     ImageProcessor,
@@ -116,7 +116,7 @@ def test_defaults_are_those_of_the_classes():
 def test_encoders_have_the_same_processors():
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    from mlx_vedec.images import OF_ENCODERS
+    from mlx_vedec.images.image_processors import OF_ENCODERS
 
     alone = {"clip_vision_model", "siglip_vision_model", "dinov2_with_registers"}  # without one
     for model_type, kind in OF_ENCODERS.items():

@@ -10,13 +10,13 @@ transformers = pytest.importorskip("transformers")
 
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
-from mlx_vedec.processor import NougatProcessor, Processor  # noqa: E402
-from mlx_vedec.text import Tokenizer  # noqa: E402
-from mlx_vedec.training.batches import Batches  # noqa: E402
-from mlx_vedec.training.datasets import Sample  # noqa: E402
-from mlx_vedec.training.labels import Labeller  # noqa: E402
-from tests import training_parts as parts  # noqa: E402
+from mlx_vedec.data.batches import Batches  # noqa: E402
+from mlx_vedec.data.datasets import Sample  # noqa: E402
+from mlx_vedec.data.labels import Labeller  # noqa: E402
+from mlx_vedec.reading.processor import NougatProcessor, Processor  # noqa: E402
+from mlx_vedec.text.tokenizer import Tokenizer  # noqa: E402
 from tests.parity.reference import pair  # noqa: E402
+from tests.support import training_parts as parts  # noqa: E402
 
 TEXTS = ["tea", "a cup of tea", "rice and", "x", "no"]
 

@@ -15,7 +15,6 @@ peft = pytest.importorskip("peft")
 import mlx.core as mx  # noqa: E402
 
 from mlx_vedec import VisionEncoderDecoderModel  # noqa: E402
-from mlx_vedec.adapter_layers import adapted_layers  # noqa: E402
 from mlx_vedec.adapters.wrapping import (  # noqa: E402
     LoraConfig,
     add_adapters,
@@ -25,10 +24,11 @@ from mlx_vedec.adapters.wrapping import (  # noqa: E402
     load_adapters,
     save_adapters,
 )
+from mlx_vedec.checkpoints.quantizing import quantize  # noqa: E402
 from mlx_vedec.errors import ConfigError, OptionError, WeightsError  # noqa: E402
-from mlx_vedec.quantize import quantize  # noqa: E402
+from mlx_vedec.layers.lora import adapted_layers  # noqa: E402
+from tests.adapters.test_adapters import stirred  # noqa: E402
 from tests.parity.reference import ENCODER_SIZES, close, image, pair  # noqa: E402
-from tests.test_adapters import stirred  # noqa: E402
 
 IDS = np.array([[2, 5, 7, 9]] * 2)
 UNTIED = {"tie_word_embeddings": False}

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
-from mlx_vedec.formats import pickles
-from tests import torch_files
+from mlx_vedec.checkpoints import pickles
 from tests.parity.reference import Row, close, image, reference, torch
+from tests.support import torch_files
 
 BASE = torch.arange(24.0)
 TENSORS = {
@@ -61,7 +61,7 @@ def test_every_type_and_view(tmp_path, protocol, kind):
 
 
 def test_torch_reads_what_the_tests_make(tmp_path):
-    """The files of `tests/torch_files.py` are such as torch's own."""
+    """The files of `tests/support/torch_files.py` are such as torch's own."""
     arrays = {name: x.numpy() for name, x in TENSORS.items() if name in ("whole", "long", "mask")}
     torch_files.save(tmp_path / "x.bin", arrays)
     for name, tensor in torch.load(tmp_path / "x.bin").items():

@@ -24,10 +24,10 @@ from transformers import (  # noqa: E402
 
 import mlx_vedec  # noqa: E402
 from mlx_vedec import Processor  # noqa: E402
-from mlx_vedec.text import Tokenizer  # noqa: E402
-from tests import test_text  # noqa: E402
+from mlx_vedec.text.tokenizer import Tokenizer  # noqa: E402
 from tests.parity.test_image_processors import noise  # noqa: E402
-from tests.test_text import CORPUS, save  # noqa: E402
+from tests.text import test_tokenizer as test_text  # noqa: E402
+from tests.text.test_tokenizer import CORPUS, save  # noqa: E402
 
 # tokens
 

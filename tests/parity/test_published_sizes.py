@@ -8,7 +8,7 @@ transformers = pytest.importorskip("transformers")
 import mlx.core as mx  # noqa: E402
 
 from mlx_vedec import VisionEncoderDecoderConfig, VisionEncoderDecoderModel  # noqa: E402
-from mlx_vedec.weights import parameters  # noqa: E402
+from mlx_vedec.checkpoints.weights import parameters  # noqa: E402
 from tests.conftest import SHARED  # noqa: E402
 
 FOLDERS = sorted(path.name for path in (SHARED / "configs").glob("*/"))

@@ -9,13 +9,13 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_vedec import VisionEncoderDecoderModel
+from mlx_vedec.checkpoints.weights import load, parameters
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.encoders.swin import DonutSwinConfig, SwinConfig
 from mlx_vedec.encoders.swinv2 import Swinv2Config
 from mlx_vedec.encoders.windows import Cut, attend_in_windows
 from mlx_vedec.errors import ConfigError, ImageError
-from mlx_vedec.layers import Attention
-from mlx_vedec.weights import load, parameters
+from mlx_vedec.layers.attention import Attention
 from tests.parity.encoder_checks import (
     TROCR,
     built,

@@ -12,7 +12,7 @@ import mlx.core as mx  # noqa: E402
 from mlx_vedec.training.arguments import TrainingArguments  # noqa: E402
 from mlx_vedec.training.steps import token_losses  # noqa: E402
 from mlx_vedec.training.trainer import train  # noqa: E402
-from tests.training import Keeper, RandomBatches  # noqa: E402
+from tests.support.training import Keeper, RandomBatches  # noqa: E402
 
 from .reference import one_thread, pair  # noqa: E402
 

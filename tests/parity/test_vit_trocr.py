@@ -6,7 +6,7 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from tests.parity.reference import check_pair, close, image, pair, reference, torch, transformers
-from tests.tiny import TROCR, VIT
+from tests.support.tiny import TROCR, VIT
 
 ENCODERS = {
     "vit": ("ViT", {}),
@@ -37,7 +37,7 @@ def test_sinusoidal_positions():
     theirs = reference(("ViT", {}), ("TrOCR", {**SINUSOIDAL, "d_model": 36}))
     weights = theirs.decoder.state_dict()
     from mlx_vedec import TrOCRConfig, TrOCRForCausalLM
-    from mlx_vedec.weights import load
+    from mlx_vedec.checkpoints.weights import load
 
     ours = TrOCRForCausalLM(TrOCRConfig(**{**TROCR, **SINUSOIDAL, "d_model": 36}))
     load(ours, {k: mx.array(v.numpy()) for k, v in weights.items()}, ours.renames, "memory")
@@ -158,8 +158,8 @@ def test_saved_folder_opens_in_transformers(tmp_path):
 
 def test_new_weights_are_spread_as_theirs(tmp_path):
     """Deviation by kind of parameter; biases, the pad row and DeiT's own tokens are zero."""
-    from mlx_vedec.weights import parameters
-    from tests.tiny import tiny_config
+    from mlx_vedec.checkpoints.weights import parameters
+    from tests.support.tiny import tiny_config
 
     big = {"hidden_size": 96, "intermediate_size": 128}, {"d_model": 128, "vocab_size": 200}
     for deit in (False, True):

@@ -1,0 +1,150 @@
+"""Configurations: dataclasses with Hugging Face's field names that keep unknown keys."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+from ..errors import ConfigError
+from ..files import write_json
+from .hub import fetch, required
+
+C = TypeVar("C", bound="Config")
+LARGEST = 2**31 - 1
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The JSON object in a file; a `ConfigError` names the file where there is none."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise ConfigError(f"{path} is not JSON ({error}); download the file again") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{path} holds a {type(values).__name__}; expected a JSON object")
+    return values
+
+
+@dataclass(kw_only=True)
+class Config:
+    """Base of all configurations. Keys that are not fields are kept in `extra` and written back."""
+
+    model_type: ClassVar[str] = ""
+    aliases: ClassVar[dict[str, str]] = {}  # other names of fields: Hugging Face's attribute_map
+    extra: dict[str, Any] = field(default_factory=dict, repr=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(self.aliases.get(name, name), value)
+
+    if not TYPE_CHECKING:  # a type checker should go on refusing names that no config has
+
+        def __getattr__(self, name: str) -> Any:
+            if name in self.aliases:
+                return getattr(self, self.aliases[name])
+            if name != "extra" and name in self.extra:
+                return self.extra[name]
+            raise AttributeError(f"{type(self).__name__} has no {name}")
+
+    @classmethod
+    def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
+        """Build from a parsed `config.json`. A null stands for the default of its field."""
+        known = {f.name for f in fields(cls)} - {"extra"}
+        named = {cls.aliases.get(key, key): value for key, value in values.items()}
+        given_type = named.pop("model_type", None)
+        if given_type not in (None, cls.model_type):
+            raise ConfigError(f"model_type is {given_type!r}; expected {cls.model_type!r}")
+        given = {key: value for key, value in named.items() if key in known and value is not None}
+        extra = {key: value for key, value in named.items() if key not in known}
+        config = cls(**{key: _frozen(value) for key, value in given.items()}, extra=extra)
+        config.check()
+        return config
+
+    @classmethod
+    def from_pretrained(
+        cls: type[C], path_or_hf_repo: str | Path, *, revision: str | None = None
+    ) -> C:
+        """Read `config.json` of a folder or a Hub id."""
+        folder = fetch(path_or_hf_repo, revision, weights=False)
+        return cls.from_dict(read_json(required(folder, "config.json")))
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `config.json` into a folder, which is made if it is not there."""
+        self.check()
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_json(Path(folder) / "config.json", self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field, every unknown key and every attribute set since, ready for JSON."""
+        own = {key: value for key, value in vars(self).items() if key != "extra"}
+        model_type = {"model_type": self.model_type} if self.model_type else {}
+        return {**self.extra, **own, **model_type}
+
+    def set(self, name: str, value: Any) -> None:
+        """Set a field or another key that is there; `decoder.vocab_size` is one of a half."""
+        outer, _, inner = name.partition(".")
+        known = {*vars(self), *self.aliases, *self.extra} - {"extra"}
+        if outer not in known:
+            close = difflib.get_close_matches(outer, known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known))}"
+            raise ConfigError(self._message(outer, value, f"it is no field; {hint}"))
+        if inner and isinstance(getattr(self, outer), Config):
+            getattr(self, outer).set(inner, value)
+        elif inner:
+            raise ConfigError(self._message(name, value, f"expected {outer} without a point"))
+        elif outer in self.extra:
+            self.extra[outer] = value
+        else:
+            setattr(self, outer, _frozen(value))
+
+    def check(self) -> None:
+        """Raise `ConfigError` for a value of the wrong type or out of range."""
+        hints = typing.get_type_hints(type(self))
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if not _fits(value, hints[f.name]):
+                raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
+            if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
+                raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
+            if "drop" in f.name and value is not None and not 0 <= value < 1:
+                raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
+
+    def divisible(self, name: str, by: str) -> None:
+        """Raise `ConfigError` unless field `name` is a multiple of field `by`."""
+        value, divisor = getattr(self, name), getattr(self, by)
+        if value % divisor:
+            raise ConfigError(self._message(name, value, f"expected a multiple of {by}, {divisor}"))
+
+    def _message(self, name: str, value: object, expected: str) -> str:
+        return f"{self.model_type or type(self).__name__} config: {name} is {value!r}; {expected}"
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of an annotated type: a class, a union of classes, or a tuple of them."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (typing.Union, types.UnionType):
+        return any(_fits(value, option) for option in arguments)
+    if origin is tuple:
+        item = arguments[0]
+        sized = (
+            arguments[-1] is Ellipsis or len(value) == len(arguments) if _tuple(value) else False
+        )
+        return sized and all(_fits(part, item) for part in value)
+    if origin is dict:
+        return isinstance(value, dict)
+    if hint in (int, float):
+        kinds = (int, float) if hint is float else int
+        return isinstance(value, kinds) and not isinstance(value, bool)
+    return hint is Any or isinstance(value, hint)
+
+
+def _tuple(value: Any) -> bool:
+    return isinstance(value, tuple)

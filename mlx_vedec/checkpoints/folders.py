@@ -1,0 +1,84 @@
+"""A folder that is written beside its place and comes there whole or not at all.
+
+Beside `out` it is `.out.unfinished/new`; what was at `out` before goes to `.out.unfinished/old` for
+the moment between two renames. A process that is killed leaves that folder, and the next one to
+write there begins by undoing it. A lock, which ends with its process, says which of the two it is.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import CheckpointError
+
+
+def settle(target: Path) -> None:
+    """Undo what a killed process left beside a target, which is then again what it was."""
+    beside = _beside(target)
+    if beside.is_dir():
+        with _locked(beside, target):
+            _undo(beside, target.resolve())
+
+
+def check_target(target: Path, overwrite: bool) -> None:
+    """Raise `CheckpointError` for a path that is taken, by what is no model even to overwrite."""
+    if not overwrite and (target.exists() or target.is_symlink()):
+        raise CheckpointError(f"{target} exists; give another path, or overwrite it")
+    if target.exists() and not (target / "config.json").is_file():
+        raise CheckpointError(f"{target} is no model's folder to overwrite; give another path")
+
+
+def check_apart(source: Path, target: Path) -> None:
+    """Raise `CheckpointError` where writing the target would change the source."""
+    read, written = source.resolve(), target.resolve()
+    if read == written or read in written.parents or written in read.parents:
+        raise CheckpointError(
+            f"{target} and the source, {source}, are one folder or one inside the other; give "
+            "another path"
+        )
+
+
+@contextmanager
+def replacing(target: Path) -> Iterator[Path]:
+    """A path for a new folder, which takes the target's place at the end if nothing failed."""
+    place, beside = target.resolve(), _beside(target)
+    beside.mkdir(parents=True, exist_ok=True)
+    with _locked(beside, target):
+        try:
+            yield beside / "new"
+            if place.exists():
+                os.replace(place, beside / "old")
+            os.replace(beside / "new", place)
+        finally:
+            _undo(beside, place)
+
+
+def _beside(target: Path) -> Path:
+    place = target.resolve()
+    return place.with_name(f".{place.name}.unfinished")
+
+
+def _undo(beside: Path, place: Path) -> None:
+    if (beside / "old").exists() and not place.exists():
+        os.replace(beside / "old", place)
+    shutil.rmtree(beside)
+
+
+@contextmanager
+def _locked(folder: Path, target: Path) -> Iterator[None]:
+    import fcntl  # of Unix
+
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise CheckpointError(
+            f"{target} is being written by another process; wait for its end, or give another path"
+        ) from error
+    finally:
+        os.close(handle)

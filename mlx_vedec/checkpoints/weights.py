@@ -1,0 +1,261 @@
+"""Tensors on disk to parameters, strictly: what does not fit is named, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_flatten, tree_unflatten
+from safetensors import SafetensorError, safe_open
+
+from ..errors import CheckpointError, WeightsError
+from . import foreign, pickles, tensor_files
+from .config import read_json
+from .hub import PICKLES, SAFETENSORS, required
+from .renames import Renames, matches
+from .tensor_files import Place
+
+SINGLE, INDEX = SAFETENSORS
+ROWS = {  # of a decoder's tables, the fields of its config that count them, or all but a few
+    "embed_tokens.weight": "vocab_size",
+    "lm_head.weight": "vocab_size",
+    "embed_positions.weight": "max_position_embeddings",
+    "embed_types.weight": "type_vocab_size",
+}
+Tensors = dict[str, mx.array]
+
+
+def read(folder: Path) -> Mapping[str, mx.array]:
+    """The tensors of a checkpoint's folder, unread: of the first of transformers' files in it.
+
+    Those are safetensors, whole or in shards, then torch's pickles likewise.
+    """
+    read_one, paths = _source(folder)
+    if len(paths) == 1:
+        return read_one(paths[0])
+    shards = [read_one(path) for path in paths]
+    return {name: shard[name] for shard in shards for name in shard}
+
+
+def files(folder: Path) -> list[Path]:
+    """The files that `read` reads."""
+    return _source(folder)[1]
+
+
+def places(folder: Path) -> dict[str, Place]:
+    """Where the tensors of a folder lie, which `read` takes; nothing of pickles."""
+    read_one, paths = _source(folder)
+    shards = [tensor_files.places(path) for path in paths] if read_one is read_file else []
+    return {name: place for shard in shards for name, place in shard.items()}
+
+
+def _source(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], list[Path]]:
+    for (single, index), read_one in ((SAFETENSORS, read_file), (PICKLES, pickles.read)):
+        if (folder / single).is_file():
+            return read_one, [folder / single]
+        if (folder / index).is_file():
+            return read_one, _indexed(folder / index)
+    return read_file, [required(folder, SINGLE, PICKLES[0])]
+
+
+def stored(
+    found: Mapping[str, mx.array],
+    renames: Renames,
+    base: str,
+    config: Mapping[str, Any],
+    source: str,
+) -> Tensors:
+    """What a checkpoint has for one part, as floats and by the names of its table, the rest unread.
+
+    base -- as of `Renames.standard`; empty for a whole model. config -- what else the config says.
+    """
+
+    def turned(layer: str) -> bool:
+        return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
+
+    foreign.refuse(found, config, source)
+    names = {name: renames.standard(name, base) if base else name for name in found}
+    tensors = {
+        name: found[on_disk]
+        for on_disk, name in names.items()
+        if name is not None and not renames.ignores(name)
+    }
+    return foreign.to_floats(tensors, config, turned, source)
+
+
+def _indexed(index: Path) -> list[Path]:
+    """The files that an index of shards names."""
+    names = read_json(index).get("weight_map", {})
+    shards = sorted({str(name) for name in names.values()}) if isinstance(names, dict) else []
+    missing = [name for name in shards if not (index.parent / name).is_file()]
+    outside = [name for name in shards if Path(name).name != name]
+    if missing or outside or not shards:
+        raise CheckpointError(
+            f"{index} names {missing or outside or 'no files'}; download them again"
+        )
+    return [index.parent / name for name in shards]
+
+
+def read_file(path: Path) -> Tensors:
+    """The tensors of one safetensors file, unread; a file that was cut short is refused here."""
+    try:
+        with safe_open(str(path), "numpy"):  # checks what MLX takes on trust
+            tensors = mx.load(str(path), format="safetensors")
+    except (SafetensorError, RuntimeError, OSError) as error:
+        raise WeightsError(
+            f"{path} is not a safetensors file, or not all of one ({error}); download it again"
+        ) from error
+    assert isinstance(tensors, dict)
+    return tensors
+
+
+@dataclass
+class Report:
+    """What a load found: names on disk, except where a tensor has none."""
+
+    missing: list[str] = field(default_factory=list)
+    extra: list[str] = field(default_factory=list)
+    misshapen: list[str] = field(default_factory=list)
+    fitting: dict[str, int] = field(default_factory=dict)  # fields of the config, and what would do
+
+    def raise_if_any(self, source: str) -> None:
+        """Raise one `WeightsError` that names everything."""
+        kinds = (("missing", self.missing), ("extra", self.extra), ("misshapen", self.misshapen))
+        parts = [
+            f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds if names
+        ]
+        if parts:
+            raise WeightsError(
+                f"the weights of {source} do not fit its config.json: {'; '.join(parts)}{self._way}"
+            )
+
+    @property
+    def _way(self) -> str:
+        values = [f"{name}={value}" for name, value in self.fitting.items()]
+        flags = " ".join(f"--config {text}" for text in values)
+        found = f"; {' and '.join(values)} in the config would fit: mlx_vedec convert {flags}"
+        return found if values else ""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load leaves: tensors to carry, and names on disk of parameters that stay as made."""
+
+    carried: Tensors
+    new: tuple[str, ...]
+
+
+def load(
+    model: nn.Module,
+    tensors: Tensors,
+    renames: Renames,
+    source: str,
+    may_lack: tuple[str, ...] = (),
+) -> Loaded:
+    """Give a model its parameters, unread.
+
+    Every parameter has to be found, in its shape, unless `may_lack` names it (our name or a module
+    of ours, `*` for a number), and every tensor to be used.
+    """
+    expected = parameters(model)
+    layouts = layouts_of(model, renames)
+    found: Tensors = {}
+    carried: Tensors = {}
+    report = Report()
+    for name, tensor in tensors.items():
+        if renames.ignores(name):
+            continue
+        ours = renames.ours(name)
+        if ours in expected:
+            if ours not in found or renames.on_disk(ours) == name:  # other dialects give way
+                found[ours] = reordered(tensor, layouts.get(ours))
+        elif renames.carries(name):
+            carried[name] = tensor
+        elif ours is None or not any(ours == left for left, _ in renames.tied):
+            report.extra.append(name)
+    new: list[str] = []
+    for name, parameter in expected.items():
+        if name not in found:
+            lacking = new if matches(may_lack, name) else report.missing
+            lacking.append(renames.on_disk(name))
+        elif found[name].shape != parameter.shape:
+            report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
+            report.fitting.update(_fitting(model, name, found[name], parameter))
+    report.raise_if_any(source)
+    model.update(tree_unflatten(list(found.items())))
+    return Loaded(carried, tuple(new))
+
+
+def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
+    return f"{name} is {tuple(got.shape)}, expected {tuple(expected.shape)}"
+
+
+def _fitting(model: nn.Module, name: str, got: mx.array, expected: mx.array) -> dict[str, int]:
+    """The field that says how many rows a misshapen table has, with the value for those it got."""
+    half, point, rest = name.rpartition("decoder.")
+    key = ROWS.get(rest)
+    if key is None or got.shape[1:] != expected.shape[1:]:
+        return {}
+    config = getattr(model, "config", None)
+    value = getattr(getattr(config, "decoder", config), key, None)
+    difference = got.shape[0] - expected.shape[0]
+    return {half + point + key: value + difference} if isinstance(value, int) else {}
+
+
+def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
+    """Whether a head that the config ties is one with the embedding in the file too.
+
+    The rule of transformers 5: a head that is stored and differs keeps its own values.
+    """
+    by_ours = {renames.ours(name): tensor for name, tensor in tensors.items()}
+    pairs = ((by_ours.get(copy), by_ours.get(source)) for copy, source in renames.tied)
+    return all(a is None or b is None or _equal(a, b) for a, b in pairs)
+
+
+def complete_ties(tensors: Tensors, renames: Renames, tied: bool = True) -> Tensors:
+    """The tensors with both of a tied pair, where only one of the two was stored.
+
+    tied -- whether the config ties them. A source that is only carried is lent even if not: older
+    versions stored it alone, whatever the config said.
+    """
+    names = {renames.ours(name): name for name in tensors}
+    lent: Tensors = {}
+    for pair in renames.tied:
+        if tied or renames.carries(renames.on_disk(pair[1])):
+            for missing, other in (pair, pair[::-1]):
+                if missing not in names and other in names:
+                    lent[renames.on_disk(missing)] = tensors[names[other]]
+    return {**tensors, **lent}
+
+
+def _equal(a: mx.array, b: mx.array) -> bool:
+    return a.shape == b.shape and bool(mx.array_equal(a, b).item())
+
+
+def parameters(model: nn.Module) -> Tensors:
+    """A model's parameters by their path."""
+    return dict(tree_flatten(model.parameters()))  # pyright: ignore[reportArgumentType]
+
+
+def layouts_of(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
+    """Axes that bring a parameter from disk to MLX, where the two orders differ.
+
+    A quantized layer's never do: its rows are packed, and a family that stores (in, out) would have
+    to unpack them, so all store (out, packed in).
+    """
+    layouts: dict[str, tuple[int, ...]] = {}
+    for name, leaf in model.named_modules():
+        if isinstance(leaf, nn.Conv2d):
+            layouts[f"{name}.weight"] = (0, 2, 3, 1)
+        elif isinstance(leaf, nn.Linear) and renames.transposes(name):
+            layouts[f"{name}.weight"] = (1, 0)
+    return layouts
+
+
+def reordered(tensor: mx.array, axes: tuple[int, ...] | None) -> mx.array:
+    """A tensor with its axes in this order, where it has so many."""
+    return tensor if axes is None or tensor.ndim != len(axes) else tensor.transpose(axes)

@@ -1,0 +1,203 @@
+"""A checkpoint's folder rewritten: in another type, quantized or not, its other files beside."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..checkpoints import quantizing as quantized
+from ..checkpoints import weights
+from ..checkpoints.folders import check_apart, check_target, replacing, settle
+from ..checkpoints.hub import fetch, headers
+from ..checkpoints.pretrained import parse_dtype
+from ..checkpoints.saving import SHARD_SIZE, Saving
+from ..checkpoints.tensor_files import TYPES
+from ..errors import CheckpointError, OptionError, WeightsError
+from ..layers.quantization import QuantizationConfig
+from ..model.config import VisionEncoderDecoderConfig
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
+from . import model_card
+from .rewriting import Source, fits
+
+Settings = int | QuantizationConfig | None
+Stamps = dict[Path, tuple[int, ...]]
+
+
+def convert(
+    hf_path: str | Path,
+    mlx_path: str | Path = "mlx_model",
+    *,
+    dtype: str | mx.Dtype | None = None,
+    quantize: Settings = None,
+    dequantize: bool = False,
+    config: Mapping[str, Any] | None = None,
+    revision: str | None = None,
+    overwrite: bool = False,
+    dry_run: bool = False,
+    max_shard_size: int = SHARD_SIZE,
+    say: Callable[[str], object] | None = None,
+    progress: Callable[[int, int], object] | None = None,
+) -> Path:
+    """Write the checkpoint of a folder or a Hub id to `mlx_path`.
+
+    The result keeps Hugging Face's names and layouts, so transformers reads it too unless it is
+    quantized. quantize -- to so many bits, or as a `QuantizationConfig` says; dequantize -- back to
+    floats. dtype -- of all that is floating-point then. By default it keeps its own, except that
+    float32 becomes half precision where the rest is quantized: float16 if that holds every number,
+    else bfloat16. config -- fields of the config to change, such as {"decoder.vocab_size": 50265},
+    where the source's does not fit its weights. overwrite -- replace a model that is there.
+    dry_run -- say what would be done, and write nothing; of a Hub id only the heads of the files of
+    weights are downloaded then. max_shard_size -- bytes of a file of weights. say -- is told what
+    was done, line by line; progress -- the bytes written so far, and of all.
+
+    The folder is written beside its place, in `.NAME.unfinished`, and renamed when it is whole. A
+    process that is killed leaves that, and what was at `mlx_path` before; the next conversion to
+    the same place clears it away.
+    """
+    say, wanted, target = say or _silent, parse_dtype(dtype), Path(mlx_path)
+    _check_options(quantize, dequantize, max_shard_size)
+    if not dry_run:
+        settle(target)
+    check_target(target, overwrite)
+    source = fetch(hf_path, revision, weights=not dry_run)
+    check_apart(source, target)
+    processor = Processor.from_pretrained(source)
+    files = _files(source, hf_path)
+    stamps = stamps_of(files)
+    model = _opened(source, config, None if files else str(hf_path))
+    if model is None:
+        say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
+        return target
+    origin = Source(model, source) if files else None
+    if wanted is None and quantize is not None and quantized.float_type(model) == mx.float32:
+        wanted = mx.float16 if not files or fits(model, source, mx.float16) else mx.bfloat16
+        name = str(wanted).removeprefix("mlx.core.")
+        say(f"floats become {name}, which holds all of them; dtype float32 keeps them")
+    for line in _change(model, wanted, quantize, dequantize):
+        say(line)
+    if origin is not None and not dry_run:
+        how = Saving(max_shard_size, True, origin.pieces(model, wanted), progress or _silent)
+        with replacing(target) as new:
+            write_folder(model, processor, new, how, stamps)
+            model_card.leave(new, source, hf_path)
+            check_target(target, overwrite)
+    return target
+
+
+def _silent(*_: object) -> None:
+    pass
+
+
+def _check_options(settings: Settings, to_floats: bool, max_shard_size: int) -> None:
+    if settings is not None and to_floats:
+        raise OptionError("quantize and dequantize are both given; expected one of them")
+    if max_shard_size < 1:
+        raise OptionError(f"max_shard_size is {max_shard_size}; expected bytes, 1 or more")
+
+
+def _files(source: Path, hf_path: str | Path) -> list[Path]:
+    """The files of weights: none of a Hub id that the cache lacks; a folder has to have them."""
+    try:
+        return weights.files(source)
+    except CheckpointError:
+        if Path(hf_path).expanduser().is_dir():
+            raise
+        return []
+
+
+def _placeholders(repo: str, snapshot: Path) -> dict[str, mx.array] | None:
+    """What stands for a Hub id's tensors where only types and shapes count; None of pickles."""
+    found = headers(repo, snapshot.name)
+    if found is None:
+        return None
+    unknown = {kind for kind, _ in found.values()} - TYPES.keys()
+    if unknown:
+        raise WeightsError(
+            f"the weights of {repo} are of type {', '.join(sorted(unknown))}; known are "
+            f"{', '.join(TYPES)}"
+        )
+    return {  # of one number each in memory
+        name: mx.broadcast_to(mx.array(0, TYPES[kind]), shape)
+        for name, (kind, shape) in found.items()
+    }
+
+
+def _opened(
+    source: Path, changes: Mapping[str, Any] | None, repo: str | None
+) -> VisionEncoderDecoderModel | None:
+    """The model, its weights unread and held by nothing else; None of pickles on the Hub.
+
+    repo -- whose tensors have stand-ins, as the folder has no weights
+    """
+    tensors = _placeholders(repo, source) if repo else weights.read(source)
+    if tensors is None:
+        return None
+    config = VisionEncoderDecoderConfig.from_pretrained(source)
+    for name, value in (changes or {}).items():
+        config.set(name, value)
+    return VisionEncoderDecoderModel.from_folder(source, config, tensors=tensors)
+
+
+def _change(
+    model: VisionEncoderDecoderModel, dtype: mx.Dtype | None, settings: Settings, to_floats: bool
+) -> Iterator[str]:
+    """Change a model whose weights are still unread, in place, and tell of it."""
+    before = _size(model)
+    if to_floats:
+        quantized.dequantize(model)
+    if dtype is not None:
+        model.astype(dtype)
+    if settings is not None:
+        yield from _told(quantized.quantize(model, settings))
+    bits = quantized.bits_per_weight(model)
+    yield f"{_size(model) / 1e6:.1f} MB, {bits:.2f} bits per weight; {before / 1e6:.1f} MB before"
+
+
+def _told(plan: quantized.Plan) -> Iterator[str]:
+    kinds = Counter(
+        f"{form.mode}, {form.bits} bits in groups of {form.group_size}"
+        for form in plan.formats.values()
+    )
+    yield from (f"{count} layers: {kind}" for kind, count in sorted(kinds.items()))
+    if plan.smaller:
+        yield f"in smaller groups than asked for, which divide them: {', '.join(plan.smaller)}"
+    for reason, count in Counter(plan.left_out.values()).items():
+        names = ", ".join(name for name, why in plan.left_out.items() if why == reason)
+        yield f"{count} left as floats ({reason}): {names}"
+
+
+def _size(model: VisionEncoderDecoderModel) -> int:
+    return sum(x.nbytes for x in weights.parameters(model).values())
+
+
+def write_folder(
+    model: VisionEncoderDecoderModel, processor: Processor, folder: Path, how: Saving, read: Stamps
+) -> None:
+    """Fill a new folder; the model is empty afterwards."""
+    try:
+        model.write(folder, how)
+    except (RuntimeError, WeightsError) as error:
+        _check_unchanged(read)
+        raise OSError(f"the weights could not be read or written: {error}") from error
+    model.generation_config.save(folder)
+    processor.save_pretrained(folder)
+    _check_unchanged(read)
+
+
+def stamps_of(files: list[Path]) -> Stamps:
+    """What changes with the files: their numbers on the disk, sizes and times."""
+    found = {path: path.stat() for path in files}
+    return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found.items()}
+
+
+def _check_unchanged(read: Stamps) -> None:
+    for path, stamp in read.items():
+        if not path.exists() or stamps_of([path])[path] != stamp:
+            raise CheckpointError(
+                f"{path} changed while it was read, and nothing was written; convert it again"
+            )

@@ -1,0 +1,102 @@
+"""Quantization fitted to images: bits chosen, scales tuned, and what was lost written down.
+
+Each works on a source, a folder or a Hub id, and on the folder that `convert` made or will make of
+it. `images` are what `labelled` takes: a folder, files, or None for the package's own lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints import weights
+from ..checkpoints.hub import fetch
+from ..checkpoints.saving import SHARD_SIZE
+from ..data.labelled import Labelled, Paths, labelled
+from ..layers.quantization import QuantizationConfig
+from ..measuring.verification import Verification, verify
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
+from .calibration import Calibration, calibrate
+from .sensitivity import choose, measure, unmeasured
+
+Images = Paths | Iterable[Paths] | None
+Progress = Callable[[int, int], object]
+
+
+def images_for(source: str | Path, images: Images, revision: str | None = None) -> Labelled:
+    """The images, which have to be there, before anything is computed."""
+    processor = Processor.from_pretrained(source, revision=revision)
+    return labelled(images, line_aspect_ratio=processor.line_aspect_ratio)
+
+
+def choose_bits(
+    source: str | Path,
+    images: Images,
+    bits_per_weight: float,
+    *,
+    group_size: int = 64,
+    revision: str | None = None,
+    progress: Progress | None = None,
+) -> QuantizationConfig:
+    """The bits of each layer that cost least on these images at a size; see `sensitivity`."""
+    found = images_for(source, images, revision)
+    model, processor = _read(source, revision)
+    choose(unmeasured(model, group_size=group_size), bits_per_weight)  # whether it is in reach
+    costs = measure(model, processor, found.images, group_size=group_size, progress=progress)
+    return choose(costs, bits_per_weight)
+
+
+def calibrate_folder(
+    folder: str | Path,
+    source: str | Path,
+    images: Images,
+    *,
+    revision: str | None = None,
+    max_shard_size: int = SHARD_SIZE,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Calibration:
+    """Bring the quantized model of a folder nearer to its source, and write it there again.
+
+    The options are those of `CalibrationConfig`.
+    """
+    found = images_for(source, images, revision)
+    teacher, processor = _read(source, revision)
+    model = VisionEncoderDecoderModel.from_folder(Path(folder))
+    calibration = calibrate(model, teacher, processor, found.images, progress=progress, **options)
+    if calibration.after < calibration.before:
+        model.save_pretrained(folder, max_shard_size=max_shard_size)
+    return calibration
+
+
+def verify_folder(
+    folder: str | Path,
+    source: str | Path,
+    images: Images,
+    *,
+    revision: str | None = None,
+    say: Callable[[str], object] | None = None,
+    progress: Progress | None = None,
+) -> Verification:
+    """Compare a folder's model with its source on images; the report is written to the folder."""
+    found = images_for(source, images, revision)
+    original, processor = _read(source, revision)
+    changed, _ = _read(folder, None)
+    sizes = _stored(fetch(source, revision)), _stored(Path(folder))
+    verification = verify(
+        original, changed, processor, found.images, found.labels, sizes=sizes, progress=progress
+    )
+    verification.save(folder, say=say)
+    return verification
+
+
+def _read(source: str | Path, revision: str | None) -> tuple[VisionEncoderDecoderModel, Processor]:
+    model = VisionEncoderDecoderModel.from_pretrained(source, revision=revision)
+    return model, Processor.from_pretrained(source, revision=revision)
+
+
+def _stored(folder: Path) -> int:
+    """Bytes of a folder's files of weights."""
+    return sum(path.stat().st_size for path in weights.files(folder))

@@ -1,0 +1,105 @@
+"""What layers of a model cost at so many bits, as data: measured by `sensitivity`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from ..checkpoints.config import read_json
+from ..errors import ConfigError
+from ..files import write_json
+
+FLOAT_BITS = 16  # of what is not quantized, scales included, in most files
+
+
+class Move(NamedTuple):
+    """Fewer bits for a layer: what the model's cost grows by for each bit of memory saved."""
+
+    slope: float
+    name: str
+    bits: int
+    saved: int  # bits of memory
+
+
+@dataclass(frozen=True)
+class LayerCosts:
+    """A layer by its name on disk, its size, and what it costs by its bits."""
+
+    name: str
+    weights: int
+    group_size: int
+    costs: Mapping[int, float]
+
+    def size(self, bits: int, float_bits: int = FLOAT_BITS) -> int:
+        """Bits of memory: weights, and a scale and an offset of each group."""
+        return self.weights * bits + 2 * float_bits * self.weights // self.group_size
+
+    @property
+    def rising(self) -> dict[int, float]:
+        """The costs, the most bits first, each at least what more bits cost.
+
+        Below what can be told from noise, more bits may have been measured to cost more.
+        """
+        found: dict[int, float] = {}
+        for bits in sorted(self.costs, reverse=True):
+            found[bits] = max([self.costs[bits], *found.values()])
+        return found
+
+    def moves(self) -> Iterator[Move]:
+        """From the most bits to the fewest, over those that no mixture of others undercuts.
+
+        Their slopes rise.
+        """
+        costs = self.rising
+        bits, slope = max(costs), 0.0
+        while bits > min(costs):
+            move = min(self._move(bits, fewer, costs) for fewer in costs if fewer < bits)
+            bits, slope = move.bits, max(slope, move.slope)  # rounding may have lowered it
+            yield move._replace(slope=slope)
+
+    def _move(self, bits: int, fewer: int, costs: Mapping[int, float]) -> Move:
+        saved = self.size(bits) - self.size(fewer)
+        return Move((costs[fewer] - costs[bits]) / saved, self.name, fewer, saved)
+
+
+@dataclass(frozen=True)
+class Sensitivities:
+    """What was measured: `layers`, of a model that has `others` more weights.
+
+    images, tokens -- how many the costs are means of
+    """
+
+    layers: tuple[LayerCosts, ...]
+    others: int
+    group_size: int
+    images: int
+    tokens: int
+
+    def bits_per_weight(self, bits: Mapping[str, int], *, float_bits: int = FLOAT_BITS) -> float:
+        """Of the model, with bits for each layer by name, all else at `float_bits`."""
+        size = sum(layer.size(bits[layer.name], float_bits) for layer in self.layers)
+        weights = sum(layer.weights for layer in self.layers) + self.others
+        return (size + self.others * float_bits) / weights
+
+    def cost(self, bits: Mapping[str, int]) -> float:
+        """The sum of the layers' costs, nats per token."""
+        return sum(layer.rising[bits[layer.name]] for layer in self.layers)
+
+    def save(self, path: str | Path) -> None:
+        """Write it as JSON."""
+        write_json(Path(path), asdict(self))
+
+    @classmethod
+    def read(cls, path: str | Path) -> Sensitivities:
+        """From the JSON that `save` writes."""
+        values = read_json(Path(path))
+        try:
+            layers = tuple(
+                LayerCosts(**{**row, "costs": {int(b): c for b, c in row["costs"].items()}})
+                for row in values["layers"]
+            )
+            return cls(**{**values, "layers": layers})
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise ConfigError(f"{path} has no sensitivities; expected what save() wrote") from error

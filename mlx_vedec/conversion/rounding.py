@@ -1,0 +1,186 @@
+"""Weights rounded such that a layer's output changes least, instead of each weight by itself.
+
+The error of each column of weights is made up for in the columns after it, as far as their inputs
+go together (GPTQ, arXiv:2210.17323). What goes together is seen from what the layers of the model
+of floats are given while it reads images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+import numpy as np
+from mlx.utils import tree_unflatten
+
+from ..checkpoints.quantizing import Quantized, layers_of, names_of
+from ..errors import OptionError
+from ..measuring.teacher import Written, forced, logprobs
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
+
+DAMPING = 0.01  # of the inputs' mean square, added to that of each
+LOOKUP = 0.3  # what the table of tokens counts for as an embedding, to 1 for it as the head
+
+
+def round_weights(
+    model: VisionEncoderDecoderModel,
+    teacher: VisionEncoderDecoderModel,
+    processor: Processor,
+    texts: Sequence[Written],
+    *,
+    batch_size: int = 16,
+    step: Callable[[], object] = lambda: None,
+) -> None:
+    """Quantize the layers of a quantized model anew, in place, to the formats that they have.
+
+    teacher -- the model of floats that it came from; texts -- what it wrote. step -- is called
+    after each layer. Layers that are not in affine mode, or were given nothing, stay; if anything
+    goes wrong, so do all.
+    """
+    layers = affine_layers(model)
+    floats = _floats(layers, teacher, names_of(model))
+    with _watched(teacher, floats) as watched:
+        for batch in forced(texts, processor, batch_size):
+            mx.eval([*logprobs(teacher, teacher.features(batch.pixels), batch)])
+            mx.eval([layer.sum for layer in watched.values()])
+    found = {}
+    for path, layer in layers.items():
+        gram = watched[path].gram()
+        if gram is not None:
+            found[path] = quantized(np.array(floats[path].weight.astype(mx.float32)), gram, layer)
+            mx.eval(found[path])
+        step()
+    for path, arrays in found.items():
+        layers[path].update(arrays)
+
+
+def affine_layers(model: nn.Module) -> dict[str, Any]:
+    """The layers that are quantized in affine mode, by our name."""
+    layers = layers_of(model).items()
+    return {path: x for path, x in layers if isinstance(x, Quantized) and x.mode == "affine"}
+
+
+def _floats(
+    layers: Mapping[str, Any], teacher: VisionEncoderDecoderModel, names: Mapping[str, str]
+) -> dict[str, Any]:
+    """The teacher's layers of the same names."""
+    theirs = layers_of(teacher)
+    found = {path: theirs[path] for path in layers if path in theirs}
+    strange = [
+        names[path]
+        for path, layer in layers.items()
+        if path not in found or isinstance(found[path], Quantized) or _differ(layer, found[path])
+    ]
+    if strange:
+        raise OptionError(
+            f"the teacher has no floats for {len(strange)} of the layers, such as {strange[0]}; "
+            "expected the model that was quantized, or rounding=False"
+        )
+    return found
+
+
+def _differ(layer: Any, other: Any) -> bool:
+    rows, columns = layer.weight.shape
+    return other.weight.shape != (rows, columns * 32 // layer.bits)
+
+
+# --- what the layers are given
+
+
+class Watched(nn.Module):
+    """A layer that gives what it always gave, and sums up x xᵀ of its inputs."""
+
+    def __init__(self, own: Any) -> None:
+        super().__init__()
+        self.own = own
+        self.sum = mx.array(0.0)
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """As the layer itself; a table is given ids here, which are no inputs to sum."""
+        if isinstance(self.own, nn.Linear):
+            self._note(x)
+        return self.own(x)
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """A table as the head."""
+        self._note(x)
+        return self.own.as_linear(x)
+
+    def _note(self, x: mx.array) -> None:
+        x = x.astype(mx.float32).reshape(-1, x.shape[-1])
+        self.sum = self.sum + x.T @ x
+
+    def gram(self) -> np.ndarray | None:
+        """The sum (D, D), float64, damped; None where there were no inputs but zeros."""
+        found = np.array(self.sum).astype(np.float64)
+        scale = found.diagonal().mean() if found.ndim else 0.0
+        if not scale > 0:
+            return None
+        damping = DAMPING if isinstance(self.own, nn.Linear) else LOOKUP
+        return found / scale + damping * np.eye(len(found))
+
+
+@contextmanager
+def _watched(model: nn.Module, layers: Mapping[str, Any]) -> Iterator[dict[str, Watched]]:
+    """Within it the model's layers are watched."""
+    watched = {path: Watched(layer) for path, layer in layers.items()}
+    try:
+        model.update_modules(tree_unflatten(list(watched.items())))
+        yield watched
+    finally:
+        model.update_modules(tree_unflatten(list(layers.items())))
+
+
+# --- rounding
+
+
+def quantized(weight: np.ndarray, gram: np.ndarray, layer: Any) -> dict[str, mx.array]:
+    """Weights (R, D) as a layer's arrays, in its format, for inputs of this gram (D, D)."""
+    rest, size = weight.astype(np.float64), layer.group_size
+    spread = np.linalg.cholesky(np.linalg.inv(gram)).T  # of a column's error, on those after it
+    integers, scales, biases = [], [], []
+    for first in range(0, rest.shape[1], size):
+        own, after = slice(first, first + size), slice(first + size, None)
+        group = mx.array(rest[:, own].astype(np.float32)).astype(layer.scales.dtype)
+        _, scale, bias = mx.quantize(group, size, layer.bits)
+        nearest, errors = _rounded(rest[:, own], scale, bias, spread[own, own], layer.bits)
+        rest[:, after] -= errors @ spread[own, after]
+        integers.append(nearest)
+        scales.append(scale)
+        biases.append(bias)
+    return {
+        "weight": packed(np.concatenate(integers, axis=1), layer.bits),
+        "scales": mx.concatenate(scales, axis=1),
+        "biases": mx.concatenate(biases, axis=1),
+    }
+
+
+def _rounded(
+    group: np.ndarray, scales: mx.array, biases: mx.array, spread: np.ndarray, bits: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """A group (R, G) to its integers, and to the errors (R, G) that later columns make up for."""
+    rest, errors = group.copy(), np.zeros_like(group)
+    integers = np.zeros(group.shape, np.uint8)
+    scale, bias = (
+        np.array(x.astype(mx.float32)).astype(np.float64)[:, 0] for x in (scales, biases)
+    )
+    inverse = np.divide(1.0, scale, out=np.zeros_like(scale), where=scale != 0)
+    for j in range(group.shape[1]):
+        near = np.clip(np.rint((rest[:, j] - bias) * inverse), 0, 2**bits - 1)
+        integers[:, j] = near
+        errors[:, j] = (rest[:, j] - near * scale - bias) / spread[j, j]
+        rest[:, j + 1 :] -= errors[:, j, None] * spread[j, j + 1 :]
+    return integers, errors
+
+
+def packed(integers: np.ndarray, bits: int) -> mx.array:
+    """Rows (R, D) of so many bits each as MLX packs them: a stream of bits, the lowest first."""
+    rows, columns = integers.shape
+    stream = np.unpackbits(integers[..., None], axis=-1, count=bits, bitorder="little")
+    return mx.array(
+        np.packbits(stream.reshape(rows, columns * bits), axis=-1, bitorder="little").view("<u4")
+    )

@@ -1,0 +1,226 @@
+"""A folder put on the Hugging Face Hub: a model, or an adapter, with its card, in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from .. import __version__
+from ..checkpoints import weights
+from ..checkpoints.config import read_json
+from ..checkpoints.hub import HUB_ID, PICKLES, SAFETENSORS, required
+from ..checkpoints.quantizing import is_quantized
+from ..errors import CheckpointError, OptionError
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.processor import Processor
+from . import card_text, front_matter, model_card
+from .hub_writing import Say, Target, Writer
+from .model_card import README, Card, LookUp, Origin, Values
+
+KIND = VisionEncoderDecoderModel.config_class.model_type
+SINGLE, INDEX = SAFETENSORS
+MEASURED = "verification.json"
+MODEL = (
+    *("config.json", "generation_config.json", "preprocessor_config.json", "processor_config.json"),
+    *("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+    *("vocab.json", "vocab.txt", "merges.txt", "sentencepiece.bpe.model", "sentencepiece.model"),
+    *("spiece.model", "spm.model", "tokenizer.model", "verification.*"),
+)
+MODEL_WEIGHTS = (SINGLE, INDEX, "model-*-of-*.safetensors")
+ADAPTER = ("adapter_config.json", "verification.*")
+ADAPTER_WEIGHTS = ("adapters.safetensors", "adapter_model.safetensors")  # mlx-lm's, PEFT's
+ALWAYS = (README, "LICENSE", "LICENSE.*")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an upload sends: a folder's files by name with their bytes, and the card among them.
+
+    left_out -- what else is in the folder. patterns -- of the files that the repository has after
+    it only if the folder has them.
+    """
+
+    folder: Path
+    files: dict[str, int]
+    left_out: tuple[str, ...]
+    patterns: tuple[str, ...]
+    card: str
+    notes: tuple[str, ...]
+
+
+def upload(
+    path: str | Path,
+    repo: str,
+    *,
+    private: bool = False,
+    base_model: str | None = None,
+    relation: str | None = None,
+    license: str | None = None,
+    revision: str | None = None,
+    create_pr: bool = False,
+    message: str | None = None,
+    say: Say | None = None,
+) -> str:
+    """Put a folder on the Hub, as one commit of owner/name; the address where it is then.
+
+    A repository that is not there is made, private if asked for. The folder's README.md becomes
+    its model card first, and nothing else here is changed; one that somebody wrote is kept, and
+    gains what its front matter lacks. Files of a model that the repository has and the folder has
+    not are removed there. An upload that failed can be started again.
+
+    base_model, relation, license -- as of `Origin`, where the card does not know them. revision --
+    a branch to write to, made if it is not there. create_pr -- open a pull request instead.
+    message -- of the commit. say -- is told what is done, line by line.
+    """
+    tell = say or _silent
+    origin = Origin(base_model, relation, license)
+    plan = planned(path, repo, origin, look_up=partial(_base_card, tell))
+    for note in plan.notes:
+        tell(note)
+    writer = Writer(Target(repo, private, revision, create_pr), tell)
+    there = writer.prepare()
+    if "config.json" in there and SINGLE in plan.patterns:
+        _check_type(repo, writer.model_type())
+    removed = sorted(n for n in there - plan.files.keys() if _matches(n, plan.patterns))
+    if removed:
+        tell(f"removed from {repo}, as the folder has none: {', '.join(removed)}")
+    model_card.write(plan.folder, plan.card)
+    files = {name: plan.folder / name for name in plan.files}
+    return writer.commit(files, removed, message or f"Upload with mlx_vedec {__version__}")
+
+
+def planned(
+    path: str | Path, repo: str, origin: Origin | None = None, *, look_up: LookUp | None = None
+) -> Plan:
+    """What `upload` would send, found without a network; the folder has to be one that loads.
+
+    look_up -- as of `model_card.completed`.
+    """
+    _check_id(repo)
+    folder = Path(path).expanduser()
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is not a folder; expected a model's, as convert writes it")
+    card = Card.read(folder)
+    adapter = (folder / ADAPTER[0]).is_file() and not (folder / "config.json").is_file()
+    fill = _adapter_card if adapter else _model_card
+    values, content = fill(folder, repo, card, origin or Origin(), look_up)
+    patterns = ADAPTER if adapter else MODEL
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    sent = {name for name in names if _matches(name, (*patterns, *ALWAYS))}
+    sent |= _weights(folder, adapter)
+    sizes = {name: (folder / name).stat().st_size for name in sorted(sent)}
+    left_out = sorted({path.name for path in folder.iterdir()} - sent)
+    return Plan(
+        folder,
+        {**sizes, README: len(content.encode())},
+        tuple(left_out),
+        (*patterns, *(ADAPTER_WEIGHTS if adapter else MODEL_WEIGHTS)),
+        content,
+        tuple(_notes(card, values, left_out)),
+    )
+
+
+def _check_id(repo: str) -> None:
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+        fits = HUB_ID.fullmatch(repo) is not None
+    except ValueError:
+        fits = False
+    if not fits:
+        raise OptionError(f"{repo!r} is no name for a repository; expected owner/name")
+
+
+def _model_card(
+    folder: Path, repo: str, card: Card, origin: Origin, look_up: LookUp | None
+) -> tuple[Values, str]:
+    """Front matter and page for a folder that holds a model, which is opened, but not read."""
+    required(folder, "config.json")
+    if not any((folder / name).is_file() for name in SAFETENSORS):
+        found = [name for name in PICKLES if (folder / name).is_file()]
+        if found:
+            raise CheckpointError(
+                f"{folder} has its weights as pickles, {found[0]}, which are not uploaded; "
+                "mlx_vedec convert makes safetensors of them"
+            )
+    model = VisionEncoderDecoderModel.from_folder(folder)
+    Processor.from_pretrained(folder)
+    kind = "quantized" if is_quantized(model) else "finetune"
+    tags = ("ocr",) if model.config.decoder.model_type == "trocr" else ()
+    values = model_card.completed(card, origin, kind, tags, look_up)
+    text = card_text.text(repo, model, values, _measured(folder))
+    return values, model_card.page(card, values, text)
+
+
+def _adapter_card(
+    folder: Path, repo: str, card: Card, origin: Origin, look_up: LookUp | None
+) -> tuple[Values, str]:
+    """Front matter and page for a folder that holds an adapter alone."""
+    required(folder, *(n for n in ADAPTER_WEIGHTS if (folder / n).is_file()), *ADAPTER_WEIGHTS)
+    config = read_json(folder / ADAPTER[0])
+    base = config.get("base_model_name_or_path") or config.get("model")
+    own = isinstance(base, str) and HUB_ID.fullmatch(base) and not Path(base).is_dir()
+    if own and not origin.base_model and "base_model" not in card.values:
+        origin = Origin(str(base), origin.relation, origin.license)
+    method = str(config.get("fine_tune_type") or config.get("peft_type")).lower()
+    tags = (method,) if method in ("lora", "dora") else ()
+    values = model_card.completed(card, origin, "adapter", tags, look_up)
+    text = card_text.adapter_text(repo, values, _measured(folder))
+    return values, model_card.page(card, values, text)
+
+
+def _measured(folder: Path) -> Any:
+    path = folder / MEASURED
+    return read_json(path) if path.is_file() else None
+
+
+def _weights(folder: Path, adapter: bool) -> set[str]:
+    """Names of the files that hold the weights which a load reads."""
+    if adapter:
+        return {name for name in ADAPTER_WEIGHTS if (folder / name).is_file()}
+    read = {path.name for path in weights.files(folder)}
+    return read if SINGLE in read else {*read, INDEX}
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch(name, pattern) for pattern in patterns)
+
+
+def _notes(card: Card, values: Values, left_out: list[str]) -> Iterator[str]:
+    if left_out:
+        yield f"not uploaded: {', '.join(left_out)}"
+    added = [key for key in values if key not in card.values]
+    if not card.ours and added:
+        yield f"{README} is kept; its front matter gains {', '.join(added)}"
+    if "base_model" not in values:
+        yield "the model's base is not known; give its Hub id as base_model"
+    if "license" not in values:
+        yield "the model's licence is not known; give it as license"
+
+
+def _base_card(say: Say, base: str, commit: str | None) -> Values:
+    """The front matter of a base model on the Hub; nothing where it cannot be had."""
+    from huggingface_hub import hf_hub_download
+
+    try:
+        path = Path(hf_hub_download(base, README, revision=commit))
+        return front_matter.split(path.read_text(encoding="utf-8"))[0]
+    except Exception as error:  # of many kinds; an upload does not depend on it
+        say(f"the card of {base} was not read ({type(error).__name__})")
+        return {}
+
+
+def _check_type(repo: str, found: str | None) -> None:
+    if found != KIND:
+        raise CheckpointError(
+            f"{repo} holds a model of type {found}, not {KIND}; give another name"
+        )
+
+
+def _silent(_: str) -> None:
+    pass

@@ -1,0 +1,206 @@
+"""Batches of an epoch: a function of the seed and the epoch's number, and of nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import mlx.core as mx
+import numpy as np
+
+from ..errors import ConfigError, DataError, OptionError
+from ..images.image_processors import load_image
+from .augmentation import Augmentation
+from .background import ahead_of
+from .checks import checked_targets
+from .labels import IGNORED, Labeller, describe
+from .samples import Dataset
+
+if TYPE_CHECKING:
+    from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+    from ..reading.processor import Processor
+
+STEP = 16  # label lengths are padded up to multiples of it
+ORDER, CHANGE = 0, 1  # what random numbers are for
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What a step takes.
+
+    pixel_values      -- (B, H, W, C) float32
+    decoder_input_ids -- (B, L) int32
+    labels            -- (B, L) int32, -100 where nothing is counted
+    tokens            -- how many labels are counted
+    indices           -- which samples the first rows are; the rows after them fill up the shape
+    prompts           -- how many ids of each of these rows generation starts from
+    """
+
+    pixel_values: mx.array
+    decoder_input_ids: mx.array
+    labels: mx.array
+    tokens: int
+    indices: tuple[int, ...]
+    prompts: tuple[int, ...]
+
+
+class Batches:
+    """The batches of a dataset for a model, checked before the first is made.
+
+    dataset    -- of `load_dataset`, or any sequence of pairs (image, text) or mappings
+    batch_size -- of all processes together; rank and world -- which of how many this one is
+    augment    -- an `Augment`, or a function of an image and a numpy generator to an image
+    mask_prompt -- count no labels that are the prompt's
+    leading    -- ids that every text begins with; by default the model is asked, see `labels`
+    workers    -- threads that prepare the next batches, and ask the dataset for rows; 0 for none
+
+    Texts of about one length come together, in an order drawn anew for each epoch; with
+    shuffle=False the dataset's order stays. Each sample comes once. A `DataError` lists, by file
+    and line, everything that cannot be learned from.
+
+    >>> import mlx_vedec
+    >>> model, processor = mlx_vedec.load()
+    >>> lines = [("tests/data/lines/seen_000.png", "_VANE_")]
+    >>> (batch,) = Batches(lines, model, processor, batch_size=4).epoch(0)
+    >>> batch.pixel_values.shape, batch.labels.tolist()[0][:8], batch.tokens
+    ((1, 32, 384, 3), [66, 57, 36, 49, 40, 66, 2, -100], 7)
+    """
+
+    def __init__(
+        self,
+        dataset: Sequence[Any],
+        model: VisionEncoderDecoderModel,
+        processor: Processor,
+        *,
+        batch_size: int,
+        seed: int = 0,
+        shuffle: bool = True,
+        augment: Augmentation | None = None,
+        mask_prompt: bool = False,
+        rank: int = 0,
+        world: int = 1,
+        leading: Sequence[int] | None = None,
+        workers: int = 2,
+    ) -> None:
+        _check(batch_size=(batch_size, 1), seed=(seed, 0), workers=(workers, 0), world=(world, 1))
+        if not 0 <= rank < world:
+            raise OptionError(f"rank is {rank} of {world} processes; expected 0 to {world - 1}")
+        if processor.image_processor is None:
+            raise ConfigError("the processor has no image processor; give one to Processor(...)")
+        self.dataset = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
+        self.processor, self.batch_size, self.seed = processor, batch_size, seed
+        self.shuffle, self.augment, self.mask_prompt = shuffle, augment, mask_prompt
+        self.rank, self.world, self.workers = rank, world, workers
+        self.labeller = Labeller(model, processor, leading=leading or ())
+        self.targets = checked_targets(self.dataset, self.labeller, ask=leading is None)
+        self.pad = _pad(model, processor)
+        self.widths = _widths([t.length for t in self.targets], model.decoder.max_positions)
+        self.rows = -(-min(batch_size, len(self.targets)) // world)
+
+    def __len__(self) -> int:
+        return -(-len(self.targets) // self.batch_size)
+
+    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
+        """The batches of an epoch from that at `start` on; closing the iterator ends its threads.
+
+        A `DataError` names the sample whose image turns out to be damaged.
+        """
+        _check(epoch=(number, 0), start=(start, 0))
+        if start > len(self):
+            raise OptionError(f"start is {start}; expected at most {len(self)}, the batches")
+        return self._batches(number, self.plan(number)[start:])
+
+    def plan(self, epoch: int) -> list[np.ndarray]:
+        """Which samples each batch of an epoch has, those of all processes together."""
+        order = np.arange(len(self.targets))
+        full, rest = divmod(len(order), self.batch_size)
+        sizes = [self.batch_size] * full + [rest] * (rest > 0)
+        if not self.shuffle:
+            return np.split(order, np.cumsum(sizes)[:-1])
+        random = np.random.default_rng([ORDER, self.seed, epoch])
+        order = random.permutation(order)
+        order = order[np.argsort(self.widths[order], kind="stable")]
+        # the short batch is of other lengths in each epoch
+        parts = np.split(order, np.cumsum(random.permutation(sizes))[:-1])
+        return [parts[i] for i in random.permutation(len(parts))]
+
+    def describe(self, index: int = 0) -> str:
+        """One sample as the model learns it: its text, what the decoder is fed, the labels."""
+        return describe(self.labeller, self.dataset[index], mask_prompt=self.mask_prompt)
+
+    def _batches(self, epoch: int, parts: Sequence[np.ndarray]) -> Generator[Batch, None, None]:
+        def make(part: np.ndarray) -> np.ndarray:
+            return self._pixels(epoch, part)
+
+        with closing(ahead_of(make, parts, workers=self.workers)) as made:
+            for part, pixels in zip(parts, made, strict=True):
+                yield self._batch(part, pixels)
+
+    def _batch(self, part: np.ndarray, pixels: np.ndarray) -> Batch:
+        """This process's share of a batch, filled up with rows that count for nothing."""
+        own = part[self.rank :: self.world]
+        shape = self.rows, int(self.widths[part].max())
+        inputs, labels = np.full(shape, self.pad, np.int32), np.full(shape, IGNORED, np.int32)
+        for row, index in enumerate(own):
+            target = self.targets[index]
+            fed = target.ids[: shape[1]]
+            inputs[row, : len(fed)] = fed
+            labels[row, : target.length] = target.labels(mask_prompt=self.mask_prompt)
+        return Batch(
+            mx.array(pixels),
+            mx.array(inputs),
+            mx.array(labels),
+            int(np.count_nonzero(labels != IGNORED)),
+            tuple(own.tolist()),
+            tuple(self.targets[index].prompt for index in own),
+        )
+
+    def _pixels(self, epoch: int, part: np.ndarray) -> np.ndarray:
+        """The pixels of a share; zeros in the rows that fill it up."""
+        own = part[self.rank :: self.world]
+        images = [self._image(epoch, int(index)) for index in (own if len(own) else part[:1])]
+        try:
+            pixels = np.concatenate(images)
+        except ValueError as error:
+            shapes = sorted({image.shape[1:] for image in images})
+            raise DataError(
+                f"images come out in shapes {shapes}; expected one for all; give the image "
+                "processor a size of height and width"
+            ) from error
+        filled = np.zeros((self.rows, *pixels.shape[1:]), np.float32)
+        filled[: len(own)] = pixels[: len(own)]
+        return filled
+
+    def _image(self, epoch: int, index: int) -> np.ndarray:
+        """The pixels (1, H, W, C) of a sample."""
+        sample = self.dataset[index]
+        try:
+            image = load_image(sample.image)
+            if self.augment is not None:
+                random = np.random.default_rng([CHANGE, self.seed, epoch, index])
+                image = self.augment(image, random)
+            assert self.processor.image_processor is not None
+            return self.processor.image_processor([image])
+        except Exception as error:  # also of an augmentation that is the caller's own
+            raise DataError(f"{sample.where}: {error}") from error
+
+
+def _check(**values: tuple[int, int]) -> None:
+    for name, (value, least) in values.items():
+        if value < least:
+            raise OptionError(f"{name} is {value}; expected at least {least}")
+
+
+def _widths(lengths: Sequence[int], most: int | None) -> np.ndarray:
+    """Lengths padded up, so that few occur, and at most to the end of the position table."""
+    padded = -(-np.array(lengths) // STEP) * STEP
+    return padded if most is None else np.minimum(padded, most)
+
+
+def _pad(model: VisionEncoderDecoderModel, processor: Processor) -> int:
+    """What fills up the decoder's input; as no label there is counted, any token would do."""
+    named = model.config.pad_token_id, model.config.decoder.pad_token_id
+    ids = (*named, processor.reader.pad_token_id, 0)
+    return next(id for id in ids if id is not None)

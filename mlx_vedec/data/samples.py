@@ -1,0 +1,153 @@
+"""What is learned from: images with their texts, one by one or out of the rows of a table."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Container, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, overload
+
+from ..errors import DataError
+from ..images.image_processors import ImageSource
+from ..tasks.donut import json2token
+from ..tasks.donut_prompts import ANSWER, QUESTION
+
+IMAGE = ("image", "file_name", "file")  # the names a column goes by
+TEXT = ("text", "ground_truth")
+PARSES = ("gt_parse", "gt_parses")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image and what is to be read in it.
+
+    image -- whatever `load_image` takes. text -- for Donut, tags. prompt -- as in `generate`.
+    where -- file and line. tags -- tokens that the text was made with and the vocabulary needs.
+    """
+
+    image: ImageSource
+    text: str
+    prompt: str | None = None
+    where: str = ""
+    tags: tuple[str, ...] = ()
+
+
+class Dataset(Sequence[Sample]):
+    """Samples, made of what a sequence holds as they are asked for: images are not opened.
+
+    Rows are samples, pairs of image and text, or mappings with `image`, `text` and perhaps `prompt`
+    or, as the Hub's document sets have it, `image` and `ground_truth`.
+
+    >>> Dataset([("a.png", "tea"), {"image": "b.png", "text": "rice"}])[1].text
+    'rice'
+    """
+
+    def __init__(self, rows: Sequence[Any], name: str = "sample") -> None:
+        self.rows, self.name = rows, name
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, index: int) -> Sample: ...
+    @overload
+    def __getitem__(self, index: slice) -> Dataset: ...
+    def __getitem__(self, index: int | slice) -> Sample | Dataset:
+        if isinstance(index, slice):
+            return Dataset([self[i] for i in range(*index.indices(len(self)))], self.name)
+        row = self.rows[index]
+        return row if isinstance(row, Sample) else _sample(row, f"{self.name} {index}")
+
+
+def _sample(row: Any, where: str) -> Sample:
+    if isinstance(row, (list, tuple)) and len(row) == 2:
+        row = {"image": row[0], "text": row[1]}
+    if not isinstance(row, Mapping):
+        raise DataError(
+            f"{where} is a {type(row).__name__}; expected a Sample, a pair of image and text, or a "
+            "mapping with image and text"
+        )
+    try:
+        found = samples_of(row)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from error
+    if len(found) != 1:
+        raise DataError(f"{where} has {len(found)} gt_parses; expected one; give each a row")
+    return replace(found[0], where=where)
+
+
+def samples_of(row: Mapping[Any, Any], added_vocab: Container[str] = ()) -> list[Sample]:
+    """The sample of a row, or those of its `gt_parses`. added_vocab -- `json2token`'s."""
+    image, text = _column(row, IMAGE), _column(row, TEXT)
+    sample = Sample(row[image], "", prompt=row.get("prompt") or None)
+    if not isinstance(sample.prompt, str | None):
+        raise DataError(f"prompt is {_shown(sample.prompt)}; expected a string")
+    if text == "ground_truth":
+        return [_parsed(sample, parse, added_vocab) for parse in _parses(row[text])]
+    if not isinstance(row[text], str):
+        raise DataError(
+            f"text is {_shown(row[text])}; expected a string; JSON that becomes tags goes under "
+            '"ground_truth", as {"gt_parse": {…}}'
+        )
+    return [replace(sample, text=_whole(row[text]))]
+
+
+def _column(row: Mapping[Any, Any], names: Sequence[str]) -> str:
+    """The one of the names that a row has."""
+    found = [name for name in names if name in row]
+    if len(found) == 1:
+        return found[0]
+    has = ", ".join(map(str, row)) or "nothing"
+    raise DataError(f"the row has {has}; expected one of {', '.join(names)}")
+
+
+def _parses(truth: Any) -> list[Any]:
+    """The documents under `gt_parse` or `gt_parses`."""
+    try:
+        values = json.loads(truth) if isinstance(truth, str) else truth
+    except json.JSONDecodeError as error:
+        raise DataError(f"ground_truth is no JSON ({error}); expected an object") from error
+    found = [name for name in PARSES if isinstance(values, Mapping) and name in values]
+    if len(found) != 1:
+        raise DataError(
+            f'ground_truth is {_shown(values)}; expected an object with "gt_parse", or with '
+            '"gt_parses" and a list'
+        )
+    parses = values[found[0]] if found == ["gt_parses"] else [values["gt_parse"]]
+    if not isinstance(parses, list) or not parses:
+        raise DataError(f"gt_parses is {_shown(parses)}; expected a list of objects")
+    return parses
+
+
+def _parsed(sample: Sample, parse: Any, added_vocab: Container[str]) -> Sample:
+    """A sample whose text is tags; the question of a document that is asked is its prompt."""
+    text, _ = json2token(parse, added_vocab=added_vocab)
+    _, tags = json2token(parse)
+    prompt = sample.prompt
+    asked = isinstance(parse, Mapping) and set(parse) == {QUESTION, ANSWER}
+    if asked and prompt is None:
+        prompt = str(parse[QUESTION])
+        text = text.partition(f"<s_{ANSWER}>")[2]
+    return replace(sample, text=_whole(text), prompt=prompt, tags=tuple(tags))
+
+
+def _whole(text: str) -> str:
+    """A text that can be encoded: JSON can hold halves of characters."""
+    if re.search("[\ud800-\udfff]", text):
+        raise DataError(f"text {_shown(text)} has half a surrogate pair; expected whole characters")
+    return text
+
+
+def _shown(value: Any) -> str:
+    return ascii(value)[:80]
+
+
+def placed(sample: Sample, folder: Path, where: str) -> Sample:
+    """A sample of a file: its image's path, as seen from a folder, and where it stands."""
+    image = sample.image
+    if not isinstance(image, str) or not image:
+        raise DataError(f"image is {_shown(image)}; expected a path")
+    path = image if re.match("https?://", image, re.IGNORECASE) else str(folder / image)
+    return replace(sample, image=path, where=where)

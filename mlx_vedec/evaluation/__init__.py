@@ -1,1 +1,0 @@
-"""Models scored on labelled data, with intervals, alone or one against another."""

@@ -1,1 +1,0 @@
-"""Pictures: read, resized, measured, found lines in."""

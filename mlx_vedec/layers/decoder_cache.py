@@ -1,0 +1,210 @@
+"""What a decoder remembers between steps: its own keys and values, and those of the image."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+
+from ..errors import OptionError
+from .cache_files import read_cache, write_cache
+from .cache_parts import DENSE, Packing, Quantization, check_alike, check_chosen, kv_group_size
+from .kv_cache import KeysValues, KVCache, Memory, RotatingKVCache
+
+
+class DecoderCache:
+    """One `KVCache` per layer, and per layer the image's keys and values, which all its rows share.
+
+    memories -- per layer, keys and values (B, H, S, Dh) of the encoder's features, computed once;
+                None for a decoder that reads no image
+    rows     -- rows of the batch: B, or several per image (their queries are folded together)
+    limit    -- positions the decoder has, the bound on growth
+    max_size -- tokens to hold of each row: the first `keep` and the latest of the others
+    bits     -- of a number, in groups of `group_size`; None keeps all as it is
+
+    >>> cache = DecoderCache([None, None], rows=2, max_size=100, keep=3)
+    >>> cache.positions(2).tolist()
+    [[0, 1], [0, 1]]
+    """
+
+    def __init__(
+        self,
+        memories: Sequence[KeysValues | None],
+        rows: int,
+        limit: int | None = None,
+        *,
+        max_size: int | None = None,
+        keep: int = 0,
+        bits: int | None = None,
+        group_size: int | None = None,
+    ) -> None:
+        read = [pair for pair in memories if pair is not None]
+        self.images = read[0][0].shape[0] if read else rows
+        if rows < 1 or rows % self.images:
+            raise OptionError(
+                f"{rows} rows for {self.images} images; expected the same number for each"
+            )
+        self.packing = _packing(bits, group_size, [keys.shape[-1] for keys, _ in read])
+        self.layers = [_layer(rows, limit, max_size, keep, self.packing) for _ in memories]
+        self._memories = [self.packing.pack(*pair) if pair else () for pair in memories]
+
+    @property
+    def lengths(self) -> tuple[int, ...]:
+        """Tokens of each row."""
+        return self.layers[0].lengths
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row."""
+        return self.layers[0].offset
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch, B·K."""
+        return len(self.lengths)
+
+    @property
+    def rows_per_image(self) -> int:
+        """K, as in beam search."""
+        return self.rows // self.images
+
+    @property
+    def memories(self) -> list[Memory | None]:
+        """The image's keys and values (B, H, S, Dh) per layer."""
+        return [self.packing.unpack(parts) if parts else None for parts in self._memories]
+
+    def positions(self, count: int) -> mx.array:
+        """Positions (B·K, count) of the next tokens of each row."""
+        starts = mx.array(self.lengths, mx.int32)[:, None]
+        return starts + mx.arange(count, dtype=mx.int32)
+
+    def make_mask(
+        self, length: int, attention_mask: mx.array | None = None
+    ) -> mx.array | str | None:
+        """What the next tokens attend to, in every layer; see `KVCache.make_mask`."""
+        return self.layers[0].make_mask(length, attention_mask)
+
+    def trim(self, n: int) -> int:
+        """Forget the last n tokens of each row, or as many as the shortest has; how many."""
+        return min(layer.trim(n) for layer in self.layers)
+
+    def reorder(self, parents: mx.array) -> None:
+        """Let row i go on from row parents[i], (B·K,), of the same image and length."""
+        for layer in self.layers:
+            layer.reorder(parents)
+
+    def expand(self, times: int) -> None:
+        """Put `times` copies of each row in its place, all of which read the one image."""
+        for layer in self.layers:
+            layer.expand(times)
+
+    def filter(self, images: Sequence[int]) -> None:
+        """Keep these images, in this order, with all their rows."""
+        check_chosen(images, self.images, "images")
+        if list(images) == list(range(self.images)):
+            return
+        times = self.rows_per_image
+        for layer in self.layers:
+            layer.filter([image * times + row for image in images for row in range(times)])
+        index = mx.array(list(images), mx.int32)
+        self._memories = [tuple(part[index] for part in parts) for parts in self._memories]
+        self.images = len(images)
+
+    def extend(self, other: DecoderCache) -> None:
+        """Append the images of another cache of this decoder, whatever their rows' lengths."""
+        self._check_extends(other)
+        for layer, its in zip(self.layers, other.layers, strict=True):
+            layer.extend(its)
+        pairs = zip(self._memories, other._memories, strict=True)
+        self._memories = [
+            tuple(mx.concatenate([a, b]) for a, b in zip(ours, theirs, strict=True))
+            for ours, theirs in pairs
+        ]
+        self.images += other.images
+
+    def to_quantized(self, group_size: int | None = None, bits: int = 8) -> DecoderCache:
+        """A cache of the same tokens and images in fewer bits."""
+        held = [*self._memories, *(layer.state for layer in self.layers)]
+        packing = _packing(bits, group_size, [parts[0].shape[-1] for parts in held if parts])
+        assert isinstance(packing, Quantization)
+        other = copy.copy(self)
+        other.layers = [layer.to_quantized(packing.group_size, bits) for layer in self.layers]
+        other._memories = [packing.pack(*parts) if parts else () for parts in self._memories]
+        other.packing = packing
+        return other
+
+    def save(self, path: str | Path) -> None:
+        """Write all that is held to one safetensors file, for `load` to go on from."""
+        groups = {"layers": [layer.state for layer in self.layers], "memories": self._memories}
+        write_cache(Path(path), groups, self.packing.names, self._settings)
+
+    @classmethod
+    def load(cls, path: str | Path) -> DecoderCache:
+        """The cache that `save` wrote."""
+        groups, settings = read_cache(Path(path))
+        lengths, images = settings.pop("lengths"), settings.pop("images")
+        cache = cls([None] * len(groups["layers"]), len(lengths), **settings)
+        for layer, parts in zip(cache.layers, groups["layers"], strict=True):
+            layer.restore(parts, lengths)
+        cache._memories, cache.images = [*groups["memories"]], images
+        return cache
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        """What `load` makes a cache from, and then the state of its rows."""
+        layer, packing = self.layers[0], self.packing
+        rotating = isinstance(layer, RotatingKVCache)
+        quantized = isinstance(packing, Quantization)
+        return {
+            "limit": layer.limit,
+            "max_size": layer.window.max_size if rotating else None,
+            "keep": layer.window.keep,
+            "bits": packing.bits if quantized else None,
+            "group_size": packing.group_size if quantized else None,
+            "lengths": self.lengths,
+            "images": self.images,
+        }
+
+    def _check_extends(self, other: DecoderCache) -> None:
+        """Before anything is changed."""
+        ours, theirs = ((len(c.layers), c.rows_per_image) for c in (self, other))
+        if ours != theirs:
+            raise OptionError(
+                f"layers and rows of an image are {ours} and {theirs}; expected the same in both"
+            )
+        for layer, its in zip(self.layers, other.layers, strict=True):
+            layer.check_kind(its)
+        for parts, its in zip(self._memories, other._memories, strict=True):
+            check_alike(parts, its, axis=2)
+
+    @property
+    def memory_nbytes(self) -> int:
+        """Bytes of the image's keys and values, however many rows read them."""
+        return sum(part.nbytes for parts in self._memories for part in parts)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for the decoder's own tokens and for the image."""
+        return self.memory_nbytes + sum(layer.nbytes for layer in self.layers)
+
+
+def _packing(bits: int | None, group_size: int | None, widths: Sequence[int]) -> Packing:
+    """How to keep heads of these widths, of which there is one or, not known yet, none."""
+    if bits is None and group_size is not None:
+        raise OptionError(f"group_size is {group_size}, but nothing is quantized without bits")
+    if bits is None:
+        return DENSE
+    return Quantization(kv_group_size(widths[0], group_size) if widths else group_size or 64, bits)
+
+
+def _layer(
+    rows: int, limit: int | None, max_size: int | None, keep: int, packing: Packing
+) -> KVCache:
+    if max_size is not None:
+        return RotatingKVCache(max_size, keep, limit, rows=rows, packing=packing)
+    if keep:
+        raise OptionError(f"keep is {keep}, but without max_size all tokens are kept; give both")
+    return KVCache(limit, rows=rows, packing=packing)

@@ -1,0 +1,212 @@
+"""Layers with a low-rank change beside their weights: LoRA (arXiv:2106.09685), DoRA (2402.09353).
+
+A layer with an adapter is the layer that it was, with more parameters: its path in the model, its
+weights and what reads them stay. The change is computed in the type of what the layer gives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_unflatten
+
+from .dropout import Dropout
+
+PARAMETERS = ("lora_a", "lora_b", "m")  # an adapter's, under mlx-lm's names
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What an adapter is: its rank, what its product is multiplied with, and whether it is DoRA."""
+
+    rank: int
+    scale: float
+    dropout: float = 0.0
+    dora: bool = False
+
+
+class Adapted(nn.Module):
+    """What all have: lora_a (inputs, r), lora_b (r, outputs), and with DoRA m (outputs,)."""
+
+    kind: Kind
+    lora_a: mx.array
+    lora_b: mx.array
+    m: mx.array
+    lora_dropout: Dropout
+
+    def change(self) -> mx.array:
+        """What LoRA adds to the weight, in the weight's layout and in float32."""
+        product = self.lora_a.astype(mx.float32) @ self.lora_b.astype(mx.float32)
+        return self._turned(self.kind.scale * product)
+
+    def merged(self) -> mx.array:
+        """The weight that the layer and its adapter are together, in float32."""
+        weight = floats(self) + self.change()
+        return weight * self._spread(self.m / self._norm(weight)) if "m" in self else weight
+
+    def magnitude(self) -> mx.array:
+        """The norms (outputs,) of the changed weight, in float32."""
+        return self._norm(floats(self) + self.change())
+
+    def _low_rank(self, x: mx.array) -> mx.array:
+        product = self.lora_dropout(x) @ self.lora_a.astype(x.dtype) @ self.lora_b.astype(x.dtype)
+        return self.kind.scale * product
+
+    def _ratio(self) -> mx.array:
+        """DoRA's factor (outputs,); as in the paper's section 4.3, norms have no gradient."""
+        return self.m.astype(mx.float32) / mx.stop_gradient(self.magnitude())
+
+    def _scaled(self, base: mx.array, change: mx.array, bias: mx.array | None) -> mx.array:
+        """What the layer gives, of its own output and the change; its own exactly at the start."""
+        if "m" not in self:
+            return base + change
+        ratio = self._ratio()
+        product = base if bias is None else base - bias
+        less = (ratio - 1).astype(base.dtype)
+        return base + less * product + ratio.astype(base.dtype) * change
+
+    def _turned(self, product: mx.array) -> mx.array:
+        raise NotImplementedError
+
+    def _norm(self, weight: mx.array) -> mx.array:
+        raise NotImplementedError
+
+    def _spread(self, factors: mx.array) -> mx.array:
+        raise NotImplementedError
+
+
+class _Linear(Adapted):
+    def __call__(self, x: mx.array) -> mx.array:
+        """(…, inputs) to (…, outputs)."""
+        return self._scaled(super().__call__(x), self._low_rank(x), self.get("bias"))
+
+    def _turned(self, product: mx.array) -> mx.array:
+        return product.T
+
+    def _norm(self, weight: mx.array) -> mx.array:
+        return mx.linalg.norm(weight, axis=1)
+
+    def _spread(self, factors: mx.array) -> mx.array:
+        return factors[:, None]
+
+
+class _Table(Adapted):
+    """A table is a linear layer whose input is one of its rows; as a head it is read backwards."""
+
+    def __call__(self, tokens: mx.array) -> mx.array:
+        """Tokens (…) to (…, D)."""
+        base = super().__call__(tokens)
+        rows = self.lora_a[tokens].astype(base.dtype)
+        return self._scaled(base, self.kind.scale * (rows @ self.lora_b.astype(base.dtype)), None)
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """(…, D) to scores of all rows (…, V)."""
+        if "m" in self:
+            x = x * self._ratio().astype(x.dtype)
+        back = self.lora_dropout(x) @ self.lora_b.T.astype(x.dtype) @ self.lora_a.T.astype(x.dtype)
+        return super().as_linear(x) + self.kind.scale * back  # pyright: ignore
+
+    def _turned(self, product: mx.array) -> mx.array:
+        return product
+
+    def _norm(self, weight: mx.array) -> mx.array:
+        return mx.linalg.norm(weight, axis=0)
+
+    def _spread(self, factors: mx.array) -> mx.array:
+        return factors
+
+
+class AdaptedLinear(_Linear, nn.Linear):
+    """`nn.Linear` with an adapter."""
+
+
+class AdaptedQuantizedLinear(_Linear, nn.QuantizedLinear):
+    """`nn.QuantizedLinear` with an adapter."""
+
+
+class AdaptedEmbedding(_Table, nn.Embedding):
+    """`nn.Embedding` with an adapter, as a tied head too."""
+
+
+class AdaptedQuantizedEmbedding(_Table, nn.QuantizedEmbedding):
+    """`nn.QuantizedEmbedding` with an adapter, as a tied head too."""
+
+
+CLASSES: dict[type[nn.Module], type[Adapted]] = {
+    nn.Linear: AdaptedLinear,
+    nn.QuantizedLinear: AdaptedQuantizedLinear,
+    nn.Embedding: AdaptedEmbedding,
+    nn.QuantizedEmbedding: AdaptedQuantizedEmbedding,
+}
+
+
+def adapted(leaf: nn.Module, kind: Kind) -> Adapted:
+    """The layer with a new adapter, float32, which changes nothing yet."""
+    new: Any = _copy(leaf, CLASSES[type(leaf)])
+    inputs, outputs = sides(leaf)
+    # the bound of a linear layer's weights; a table's input is one number, not `inputs` of them
+    bound = 1.0 if isinstance(new, _Table) else 1 / math.sqrt(inputs)
+    new.kind, new.lora_dropout = kind, Dropout(kind.dropout)
+    new.lora_a = mx.random.uniform(-bound, bound, (inputs, kind.rank))
+    new.lora_b = mx.zeros((kind.rank, outputs))
+    if kind.dora:
+        new.m = new.magnitude()
+    return new
+
+
+def bare(layer: Adapted) -> Any:
+    """The layer without its adapter."""
+    plain = next(kind for kind, ours in CLASSES.items() if type(layer) is ours)
+    new = _copy(layer, plain)
+    for name in (*PARAMETERS, "lora_dropout"):
+        dict.pop(new, name, None)
+    vars(new).pop("kind")
+    return new
+
+
+def _copy(leaf: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    new = kind.__new__(kind)
+    nn.Module.__init__(new)
+    vars(new).update({**vars(leaf), "_no_grad": {*leaf._no_grad}})
+    dict.update(new, leaf)
+    return new
+
+
+def sides(leaf: Any) -> tuple[int, int]:
+    """Inputs and outputs of a layer; of a table rows and width."""
+    rows, columns = shape_of(leaf)
+    table = isinstance(leaf, nn.Embedding | nn.QuantizedEmbedding)
+    return (rows, columns) if table else (columns, rows)
+
+
+def shape_of(leaf: Any) -> tuple[int, int]:
+    """The shape of a layer's weight, as it is without being packed."""
+    rows, columns = leaf.weight.shape
+    packed = isinstance(leaf, nn.QuantizedLinear | nn.QuantizedEmbedding)
+    return rows, columns * 32 // leaf.bits if packed else columns
+
+
+def floats(leaf: Any) -> mx.array:
+    """A layer's own weight in float32."""
+    if not isinstance(leaf, nn.QuantizedLinear | nn.QuantizedEmbedding):
+        return leaf.weight.astype(mx.float32)
+    own = {"group_size": leaf.group_size, "bits": leaf.bits, "mode": leaf.mode}
+    parts = leaf.weight, leaf.scales, leaf.get("biases")
+    return mx.dequantize(*parts, **own, dtype=mx.float32)
+
+
+def adapted_layers(model: nn.Module) -> dict[str, Adapted]:
+    """The layers of a model that have adapters, by path."""
+    found = {path: leaf for path, leaf in model.named_modules() if isinstance(leaf, Adapted)}
+    return dict(sorted(found.items()))
+
+
+def replace(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """Put layers in the places of others, by path."""
+    model.update_modules(tree_unflatten([*layers.items()]))  # pyright: ignore
+    model.train(model.training)

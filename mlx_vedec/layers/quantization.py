@@ -1,0 +1,186 @@
+"""How layers are quantized, as data: bits, group size and mode, for all and for single ones.
+
+Each group of weights in a row shares a scale, and in affine mode an offset. On disk it is mlx-lm's
+block of `config.json`, whose keys beside those three are layers by their names there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import mlx.core as mx
+
+from ..errors import ConfigError, WeightsError
+
+POSSIBLE = {  # mode: bits and group sizes, the default first
+    "affine": ((4, 2, 3, 5, 6, 8), (64, 32, 128)),
+    "mxfp4": ((4,), (32,)),
+    "nvfp4": ((4,), (16,)),
+    "mxfp8": ((8,), (32,)),
+}
+KEYS = ("quantization", "quantization_config")  # of config.json; the second is the Hub's
+Override = Mapping[str, Any] | bool
+HalfBits = int | Literal["same"] | None
+
+
+@dataclass(frozen=True)
+class Format:
+    """What one layer is quantized to; None stands for the mode's default.
+
+    >>> Format(mode="mxfp8")
+    Format(bits=8, group_size=32, mode='mxfp8')
+    """
+
+    bits: int | None = None
+    group_size: int | None = None
+    mode: str = "affine"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.mode, str) or self.mode not in POSSIBLE:
+            raise ConfigError(f"mode is {self.mode!r}; possible are {_possible()}")
+        bits, sizes = POSSIBLE[self.mode]
+        object.__setattr__(self, "bits", bits[0] if self.bits is None else self.bits)
+        object.__setattr__(
+            self, "group_size", sizes[0] if self.group_size is None else self.group_size
+        )
+        if not (_in(self.bits, bits) and _in(self.group_size, sizes)):
+            raise ConfigError(
+                f"{self.mode} with bits {self.bits!r} and group size {self.group_size!r} is "
+                f"impossible; possible are {_possible()}"
+            )
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """Bits and group size, as numbers."""
+        assert self.bits is not None and self.group_size is not None
+        return self.bits, self.group_size
+
+    def to_dict(self) -> dict[str, Any]:
+        """As in mlx-lm's block, and as MLX's layers take it."""
+        return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
+
+    def changed(self, override: Mapping[str, Any]) -> Format:
+        """With an override of a block; what it leaves open is as here, within the same mode."""
+        same = override.get("mode", self.mode) == self.mode
+        return _format({**(self.to_dict() if same else {}), **override})
+
+    def fitted(self, dims: int) -> Format | None:
+        """For rows of this length: the same, or a smaller group that divides them, or None."""
+        bits, wanted = self.sizes
+        sizes = [size for size in POSSIBLE[self.mode][1] if size <= wanted and not dims % size]
+        return Format(bits, max(sizes), self.mode) if sizes else None
+
+
+@dataclass(frozen=True)
+class QuantizationConfig(Format):
+    """What a model is quantized to.
+
+    overrides -- a layer or module, by its name on disk, to False, to leave it alone, or to what is
+    other there: {"bits": 8}. They come before the recipe. encoder_bits, decoder_bits -- of one half
+    alone; None leaves it alone. recipe -- which layers keep more bits, of those in
+    `mlx_vedec.recipes.RECIPES`.
+
+    >>> QuantizationConfig(4, overrides={"encoder": {"bits": 8}}).group_size
+    64
+    """
+
+    overrides: Mapping[str, Override] = field(default_factory=dict)
+    encoder_bits: HalfBits = "same"
+    decoder_bits: HalfBits = "same"
+    recipe: str = "mixed"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "overrides", dict(self.overrides))
+        for half in ("encoder", "decoder"):
+            self.of_half(half)
+        for name, override in self.overrides.items():
+            if isinstance(override, Mapping):
+                self.base.changed(override)
+            elif not isinstance(override, bool):
+                raise ConfigError(
+                    f"quantization of {name} is {override!r}; expected an object or false"
+                )
+
+    @property
+    def base(self) -> Format:
+        """The three values for all layers."""
+        return Format(self.bits, self.group_size, self.mode)
+
+    def of_half(self, half: str) -> Format | None:
+        """What one half starts from; None where it is left alone."""
+        bits = self.encoder_bits if half == "encoder" else self.decoder_bits
+        if bits is None:
+            return None
+        return self.base if bits == "same" else Format(bits, self.group_size, self.mode)
+
+    def override(self, name: str) -> Override | None:
+        """What is said about a layer, or about the innermost module around it that is named."""
+        parts = name.split(".")
+        inner = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
+        return next((self.overrides[key] for key in inner if key in self.overrides), None)
+
+    @classmethod
+    def parse(cls, given: int | QuantizationConfig) -> QuantizationConfig:
+        """From what `quantize=` may be: a number of bits, or the whole."""
+        if isinstance(given, cls):
+            return given
+        if isinstance(given, int) and not isinstance(given, bool):
+            return cls(given)
+        raise ConfigError(f"quantize is {given!r}; expected bits or a QuantizationConfig")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> QuantizationConfig | None:
+        """From the block of a parsed `config.json`, if it has one."""
+        blocks = [config[key] for key in KEYS if isinstance(config.get(key), Mapping)]
+        block = next((found for found in blocks if "quant_method" not in found), None)
+        if block is None:
+            return None
+        own = {key: block[key] for key in ("bits", "group_size", "mode") if key in block}
+        rest = {key: block[key] for key in block if key not in own}
+        overrides = {key: x for key, x in rest.items() if isinstance(x, (Mapping, bool))}
+        return cls(**own, overrides=overrides, recipe="uniform")
+
+
+def inferred(name: str, dims: int, tensors: Mapping[str, mx.array]) -> Format:
+    """What a layer of `dims` inputs was quantized to, from its tensors' shapes and types."""
+    weight, scales = tensors[f"{name}.weight"], tensors[f"{name}.scales"]
+    columns, groups = weight.shape[-1], scales.shape[-1]
+    if groups and not (columns * 32 % dims or dims % groups):
+        for mode in POSSIBLE:
+            affine = mode == "affine"
+            if affine == (f"{name}.biases" in tensors) and affine == (scales.dtype != mx.uint8):
+                try:
+                    return Format(columns * 32 // dims, dims // groups, mode)
+                except ConfigError:
+                    continue
+    raise WeightsError(
+        f"{name}.weight is {tuple(weight.shape)} and its scales {tuple(scales.shape)}, which is no "
+        f"quantization of {dims} inputs known here; give config.json its quantization block"
+    )
+
+
+def _format(values: Mapping[str, Any]) -> Format:
+    unknown = values.keys() - {"bits", "group_size", "mode"}
+    if unknown:
+        raise ConfigError(
+            f"quantization has {', '.join(sorted(unknown))}; known are bits, group_size, mode"
+        )
+    return Format(**values)
+
+
+def _in(value: object, numbers: tuple[int, ...]) -> bool:
+    return type(value) is int and value in numbers
+
+
+def _possible() -> str:
+    return "; ".join(
+        f"{mode} with bits {_list(bits)} and group size {_list(sizes)}"
+        for mode, (bits, sizes) in POSSIBLE.items()
+    )
+
+
+def _list(numbers: tuple[int, ...]) -> str:
+    return ", ".join(map(str, sorted(numbers)))

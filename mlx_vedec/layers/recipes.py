@@ -1,0 +1,88 @@
+"""Which layers keep more bits than the others when a model is quantized, by our names of them.
+
+Measured with the bundled model at 4 bits in groups of 64, on the 200 lines of its validation set
+(float16 scales; KL of the tokens' distributions to those of floats, whose error rate is 1.37 %):
+
+    kept at 6 bits     bits per weight   KL (10⁻³)   lines unchanged   error rate
+    nothing                       5.07        2.89            97.0 %       1.64 %
+    head                          5.10        2.53            96.5 %       1.54 %
+    cross                         5.30        2.37            96.5 %       1.64 %
+    ends                          6.27        1.06            98.5 %       1.30 %
+    head, cross, ends             6.30        1.23            98.5 %       1.33 %
+    the same, at 8                7.54        1.03            98.5 %       1.33 %
+
+So the ends matter, and 6 bits do what 8 do. Both layers of that decoder are ends; in a model of
+trocr-base's shape "mixed" has 5.37 bits per weight, "uniform" 4.57.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ..errors import OptionError
+from .quantization import Format
+
+TABLE = "embed_tokens"
+HEADS = (TABLE, "lm_head", "head_proj")
+CROSS = ("cross_attn", "enc_to_dec_proj")
+BLOCK = re.compile(r"(.*?)(?:stages\.(\d+)\.)?layers\.(\d+)\.")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is kept at more bits, in affine mode, and at how many: of "head", "cross" and "ends".
+
+    Those are the table of tokens and the head; cross-attention and what projects the features it
+    reads; the first and the last layer of each half.
+    """
+
+    kept: tuple[str, ...] = ()
+    bits: int = 8
+
+    def format(self, path: str, base: Format, ends: set[str]) -> Format:
+        """What a layer is quantized to, where those that are not kept are quantized to `base`.
+
+        ends -- as `ends` has them.
+        """
+        names = path.split(".")
+        is_kept = {
+            "head": names[-1] in HEADS,
+            "cross": any(name in CROSS for name in names),
+            "ends": path in ends,
+        }
+        if base.sizes[0] >= self.bits or not any(is_kept[part] for part in self.kept):
+            return base
+        return replace(affine(base), bits=self.bits)
+
+
+RECIPES = {
+    "uniform": Recipe(),
+    "head": Recipe(("head",)),
+    "mixed": Recipe(("head", "cross", "ends"), 6),
+}
+
+
+def recipe_named(name: str) -> Recipe:
+    """The recipe of this name."""
+    if name not in RECIPES:
+        raise OptionError(f"recipe {name!r} is unknown; known are {', '.join(RECIPES)}")
+    return RECIPES[name]
+
+
+def affine(base: Format) -> Format:
+    """The same, or where it is of another mode, as many bits in affine mode."""
+    return base if base.mode == "affine" else Format(base.bits)
+
+
+def ends(paths: Iterable[str]) -> set[str]:
+    """Those that are in the first or the last block of their half."""
+    blocks: dict[str, dict[tuple[int, int], set[str]]] = {}
+    for path in paths:
+        if match := BLOCK.match(path):
+            half, stage, number = match.groups()
+            place = (int(stage or 0), int(number))
+            blocks.setdefault(half, {}).setdefault(place, set()).add(path)
+    found = [stack[place] for stack in blocks.values() for place in (min(stack), max(stack))]
+    return set().union(*found)

@@ -1,0 +1,243 @@
+"""How well a model reads what is known: `evaluate`, and `compare` for two models."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from ..data.samples import Sample
+from ..errors import MetricError
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.pipeline import batch_generate
+from ..reading.processor import Processor, Reading
+from ..reading.results import GenerationResult
+from ..text.donut_scores import field_share, tree_share
+from ..text.error_rates import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
+from .expected import Item, items_of
+from .gathering import gather
+from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
+
+DATA_SHARES = {"field_f1": field_share, "tree_accuracy": tree_share}  # of documents
+METRICS = (*SHARES, *DATA_SHARES)
+DEFAULT = ("cer", "wer", "mean_cer", "exact_match", "similarity")
+
+Found = dict[str, Any]  # what counts of a result, as JSON
+Progress = Callable[[GenerationResult], object]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One sample.
+
+    where        -- file and line. image -- its path, empty for one that was given otherwise
+    references   -- what was to be read; of several, each metric takes the one that fits best
+    prediction   -- what was read; empty where `error` says why there is nothing
+    edits, cer   -- of characters, after normalization; cer is edits / reference characters
+    confidence, finish_reason -- those of `GenerationResult`
+    """
+
+    where: str
+    image: str
+    references: tuple[str, ...]
+    prediction: str
+    edits: int
+    cer: float
+    confidence: float
+    finish_reason: str | None
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model scores.
+
+    metrics -- each with its interval. rows -- one per sample, in their order. shares -- of each
+    metric, what each sample adds to it. seconds -- that reading the images took
+    """
+
+    metrics: Mapping[str, Estimate]
+    rows: tuple[Row, ...]
+    shares: Mapping[str, Sequence[Share]]
+    seconds: float
+
+    @property
+    def unread(self) -> tuple[Row, ...]:
+        """The samples that could not be read."""
+        return tuple(row for row in self.rows if row.error is not None)
+
+    def worst(self, count: int) -> tuple[Row, ...]:
+        """The rows with the most edits, none without; of as many edits, the highest rate first."""
+        ranked = sorted(self.rows, key=lambda row: (-row.edits, -row.cer))
+        return tuple(row for row in ranked[:count] if row.edits)
+
+
+def evaluate(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    dataset: Sequence[Sample],
+    *,
+    batch_size: int = 16,
+    metrics: Sequence[str] | None = None,
+    normalization: Normalization = AS_IS,
+    bootstrap: int = 1000,
+    seed: int = 0,
+    prompt: str | None = None,
+    group: mx.distributed.Group | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Evaluation:
+    """Read every image of a dataset, and compare the texts with those that are known.
+
+    metrics -- names of `METRICS`; by default `DEFAULT`, for Donut also those of documents.
+    bootstrap, seed -- of `intervals.estimates`. prompt -- for samples without their own. group --
+    its processes each read a share, and each has the whole result. progress and all other options
+    -- `batch_generate`'s.
+
+    An image that cannot be read counts as one in which nothing was read. Neighbours in the dataset
+    that differ only in their texts are one sample with several references.
+
+    >>> from mlx_vedec import load
+    >>> data = [Sample("tests/data/lines/seen_000.png", "_VANE_"), Sample("missing.png", "tea")]
+    >>> found = evaluate(*load(), data, metrics=["cer"], bootstrap=0)
+    >>> found.metrics["cer"].value, found.rows[0].prediction, len(found.unread)
+    (0.3333333333333333, '_VANE_', 1)
+    """
+    check_bootstrap(bootstrap)
+    items = items_of(dataset, processor, prompt)
+    names = _names(metrics, items)
+    _check_references(names, items, normalization)
+
+    def read(share: Sequence[Item]) -> list[Found]:
+        results = batch_generate(
+            model,
+            processor,
+            (dataset[item.index].image for item in share),
+            [item.prompt for item in share],
+            batch_size=batch_size,
+            progress=progress,
+            **options,
+        )
+        return [_found(result) for result in results] if share else []
+
+    started = time.perf_counter()
+    found = _in_shares(read, items, group)
+    seconds = time.perf_counter() - started
+    readings = [i.counted(Reading(f["text"], f["data"])) for i, f in zip(items, found, strict=True)]
+    shares = _shares(names, items, readings, normalization)
+    counts = _shares(["cer"], items, readings, normalization)["cer"]
+    return Evaluation(
+        metrics=estimates(shares, bootstrap=bootstrap, seed=seed),
+        rows=tuple(map(_row, items, readings, counts, found)),
+        shares=shares,
+        seconds=seconds,
+    )
+
+
+def compare(
+    evaluation: Evaluation, other: Evaluation, *, bootstrap: int = 1000, seed: int = 0
+) -> dict[str, Difference]:
+    """How much higher each metric is than in another model's evaluation on the same samples."""
+    if [row.where for row in evaluation.rows] != [row.where for row in other.rows]:
+        raise MetricError(
+            f"the evaluations are of {len(evaluation.rows)} and {len(other.rows)} samples that are "
+            "not the same; expected one dataset for both"
+        )
+    return differences(evaluation.shares, other.shares, bootstrap=bootstrap, seed=seed)
+
+
+def _names(metrics: Sequence[str] | None, items: Sequence[Item]) -> list[str]:
+    """The metrics that are meant; those of documents need documents."""
+    check_names(metrics or (), METRICS)
+    documents = items[0].references[0].data is not None
+    if not metrics:
+        anls = ["anls"] if any(item.asked for item in items) else []
+        return [*DEFAULT, *anls, *(DATA_SHARES if documents else ())]
+    if not documents and (wrong := [name for name in metrics if name in DATA_SHARES]):
+        raise MetricError(
+            f"{' and '.join(wrong)} need a model that writes JSON, as Donut does; this one's "
+            f"processor reads text; expected {', '.join(SHARES)}"
+        )
+    return [*metrics]
+
+
+def _check_references(
+    names: Sequence[str], items: Sequence[Item], normalization: Normalization
+) -> None:
+    """Refuse texts that a metric cannot be computed for, before anything is read."""
+    nothing = [Reading("")] * len(items)
+    texts = [name for name in names if name in SHARES]
+    for name, shares in _shares(texts, items, nothing, normalization).items():
+        total(name, shares)
+
+
+def _in_shares(
+    read: Callable[[Sequence[Item]], list[Found]],
+    items: Sequence[Item],
+    group: mx.distributed.Group | None,
+) -> list[Found]:
+    """What all processes read together; if one fails, all do, so that none waits for it."""
+    rank, world = (group.rank(), group.size()) if group else (0, 1)
+    own, failure = [], None
+    try:
+        own = read(items[rank::world])
+    except (ValueError, OSError) as error:
+        failure = error
+    parts = gather([own, failure and str(failure)], group)
+    if failure is not None:
+        raise failure
+    found: list[Found] = [{} for _ in items]
+    for process, (part, message) in enumerate(parts):
+        if message is not None:
+            raise MetricError(f"process {process} could not read its share: {message}")
+        found[process::world] = part
+    return found
+
+
+def _found(result: GenerationResult) -> Found:
+    return {
+        "text": result.text,
+        "data": result.data,
+        "confidence": result.confidence,
+        "finish_reason": result.finish_reason,
+        "error": None if result.error is None else str(result.error),
+    }
+
+
+def _shares(
+    names: Iterable[str],
+    items: Sequence[Item],
+    readings: Sequence[Reading],
+    normalization: Normalization,
+) -> dict[str, list[Share]]:
+    """Of each metric, a share per sample: that of the reference which fits best."""
+
+    def share(name: str, item: Item, reading: Reading) -> Share:
+        best = min if name in ERRORS else max
+        shares = (_share(name, reading, wanted, normalization) for wanted in item.references)
+        return best(shares, key=lambda share: share.ratio)
+
+    return {
+        name: [share(name, *pair) for pair in zip(items, readings, strict=True)] for name in names
+    }
+
+
+def _share(name: str, found: Reading, wanted: Reading, normalization: Normalization) -> Share:
+    if name in DATA_SHARES:
+        return DATA_SHARES[name](found.data, wanted.data, normalization)
+    return SHARES[name](normalization(found.text), normalization(wanted.text))
+
+
+def _row(item: Item, reading: Reading, count: Share, found: Found) -> Row:
+    return Row(
+        where=item.where,
+        image=item.image,
+        references=tuple(wanted.text for wanted in item.references),
+        prediction=reading.text,
+        edits=int(count.part),
+        cer=count.ratio,
+        **{name: found[name] for name in ("confidence", "finish_reason", "error")},
+    )

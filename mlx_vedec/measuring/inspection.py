@@ -1,0 +1,232 @@
+"""What a checkpoint's folder is, without reading its weights: whether it loads, and as what."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..checkpoints import weights
+from ..checkpoints.config import read_json
+from ..checkpoints.hub import fetch, required
+from ..checkpoints.quantizing import float_type
+from ..encoders.patches import Grid
+from ..generation.resolve import start_token
+from ..images.image_processors import ImageProcessor
+from ..model.config import VisionEncoderDecoderConfig
+from ..model.memory import estimate_memory
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..text.tokenizer import Tokenizer
+
+T = TypeVar("T")
+# Options that name a token or decide how a text is decoded.
+IDS = ("decoder_start_token_id", "bos_token_id", "eos_token_id", "pad_token_id")
+OPTIONS = ("forced_bos_token_id", "forced_eos_token_id", "max_length", "num_beams")
+OPTIONS = (*OPTIONS, "no_repeat_ngram_size", "length_penalty", "early_stopping", "do_sample")
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An option as it is used, and what every place says of it.
+
+    source -- the place that decided; values -- by place, those that are set
+    """
+
+    name: str
+    used: Any
+    source: str
+    values: dict[str, Any]
+
+    @property
+    def disputed(self) -> bool:
+        """Whether two places that somebody wrote say different things."""
+        said = [v for place, v in self.values.items() if not place.startswith("default")]
+        return any(value != said[0] for value in said)
+
+
+@dataclass
+class Inspection:
+    """What was found in a folder, part by part; `problems` is what keeps it from being used.
+
+    memory -- bytes: of the parameters, of what an image adds, of what a full-length text adds, and
+    the bound of all that is there while one image is read
+    """
+
+    folder: Path
+    halves: dict[str, str] = field(default_factory=dict)
+    parameters: dict[str, int] = field(default_factory=dict)
+    tensors: dict[str, Any] = field(default_factory=dict)
+    memory: dict[str, int] = field(default_factory=dict)
+    settings: list[Setting] = field(default_factory=list)
+    tokenizer: dict[str, Any] = field(default_factory=dict)
+    images: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def loads(self) -> bool:
+        """Whether `load` would succeed."""
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        settings = {s.name: {"used": s.used, "from": s.source, **s.values} for s in self.settings}
+        found = {**vars(self), "folder": str(self.folder), "settings": settings}
+        return {**found, "loads": self.loads}
+
+    def attempt(self, make: Callable[[], T]) -> T | None:
+        """What a step gives; what it raises is a problem."""
+        try:
+            return make()
+        except ValueError as error:
+            self.problems.append(str(error))
+            return None
+
+
+def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Inspection:
+    """Look at a folder or a Hub id as `load` would, and go on where it would stop.
+
+    >>> from mlx_vedec.pipeline import BUNDLED
+    >>> found = inspect(BUNDLED)
+    >>> found.loads, found.halves["decoder"]
+    (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')
+    """
+    folder = fetch(path_or_hf_repo, revision)
+    found = Inspection(folder)
+    config = found.attempt(lambda: VisionEncoderDecoderConfig.from_pretrained(folder))
+    if config is not None:
+        found.halves = _halves(config)
+        model = found.attempt(lambda: VisionEncoderDecoderModel.from_folder(folder))
+        if model is not None:
+            _look_at_model(found, model)
+    processor = found.attempt(lambda: ImageProcessor.from_pretrained(folder))
+    if processor is not None:
+        found.images = processor.to_dict()
+    tokenizer = found.attempt(lambda: Tokenizer.from_pretrained(folder))
+    if tokenizer is not None:
+        _look_at_tokenizer(found, tokenizer, config)
+    return found
+
+
+def _halves(config: VisionEncoderDecoderConfig) -> dict[str, str]:
+    encoder, decoder = config.encoder, config.decoder
+    shape = decoder.shape
+    layers = getattr(shape, "num_layers", None) or getattr(decoder, "num_hidden_layers", "?")
+    return {
+        "encoder": f"{encoder.model_type}: width {encoder.feature_dims}, "
+        f"images of {getattr(encoder, 'image_size', 'any size')}",
+        "decoder": f"{decoder.model_type}: {layers} layers, width {shape.dims}, "
+        f"{shape.num_heads} heads, {shape.positions} positions, {decoder.vocab_size} tokens",
+        "between": "a projection" if config.needs_projection else "nothing",
+    }
+
+
+def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
+    own = weights.parameters(model)
+    for half in ("encoder", "decoder", "enc_to_dec_proj"):
+        if half in model:
+            found.parameters[half] = sum(_count(leaf) for _, leaf in model[half].named_modules())
+    tensors = weights.read(found.folder)
+    found.tensors = {
+        "stored": len(tensors),
+        "types": dict(Counter(str(x.dtype).removeprefix("mlx.core.") for x in tensors.values())),
+        "bytes": sum(x.nbytes for x in tensors.values()),
+        "kept but not computed with": sorted(model._carried),
+        "ignored": sorted(name for name in tensors if model.renames.ignores(name)),
+    }
+    found.memory = _memory(model, own)
+    found.settings = _settings(found.folder, model)
+    found.notes += [
+        f"{s.name} is {s.used} by {s.source}, but not everywhere: {s.values}"
+        for s in found.settings
+        if s.disputed
+    ]
+
+
+def _count(module: nn.Module) -> int:
+    """A module's own parameters; of a quantized one, the weights that it stands for."""
+    own = {name: x for name, x in module.items() if isinstance(x, mx.array) and name[0] != "_"}
+    if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
+        return sum(x.size for x in own.values())
+    return own["weight"].size * 32 // module.bits + (own["bias"].size if "bias" in own else 0)
+
+
+def _memory(model: VisionEncoderDecoderModel, own: weights.Tensors) -> dict[str, int]:
+    """Bytes on this machine: half types are widened where the device is a CPU."""
+    cpu = mx.default_device().type == mx.DeviceType.cpu
+    width = 4 if cpu else max(x.dtype.size for x in own.values())
+    shape, layers = model.decoder.config.shape, len(model.decoder.layers)
+    each = layers * 2 * shape.dims * width
+    limit = model.decoder.max_positions or shape.positions
+    memory = {"parameters": sum(x.size * (4 if cpu else x.dtype.size) for x in own.values())}
+    grid = _grid(model)
+    if grid is not None:
+        memory["an image"] = each * grid.features
+    memory["a text of full length"] = each * limit
+    if grid is not None:
+        model.astype(mx.float32 if cpu else float_type(model))  # as `load` would
+        memory["at most while one image is read"] = estimate_memory(model).total
+    return memory
+
+
+def _grid(model: VisionEncoderDecoderModel) -> Grid | None:
+    size = getattr(model.config.encoder, "image_size", None)
+    if size is None:
+        return None
+    height, width = (size, size) if isinstance(size, int) else size
+    return model.encoder.grid(height, width)
+
+
+def _settings(folder: Path, model: VisionEncoderDecoderModel) -> list[Setting]:
+    """Each option that some place sets, as it is used when a text is generated."""
+    config = read_json(required(folder, "config.json"))
+    path = folder / "generation_config.json"
+    own = model.generation_config
+    places: dict[str, Mapping[str, Any]] = {
+        "generation_config.json": read_json(path) if path.is_file() else {},
+        "config.json": config,
+        "config.json, decoder": config.get("decoder", {}),
+        f"default of {type(model.config.decoder).__name__}": vars(model.config.decoder),
+    }
+    settings = []
+    for name in (*IDS, *OPTIONS):
+        values = {p: v[name] for p, v in places.items() if v.get(name) is not None}
+        used = start_token(own, {}) if name == "decoder_start_token_id" else getattr(own, name)
+        if isinstance(used, tuple):
+            used = list(used)
+        if not values and used is None:
+            continue
+        source = next((place for place, value in values.items() if value == used), "nowhere")
+        if name == "decoder_start_token_id" and source == "nowhere":
+            source = "bos_token_id, as no place names a start"
+        settings.append(Setting(name, used, source, values))
+    return settings
+
+
+def _look_at_tokenizer(
+    found: Inspection, tokenizer: Tokenizer, config: VisionEncoderDecoderConfig | None
+) -> None:
+    roles = ("bos_token", "eos_token", "pad_token", "unk_token", "cls_token", "sep_token")
+    named = {role: getattr(tokenizer, role) for role in roles}
+    found.tokenizer = {
+        "tokens": len(tokenizer),
+        **{role: token for role, token in named.items() if token is not None},
+    }
+    if config is None:
+        return
+    size = config.decoder.vocab_size
+    if len(tokenizer) > size:
+        found.notes.append(
+            f"the tokenizer has {len(tokenizer)} tokens, the embedding {size} rows: texts with the "
+            "last ones cannot be given as prompts or labels"
+        )
+    elif len(tokenizer) < size:
+        found.notes.append(
+            f"the embedding has {size} rows, the tokenizer {len(tokenizer)} tokens: ids past "
+            "those have no text"
+        )

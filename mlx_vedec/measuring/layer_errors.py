@@ -1,0 +1,105 @@
+"""Each quantized layer's own error: what it makes of the same inputs as the layer it came from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+from mlx.utils import tree_unflatten
+
+from ..checkpoints.quantizing import Quantized, layers_of, names_of
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+
+
+@dataclass(frozen=True)
+class LayerError:
+    """A layer by its name on disk, its bits, and |changed - original| / |original| of its output.
+
+    Of a table that is the head as well it is the larger of the two errors.
+    """
+
+    name: str
+    bits: int
+    error: float
+
+
+class Beside(nn.Module):
+    """A layer that gives what it always gave, and notes how far another is from that."""
+
+    def __init__(self, own: Any, other: Any) -> None:
+        super().__init__()
+        self.own, self._other = own, other
+        self._sums: dict[str, tuple[mx.array, mx.array]] = {}
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """As the layer itself."""
+        return self._noted("call", self.own(x), self._other(x))
+
+    def as_linear(self, x: mx.array) -> mx.array:
+        """A table as the head."""
+        return self._noted("head", self.own.as_linear(x), self._other.as_linear(x))
+
+    def _noted(self, use: str, own: mx.array, other: mx.array) -> mx.array:
+        exact, zero = own.astype(mx.float32), mx.array(0.0)
+        errors, squares = self._sums.get(use, (zero, zero))
+        errors = errors + ((other.astype(mx.float32) - exact) ** 2).sum()
+        self._sums = {**self._sums, use: (errors, squares + (exact**2).sum())}
+        return own
+
+    def settle(self) -> None:
+        """Compute the sums, which frees what they are made of."""
+        mx.eval(self._sums)
+
+    @property
+    def error(self) -> float | None:
+        """The relative error; None where the layer was not used."""
+        found = [math.sqrt(e.item() / max(s.item(), 1e-30)) for e, s in self._sums.values()]  # pyright: ignore[reportArgumentType]
+        return max(found, default=None)
+
+
+@contextmanager
+def beside(
+    original: VisionEncoderDecoderModel, changed: VisionEncoderDecoderModel
+) -> Iterator[Mapping[str, Beside]]:
+    """Within it the original runs the quantized layers of the changed model beside its own.
+
+    Layers of another shape, or that the original has not, are left out.
+    """
+    own, other = layers_of(original), layers_of(changed)
+    pairs = {
+        path: Beside(own[path], leaf)
+        for path, leaf in other.items()
+        if isinstance(leaf, Quantized) and path in own and _shape(own[path]) == _shape(leaf)
+    }
+    try:
+        _replace(original, pairs)
+        yield pairs
+    finally:
+        _replace(original, {path: own[path] for path in pairs})
+
+
+def layer_errors(
+    changed: VisionEncoderDecoderModel, pairs: Mapping[str, Beside]
+) -> tuple[LayerError, ...]:
+    """What was noted, the worst first."""
+    names, layers = names_of(changed), layers_of(changed)
+    found = [
+        LayerError(names[path], layers[path].bits, pair.error)
+        for path, pair in pairs.items()
+        if pair.error is not None
+    ]
+    return tuple(sorted(found, key=lambda layer: (-layer.error, layer.name)))
+
+
+def _shape(leaf: Any) -> tuple[int, int]:
+    rows, columns = leaf.weight.shape
+    return rows, columns * 32 // leaf.bits if isinstance(leaf, Quantized) else columns
+
+
+def _replace(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    model.update_modules(tree_unflatten(list(layers.items())))

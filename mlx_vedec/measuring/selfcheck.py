@@ -1,0 +1,237 @@
+"""Every family on this machine against values that are known, and the bundled model's tokens.
+
+`assets/selfcheck.safetensors` has, for the models of `selfcheck_models`, some of the values that
+they compute in float32 on a CPU, as floats and with weights of 8 and of 4 bits; transformers
+computes them too (`tests/parity/test_selfcheck_golden.py`), and
+`tests/benchmarks/make_golden_selfcheck.py` writes them.
+
+An error is the largest difference, relative to the largest value. On an x86 CPU the largest of all
+families was 1.0e-6 in float32, 2.7e-3 in float16 and 2.2e-2 in bfloat16; of 6 families with 8 or 4
+bits in float16, 8.9e-3. `KINDS` allows three to four times as much, and 2e-5 in float32, where
+another device may compute `exp` and `erf` otherwise. A newer GPU multiplies float32 in TF32, with
+errors as of float16, unless MLX_ENABLE_TF32=0 is set before MLX is loaded; the command sets it.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import mlx.core as mx
+import numpy as np
+
+from ..checkpoints.quantizing import quantize
+from ..checkpoints.weights import read_file
+from ..errors import OptionError
+from ..layers.quantization import QuantizationConfig
+from ..reading.pipeline import BUNDLED, batch_generate, generate, load
+from .machine import device, machine, versions
+from .selfcheck_models import FAMILIES, answers, small_model
+
+GOLDEN = BUNDLED / "selfcheck.safetensors"
+LINES = BUNDLED / "lines"
+LINE = LINES / "seen_000.png"  # what is timed
+VALUES = 193  # that are kept of an answer
+BEAMS = {"greedy": 1, "4 beams": 4}
+RUNS = 5
+
+
+class Kind(NamedTuple):
+    """A type of floats, bits of the weights where they are quantized, and the error allowed.
+
+    On a CPU what is quantized is computed in float32, as `load` would: MLX's product in float16
+    takes twenty times as long there.
+    """
+
+    dtype: mx.Dtype
+    bits: int | None
+    tolerance: float
+
+    @property
+    def in_use(self) -> mx.Dtype:
+        """The type that is computed in."""
+        on_cpu = mx.default_device().type == mx.DeviceType.cpu
+        return mx.float32 if self.bits and on_cpu else self.dtype
+
+
+KINDS = {
+    "float32": Kind(mx.float32, None, 2e-5),
+    "float16": Kind(mx.float16, None, 1e-2),
+    "bfloat16": Kind(mx.bfloat16, None, 8e-2),
+    "8-bit": Kind(mx.float16, 8, 3e-2),
+    "4-bit": Kind(mx.float16, 4, 3e-2),
+}
+
+
+@dataclass(frozen=True)
+class FamilyCheck:
+    """The error of a family in each type; None where it is no number, or nothing was computed.
+
+    problems -- by type, what was raised instead
+    """
+
+    family: str
+    errors: dict[str, float | None]
+    problems: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> list[str]:
+        """The types whose error is too large."""
+        return [
+            name
+            for name, error in self.errors.items()
+            if error is None or error > KINDS[name].tolerance
+        ]
+
+
+@dataclass(frozen=True)
+class BundledCheck:
+    """What the bundled model reads in its usual type, and how many lines it reads as it should.
+
+    wrong -- by search, in float32, the files whose tokens are others
+    """
+
+    text: str
+    milliseconds: float
+    lines: int
+    wrong: dict[str, list[str]]
+
+
+@dataclass(frozen=True)
+class SelfCheck:
+    """All that was found; `passed` where nothing failed."""
+
+    families: list[FamilyCheck]
+    bundled: BundledCheck | None
+    machine: dict[str, Any] = field(default_factory=machine)
+    device: dict[str, Any] = field(default_factory=device)
+    versions: dict[str, str] = field(default_factory=versions)
+
+    @property
+    def failures(self) -> list[str]:
+        """What failed, by name."""
+        failed = [f"{f.family} in {', '.join(f.failed)}" for f in self.families if f.failed]
+        wrong = self.bundled.wrong if self.bundled else {}
+        return failed + [f"the bundled model, {how}" for how, files in wrong.items() if files]
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed."""
+        return not self.failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        tolerances = {name: kind.tolerance for name, kind in KINDS.items()}
+        return {"passed": self.passed, **asdict(self), "tolerances": tolerances}
+
+
+def selfcheck(
+    families: Iterable[str] | None = None, *, progress: Callable[[str], object] = lambda name: None
+) -> SelfCheck:
+    """Check families by their model types; None: all, and the bundled model.
+
+    progress -- is told the name of each, as it is done
+
+    >>> selfcheck(["vit", "trocr"]).passed
+    True
+    """
+    chosen = [*FAMILIES] if families is None else [*families]
+    for name in chosen:
+        _check_name(name)
+    golden = read_file(GOLDEN)
+    found = []
+    for name in chosen:
+        found.append(_family(name, golden))
+        progress(name)
+    bundled = None
+    if families is None:
+        bundled = _bundled(golden)
+        progress("the bundled model")
+    return SelfCheck(found, bundled)
+
+
+def _check_name(name: str) -> None:
+    if name not in FAMILIES:
+        near = get_close_matches(name, FAMILIES, 1)
+        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(FAMILIES)}"
+        raise OptionError(f"family is {name!r}; {hint}")
+
+
+def _family(name: str, golden: dict[str, mx.array]) -> FamilyCheck:
+    errors: dict[str, float | None] = {}
+    problems: dict[str, str] = {}
+    for label, kind in KINDS.items():
+        expected = golden[golden_name(name, kind.bits)]
+        try:
+            errors[label] = _error(name, kind, expected)
+        except Exception as error:  # whatever a device may raise is what is looked for here
+            errors[label], problems[label] = None, f"{type(error).__name__}: {error}"
+    return FamilyCheck(name, errors, problems)
+
+
+def golden_name(family: str, bits: int | None) -> str:
+    """The name of a family's values in the file."""
+    return family if bits is None else f"{family}.{bits}-bit"
+
+
+def computed(family: str, bits: int | None, dtype: mx.Dtype) -> list[mx.array]:
+    """The kept values of each answer of a family, its weights quantized before they are cast."""
+    model = small_model(family)
+    if bits is not None:
+        quantize(model, QuantizationConfig(bits, recipe="uniform"))
+    model.astype(dtype)
+    return [kept(x) for x in answers(family, model, dtype).values()]
+
+
+def kept(values: mx.array) -> mx.array:
+    """So many of an array's values, spread over all of its rows and columns."""
+    places = np.arange(VALUES) * 104729 % values.size
+    return values.reshape(-1)[mx.array(places)]
+
+
+def _error(family: str, kind: Kind, expected: mx.array) -> float | None:
+    got = computed(family, kind.bits, kind.in_use)
+    differences = [mx.abs(x.astype(mx.float32) - expected).max() for x in got]
+    error = (mx.stack(differences).max() / mx.abs(expected).max()).item()
+    assert isinstance(error, float)
+    return error if math.isfinite(error) else None
+
+
+def _bundled(golden: dict[str, mx.array]) -> BundledCheck:
+    model, processor = load()
+    text = generate(model, processor, LINE).text
+    seconds = []
+    for _ in range(RUNS):
+        start = time.perf_counter()
+        generate(model, processor, LINE)
+        seconds.append(time.perf_counter() - start)
+    wrong = {
+        how: [name for name, ids in read.items() if ids != golden[f"{how}.{name}"].tolist()]
+        for how, read in bundled_tokens().items()
+    }
+    return BundledCheck(text, 1000 * statistics.median(seconds), len(lines()), wrong)
+
+
+def lines() -> list[Path]:
+    """The images that the bundled model reads: every eighth of those in the package."""
+    return sorted(LINES.glob("*.png"))[::8]
+
+
+def bundled_tokens() -> dict[str, dict[str, list[int]]]:
+    """Its tokens in float32, by search and file."""
+    model, processor = load(dtype="float32")
+    return {
+        how: {
+            path.name: [*result.tokens]
+            for path, result in zip(
+                lines(), batch_generate(model, processor, lines(), num_beams=beams), strict=True
+            )
+        }
+        for how, beams in BEAMS.items()
+    }

@@ -1,0 +1,230 @@
+"""What was lost when a model was changed: both read the same images, side by side."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ..checkpoints.quantizing import bits_per_weight
+from ..checkpoints.weights import parameters
+from ..errors import OptionError
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.pipeline import Source
+from ..reading.processor import Processor
+from ..text.error_rates import characters, metric
+from . import verification_report as report
+from .layer_errors import LayerError
+from .likelihoods import side_by_side
+from .teacher import Written, written
+
+Progress = Callable[[int, int], object]  # steps that are done, of how many
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two models.
+
+    bytes, bits_per_weight -- of all parameters. seconds -- to read the images, loading them
+    included. error_rate -- of characters against the labels, where there are any.
+    """
+
+    bytes: int
+    bits_per_weight: float
+    seconds: float
+    error_rate: float | None = None
+
+
+@dataclass(frozen=True)
+class ChangedText:
+    """What both wrote for an image, its label, and the edits between the two."""
+
+    image: str
+    original: str
+    changed: str
+    label: str | None
+    edits: int
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Two models compared on images; rates are from 0 to 1.
+
+    images, tokens      -- how many, of what the original wrote
+    texts_unchanged     -- share of the images with the same text from both
+    sequences_unchanged -- share of those with the same tokens
+    token_agreement     -- share of the tokens of the original's texts at whose place both models
+                           find the same token likeliest, after the same tokens before it
+    divergence          -- KL divergence of the changed model's distribution from the original's, at
+                           the same places: the mean, in nats per token
+    divergence_error    -- standard error of that mean, as the images are a sample; None for one.
+                           It is large where few tokens that the model doubts make up the mean
+    error_rate          -- edits of characters from the original's texts to the changed ones, to the
+                           characters of the original's; None where it wrote none
+    texts               -- those that changed, the most edits to their length first
+    layers              -- each quantized layer's own error on what the original's forward pass
+                           gives it, the worst first
+    """
+
+    images: int
+    tokens: int
+    original: Side
+    changed: Side
+    texts_unchanged: float
+    sequences_unchanged: float
+    token_agreement: float
+    divergence: float
+    divergence_error: float | None
+    error_rate: float | None
+    texts: tuple[ChangedText, ...]
+    layers: tuple[LayerError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON."""
+        return asdict(self)
+
+    def markdown(self) -> str:
+        """A report of one page."""
+        return report.markdown(self)
+
+    def save(self, folder: str | Path, *, say: Callable[[str], object] | None = None) -> list[Path]:
+        """Write `verification.md`, `.json` and, where matplotlib is installed, `.png` to a folder.
+
+        say -- is told why there is no picture. The paths written.
+        """
+        return report.save(self, Path(folder), say or (lambda _: None))
+
+
+def verify(
+    original: VisionEncoderDecoderModel,
+    changed: VisionEncoderDecoderModel,
+    processor: Processor,
+    images: Iterable[Source],
+    labels: Sequence[str] | None = None,
+    *,
+    prompt: str | None = None,
+    batch_size: int = 16,
+    sizes: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+    **options: Any,
+) -> Verification:
+    """Compare a model with what it was before, on images and, where they are known, their texts.
+
+    Texts are written by the checkpoint's options, those of this call before them, and not drawn by
+    chance. sizes -- bytes of both as they are stored, for models that were widened to be run; by
+    default as they are in memory. While it runs, the original's layers are wrapped: do not use it
+    from another thread.
+
+    >>> from mlx_vedec import load
+    >>> (model, processor), (small, _) = load(), load(quantize=8)
+    >>> found = verify(model, small, processor, ["tests/data/lines/seen_000.png"], ["_VANE_"])
+    >>> found.texts_unchanged, found.token_agreement, found.changed.error_rate
+    (1.0, 1.0, 0.0)
+    """
+    images = [*images]
+    _check(original, changed, images, labels)
+    step = _counter(3 * len(images), progress)
+    sides: list[Side] = []
+    texts: list[list[Written]] = []
+    for place, model in enumerate((original, changed)):
+        begun = time.perf_counter()
+        given = {"prompt": prompt, "batch_size": batch_size, "step": step, **options}
+        texts.append(written(model, processor, images, **given))
+        seconds = time.perf_counter() - begun
+        size = sizes[place] if sizes else None
+        sides.append(_side(model, texts[-1], seconds, size, labels))
+    before, after = texts
+    likelihoods, layers = side_by_side(original, changed, processor, before, batch_size, step)
+    return Verification(
+        images=len(images),
+        tokens=sum(len(text.tokens) for text in before),
+        original=sides[0],
+        changed=sides[1],
+        texts_unchanged=_share(a.text == b.text for a, b in zip(before, after, strict=True)),
+        sequences_unchanged=_share(
+            a.tokens == b.tokens for a, b in zip(before, after, strict=True)
+        ),
+        **likelihoods._asdict(),
+        error_rate=_error_rate([b.text for b in after], [a.text for a in before]),
+        texts=_changed_texts(before, after, labels),
+        layers=layers,
+    )
+
+
+def _check(
+    original: VisionEncoderDecoderModel,
+    changed: VisionEncoderDecoderModel,
+    images: Sequence[Source],
+    labels: Sequence[str] | None,
+) -> None:
+    for name, was, now in (
+        ("vocabulary", original.config.decoder.vocab_size, changed.config.decoder.vocab_size),
+        ("image size", _image_size(original), _image_size(changed)),
+    ):
+        if was != now:
+            raise OptionError(
+                f"the models cannot be compared: the {name} is {was} in the original and {now} in "
+                "the other; expected one model before and after a change"
+            )
+    if not images:
+        raise OptionError("there are no images to compare the models on; give one or more")
+    if labels is not None and len(labels) != len(images):
+        raise OptionError(
+            f"there are {len(images)} images and {len(labels)} labels; expected as many; give each "
+            "image its label, or none"
+        )
+
+
+def _image_size(model: VisionEncoderDecoderModel) -> Any:
+    """Height, width and channels; of some encoders any height and width do."""
+    size = getattr(model.config.encoder, "image_size", None)
+    return (size, size) if isinstance(size, int) else size
+
+
+def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
+    done = 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress is not None:
+            progress(done, total)
+
+    return step
+
+
+def _side(
+    model: VisionEncoderDecoderModel,
+    texts: Sequence[Written],
+    seconds: float,
+    size: int | None,
+    labels: Sequence[str] | None,
+) -> Side:
+    in_memory = sum(x.nbytes for x in parameters(model).values())
+    stored = in_memory if size is None else size
+    rate = None if labels is None else _error_rate([text.text for text in texts], labels)
+    return Side(stored, bits_per_weight(model) * stored / in_memory, seconds, rate)
+
+
+def _changed_texts(
+    before: Sequence[Written], after: Sequence[Written], labels: Sequence[str] | None
+) -> tuple[ChangedText, ...]:
+    found = []
+    for index, (a, b) in enumerate(zip(before, after, strict=True)):
+        if a.text != b.text:
+            edits = characters(b.text, a.text)
+            name = Path(a.image).name if isinstance(a.image, (str, Path)) else f"image {index + 1}"
+            label = None if labels is None else labels[index]
+            found.append((edits.ratio, ChangedText(name, a.text, b.text, label, int(edits.part))))
+    return tuple(text for _, text in sorted(found, key=lambda pair: -pair[0]))
+
+
+def _error_rate(texts: Sequence[str], references: Sequence[str]) -> float | None:
+    return metric("cer", texts, references) if any(references) else None
+
+
+def _share(found: Iterable[bool]) -> float:
+    values = [*found]
+    return sum(values) / len(values)

@@ -1,0 +1,103 @@
+"""The configuration of an image encoder and a text decoder put together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+from ..checkpoints.config import Config
+from ..decoders import DECODERS
+from ..decoders.bert import BertConfig
+from ..decoders.layer import DecoderConfig
+from ..encoders import ENCODERS
+from ..encoders.encoder import EncoderConfig
+from ..encoders.vit import ViTConfig
+from ..errors import ConfigError
+
+
+def _reading_bert() -> BertConfig:
+    return BertConfig(is_decoder=True, add_cross_attention=True)
+
+
+@dataclass(kw_only=True)
+class VisionEncoderDecoderConfig(Config):
+    """An encoder's and a decoder's config, and the ids that training with labels goes by.
+
+    Without them it is a ViT and a BERT, as in transformers; each may be given as a dict.
+
+    >>> from mlx_vedec import TrOCRConfig, ViTConfig
+    >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(), TrOCRConfig())
+    >>> config.decoder.is_decoder
+    True
+    """
+
+    model_type: ClassVar[str] = "vision-encoder-decoder"
+    encoder: EncoderConfig = field(default_factory=ViTConfig)
+    decoder: DecoderConfig = field(default_factory=_reading_bert)
+    decoder_start_token_id: int | None = None
+    pad_token_id: int | None = None
+    bos_token_id: int | None = None
+    eos_token_id: int | tuple[int, ...] | None = None
+    is_encoder_decoder: bool = True
+    tie_word_embeddings: bool = False
+
+    def __post_init__(self) -> None:
+        for half, known in (("encoder", ENCODERS), ("decoder", DECODERS)):
+            setattr(self, half, sub_config(vars(self), half, known))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:
+        """Build from a parsed `config.json`; both halves have to say their model type."""
+        halves = {
+            "encoder": sub_config(values, "encoder", ENCODERS),
+            "decoder": sub_config(values, "decoder", DECODERS),
+        }
+        return super().from_dict({**values, **halves})
+
+    @classmethod
+    def from_encoder_decoder_configs(
+        cls, encoder_config: EncoderConfig, decoder_config: DecoderConfig, **kwargs: Any
+    ) -> VisionEncoderDecoderConfig:
+        """Put two configs together; the decoder's is marked as one that reads an image."""
+        decoder_config.is_decoder = True
+        decoder_config.add_cross_attention = True
+        return cls(encoder=encoder_config, decoder=decoder_config, **kwargs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Both halves and everything else, ready for JSON."""
+        halves = {"encoder": self.encoder.to_dict(), "decoder": self.decoder.to_dict()}
+        named = {"architectures": ["VisionEncoderDecoderModel"]}
+        return {**named, **super().to_dict(), **halves}
+
+    def check(self) -> None:
+        """Raise `ConfigError` for a half that is wrong, or halves that do not meet."""
+        super().check()
+        self.encoder.check()
+        self.decoder.check()
+        width, read = self.encoder.feature_dims, self.decoder.cross_attention_hidden_size
+        if read is not None and read != width:
+            raise ConfigError(
+                f"the decoder's cross_attention_hidden_size is {read}, but the encoder's "
+                f"hidden_size is {width}; make them equal, or leave the first one out"
+            )
+
+    @property
+    def needs_projection(self) -> bool:
+        """Whether `enc_to_dec_proj` stands between the halves."""
+        same = self.encoder.feature_dims == self.decoder.shape.dims
+        return not same and self.decoder.cross_attention_hidden_size is None
+
+
+def sub_config(values: Mapping[str, Any], half: str, known: Mapping[str, Any]) -> Config:
+    """The config of one half, of the class that its model type names."""
+    given = values.get(half)
+    if isinstance(given, Config):
+        return given
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{half} is {json.dumps(given)[:40]}; expected its config as an object")
+    model_type = given.get("model_type")
+    if not isinstance(model_type, str) or model_type not in known:
+        raise ConfigError(f"{half} model_type is {model_type!r}; known are {', '.join(known)}")
+    return known[model_type].config_class.from_dict(given)

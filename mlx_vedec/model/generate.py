@@ -1,0 +1,290 @@
+"""`generate` and what it is made of, for a model of an encoder and a decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from functools import partial
+from typing import Any
+
+import mlx.core as mx
+
+from ..decoders.decoder import Decoder
+from ..encoders.encoder import Encoder
+from ..errors import OptionError, TokenError
+from ..generation.beams import BeamSearch
+from ..generation.config import GenerationConfig
+from ..generation.flow import Cohort, Flow, begin, follow
+from ..generation.options import Options
+from ..generation.resolve import resolve, start_token
+from ..generation.sampling import Sampling
+from ..generation.search import Decoded, Search
+from ..layers.decoder_cache import DecoderCache
+from ..layers.outputs import EncoderOutput, GenerateOutput
+from ..layers.token_ids import check_ids
+from .half_precision import is_finite, not_finite, widen
+
+
+class GenerationMixin:
+    """Decoding for a model that has an `encoder`, a `decoder` and a `generation_config`."""
+
+    encoder: Encoder[Any]
+    decoder: Decoder[Any]
+    generation_config: GenerationConfig
+
+    def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
+        """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
+        return self.encoder(pixel_values, **kwargs).last_hidden_state
+
+    def memory(self, features: mx.array) -> mx.array:
+        """Features of the encoder as the decoder reads them."""
+        raise NotImplementedError
+
+    def generate(
+        self,
+        pixel_values: mx.array | None = None,
+        *,
+        decoder_input_ids: mx.array | None = None,
+        decoder_attention_mask: mx.array | None = None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        interpolate_pos_encoding: bool = False,
+        return_dict_in_generate: bool = False,
+        output_scores: bool = False,
+        output_logits: bool = False,
+        **options: Any,
+    ) -> mx.array | GenerateOutput:
+        """Pixels (B, H, W, C) to tokens (N, L), the prompt first, padded after their end.
+
+        N is B times `num_return_sequences`, those of one image together, best first. options --
+        those of `generation_config`, for this call only: `max_new_tokens`, `num_beams`, … (see
+        `Options`). return_dict_in_generate -- a `GenerateOutput` instead; output_scores and
+        output_logits keep what every step gave, so rows that have ended stay in the batch.
+        """
+        features = self.features(
+            pixel_values, encoder_outputs, interpolate_pos_encoding=interpolate_pos_encoding
+        )
+        prompt, settled = self.prompt(len(features), decoder_input_ids, options)
+        mask = _lengthened(decoder_attention_mask, prompt)
+        cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False)
+        search, steps = cohort.search, []
+        if mask is not None or output_scores or output_logits:
+            steps = list(follow(self.step, cohort, cache))
+            found = search.results(steps[-1], range(len(prompt)))
+        else:
+            flow = Flow(self.step)
+            flow.add(cohort, cache)
+            results = dict(result for ended in _each_step(flow) for result in ended)
+            found = [results[i] for i in range(len(prompt))]
+        sequences = [sequence for image in found for sequence in image]
+        tokens = _tokens(prompt, sequences, settled, search.fill)
+        if not return_dict_in_generate:
+            return tokens
+        beams = settled.num_beams > 1
+        return GenerateOutput(
+            sequences=tokens,
+            sequences_scores=mx.array([s.score for s in sequences]) if beams else None,
+            scores=tuple(state.scores for state in steps) if output_scores else None,
+            logits=tuple(state.logits for state in steps) if output_logits else None,
+            beam_indices=_table([s.beams for s in sequences], -1) if beams else None,
+        )
+
+    def compute_transition_scores(
+        self,
+        sequences: mx.array,
+        scores: Sequence[mx.array],
+        beam_indices: mx.array | None = None,
+        normalize_logits: bool = False,
+    ) -> mx.array:
+        """The score (N, n) of each generated token, from the `scores` of every step.
+
+        With beams and without normalize_logits they add up to `sequences_scores` times the length
+        to the power of `length_penalty`; after an end they are 0.
+        """
+        table = mx.stack(list(scores))
+        if normalize_logits:
+            table = table - mx.logsumexp(table, axis=-1, keepdims=True)
+        if beam_indices is None:
+            rows = mx.arange(len(sequences))[:, None]
+            beam_indices = mx.broadcast_to(rows, (len(sequences), len(table)))
+        steps = beam_indices.shape[1]
+        tokens = sequences[:, sequences.shape[1] - steps :]
+        there = beam_indices >= 0
+        found = table[mx.arange(steps), mx.maximum(beam_indices, 0), mx.maximum(tokens, 0)]
+        return mx.where(there, found, 0.0)
+
+    def generation_options(self, prompt_length: int = 1, **options: Any) -> Options:
+        """The options that a call with these would go by, after a prompt of this many tokens."""
+        decoder = self.decoder
+        return resolve(
+            self.generation_config,
+            options,
+            prompt_length=prompt_length,
+            limit=decoder.max_positions or decoder.config.shape.positions,
+            vocab_size=decoder.config.vocab_size,
+        )
+
+    def prompt(
+        self, rows: int, tokens: mx.array | None, options: dict[str, Any]
+    ) -> tuple[mx.array, Options]:
+        """What a generation starts from, (B, P), and the options it goes by.
+
+        Without tokens it is the start token. Before tokens the start token is put unless some row
+        has it already or the encoder is Donut's, whose prompts are whole, as transformers does.
+        """
+        start = start_token(self.generation_config, options)
+        if tokens is None and start is None:
+            raise TokenError("the checkpoint names no decoder_start_token_id; give it as an option")
+        prompt = _checked(tokens, rows)
+        whole = tokens is not None and self.encoder.config.prompts_are_whole
+        if start is not None and not whole:
+            column = _start_column(start, rows)
+            if not (prompt[:, :1] == column).any().item():
+                prompt = mx.concatenate([column, prompt], axis=1)
+        check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
+        return prompt, self.generation_options(prompt.shape[1], **options)
+
+    def features(
+        self,
+        pixel_values: mx.array | None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        **kwargs: Any,
+    ) -> mx.array:
+        """Features (B, S, D), finite: an encoder that overflows in half precision is widened."""
+        if encoder_outputs is not None:
+            return encoder_outputs[0]
+        if pixel_values is None:
+            raise OptionError("give generate pixel_values, or encoder_outputs")
+        features = self.encode(pixel_values, **kwargs)
+        if is_finite(features):
+            return features
+        widen("encoder", self.encoder)
+        features = self.encode(pixel_values, **kwargs)
+        if not is_finite(features):
+            raise OptionError(not_finite("encoder", "pixel_values"))
+        return features
+
+    def begin(
+        self,
+        features: mx.array,
+        prompt: mx.array,
+        options: Options,
+        attention_mask: mx.array | None = None,
+        keys: Sequence[Hashable] | None = None,
+        *,
+        logprobs: bool = True,
+    ) -> tuple[Cohort, DecoderCache]:
+        """Decoding begun: the first token of every row, and the cache for those that follow.
+
+        logprobs -- keep those of the tokens; beams always do. Logits that are not finite in half
+        precision make the decoder float32, with a warning.
+        """
+        search = BeamSearch if options.num_beams > 1 else partial(Sampling, logprobs=logprobs)
+        given = features, prompt, options, attention_mask, keys
+        cohort, cache = self._begin(search, *given)
+        if options.remove_invalid_values or is_finite(cohort.state.logits):
+            return cohort, cache
+        widen("decoder", self.decoder, self)
+        cohort, cache = self._begin(search, *given)
+        if not is_finite(cohort.state.logits):
+            raise OptionError(not_finite("decoder", "encoder_outputs"))
+        return cohort, cache
+
+    def _begin(
+        self,
+        search: Callable[[Options, mx.array | None], Search],
+        features: mx.array,
+        prompt: mx.array,
+        options: Options,
+        attention_mask: mx.array | None,
+        keys: Sequence[Hashable] | None,
+    ) -> tuple[Cohort, DecoderCache]:
+        cache = self.decoder.make_cache(
+            self.memory(features),
+            max_size=options.max_kv_size,
+            keep=0 if options.max_kv_size is None else options.prompt_length,
+            bits=options.kv_bits,
+            group_size=options.kv_group_size,
+        )
+        made = search(options, attention_mask)
+        return begin(self.step, cache, made, prompt, attention_mask, keys), cache
+
+    def steps(
+        self,
+        features: mx.array,
+        prompt: mx.array,
+        options: Options,
+        attention_mask: mx.array | None = None,
+    ) -> tuple[Search, Iterator[Any]]:
+        """The search that follows a prompt (B, P) for features (B, S, D), and its states.
+
+        Without beams its results have no log-probabilities; each state has those of its step.
+        """
+        cohort, cache = self.begin(features, prompt, options, attention_mask, logprobs=False)
+        return cohort.search, follow(self.step, cohort, cache)
+
+    def step(
+        self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
+    ) -> mx.array:
+        """Tokens (B, L) appended to a cache, to the logits (B, V) of the last one."""
+        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
+        return self.decoder.head(x[:, -1:])[:, 0]
+
+
+def _each_step(flow: Flow) -> Iterator[list[Any]]:
+    while len(flow):
+        yield flow.advance()
+
+
+def _checked(tokens: mx.array | None, rows: int) -> mx.array:
+    """A prompt as an array (B, P), P = 0 where there is none."""
+    if tokens is None:
+        return mx.zeros((rows, 0), mx.int32)
+    try:
+        tokens = mx.array(tokens)
+    except ValueError as error:
+        raise TokenError(
+            f"decoder_input_ids are ragged ({error}); expected rows of one length; pad them on the "
+            "left under a decoder_attention_mask, or use batch_generate"
+        ) from error
+    if tokens.ndim != 2 or tokens.shape[0] != rows:
+        shape = tuple(tokens.shape)
+        raise TokenError(
+            f"decoder_input_ids are {shape}; expected ({rows}, length): a row per image"
+        )
+    return tokens
+
+
+def _start_column(start: int | tuple[int, ...], rows: int) -> mx.array:
+    """One start token for all rows, or one for each, as (B, 1)."""
+    if isinstance(start, int):
+        return mx.full((rows, 1), start, mx.int32)
+    if len(start) != rows:
+        raise TokenError(
+            f"decoder_start_token_id has {len(start)} ids for {rows} images; give one, or one each"
+        )
+    return mx.array(start, mx.int32)[:, None]
+
+
+def _lengthened(mask: mx.array | None, prompt: mx.array) -> mx.array | None:
+    """A mask of the prompt that was given, also over the start token that was put before it."""
+    if mask is None:
+        return None
+    added = prompt.shape[1] - mask.shape[1]
+    if mask.ndim != 2 or len(mask) != len(prompt) or added not in (0, 1):
+        raise TokenError(
+            f"decoder_attention_mask is {tuple(mask.shape)}; expected the shape of the prompt, "
+            f"{tuple(prompt.shape)}"
+        )
+    return mx.pad(mask, [(0, 0), (added, 0)], constant_values=1)
+
+
+def _tokens(prompt: mx.array, sequences: list[Decoded], options: Options, fill: int) -> mx.array:
+    """Prompts (B, P) and what follows them as one array (N, L)."""
+    times = len(sequences) // len(prompt)
+    prompts = mx.repeat(prompt.astype(mx.int32), times, axis=0) if times > 1 else prompt
+    return mx.concatenate([prompts, _table([s.tokens for s in sequences], fill)], axis=1)
+
+
+def _table(rows: Sequence[Sequence[int]], fill: int) -> mx.array:
+    """Rows of unequal length as one array, filled on the right."""
+    width = max(len(row) for row in rows)
+    return mx.array([[*row, *[fill] * (width - len(row))] for row in rows], mx.int32)

@@ -1,0 +1,219 @@
+"""How much memory reading images takes at most, by arithmetic: nothing is allocated to know it.
+
+The terms are bounds that the tests hold against MLX's own count on its CPU, where up to ten
+operations are under way at once and attention holds its weights; Metal has not been measured.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..checkpoints.pretrained import parse_dtype
+from ..checkpoints.quantizing import float_type, is_quantized
+from ..checkpoints.quantizing import quantize as quantize_model
+from ..checkpoints.weights import parameters
+from ..encoders.encoder import Encoder
+from ..encoders.patches import Pair, pair
+from ..encoders.windows import PIECE
+from ..errors import OptionError
+from ..layers.cache_parts import kv_group_size
+from ..layers.kv_cache import STEP
+from ..layers.quantization import QuantizationConfig
+from .config import VisionEncoderDecoderConfig
+from .vision_encoder_decoder import VisionEncoderDecoderModel
+
+Subject = VisionEncoderDecoderModel | VisionEncoderDecoderConfig
+LARGEST = 16  # images of a batch, where nobody says how many
+MAPS = 9  # of a stage of Swin that is worked on in pieces, alive at once beside a piece
+LINEAR = nn.Linear | nn.QuantizedLinear
+LOGITS = {False: 8, True: 14}  # arrays of their size that a search without or with beams holds
+
+
+@dataclass(frozen=True)
+class MemoryEstimate:
+    """Bytes, each the most that there is of it at a time.
+
+    encoder -- while images are encoded: pixels, activations, features
+    image_cache -- keys and values of the images; own_cache -- of the texts, at their full length
+    search -- logits, and what copies of the caches there are when rows come, go or change places
+
+    >>> print(MemoryEstimate(10**9, 5 * 10**8, 10**8, 10**8, 3 * 10**8))
+    2,000 MB: weights 1,000, encoder 500, image_cache 100, own_cache 100, search 300
+    """
+
+    weights: int
+    encoder: int
+    image_cache: int
+    own_cache: int
+    search: int
+
+    @property
+    def decoding(self) -> int:
+        """All but the encoder's, which are gone when the last images have been encoded."""
+        return self.total - self.encoder
+
+    @property
+    def total(self) -> int:
+        """With all of it at once, as when images join others that are being decoded."""
+        return sum(getattr(self, field.name) for field in fields(self))
+
+    def __str__(self) -> str:
+        parts = (f"{f.name} {getattr(self, f.name) / 1e6:,.0f}" for f in fields(self))
+        return f"{self.total / 1e6:,.0f} MB: {', '.join(parts)}"
+
+
+def estimate_memory(
+    model_or_config: Subject,
+    *,
+    batch_size: int = 1,
+    image_size: int | Pair | None = None,
+    max_length: int | None = None,
+    num_beams: int = 1,
+    dtype: str | mx.Dtype | None = None,
+    quantize: int | QuantizationConfig | None = None,
+    kv_bits: int | None = None,
+    max_kv_size: int | None = None,
+) -> MemoryEstimate:
+    """What reading a batch takes at most.
+
+    image_size -- in pixels, one number or (height, width); by default the config's. max_length --
+    tokens of a text; by default as many as there are positions. dtype, quantize -- of the weights
+    as `load` takes them; by default a model's own, or those that `load` would give a config.
+
+    >>> from mlx_vedec.shapes import shape_config
+    >>> found = estimate_memory(shape_config("trocr-base"), dtype="float16", max_length=64)
+    >>> print(f"{found.weights / 1e6:,.0f} MB of weights")
+    667 MB of weights
+    """
+    model = _as_loaded(model_or_config, dtype, quantize)
+    decoder, width = model.decoder, float_type(model).size
+    shape, rows = decoder.config.shape, batch_size * num_beams
+    size = image_size or getattr(model.config.encoder, "image_size", None)
+    if size is None:
+        raise OptionError("the encoder is built for no size of images; give image_size")
+    grid = model.encoder.grid(*pair(size))
+    number = width if kv_bits is None else _packed(kv_bits, shape.dims // shape.num_heads, width)
+    layer = 2 * shape.dims * number  # keys and values of one token
+    whole = len(decoder.layers) * batch_size * grid.features * 2 * shape.dims * width
+    own = len(decoder.layers) * rows * _capacity(model, max_length, max_kv_size) * layer
+    logits = rows * decoder.config.vocab_size * 4
+    return MemoryEstimate(
+        weights=sum(x.nbytes for x in (parameters(model) | model._carried).values()),
+        encoder=_encoder(model.encoder, batch_size, pair(size), width),
+        image_cache=int(whole * number / width),
+        own_cache=int(own),
+        search=int(LOGITS[num_beams > 1] * logits + whole + (1 + (num_beams > 1)) * own),
+    )
+
+
+def check_fits(estimate: MemoryEstimate) -> None:
+    """Raise `OptionError` where an estimate is more than the device has."""
+    there = device_memory()
+    if estimate.total > there:
+        raise OptionError(
+            f"this takes up to {estimate}; the device has {there / 1e6:,.0f} MB; take fewer "
+            "images or beams, shorter texts, smaller images, or quantized weights"
+        )
+
+
+def fitting_batch_size(
+    model: VisionEncoderDecoderModel, largest: int = LARGEST, **shape: Any
+) -> int:
+    """The largest power of two, up to `largest`, that fits; `OptionError` where one does not.
+
+    shape -- what else `estimate_memory` takes
+    """
+    size = 1 << (largest.bit_length() - 1)
+    while size > 1 and estimate_memory(model, batch_size=size, **shape).total > device_memory():
+        size //= 2
+    if size == 1:
+        check_fits(estimate_memory(model, batch_size=1, **shape))
+    return size
+
+
+def device_memory() -> int:
+    """Bytes that a GPU recommends to use, or that the machine has."""
+    found = mx.device_info().get("max_recommended_working_set_size")
+    if found:
+        return int(found)
+    if hasattr(os, "sysconf"):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return mx.get_memory_limit()
+
+
+def _as_loaded(
+    subject: Subject, dtype: str | mx.Dtype | None, quantize: int | QuantizationConfig | None
+) -> VisionEncoderDecoderModel:
+    """A model whose weights need not be there, of the sizes that they would have."""
+    if isinstance(subject, VisionEncoderDecoderModel):
+        if dtype is None and quantize is None:
+            return subject
+        if is_quantized(subject):
+            raise OptionError("the model is quantized, which stays; leave out dtype and quantize")
+        dtype, config = dtype or float_type(subject), subject.config
+    else:
+        config = subject
+    model = VisionEncoderDecoderModel(config)
+    cpu = mx.default_device().type == mx.DeviceType.cpu
+    stored = config.extra.get("dtype", config.extra.get("torch_dtype"))
+    model.astype(parse_dtype(dtype or (None if cpu else stored)) or mx.float32)
+    if quantize is not None:
+        quantize_model(model, quantize)
+    return model
+
+
+def _packed(bits: int, head_dim: int, width: int) -> float:
+    """Bytes of a number in a quantized cache, its share of scale and bias included."""
+    return bits / 8 + 2 * width / kv_group_size(head_dim)
+
+
+def _capacity(
+    model: VisionEncoderDecoderModel, max_length: int | None, max_kv_size: int | None
+) -> int:
+    """Slots of the buffers, which grow in steps."""
+    limit = model.decoder.max_positions or model.decoder.config.shape.positions
+    return min(-(-(max_length or limit) // STEP) * STEP, limit, max_kv_size or limit)
+
+
+def _encoder(encoder: Encoder[Any], images: int, size: Pair, width: int) -> int:
+    """Bytes at the peak: pixels, what the patches are cut from, and the layer that takes most."""
+    pixels = images * size[0] * size[1] * encoder.config.num_channels * width
+    if "stages" in encoder:
+        return 2 * pixels + max(_stages(encoder, images, size, width))
+    grid = encoder.grid(*size)
+    tokens = images * grid.features
+    return 2 * pixels + _layer(encoder.layers[0], tokens, grid.features, width)
+
+
+def _stages(encoder: Any, images: int, size: Pair, width: int) -> list[int]:
+    """Of each stage: maps of all its places, and its layers' work on a piece of them."""
+    found, (high, wide) = [], encoder.patches.patch
+    rows, columns = -(-size[0] // high), -(-size[1] // wide)
+    for stage in encoder.stages:
+        layer = stage.layers[0]
+        side = layer.cut(rows, columns).window
+        rows, columns = (-(-length // side) * side for length in (rows, columns))
+        places = images * rows * columns
+        share = width * encoder.config.dims(len(found))
+        piece = min(places, max(PIECE // share, images * side * columns))
+        found.append(MAPS * (places - piece) * share + _layer(layer, piece, side * side, width))
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    return found
+
+
+def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
+    """A layer's activations, for so many tokens that attend to `seen` each.
+
+    Attention holds its weights twice, or once beside the hidden values of the MLP and what its
+    activation makes of them; arrays as wide as the tokens come on top.
+    """
+    linears = [m for _, m in layer.mlp.named_modules() if isinstance(m, LINEAR)]
+    hidden = max(len(leaf.weight) for leaf in linears) * tokens * width
+    weights = layer.attn.num_heads * seen * tokens * width
+    wide = len(layer.attn.q_proj.weight) * tokens * width
+    return max(2 * weights, weights + 4 * hidden) + 13 * wide

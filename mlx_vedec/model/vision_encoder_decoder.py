@@ -1,0 +1,222 @@
+"""An image encoder and a text decoder as one model: forward pass, loss, generation, loading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.renames import Renames
+from ..checkpoints.saving import SHARD_SIZE
+from ..decoders import DECODERS
+from ..decoders.decoder import Decoder
+from ..encoders import ENCODERS
+from ..encoders.encoder import Encoder
+from ..errors import ConfigError, OptionError, TokenError
+from ..generation.config import GenerationConfig
+from ..layers.attention import initialise
+from ..layers.decoder_cache import DecoderCache
+from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
+from ..layers.token_ids import check_ids, cross_entropy, shift_tokens_right
+from .assembly import assemble
+from .config import VisionEncoderDecoderConfig
+from .generate import GenerationMixin
+
+
+class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
+    """Pixels in, tokens out: `model(pixels, labels=labels).loss`, `model.generate(pixels)`.
+
+    >>> from mlx_vedec import TrOCRConfig, ViTConfig, VisionEncoderDecoderConfig
+    >>> halves = ViTConfig(image_size=32, num_hidden_layers=2), TrOCRConfig(decoder_layers=2)
+    >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(*halves)
+    >>> model = VisionEncoderDecoderModel(config)
+    """
+
+    config_class = VisionEncoderDecoderConfig
+    config: VisionEncoderDecoderConfig
+
+    def __init__(
+        self,
+        config: VisionEncoderDecoderConfig | None = None,
+        encoder: Encoder[Any] | None = None,
+        decoder: Decoder[Any] | None = None,
+    ) -> None:
+        if config is None:
+            if encoder is None or decoder is None:
+                raise ConfigError("give a config, or an encoder and a decoder")
+            config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
+                encoder.config, decoder.config
+            )
+        super().__init__(config)
+        self.encoder = encoder or ENCODERS[config.encoder.model_type](config.encoder)
+        self.decoder = decoder or DECODERS[config.decoder.model_type](config.decoder)
+        if config.needs_projection:
+            self.enc_to_dec_proj = nn.Linear(config.encoder.feature_dims, config.decoder.shape.dims)
+            initialise(self.enc_to_dec_proj, 0.02)
+        self.generation_config = GenerationConfig.from_configs(config.to_dict())
+        self.renames = (  # pyright: ignore[reportAttributeAccessIssue]
+            self.encoder.renames.under("encoder.")
+            + self.decoder.renames.under("decoder.")
+            + Renames(pairs=(("enc_to_dec_proj", "enc_to_dec_proj"),))
+        )
+
+    @property
+    def ties_head(self) -> bool:
+        """Whether the decoder's config makes one matrix of its embedding and its head."""
+        return self.decoder.ties_head
+
+    def untie(self) -> None:
+        """Give the decoder's head weights of its own."""
+        self.decoder.untie()
+
+    def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
+        """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
+        return self.encoder(pixel_values, **kwargs).last_hidden_state
+
+    def __call__(
+        self,
+        pixel_values: mx.array | None = None,
+        decoder_input_ids: mx.array | None = None,
+        decoder_attention_mask: mx.array | None = None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        past_key_values: DecoderCache | None = None,
+        decoder_inputs_embeds: mx.array | None = None,
+        labels: mx.array | None = None,
+        use_cache: bool | None = None,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        return_dict: bool = True,
+        interpolate_pos_encoding: bool = False,
+        **kwargs: mx.array,
+    ) -> Seq2SeqLMOutput | tuple[Any, ...]:
+        """Logits (B, L, V), and the loss where there are labels.
+
+        labels (B, L) -- -100 is left out of the mean; they become the decoder's input, shifted by
+        the start token, unless that is given. use_cache -- return `past_key_values` for the next
+        call; by default only in `eval()` mode and without labels. Padding in decoder_input_ids is
+        attended like any token unless decoder_attention_mask (B, L) says otherwise, as transformers
+        computes. Further keywords that begin with `decoder_` go to the decoder.
+        """
+        further = _for_decoder(kwargs)
+        traced = {
+            "output_attentions": output_attentions,
+            "output_hidden_states": output_hidden_states,
+        }
+        if isinstance(encoder_outputs, tuple):
+            encoder_outputs = EncoderOutput(encoder_outputs[0])
+        if encoder_outputs is None:
+            if pixel_values is None:
+                raise OptionError("give the model pixel_values, or encoder_outputs")
+            encoder_outputs = self.encoder(
+                pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, **traced
+            )
+        if decoder_inputs_embeds is None or decoder_input_ids is not None:
+            decoder_input_ids = self._decoder_ids(decoder_input_ids, labels)
+        out = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            self.memory(encoder_outputs.last_hidden_state),
+            past_key_values=past_key_values,
+            inputs_embeds=decoder_inputs_embeds,
+            use_cache=labels is None and not self.training if use_cache is None else use_cache,
+            **traced,
+            **further,
+        )
+        assert out.logits is not None
+        result = Seq2SeqLMOutput(
+            loss=None if labels is None else self._loss(out.logits, labels),
+            logits=out.logits,
+            past_key_values=out.past_key_values,
+            decoder_hidden_states=out.hidden_states,
+            decoder_attentions=out.attentions,
+            cross_attentions=out.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+        return result if return_dict else result.to_tuple()
+
+    def _decoder_ids(self, ids: mx.array | None, labels: mx.array | None) -> mx.array | None:
+        """The decoder's input: the ids given, else the labels shifted."""
+        if ids is None:
+            return None if labels is None else self.prepare_decoder_input_ids_from_labels(labels)
+        check_ids(ids, self.config.decoder.vocab_size, "decoder_input_ids")
+        return ids
+
+    def _loss(self, logits: mx.array, labels: mx.array) -> mx.array:
+        check_ids(labels, self.config.decoder.vocab_size, "labels", ignored=-100)
+        return cross_entropy(logits, labels)
+
+    def memory(self, features: mx.array) -> mx.array:
+        """Features of the encoder as the decoder reads them."""
+        return self.enc_to_dec_proj(features) if "enc_to_dec_proj" in self else features
+
+    def prepare_decoder_input_ids_from_labels(self, labels: mx.array) -> mx.array:
+        """Labels (B, L) shifted right by the start token, -100 made padding."""
+        start, pad = self._id("decoder_start_token_id"), self._id("pad_token_id")
+        return shift_tokens_right(labels, pad, start)
+
+    def _id(self, name: str) -> int:
+        """A token id from the config, else the decoder's, else the generation config's."""
+        for config in (self.config, self.config.decoder, self.generation_config):
+            value = getattr(config, name)
+            if value is not None:
+                return value
+        raise TokenError(f"{name} is not set anywhere; set model.config.{name} before training")
+
+    @classmethod
+    def from_folder(
+        cls,
+        folder: Path,
+        config: VisionEncoderDecoderConfig | None = None,
+        *,
+        tensors: Mapping[str, mx.array] | None = None,
+    ) -> VisionEncoderDecoderModel:
+        """Load a local folder, weights unread and of the file's types, and its options."""
+        model = super().from_folder(folder, config, tensors=tensors)
+        model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
+        return model
+
+    def save_pretrained(self, folder: str | Path, *, max_shard_size: int = SHARD_SIZE) -> None:
+        """Write config, generation config and weights as transformers does and reads them."""
+        super().save_pretrained(folder, max_shard_size=max_shard_size)
+        self.generation_config.save(Path(folder))
+
+    @classmethod
+    def from_encoder_decoder_pretrained(
+        cls,
+        encoder_pretrained_model_name_or_path: str | Path | None = None,
+        decoder_pretrained_model_name_or_path: str | Path | None = None,
+        **kwargs: Any,
+    ) -> VisionEncoderDecoderModel:
+        """Put an encoder's and a decoder's own checkpoints together, in `eval()` mode.
+
+        Cross-attention that the decoder's checkpoint lacks is new, and named in a warning.
+        `encoder_x=` and `decoder_y=` change a field of that half's config, `encoder_model=` and
+        `decoder_model=` give the half itself, and the rest goes to the whole config.
+        """
+        parts = assemble(
+            encoder_pretrained_model_name_or_path, decoder_pretrained_model_name_or_path, kwargs
+        )
+        model = cls(*parts)
+        model.eval()
+        return model
+
+    def resize_token_embeddings(self, new_num_tokens: int) -> None:
+        """Cut or extend the decoder's vocabulary; new rows are drawn as new weights are."""
+        self.decoder.resize_token_embeddings(new_num_tokens)
+
+    def gradient_checkpointing_enable(self, enable: bool = True) -> None:
+        """Train with less memory: layers are computed again in the backward pass."""
+        self.encoder.gradient_checkpointing = self.decoder.gradient_checkpointing = enable
+
+
+def _for_decoder(keywords: dict[str, mx.array]) -> dict[str, Any]:
+    for name in keywords:
+        if name not in ("decoder_position_ids",):
+            raise OptionError(f"{name} is not an argument of the model; see its __call__")
+    return {name.removeprefix("decoder_"): value for name, value in keywords.items()}

@@ -1,1 +1,0 @@
-"""The Hugging Face Hub, written to: uploads and model cards."""

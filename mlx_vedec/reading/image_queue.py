@@ -1,0 +1,236 @@
+"""Any number of images as one stream of work: read when there is room, results in their order."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import mlx.core as mx
+from PIL import Image
+
+from ..generation.flow import Cohort, Flow
+from ..generation.search import Decoded
+from ..images.image_processors import load_image
+from ..layers.decoder_cache import DecoderCache
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from .processor import Processor
+from .results import GenerationResult
+from .word_boxes import word_boxes
+
+Ids = Sequence[int]
+IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
+
+
+@dataclass(eq=False)
+class Item:
+    """An image that is being read."""
+
+    index: int
+    picture: Image.Image
+    pixels: mx.array  # (1, H, W, C)
+    prompt: Ids | None
+    features: mx.array | None = None  # (1, S, D), where they are wanted again
+    start: tuple[int, ...] = ()  # the prompt as it was fed, the start token first
+    prompt_tps: float = 0.0
+    begun: float = 0.0  # seconds, and
+    before: int = 0  # tokens of the whole flow, when it began
+
+    @property
+    def group(self) -> tuple[tuple[int, ...], int]:
+        """What images that begin together have in common: their size and their prompt's length."""
+        return tuple(self.pixels.shape), len(self.prompt or ())
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """What to try again with where a text ran in circles, or the model was less sure than wanted.
+
+    steps -- options that replace some of the call's, in the order they are tried in
+    score -- mean log-probability below which a result is not taken
+    """
+
+    steps: Sequence[Mapping[str, Any]] = ()
+    score: float | None = None
+
+    def takes(self, result: GenerationResult) -> bool:
+        """Whether a result needs no second attempt."""
+        unsure = self.score is not None and result.score < self.score
+        return result.error is None and result.finish_reason != "repetition" and not unsure
+
+
+@dataclass
+class Reader:
+    """Reads images with a model, a processor and options; `batch_size` images at a time."""
+
+    model: VisionEncoderDecoderModel
+    processor: Processor
+    options: dict[str, Any]
+    batch_size: int = 16
+    boxes: bool = False
+    ladder: Ladder = Ladder()
+    progress: Callable[[GenerationResult], object] | None = None
+
+    def read(self, sources: Iterator[tuple[Any, Ids | None]]) -> Iterator[GenerationResult]:
+        """Results of images and prompts in their order, each as soon as it is its turn.
+
+        What goes wrong with one image is its result. What `sources` raises comes after the results
+        of the images before it.
+        """
+        work = _Work(self, enumerate(sources))
+        following = 0
+        while work.busy:
+            for index, result in work.advance():
+                work.results[index] = result
+                if self.progress is not None:
+                    self.progress(result)
+            while following in work.results:
+                yield work.results.pop(following)
+                following += 1
+        if work.failure is not None:
+            raise work.failure
+
+    def again(self, item: Item, result: GenerationResult) -> GenerationResult:
+        """The first result of the ladder that is taken, else the one of the highest score."""
+        tried = [result]
+        for step in self.ladder.steps:
+            if self.ladder.takes(tried[-1]):
+                break
+            again = replace(self, options={**self.options, **step}, ladder=Ladder(), progress=None)
+            tried += again.read(iter([(item.picture, item.prompt)]))
+        if self.ladder.takes(tried[-1]):
+            return tried[-1]
+        return max((r for r in tried if r.error is None), key=lambda r: r.score)
+
+
+class _Work:
+    """The state of `Reader.read`: items that wait, a flow, results whose turn has not come."""
+
+    def __init__(self, reader: Reader, sources: Iterator[tuple[int, tuple[Any, Ids | None]]]):
+        self.reader, self.sources = reader, sources
+        self.flow = Flow(reader.model.step)
+        self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last
+        self.window = reader.model.generation_options(**reader.options).max_kv_size
+        self.waiting: list[Item] = []
+        self.going: dict[int, Item] = {}
+        self.results: dict[int, GenerationResult] = {}
+        self.failure: Exception | None = None
+        self.dry = False  # nothing more comes from the sources
+        self.generated = 0
+
+    @property
+    def busy(self) -> bool:
+        return not self.dry or bool(self.waiting) or len(self.flow) > 0
+
+    def advance(self) -> Iterator[tuple[int, GenerationResult]]:
+        """Fill the flow and take a step; the results that this brings."""
+        if len(self.flow) <= self.reader.batch_size // 2:
+            yield from self._take_in()
+        self.generated += len(self.flow)
+        for key, decoded in self.flow.advance():
+            item = self.going.pop(key)  # pyright: ignore[reportArgumentType]
+            try:
+                result = self._result(item, decoded)
+            except ValueError as error:  # a text that says nothing, such as tags 100 deep
+                result = GenerationResult(error=error)
+            yield item.index, result
+
+    def _take_in(self) -> Iterator[tuple[int, GenerationResult]]:
+        if mx.get_cache_memory() > IDLE:  # batches of every size leave buffers of their own
+            mx.clear_cache()
+        yield from self._look()
+        fits = [item for item in self.waiting if not len(self.flow) or self._joins(item)]
+        for group in sorted({item.group for item in fits}):
+            items = [item for item in fits if item.group == group]
+            if len(self.flow) and not self._joins(items[0]):
+                continue  # of another kind than those that came first
+            self.waiting = [item for item in self.waiting if item not in items]
+            try:
+                begun = self._begin(items)
+            except ValueError as error:
+                yield from ((item.index, GenerationResult(error=error)) for item in items)
+            else:
+                self.group = group
+                self.flow.add(*begun)
+
+    def _joins(self, item: Item) -> bool:
+        """Whether an image can be decoded beside those of the flow: it is as large as they are.
+
+        A window keeps as many tokens as the prompt has, so there prompts are equally long too.
+        """
+        return item.group == self.group or (item.group[0] == self.group[0] and not self.window)
+
+    def _look(self) -> Iterator[tuple[int, GenerationResult]]:
+        """Read as many images as there is room for."""
+        while not self.dry and len(self.flow) + len(self.waiting) < self.reader.batch_size:
+            try:
+                index, (source, prompt) = next(self.sources)
+            except StopIteration:
+                self.dry = True
+            except Exception as error:  # the caller's own: it is raised when its turn comes
+                self.dry, self.failure = True, error
+            else:
+                try:
+                    picture = load_image(source)
+                    pixels = self.reader.processor.pixels([picture])
+                except ValueError as error:
+                    yield index, GenerationResult(error=error)
+                else:
+                    self.waiting.append(Item(index, picture, pixels, prompt))
+
+    def _begin(self, items: list[Item]) -> tuple[Cohort, DecoderCache]:
+        """Encode images of one size, and feed their prompts."""
+        model, started = self.reader.model, time.perf_counter()
+        features = model.features(mx.concatenate([item.pixels for item in items]))
+        given = mx.array([item.prompt for item in items]) if items[0].prompt else None
+        prompt, options = model.prompt(len(items), given, self.reader.options)
+        keys = [item.index for item in items]
+        cohort, cache = model.begin(features, prompt, options, keys=keys)
+        mx.eval(cohort.state.next)
+        now = time.perf_counter()
+        for place, item in enumerate(items):
+            item.begun, item.before = now, self.generated
+            item.prompt_tps = prompt.size / (now - started)
+            item.start = tuple(prompt[place].tolist())  # pyright: ignore[reportArgumentType]
+            if self.reader.boxes:
+                item.features = features[place : place + 1]
+        self.going |= {item.index: item for item in items}
+        return cohort, cache
+
+    def _result(self, item: Item, decoded: list[Decoded]) -> GenerationResult:
+        seconds = max(time.perf_counter() - item.begun, 1e-9)
+        shared = GenerationResult(
+            box=(0, 0, *item.picture.size),
+            prompt_tokens=len(item.start),
+            prompt_tps=item.prompt_tps,
+            generation_tps=(self.generated - item.before) / seconds,
+            peak_memory=mx.get_peak_memory() / 1e9,
+        )
+        first, *others = [self._one(item, sequence, shared) for sequence in decoded]
+        return self.reader.again(item, replace(first, alternatives=tuple(others)))
+
+    def _one(self, item: Item, sequence: Decoded, shared: GenerationResult) -> GenerationResult:
+        reader = self.reader
+        text, data = reader.processor.read(item.start, sequence.tokens)
+        found = replace(
+            shared,
+            text=text,
+            data=data,
+            tokens=sequence.tokens,
+            token_logprobs=sequence.logprobs,
+            score=sequence.score,
+            finish_reason=sequence.reason,
+        )
+        if not reader.boxes:
+            return found
+        boxes = word_boxes(
+            reader.model,
+            reader.processor,
+            item.picture,
+            sequence.tokens,
+            sequence.logprobs,
+            prompt=item.start,
+            features=item.features,
+        )
+        return replace(found, boxes=boxes)

@@ -1,0 +1,318 @@
+"""From images to texts: where the model, the processor and the options meet."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import mlx.core as mx
+
+from ..adapters.wrapping import load_adapters
+from ..errors import OptionError
+from ..generation.options import Options
+from ..images.image_processors import load_image
+from ..images.line_pieces import cut_line, line_image, line_origin
+from ..images.lines import Box, find_lines
+from ..images.pictures import images_in
+from ..layers.quantization import QuantizationConfig
+from ..model.memory import fitting_batch_size
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..tasks.donut_grammar import field_grammar
+from ..tasks.donut_prompts import added_vocabulary
+from .image_queue import Ladder, Reader
+from .processor import Processor
+from .results import GenerationResponse, GenerationResult
+from .streams import check_streams, stream
+from .vocabulary import restore_added
+
+BUNDLED = Path(__file__).parents[1] / "assets"
+Source = Any  # whatever `load_image` takes: a path, a URL, bytes, "-", a PIL image, an array
+
+
+@overload
+def load(
+    path_or_hf_repo: str | Path | None = ...,
+    *,
+    adapter_path: str | Path | None = ...,
+    dtype: str | mx.Dtype | None = ...,
+    quantize: int | QuantizationConfig | None = ...,
+    lazy: bool = ...,
+    revision: str | None = ...,
+    return_config: Literal[False] = ...,
+) -> tuple[VisionEncoderDecoderModel, Processor]: ...
+@overload
+def load(
+    path_or_hf_repo: str | Path | None = ...,
+    *,
+    adapter_path: str | Path | None = ...,
+    dtype: str | mx.Dtype | None = ...,
+    quantize: int | QuantizationConfig | None = ...,
+    lazy: bool = ...,
+    revision: str | None = ...,
+    return_config: Literal[True],
+) -> tuple[VisionEncoderDecoderModel, Processor, dict[str, Any]]: ...
+def load(
+    path_or_hf_repo: str | Path | None = None,
+    *,
+    adapter_path: str | Path | None = None,
+    dtype: str | mx.Dtype | None = None,
+    quantize: int | QuantizationConfig | None = None,
+    lazy: bool = False,
+    revision: str | None = None,
+    return_config: bool = False,
+) -> tuple[Any, ...]:
+    """A model in `eval()` mode and its processor: of a folder, a Hub id, or the bundled ones.
+
+    adapter_path -- adapters, ours or PEFT's, for the model as it then is; they keep their type.
+    dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
+    quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
+    lazy -- leave the weights unread until they are used. return_config -- the config as a third.
+
+    >>> model, processor = load()
+    >>> model.config.encoder.model_type
+    'vit'
+    """
+    source = BUNDLED if path_or_hf_repo is None else path_or_hf_repo
+    model = VisionEncoderDecoderModel.from_pretrained(
+        source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
+    )
+    processor = Processor.from_pretrained(source, revision=revision)
+    if adapter_path is not None:
+        restore_added(model, processor, adapter_path)
+        load_adapters(model, adapter_path, requantized=quantize is not None)
+    return (model, processor, model.config.to_dict()) if return_config else (model, processor)
+
+
+def generate(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    image: Source,
+    prompt: str | None = None,
+    *,
+    verbose: bool = False,
+    boxes: bool = False,
+    grammar: bool = False,
+    fallback: Sequence[Mapping[str, Any]] = (),
+    fallback_score: float | None = None,
+    **options: Any,
+) -> GenerationResult:
+    """The text of one image. `options` are those of `model.generation_config`, for this call.
+
+    boxes, grammar, fallback and fallback_score are `batch_generate`'s. verbose -- say on stderr
+    which options are in force, and how fast it went.
+
+    >>> model, processor = load()
+    >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
+    _VANE_
+    """
+    (result,) = batch_generate(
+        model,
+        processor,
+        [image],
+        prompt,
+        boxes=boxes,
+        grammar=grammar,
+        fallback=fallback,
+        fallback_score=fallback_score,
+        **options,
+    )
+    if result.error is not None:
+        raise result.error
+    if verbose:
+        report(result, model.generation_options(result.prompt_tokens, **options))
+    return result
+
+
+def stream_generate(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    image: Source | Sequence[Source],
+    prompt: str | None = None,
+    **options: Any,
+) -> Iterator[GenerationResponse]:
+    """Texts as they are read: a response per token, those of one image joining to its text.
+
+    image -- one, or a list of images of one size, whose responses carry their `index`. With beams a
+    token comes once no beam can change it any more. Closing the iterator frees what it holds.
+
+    >>> model, processor = load()
+    >>> pieces = stream_generate(model, processor, "tests/data/lines/seen_000.png")
+    >>> "".join(piece.text for piece in pieces)
+    '_VANE_'
+    """
+    images = [*image] if isinstance(image, (list, tuple)) else [image]
+    if not images:
+        raise OptionError("there are no images to read; give one or more")
+    options = _task_options(processor, options)
+    check_streams(model.generation_options(**options))
+    return stream(model, processor, images, _prompt_ids(processor, prompt), options)
+
+
+def batch_generate(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    images: str | Path | Iterable[Source],
+    prompts: str | Sequence[str | None] | None = None,
+    *,
+    batch_size: int | None = 16,
+    boxes: bool = False,
+    grammar: bool = False,
+    fallback: Sequence[Mapping[str, Any]] = (),
+    fallback_score: float | None = None,
+    progress: Callable[[GenerationResult], object] | None = None,
+    **options: Any,
+) -> Iterator[GenerationResult]:
+    """The texts of any number of images, in their order, `batch_size` of them at a time.
+
+    images -- any iterable, read as there is room; or a folder, whose images come by name. prompts
+    -- one for all, or one per image. batch_size -- None for as many as memory holds, up to 16. An
+    image leaves the batch as it ends and another takes its place; one that cannot be read gives a
+    result with `.error`, and the rest goes on.
+
+    boxes -- where each word stands, too. grammar -- only well-formed tags, for Donut. fallback --
+    options to try again with, one after another, where a text runs in circles or its score is below
+    fallback_score, such as `[{"num_beams": 4, "no_repeat_ngram_size": 3}, {"temp": 0.4}]`. progress
+    -- is called with each result when it is there, which may be before its turn.
+
+    >>> model, processor = load()
+    >>> lines = ["tests/data/lines/seen_000.png", "missing.png"]
+    >>> [(result.text, result.error is None) for result in batch_generate(model, processor, lines)]
+    [('_VANE_', True), ('', False)]
+    """
+    if batch_size is not None and batch_size < 1:
+        raise OptionError(f"batch_size is {batch_size}; expected at least 1")
+    options = _task_options(processor, options)
+    if grammar:
+        options = _with_grammar(model, processor, options)
+    if fallback and options.get("stop_on_repetition") is None:
+        options = {**options, "stop_on_repetition": "ngram"}
+    for step in ({}, *fallback):
+        model.generation_options(**{**options, **step})  # what is wrong with them shows here
+    reader = Reader(
+        model,
+        processor,
+        options,
+        batch_size or _fitting(model, options),
+        boxes,
+        Ladder(fallback, fallback_score),
+        progress,
+    )
+    if isinstance(images, (str, Path)):
+        images = images_in(images)
+    return reader.read(_with_prompts(processor, images, prompts))
+
+
+def read_lines(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    image: Source,
+    *,
+    batch_size: int = 16,
+    **options: Any,
+) -> list[GenerationResult]:
+    """The lines of a clean printed page, top to bottom, each with its `box`.
+
+    Where the checkpoint names the aspect of the lines it was trained for, wider lines are cut at
+    word gaps and their texts joined by a space.
+    """
+    page = load_image(image)
+    aspect = processor.line_aspect_ratio
+    lines = find_lines(page)
+    pieces = [[line] if aspect is None else cut_line(page, line, aspect) for line in lines]
+    flat = [box for line in pieces for box in line]
+    if not flat:
+        return []
+    crops = [page.crop(box) if aspect is None else line_image(page, box, aspect) for box in flat]
+    origins = [box[:2] if aspect is None else line_origin(page, box, aspect) for box in flat]
+    results = batch_generate(model, processor, crops, batch_size=batch_size, **options)
+    placed = (
+        replace(result, boxes=tuple(word.moved(*origin, box) for word in result.boxes), box=box)
+        for result, origin, box in zip(results, origins, flat, strict=True)
+    )
+    return [
+        _join(list(islice(placed, len(boxes))), box)
+        for box, boxes in zip(lines, pieces, strict=True)
+    ]
+
+
+def _join(parts: list[GenerationResult], box: Box) -> GenerationResult:
+    """One line's result from those of its pieces."""
+    logprobs = tuple(value for part in parts for value in part.token_logprobs)
+    return replace(
+        parts[0],
+        text=" ".join(part.text for part in parts),
+        tokens=tuple(token for part in parts for token in part.tokens),
+        token_logprobs=logprobs,
+        score=parts[0].score if len(parts) == 1 else sum(logprobs) / max(len(logprobs), 1),
+        alternatives=parts[0].alternatives if len(parts) == 1 else (),
+        finish_reason=next((p.finish_reason for p in parts if p.finish_reason != "stop"), "stop"),
+        box=box,
+        boxes=tuple(word for part in parts for word in part.boxes),
+    )
+
+
+def _with_prompts(
+    processor: Processor,
+    images: Iterable[Source],
+    prompts: str | Sequence[str | None] | None,
+) -> Iterator[tuple[Source, list[int] | None]]:
+    """Each image with the ids of its prompt."""
+    shared = prompts is None or isinstance(prompts, str)
+    ids = _prompt_ids(processor, prompts) if shared else None  # pyright: ignore[reportArgumentType]
+    count = 0
+    for image in images:
+        if not shared and count == len(prompts):  # pyright: ignore[reportArgumentType]
+            raise OptionError(f"{count} prompts for more images; give one, or one per image")
+        yield image, ids if shared else _prompt_ids(processor, prompts[count])  # pyright: ignore
+        count += 1
+    if not count:
+        raise OptionError("there are no images to read; give one or more")
+
+
+def _task_options(processor: Processor, options: dict[str, Any]) -> dict[str, Any]:
+    """Those of the checkpoint's task below the call's; stop strings need the tokenizer."""
+    return {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
+
+
+def _fitting(model: VisionEncoderDecoderModel, options: dict[str, Any]) -> int:
+    """Images of a batch that memory holds, up to 16."""
+    settled = model.generation_options(**options)
+    return fitting_batch_size(
+        model,
+        max_length=settled.max_length,
+        num_beams=settled.sequences_per_image,
+        kv_bits=settled.kv_bits,
+        max_kv_size=settled.max_kv_size,
+    )
+
+
+def _with_grammar(
+    model: VisionEncoderDecoderModel, processor: Processor, options: dict[str, Any]
+) -> dict[str, Any]:
+    settled = model.generation_options(**options)
+    rule = field_grammar(
+        added_vocabulary(processor.reader), settled.eos_token_ids, max_length=settled.max_length
+    )
+    return {**options, "logits_processor": [*settled.logits_processor, rule]}
+
+
+def _prompt_ids(processor: Processor, prompt: str | None) -> list[int] | None:
+    text = processor.prompt_text(prompt or None)
+    return processor.reader.encode(text, add_special_tokens=False) if text else None
+
+
+def report(result: GenerationResult, options: Options) -> None:
+    """What mlx-lm prints under `verbose`, on stderr, after the options that are in force."""
+    print(f"Options: {options.changed()}", file=sys.stderr)
+    print("=" * 10, result.text, "=" * 10, sep="\n", file=sys.stderr)
+    print(
+        f"Prompt: {result.prompt_tokens} tokens, {result.prompt_tps:.3f} tokens-per-sec\n"
+        f"Generation: {result.generation_tokens} tokens, "
+        f"{result.generation_tps:.3f} tokens-per-sec\n"
+        f"Peak memory: {result.peak_memory:.3f} GB",
+        file=sys.stderr,
+    )

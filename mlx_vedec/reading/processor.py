@@ -1,0 +1,276 @@
+"""Images to pixels and text to tokens: an image processor and a tokenizer as one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+
+import mlx.core as mx
+
+from ..checkpoints.config import read_json
+from ..checkpoints.hub import fetch
+from ..errors import ConfigError, OptionError
+from ..images.image_processors import (
+    MERGED_FILE,
+    OWN_FILE,
+    ImageProcessor,
+    ImageSource,
+    load_image,
+    refuse_unknown,
+)
+from ..tasks.donut import token2json
+from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
+from ..tasks.manga import post_process
+from ..tasks.nougat import to_markdown
+from ..text.inputs import TEXT_OPTIONS, Text, rows_of
+from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+@dataclass(eq=False)
+class Batch(Mapping[str, mx.array]):
+    """What a model takes: pixels (B, H, W, C) float32, labels or tokens (B, L) int32.
+
+    A mapping of what is set, so that `model(**batch)` works.
+    """
+
+    pixel_values: mx.array | None = None
+    labels: mx.array | None = None
+    input_ids: mx.array | None = None
+
+    def __getitem__(self, name: str) -> mx.array:
+        if name not in tuple(self):
+            raise KeyError(f"{name} is not in the batch; it has {', '.join(self)}")
+        return getattr(self, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f.name for f in fields(self) if getattr(self, f.name) is not None)
+
+    def __len__(self) -> int:
+        return len(tuple(iter(self)))
+
+
+class Reading(NamedTuple):
+    """What tokens say: a text, and data where the checkpoint writes some."""
+
+    text: str
+    data: Any = None
+
+
+class Processor:
+    """Prepares what goes into a model and reads what comes out; either part may be absent.
+
+    `TrOCRProcessor`, `DonutProcessor` and `NougatProcessor` are this under the names that
+    transformers knows, and are saved as such; only Donut's does something else.
+
+    >>> processor = Processor(ImageProcessor(size={"height": 32, "width": 384}))
+    >>> processor(images=mx.zeros((50, 600), dtype=mx.uint8)).pixel_values.shape
+    (1, 32, 384, 3)
+    """
+
+    processor_class: ClassVar[str | None] = None  # in files
+    special_tokens_in_labels: ClassVar[bool] = True
+
+    def __init__(
+        self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
+    ) -> None:
+        self.image_processor = image_processor
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        path_or_hf_repo: str | Path | None = None,
+        *,
+        encoder: str | Path | None = None,
+        decoder: str | Path | None = None,
+        revision: str | None = None,
+    ) -> Self:
+        """From a checkpoint, or the image processor of one and the tokenizer of another.
+
+        `Processor` becomes the class that a checkpoint names, where it is one of those here.
+        """
+        if (path_or_hf_repo is None) == (encoder is None and decoder is None):
+            raise OptionError(
+                "expected a checkpoint's folder or Hub id, or else an encoder's and a decoder's"
+            )
+        seen, read = path_or_hf_repo or encoder, path_or_hf_repo or decoder
+        kind: type[Any] = cls
+        if cls is Processor and path_or_hf_repo:
+            kind = _named_class(fetch(path_or_hf_repo, revision, weights=False))
+        return kind(
+            ImageProcessor.from_pretrained(seen, revision=revision) if seen else None,
+            Tokenizer.from_pretrained(fetch(read, revision, weights=False)) if read else None,
+        )
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write both parts, each file to a temporary name and then renamed."""
+        if self.image_processor is not None:
+            named = {"processor_class": self.processor_class} if self.processor_class else {}
+            extra = {**self.image_processor.extra, **named}
+            replace(self.image_processor, extra=extra).save_pretrained(folder)
+        if self.tokenizer is not None:
+            self.tokenizer.save_pretrained(folder)
+
+    def __call__(
+        self,
+        images: ImageSource | Sequence[ImageSource] | None = None,
+        text: Text | None = None,
+        **overrides: Any,
+    ) -> Batch:
+        """One image or a list, one text or a list, or both: then the text's tokens are the labels.
+
+        An image is anything `load_image` takes; a text is a string, a row of token ids, or with
+        `is_split_into_words=True` a list of words. Other overrides, for this call, are the image
+        processor's fields, `add_special_tokens`, `padding`, `truncation` and `max_length`. Rows of
+        tokens are padded with the pad token, as transformers does; a loss leaves out only -100.
+        """
+        fields_of_images = self.image_processor.options() if self.image_processor else set()
+        refuse_unknown(overrides, fields_of_images | TEXT_OPTIONS)
+        if images is None and text is None:
+            raise OptionError("there is nothing to process; give images, text or both")
+        shaping = {name: value for name, value in overrides.items() if name in fields_of_images}
+        reading = {name: value for name, value in overrides.items() if name in TEXT_OPTIONS}
+        if images is not None:
+            reading = {"add_special_tokens": self.special_tokens_in_labels, **reading}
+        pixels = None if images is None else self.pixels(images, **shaping)
+        tokens = None if text is None else self._tokens(text, reading)
+        if pixels is None or tokens is None:
+            return Batch(pixel_values=pixels, input_ids=tokens)
+        if len(pixels) != len(tokens):
+            raise OptionError(
+                f"there are {len(pixels)} images and {len(tokens)} texts; expected as many; "
+                "give each image its text"
+            )
+        return Batch(pixel_values=pixels, labels=tokens)
+
+    @property
+    def line_aspect_ratio(self) -> float | None:
+        """Width to height of the lines the checkpoint was trained for, where it says so."""
+        return self.image_processor and self.image_processor.line_aspect_ratio
+
+    def pixels(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> mx.array:
+        """One image or a list of them to pixels (B, H, W, C), float32."""
+        if self.image_processor is None:
+            raise ConfigError("the processor has no image processor; give one to Processor(...)")
+        sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
+        loaded = [load_image(source) for source in sources]
+        return mx.array(self.image_processor(loaded, **overrides))
+
+    def _tokens(self, text: Text, options: Mapping[str, Any]) -> mx.array:
+        rows = rows_of(self.reader, text, **{"padding": True, **options})
+        lengths = sorted({len(row) for row in rows})
+        if len(lengths) != 1:
+            raise OptionError(
+                f"texts come out in lengths {lengths}; expected one for all; give one text or "
+                "more, and padding=True, with truncation=True where max_length is too short"
+            )
+        return mx.array(rows, dtype=mx.int32)
+
+    @property
+    def reader(self) -> Tokenizer:
+        """The tokenizer; an error where the processor has none."""
+        if self.tokenizer is None:
+            raise ConfigError("the processor has no tokenizer; give one to Processor(...)")
+        return self.tokenizer
+
+    def decode(self, ids: TokenIds | int, **options: Any) -> str:
+        """The text of one row of ids; options are those of `Tokenizer.decode`."""
+        return self.reader.decode(ids, **options)
+
+    def prompt_text(self, prompt: str | None) -> str | None:
+        """What the decoder is given before it writes."""
+        return prompt
+
+    def task_options(self) -> dict[str, Any]:
+        """Generation options this kind of checkpoint is read with, unless a call says otherwise."""
+        return {}
+
+    def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
+        """What generated tokens say; the ids of the prompt come before them."""
+        return Reading(self.decode(tokens, skip_special_tokens=True))
+
+    def _without_unknown(self) -> dict[str, Any]:
+        unknown = self.reader.unk_token_id
+        return {} if unknown is None else {"bad_words_ids": [[unknown]]}
+
+    def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
+        """The text of each row of ids."""
+        return self.reader.batch_decode(rows, **options)
+
+
+class TrOCRProcessor(Processor):
+    """`Processor` as TrOCR's checkpoints name it."""
+
+    processor_class: ClassVar[str | None] = "TrOCRProcessor"
+
+
+class NougatProcessor(Processor):
+    """`Processor` as Nougat's checkpoints name it: pages come out as Markdown, cleaned up."""
+
+    processor_class: ClassVar[str | None] = "NougatProcessor"
+
+    def task_options(self) -> dict[str, Any]:
+        """Unknown tokens do not come."""
+        return self._without_unknown()
+
+    def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
+        """A page as `nougat.to_markdown` leaves it."""
+        return Reading(to_markdown(self.decode(tokens, skip_special_tokens=True)).strip())
+
+
+class DonutProcessor(Processor):
+    """`Processor` as Donut's checkpoints name it: prompts name tasks, and texts are data.
+
+    Text beside images gets no special tokens, as the task's own stand in it;
+    `add_special_tokens=True` in a call adds them.
+    """
+
+    processor_class: ClassVar[str | None] = "DonutProcessor"
+    special_tokens_in_labels: ClassVar[bool] = False
+
+    def prompt_text(self, prompt: str | None) -> str | None:
+        """The task's token by itself, a question inside its tags, tags as they are."""
+        tokens = added_vocabulary(self.reader)
+        if prompt is not None and prompt.startswith("<"):
+            return prompt
+        return task_prompt(tokens, prompt) if prompt or task_tokens(tokens) else None
+
+    def task_options(self) -> dict[str, Any]:
+        """Unknown tokens do not come."""
+        return self._without_unknown()
+
+    def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
+        """The tags after the task's, and what they say as JSON."""
+        start = self.reader.bos_token_id
+        asked = prompt[1:] if len(prompt) > 1 and prompt[0] == start else prompt
+        roles = ("eos_token", "pad_token")
+        named = {role: name for role in roles if (name := getattr(self.reader, role)) is not None}
+        text = answer_text(self.decode([*asked, *tokens]), **named)
+        return Reading(text, token2json(text, added_vocabulary(self.reader)))
+
+
+class MangaOCRProcessor(Processor):
+    """`Processor` of manga-ocr, by its tokenizer: text without spaces, at full width."""
+
+    def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
+        """The text as `manga.post_process` leaves it."""
+        return Reading(post_process(self.decode(tokens, skip_special_tokens=True)))
+
+
+KINDS = {kind.processor_class: kind for kind in (TrOCRProcessor, NougatProcessor, DonutProcessor)}
+
+
+def _named_class(folder: Path) -> type[Processor]:
+    """The class that a checkpoint's files name; `Processor` where they name none, or another."""
+    for name in (MERGED_FILE, OWN_FILE, "tokenizer_config.json"):
+        values = read_json(folder / name) if (folder / name).is_file() else {}
+        if values.get("processor_class"):
+            return KINDS.get(values["processor_class"], Processor)
+        if values.get("subword_tokenizer_type") == "character":
+            return MangaOCRProcessor
+    return Processor

@@ -1,0 +1,133 @@
+"""Texts as their tokens come, of one image or several, with beams as far as these agree."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mlx.core as mx
+
+from ..errors import OptionError
+from ..generation.beams import Beams
+from ..generation.options import Options
+from ..generation.sampling import Rows
+from ..generation.search import Search
+from ..generation.stopping import REASONS
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..text.streaming import StreamingDecoder
+from .processor import Processor
+from .results import GenerationResponse
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A token of an image that is certain: its id, what it was drawn from, whether it is last."""
+
+    token: int
+    logprobs: mx.array | None
+    finish_reason: str | None
+
+
+def check_streams(options: Options) -> None:
+    """Raise `OptionError` for options that ask for more than a text per image."""
+    if options.num_return_sequences > 1:
+        raise OptionError(
+            f"num_return_sequences={options.num_return_sequences}, but a stream is of one sequence "
+            "per image; use generate, or leave it out"
+        )
+
+
+def stream(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    images: Sequence[Any],
+    prompt: Sequence[int] | None,
+    options: dict[str, Any],
+) -> Iterator[GenerationResponse]:
+    """The responses of `stream_generate`."""
+    started = time.perf_counter()
+    features = model.features(processor.pixels(list(images)))
+    given = None if prompt is None else mx.array([list(prompt)] * len(images))
+    tokens, settled = model.prompt(len(images), given, options)
+    search, states = model.steps(features, tokens, settled)
+    texts = [StreamingDecoder(processor.reader) for _ in images]
+    counts = [0] * len(images)
+    first = 0.0
+    for index, piece in _pieces(search, states, settled, len(images)):
+        now = time.perf_counter()
+        first = first or now
+        counts[index] += 1
+        text = texts[index].add(piece.token)
+        yield GenerationResponse(
+            text=text + texts[index].finish() if piece.finish_reason else text,
+            token=piece.token,
+            logprobs=piece.logprobs,
+            prompt_tokens=tokens.shape[1],
+            prompt_tps=tokens.size / (first - started),
+            generation_tokens=counts[index],
+            generation_tps=counts[index] / max(now - first, 1e-9),
+            peak_memory=mx.get_peak_memory() / 1e9,
+            finish_reason=piece.finish_reason,
+            index=index,
+        )
+
+
+def _pieces(
+    search: Search, states: Iterator[Any], options: Options, images: int
+) -> Iterator[tuple[int, Piece]]:
+    """Each image's tokens, as they become certain."""
+    open_ = list(range(images))
+    shown = [0] * images
+    for state in states:
+        done = search.done(state).tolist()
+        if state.length >= options.max_length:
+            done = [True] * images
+        for index in list(open_):
+            if isinstance(state, Beams):
+                found = _settled(search, state, index, bool(done[index]), shown[index])  # pyright: ignore
+            else:
+                found = [_taken(state, index, bool(done[index]))]  # pyright: ignore
+            shown[index] += len(found)
+            yield from ((index, piece) for piece in found)
+            if done[index]:  # pyright: ignore
+                open_.remove(index)
+        if not open_:
+            return
+
+
+def _taken(state: Rows, row: int, done: bool) -> Piece:
+    """The token that a row took last."""
+    reason = REASONS[int(state.reasons[row].item())] or "length"  # pyright: ignore
+    token = int(state.next[row].item())  # pyright: ignore[reportArgumentType]
+    return Piece(token, state.logprobs[row], reason if done else None)
+
+
+def _settled(search: Search, state: Beams, image: int, done: bool, shown: int) -> list[Piece]:
+    """The tokens past those shown that all beams of an image share, or all of the best one."""
+    if done:
+        [[best, *_]] = search.results(state, [image])
+        tokens = best.tokens[shown:]
+        last = [None] * (len(tokens) - 1) + [best.reason]
+        return [Piece(t, None, r) for t, r in zip(tokens, last, strict=True)]
+    start = search.options.prompt_length
+    beams = state.running.tokens[image, :, start:].tolist()
+    ends = zip(
+        *(x[image].tolist() for x in (state.finished.tokens, state.finished.reasons)),
+        strict=True,
+    )
+    beams += [tokens[start:] for tokens, reason in ends if reason]  # pyright: ignore
+    shared = _common(beams)  # pyright: ignore[reportArgumentType]
+    return [Piece(token, None, None) for token in shared[shown:]]
+
+
+def _common(rows: list[list[int]]) -> list[int]:
+    """The longest beginning that all rows have."""
+    columns = zip(*rows, strict=True)
+    shared = []
+    for column in columns:
+        if len(set(column)) > 1:
+            break
+        shared.append(column[0])
+    return shared

@@ -1,0 +1,77 @@
+"""A vocabulary that grows: tokens that data needs and a tokenizer lacks, such as Donut's tags.
+
+Adapters that were trained with new tokens have `added_tokens.json` beside them, each token with its
+id, so that a base is given the same ones before the adapters are put on it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import tokenizers
+
+from ..checkpoints.config import read_json
+from ..errors import TokenError
+from ..files import write_json
+from ..text.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+    from .processor import Processor
+
+ADDED = "added_tokens.json"
+
+
+def add_tokens(
+    model: VisionEncoderDecoderModel, processor: Processor, tokens: Iterable[str]
+) -> list[int]:
+    """Give a tokenizer and its model new tokens; the ids of all that were asked for.
+
+    Rows for them are drawn at random where the model's vocabulary has no room, so they have to be
+    trained: an adapter that leaves the embedding as it is cannot learn them.
+    """
+    tokens = [*tokens]
+    if not all(token.strip() == token != "" for token in tokens):
+        raise TokenError(f"tokens are {tokens}; expected texts without spaces around them")
+    reader = processor.reader
+    backend = tokenizers.Tokenizer.from_buffer(reader.content)
+    backend.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in tokens])
+    extended = Tokenizer(backend.to_str().encode(), reader.config)
+    processor.tokenizer = extended
+    size = backend.get_vocab_size(with_added_tokens=True)
+    if size > model.config.decoder.vocab_size:
+        model.resize_token_embeddings(size)
+    return [backend.token_to_id(token) for token in tokens]  # pyright: ignore[reportReturnType]
+
+
+def tables(model: VisionEncoderDecoderModel) -> tuple[str, ...]:
+    """Names of what has a row for each token: the embedding, and what of the head is its own."""
+    own = (name for name in ("embed_tokens", "lm_head", "head_bias") if name in model.decoder)
+    return tuple(f"decoder.{name}" for name in own)
+
+
+def save_added(processor: Processor, tokens: Iterable[str], folder: Path) -> None:
+    """Write the tokens that were added, if there are any, beside adapters."""
+    ids = {token: processor.reader.backend.token_to_id(token) for token in tokens}
+    if ids:
+        write_json(folder / ADDED, ids)
+
+
+def restore_added(
+    model: VisionEncoderDecoderModel, processor: Processor, folder: str | Path
+) -> None:
+    """Add the tokens that a folder of adapters names, if it names any."""
+    path = Path(folder) / ADDED
+    if not path.is_file():
+        return
+    expected = read_json(path)
+    tokens = sorted(expected, key=lambda token: expected[token])
+    found = dict(zip(tokens, add_tokens(model, processor, tokens), strict=True))
+    if found != expected:
+        token = next(token for token in tokens if found[token] != expected[token])
+        raise TokenError(
+            f"{path} gives {token} the id {expected[token]}, but here it becomes {found[token]}; "
+            "expected the tokenizer that the adapters were trained with"
+        )

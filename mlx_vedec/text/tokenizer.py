@@ -1,0 +1,268 @@
+"""Text to token ids and back: a `tokenizer.json` with the special tokens its neighbours name.
+
+The file is used as it is; transformers 5 rebuilds some pipelines from its vocabulary instead. Where
+there is none, one is made from older files (see `tokenizer_files`), and saving writes it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import tokenizers
+from tokenizers import AddedToken
+from tokenizers.models import BPE
+
+from ..errors import CheckpointError, ConfigError, OptionError, TokenError
+from ..files import write_file, write_json
+from .added_tokens import ROLES, content_of, special_names
+from .special_tokens import CONFIG_FILE, read_config
+from .streaming import StreamingDecoder, tightened
+from .tokenizer_files import build
+
+__all__ = ["Encoding", "StreamingDecoder", "TokenIds", "Tokenizer"]
+
+TOKENIZER_FILE = "tokenizer.json"
+PADDINGS = (False, "do_not_pad", True, "longest", "max_length")
+
+
+class SupportsToList(Protocol):
+    """An array of numpy or MLX."""
+
+    def tolist(self) -> Any:
+        """The values as nested lists."""
+        ...
+
+
+TokenIds = Sequence[int] | SupportsToList
+
+
+class _TokenId:
+    """The id of the token that the attribute of this name, less `_id`, holds."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.token = name.removesuffix("_id")
+
+    def __get__(self, tokenizer: Tokenizer, owner: type | None = None) -> int | None:
+        token = getattr(tokenizer, self.token, None)
+        return None if token is None else tokenizer.backend.token_to_id(token)
+
+
+@dataclass
+class Encoding:
+    """Token ids, and a mask that is 0 at padding: a list, or one for each of several texts."""
+
+    input_ids: list[Any]
+    attention_mask: list[Any]
+
+    def __getitem__(self, name: str) -> list[Any]:
+        return getattr(self, name)
+
+
+class Tokenizer:
+    """A tokenizer with its special tokens by name: `eos_token`, `eos_token_id` and so on.
+
+    One that the vocabulary lacks is None. Tokens can be set: for GPT-2, which has no padding,
+    `tokenizer.pad_token = tokenizer.eos_token`.
+    """
+
+    bos_token: str | None
+    eos_token: str | None
+    unk_token: str | None
+    sep_token: str | None
+    pad_token: str | None
+    cls_token: str | None
+    mask_token: str | None
+    bos_token_id = _TokenId()
+    eos_token_id = _TokenId()
+    unk_token_id = _TokenId()
+    sep_token_id = _TokenId()
+    pad_token_id = _TokenId()
+    cls_token_id = _TokenId()
+    mask_token_id = _TokenId()
+
+    def __init__(self, content: bytes, config: Mapping[str, Any] | None = None) -> None:
+        """From the bytes of a `tokenizer.json` and a parsed `tokenizer_config.json`."""
+        self.content = content
+        self.config = dict(config or {})
+        self.backend = tokenizers.Tokenizer.from_buffer(content)
+        self.backend.no_truncation()
+        self.backend.no_padding()
+        self._mark_special()
+        for role in ROLES:
+            setattr(self, role, self._named(role))
+        self.clean_up_tokenization_spaces = bool(self.config.get("clean_up_tokenization_spaces"))
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path) -> Tokenizer:
+        """Read a folder's `tokenizer.json`, or the files it can be made from, and its config."""
+        folder = Path(folder)
+        path = folder / TOKENIZER_FILE
+        config = read_config(folder)
+        try:
+            made = (path.read_bytes(), config) if path.is_file() else build(folder, config)
+            return cls(*made)
+        except (CheckpointError, ConfigError):
+            raise
+        except Exception as error:  # the tokenizers package raises it bare
+            raise CheckpointError(
+                f"{path if path.is_file() else folder} cannot be read as a tokenizer ({error}); "
+                "expected a whole file; download it again"
+            ) from error
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` as it was read or made, and `tokenizer_config.json` as set."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_file(folder / TOKENIZER_FILE, lambda path: path.write_bytes(self.content) and None)
+        tokens = {role: getattr(self, role) for role in ROLES}
+        changed = {role: token for role, token in tokens.items() if token != self._named(role)}
+        if self.config or changed:
+            write_json(folder / CONFIG_FILE, {**self.config, **changed})
+
+    def _named(self, role: str) -> str | None:
+        """The token that has a role by the files, if the vocabulary has the token."""
+        if role in self.config:
+            names = [content_of(self.config[role])]
+        else:
+            special = {token.content for token in self._added.values() if token.special}
+            names = [name for name in ROLES[role] if name in special]
+        return next((name for name in names if self._has(name)), None)
+
+    def _mark_special(self) -> None:
+        """As transformers does: tokens that are only listed stay what they are if added."""
+        with_role, listed = special_names(self.config)
+        added = {token.content: token for token in self._added.values()}
+        tokens = [added.get(name, AddedToken(name, special=True)) for name in with_role]
+        new = [AddedToken(name, special=True) for name in listed if name not in added]
+        self.backend.add_special_tokens([t for t in (*tokens, *new) if self._has(t.content)])
+
+    def _has(self, token: str) -> bool:
+        return self.backend.token_to_id(token) is not None
+
+    @property
+    def _added(self) -> dict[int, AddedToken]:
+        return self.backend.get_added_tokens_decoder()
+
+    @property
+    def skipped_ids(self) -> list[int]:
+        """The ids that decoding skips, in order."""
+        return sorted(id for id, token in self._added.items() if token.special)
+
+    @property
+    def all_special_ids(self) -> list[int]:
+        """The ids that are skipped, and those of tokens only listed as special, in order."""
+        names = [getattr(self, role) or "" for role in ROLES] + special_names(self.config)[1]
+        ids = map(self.backend.token_to_id, names)
+        return sorted({id for id in ids if id is not None}.union(self.skipped_ids))
+
+    @property
+    def vocab_size(self) -> int:
+        """How many tokens there are without the added ones, which `len` counts too."""
+        return self.backend.get_vocab_size(with_added_tokens=False)
+
+    def __len__(self) -> int:
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
+        """The ids of a text."""
+        return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+
+    def __call__(
+        self,
+        text: str | Sequence[str],
+        *,
+        add_special_tokens: bool = True,
+        padding: bool | str = False,
+        truncation: bool = False,
+        max_length: int | None = None,
+    ) -> Encoding:
+        """The ids of one text or several; options as in transformers."""
+        if padding not in PADDINGS:
+            raise OptionError(f"padding is {padding!r}; expected one of {PADDINGS}")
+        if max_length is None and (truncation or padding == "max_length"):
+            raise OptionError("padding or truncation to a length is asked for; give max_length too")
+        cut = max_length if truncation else None
+        texts = [text] if isinstance(text, str) else text
+        rows = [self._cut(one, add_special_tokens, cut) for one in texts]
+        longest = max(map(len, rows), default=0)
+        width = max_length if padding == "max_length" else longest
+        encoding = self._padded(rows, width if width and padding in PADDINGS[2:] else 0)
+        if isinstance(text, str):
+            return Encoding(encoding.input_ids[0], encoding.attention_mask[0])
+        return encoding
+
+    def _cut(self, text: str, add_special_tokens: bool, max_length: int | None) -> list[int]:
+        """The ids of a text, with room kept for the special tokens where it is cut."""
+        encoding = self.backend.encode(text, add_special_tokens=False)
+        if max_length is not None:
+            special = self.backend.num_special_tokens_to_add(False) if add_special_tokens else 0
+            encoding.truncate(max(0, max_length - special))
+        return self.backend.post_process(encoding, None, add_special_tokens).ids
+
+    def _padded(self, rows: list[list[int]], width: int) -> Encoding:
+        pad = self.pad_token_id
+        missing = [max(0, width - len(row)) for row in rows]
+        if pad is None and any(missing):
+            raise TokenError(
+                "texts of several lengths need padding, but the tokenizer has no pad_token; "
+                "set it, as in tokenizer.pad_token = tokenizer.eos_token"
+            )
+        left = self.config.get("padding_side") == "left"
+
+        def fill(kept: list[Any], count: int, value: Any) -> list[Any]:
+            return [value] * count + kept if left else kept + [value] * count
+
+        return Encoding(
+            [fill(row, count, pad) for row, count in zip(rows, missing, strict=True)],
+            [fill([1] * len(row), n, 0) for row, n in zip(rows, missing, strict=True)],
+        )
+
+    def decode(
+        self,
+        ids: TokenIds | int,
+        skip_special_tokens: bool = False,
+        clean_up_tokenization_spaces: bool | None = None,
+    ) -> str:
+        """The text of one row of ids."""
+        text = self.backend.decode(self.checked(ids), skip_special_tokens=skip_special_tokens)
+        return tightened(text) if self.tightens(clean_up_tokenization_spaces) else text
+
+    def tightens(self, wanted: bool | None = None) -> bool:
+        """Whether decoding cleans up spaces, which to a BPE model are part of the text."""
+        wanted = self.clean_up_tokenization_spaces if wanted is None else wanted
+        return wanted and not isinstance(self.backend.model, BPE)
+
+    def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
+        """The text of each row of ids; options are those of `decode`."""
+        return [self.decode(row, **options) for row in _listed(rows)]
+
+    def checked(self, ids: TokenIds | int) -> list[int]:
+        """Ids as a list; a `TokenError` names those that can be no token.
+
+        An id past the vocabulary has no text: a head may be wider than the tokenizer.
+        """
+        listed = _listed(ids)
+        try:
+            values = [operator.index(i) for i in (listed if isinstance(listed, list) else [listed])]
+        except TypeError as error:
+            raise TokenError(
+                f"token ids hold what is no integer ({error}); expected one row of integers; "
+                "several rows go to batch_decode"
+            ) from error
+        wrong = sorted({i for i in values if not 0 <= i < 2**31})
+        if wrong:
+            raise TokenError(
+                f"token ids {str(wrong[:8])[1:-1]} are no ids of tokens; expected 0 or more; "
+                "replace -100 in labels"
+            )
+        return values
+
+
+def _listed(values: Any) -> Any:
+    if hasattr(values, "tolist"):
+        return values.tolist()
+    return values if isinstance(values, int) else list(values)

@@ -1,1 +1,0 @@
-"""From the files of a tokenizer, of whichever kind, to one pipeline; and texts as tokens come."""

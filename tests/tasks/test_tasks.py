@@ -1,0 +1,173 @@
+"""Donut's, Nougat's and manga-ocr's checkpoints through the pipeline and the command line."""
+
+import json
+import shutil
+
+import pytest
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, pre_tokenizers
+
+from mlx_vedec import (
+    DonutProcessor,
+    NougatProcessor,
+    Processor,
+    Tokenizer,
+    batch_generate,
+    commands,
+    generate,
+    load,
+    stream_generate,
+)
+from mlx_vedec.errors import OptionError
+from mlx_vedec.reading.processor import MangaOCRProcessor
+from mlx_vedec.tasks.donut import token2json
+from mlx_vedec.tasks.donut_prompts import added_vocabulary, answer_text
+from tests.conftest import DATA
+from tests.support.tiny import tiny_model
+
+LINE = str(DATA / "lines" / "seen_006.png")
+TAGS = ["<s_docvqa>", "<s_question>", "</s_question>", "<s_answer>", "</s_answer>", "<sep/>"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A checkpoint with a tiny model and byte-level letters; each test adds what makes its kind."""
+    model = tiny_model(decoder={"vocab_size": 40, "max_position_embeddings": 30})
+    for config in (model.config, model.config.decoder, model.generation_config):
+        config.decoder_start_token_id, config.bos_token_id = 0, 0
+        config.eos_token_id, config.pad_token_id = 2, 1
+    model.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def write(folder, tokens, kind, **settings):
+    vocabulary = {token: id for id, token in enumerate(["<s>", "<pad>", "</s>", "<unk>", *tokens])}
+    backend = Backend(models.WordLevel(vocabulary, unk_token="<unk>"))
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    backend.decoder = decoders.Fuse()
+    backend.add_special_tokens(["<s>", "<pad>", "</s>", "<unk>"])
+    backend.add_tokens([token for token in tokens if token.startswith("<")])
+    backend.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    content = {"image_processor_type": "ViTImageProcessor", "size": 16}
+    named = {"processor_class": kind} if kind else {}
+    (folder / "preprocessor_config.json").write_text(json.dumps({**content, **named}))
+    return load(folder)
+
+
+LETTERS = [chr(ord("a") + i) for i in range(26)]
+
+
+@pytest.fixture
+def donut(folder):
+    return write(folder, [*TAGS, *LETTERS], "DonutProcessor")
+
+
+def test_a_question_is_put_inside_the_tags_and_the_answer_is_data(donut):
+    model, processor = donut
+    assert isinstance(processor, DonutProcessor)
+    assert processor.prompt_text("who") == "<s_docvqa><s_question>who</s_question><s_answer>"
+    assert processor.prompt_text("<s_answer>") == "<s_answer>"
+    result = generate(model, processor, LINE, "who", max_new_tokens=6)
+    assert result.prompt_tokens == 1 + 7 and 3 not in result.tokens  # no <unk>
+    tokens = processor.reader.encode(processor.prompt_text("who"), add_special_tokens=False)
+    sequence = processor.decode([*tokens, *result.tokens])
+    assert result.text == answer_text(sequence) and result.text.startswith("<s_question>who</s_")
+    assert result.data == token2json(result.text, added_vocabulary(processor.reader))
+    with pytest.raises(OptionError, match="give question"):
+        generate(model, processor, LINE)
+
+
+def test_the_grammar_closes_what_is_open(donut):
+    model, processor = donut
+    for prompt in ("who", "<s_docvqa>"):
+        plain = generate(model, processor, LINE, prompt)
+        for beams in (1, 3):
+            result = generate(model, processor, LINE, prompt, grammar=True, num_beams=beams)
+            names = added_vocabulary(processor.reader)
+            opened = [i for t, i in names.items() if t.startswith("<s_")]
+            closed = [i for t, i in names.items() if t.startswith("</s_")]
+            balance = sum(t in opened for t in result.tokens) - sum(
+                t in closed for t in result.tokens
+            )
+            assert balance == (-1 if prompt == "who" else 0)
+            assert result.tokens != plain.tokens or plain.finish_reason == "stop"
+
+
+def test_a_grammar_needs_fields(folder):
+    model, processor = write(folder, LETTERS, None)
+    with pytest.raises(OptionError, match="leave the grammar out"):
+        generate(model, processor, LINE, grammar=True)
+
+
+def test_data_at_the_command_line(donut, folder, capsys):
+    model, processor = donut
+    result = generate(model, processor, LINE, "who", max_new_tokens=6)
+    flags = ["generate", "--model", str(folder), "--image", LINE, "-p", "who", "-m", "6"]
+    assert commands.main(flags) == 0
+    assert json.loads(capsys.readouterr().out) == result.data
+    assert commands.main([*flags, "--json", "--grammar"]) == 0
+    assert "answer" in json.loads(capsys.readouterr().out)["data"]
+
+
+def test_streams_of_tasks_have_the_prompt_too(donut):
+    model, processor = donut
+    responses = list(stream_generate(model, processor, LINE, "who", max_new_tokens=6))
+    result = generate(model, processor, LINE, "who", max_new_tokens=6)
+    assert tuple(r.token for r in responses) == result.tokens
+
+
+def test_pages_become_markdown(folder):
+    model, processor = write(folder, ["#", " ", "\n", "\\", "(", ")", *LETTERS], "NougatProcessor")
+    assert isinstance(processor, NougatProcessor)
+    [result] = batch_generate(model, processor, [LINE])
+    assert result.text == processor.read([], result.tokens).text and result.data is None
+
+
+def test_a_document_is_read_on_where_it_was_left(folder, tmp_path, capsys):
+    write(folder, ["#", " ", "\n", *LETTERS], "NougatProcessor")
+    pages = [tmp_path / f"{n}.png" for n in range(3)]
+    for page in pages:
+        shutil.copy(LINE, page)
+    target = tmp_path / "document"
+    target.mkdir()
+    (target / "0002.md").write_text("read before\n")
+    flags = ["generate", "--model", str(folder), "--pages", str(target), "-m", "5", "--image"]
+    assert commands.main([*flags, *map(str, pages)]) == 0
+    out = capsys.readouterr().out
+    assert "read before" in out and sorted(p.name for p in target.iterdir()) == [
+        "0001.md",
+        "0002.md",
+        "0003.md",
+    ]
+    pages[0].write_text("no image any more")
+    assert commands.main([*flags, *map(str, pages)]) == 0
+    assert capsys.readouterr().out == out
+
+
+def test_manga_is_read_without_spaces(folder):
+    vocabulary = [
+        "[PAD]",
+        "[UNK]",
+        "[CLS]",
+        "[SEP]",
+        "[MASK]",
+        *"あいうえおかきくけこ.・ABCDE12345",
+    ]
+    (folder / "vocab.txt").write_text("\n".join(vocabulary), encoding="utf-8")
+    settings = {
+        "tokenizer_class": "BertJapaneseTokenizer",
+        "word_tokenizer_type": "mecab",
+        "subword_tokenizer_type": "character",
+    }
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    content = {"feature_extractor_type": "ViTFeatureExtractor", "size": 16}
+    (folder / "preprocessor_config.json").write_text(json.dumps(content))
+    processor = Processor.from_pretrained(folder)
+    assert isinstance(processor, MangaOCRProcessor)
+    ids = processor.reader.encode("あA…1", add_special_tokens=False)
+    assert processor.decode(ids) == "あ A . . . 1"
+    assert processor.read([], ids).text == "あＡ．．．１"
+    processor.save_pretrained(folder / "again")
+    assert isinstance(Processor.from_pretrained(folder / "again"), MangaOCRProcessor)
+    assert isinstance(processor.reader, Tokenizer)

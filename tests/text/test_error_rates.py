@@ -1,0 +1,200 @@
+"""Metrics against their definitions: recursions, and what intervals are for."""
+
+from functools import cache
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mlx_vedec.errors import MetricError
+from mlx_vedec.measuring.intervals import Difference, differences, estimates
+from mlx_vedec.text.error_rates import (
+    ERRORS,
+    SHARES,
+    Normalization,
+    Share,
+    anls,
+    character_error_rate,
+    edit_distance,
+    exact_match,
+    metric,
+    word_error_rate,
+)
+
+SHORT = st.text("abé ", max_size=9)
+
+
+def recursive_distance(a, b):
+    @cache
+    def distance(i, j):
+        if not i or not j:
+            return i + j
+        replaced = distance(i - 1, j - 1) + (a[i - 1] != b[j - 1])
+        return min(distance(i - 1, j) + 1, distance(i, j - 1) + 1, replaced)
+
+    return distance(len(a), len(b))
+
+
+# --- texts
+
+
+@given(SHORT, SHORT)
+def test_edit_distance_is_its_definition(a, b):
+    assert edit_distance(a, b) == recursive_distance(a, b) == edit_distance(b, a)
+    assert edit_distance(list(a), list(b)) == edit_distance(a, b)
+
+
+def test_edit_distance_of_long_texts_and_of_words():
+    rng = np.random.default_rng(0)
+    a, b = ("".join(rng.choice(list("abcdef"), 200)) for _ in range(2))
+    assert edit_distance(a, b) == recursive_distance(a, b)
+    assert edit_distance("x" * 3000, "x" * 1000 + "y" + "x" * 1999) == 1
+    assert edit_distance([1, (2, 3), None], [1, None]) == 1
+
+
+@given(st.lists(st.tuples(SHORT, SHORT), min_size=1, max_size=6))
+def test_rates_are_sums_over_sums(pairs):
+    predictions, references = zip(*pairs, strict=True)
+    if any(references):
+        edits = sum(recursive_distance(*pair) for pair in pairs)
+        expected = edits / sum(map(len, references))
+        assert character_error_rate(predictions, references) == expected
+    if any(text.split() for text in references):
+        edits = sum(recursive_distance(p.split(), r.split()) for p, r in pairs)
+        expected = edits / sum(len(text.split()) for text in references)
+        assert word_error_rate(predictions, references) == expected
+
+
+def test_means_over_samples():
+    predictions, references = ["tea", "a b", ""], ["tee", "a b c", ""]
+    assert metric("mean_cer", predictions, references) == pytest.approx((1 / 3 + 2 / 5) / 3)
+    assert metric("mean_wer", predictions, references) == pytest.approx((1 + 1 / 3) / 3)
+    assert metric("similarity", predictions, references) == pytest.approx((2 / 3 + 3 / 5 + 1) / 3)
+    assert exact_match(predictions, references) == pytest.approx(1 / 3)
+
+
+def test_insertions_may_pass_the_whole():
+    assert character_error_rate(["abcdef"], ["a"]) == 5
+    assert metric("similarity", ["abcdef"], ["a"]) == pytest.approx(1 / 6)
+
+
+def test_empty_references():
+    assert character_error_rate(["ab", "cd"], ["", "cdef"]) == 1
+    assert metric("mean_cer", ["ab", ""], ["", ""]) == 0.5
+    assert exact_match(["", "x"], ["", ""]) == 0.5
+    for name in ("cer", "wer"):
+        with pytest.raises(MetricError, match=f"{name} is a share .* all of them are empty"):
+            metric(name, ["ab"], [" " if name == "wer" else ""])
+
+
+def test_anls():
+    assert anls(["abcd"], ["abcx"]) == 0.75
+    assert anls(["ab"], ["ax"]) == 0  # half of it is wrong, which is too much
+    assert anls(["ab"], ["ax"], threshold=0.51) == 0.5
+    assert anls(["May 1", ""], [["1 May", "may 1", "1"], "x"]) == pytest.approx(0.8 / 2)
+    folded = Normalization(lowercase=True)
+    assert anls(["May 1"], [["may 1", "x"]], normalization=folded) == 1
+    with pytest.raises(MetricError, match="sample 1 has no reference"):
+        anls(["a", "b"], ["a", []])
+
+
+@pytest.mark.parametrize(
+    ("options", "text", "expected"),
+    [
+        ({}, " Ａ\u0301 ", " Ａ\u0301 "),
+        ({"unicode": "NFC"}, "e\u0301 ﬁ", "é ﬁ"),
+        ({"unicode": "NFKC"}, "Ａ１ ﬁ", "A1 fi"),
+        ({"lowercase": True}, "STRASSE Straße", "strasse strasse"),
+        ({"lowercase": True, "unicode": "NFC"}, "J\u030c", "\u01f0"),
+        ({"collapse_whitespace": True}, "\t a \u3000\n b ", "a b"),
+        ({"ignore_punctuation": True}, "(«$5,00»)—, #1", "$500 1"),
+        ({"ignore_punctuation": True, "collapse_whitespace": True}, "a - b", "a b"),
+    ],
+)
+def test_normalization(options, text, expected):
+    assert Normalization(**options)(text) == expected
+    assert Normalization(**options)(expected) == expected
+    if text != expected:
+        normalization = Normalization(**options)
+        assert character_error_rate([text], [expected]) > 0
+        assert character_error_rate([text], [expected], normalization=normalization) == 0
+
+
+def test_what_cannot_be_compared():
+    with pytest.raises(MetricError, match="unicode is 'NFD'; expected NFC or NFKC"):
+        Normalization(unicode="NFD")
+    with pytest.raises(MetricError, match="2 predictions and 1 references"):
+        character_error_rate(["a", "b"], ["a"])
+    with pytest.raises(MetricError, match="no references"):
+        word_error_rate([], [])
+    with pytest.raises(MetricError, match="got one text"):
+        character_error_rate("tea", "tea")
+    with pytest.raises(MetricError, match="'exact' is not a metric; did you mean exact_match"):
+        metric("exact", ["a"], ["a"])
+    with pytest.raises(MetricError, match="'bleu' is not a metric; known are cer, wer"):
+        metric("bleu", ["a"], ["a"])
+
+
+# --- intervals
+
+
+def shares_of(ratios, whole=10):
+    return [Share(ratio * whole, whole) for ratio in ratios]
+
+
+def test_intervals_hold_the_mean_of_normal_samples_about_as_often_as_said():
+    rng = np.random.default_rng(0)
+    held = 0
+    for seed in range(100):
+        ratios = np.clip(rng.normal(0.5, 0.1, 60), 0, 1)
+        found = estimates({"cer": shares_of(ratios)}, bootstrap=300, seed=seed)["cer"]
+        held += found.low <= 0.5 <= found.high
+    assert 88 <= held <= 99
+
+
+def test_intervals_come_from_the_seed():
+    shares = {"cer": shares_of([0.1, 0.4, 0.2, 0.9, 0.0])}
+    first, again, other = (estimates(shares, seed=seed) for seed in (0, 0, 1))
+    assert first == again != other
+    assert first["cer"].value == pytest.approx(0.32)
+    assert 0 <= first["cer"].low < 0.32 < first["cer"].high <= 0.9
+    assert estimates(shares, bootstrap=0)["cer"].low is None
+
+
+def test_long_samples_weigh_more():
+    shares = {"cer": [Share(0, 100), Share(2, 2)]}
+    assert estimates(shares)["cer"].value == pytest.approx(2 / 102)
+
+
+def test_draws_without_any_reference_are_left_out():
+    found = estimates({"cer": [Share(0, 0), Share(1, 2)]}, bootstrap=50)["cer"]
+    assert (found.low, found.high) == (0.5, 0.5)
+
+
+def test_paired_differences_see_what_unpaired_intervals_do_not():
+    """Each sample is read a little better, which hardness that varies would hide."""
+    hardness = np.linspace(0.1, 0.9, 40)
+    mine, theirs = ({"cer": shares_of(hardness - gain)} for gain in (0.02, 0.0))
+    found = differences(mine, theirs)["cer"]
+    assert found.value == pytest.approx(-0.02) and found.significant and found.high < 0
+    assert (found.better, found.worse) == (40, 0)
+    apart = [estimates(shares)["cer"] for shares in (mine, theirs)]
+    assert apart[0].high > apart[1].low
+
+
+@pytest.mark.parametrize("name", list(SHARES))
+def test_better_goes_by_the_metric(name):
+    mine, theirs = {name: [Share(3, 10), Share(1, 10)]}, {name: [Share(1, 10), Share(1, 10)]}
+    found = differences(mine, theirs)[name]
+    assert (found.better, found.worse) == ((0, 1) if name in ERRORS else (1, 0))
+    assert not found.significant  # one of two samples: zero is among the draws
+
+
+def test_no_draws_are_never_significant():
+    assert not Difference(0.5).significant
+
+
+def test_fewer_draws_than_none():
+    with pytest.raises(MetricError, match="bootstrap is -1; expected 0"):
+        estimates({"cer": [Share(1, 2)]}, bootstrap=-1)

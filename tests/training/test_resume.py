@@ -1,0 +1,240 @@
+"""A training that is killed and gone on with is, bit for bit, one that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_vedec.errors import TrainingError
+from mlx_vedec.training.state import publish
+from mlx_vedec.training.trainer import train
+from tests.conftest import ROOT
+from tests.support.resuming import ARGUMENTS, run
+from tests.support.training import Keeper, RandomBatches, fresh, lines, quick
+
+STATE = "training_state"
+
+
+def process(environment: dict[str, str] | None = None, **options) -> subprocess.Popen:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.support.resuming", json.dumps(options, default=str)],
+        cwd=ROOT,
+        env={**os.environ, **(environment or {})},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(child: subprocess.Popen) -> tuple[int, str]:
+    said = child.communicate(timeout=120)[1]
+    return child.returncode, said
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a training that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert ended(process(folder=folder)) == (0, "")
+    return folder
+
+
+def check_same(folder: Path, whole: Path) -> None:
+    """All that is left of a training is that of another, but for the times in its metrics."""
+    for name in ("trained", "optimizer", "average"):
+        path = Path(STATE) / "0000011" / f"{name}.safetensors"
+        a, b = mx.load(str(folder / path)), mx.load(str(whole / path))
+        assert a.keys() == b.keys()
+        for key in a:
+            assert np.array(a[key]).tobytes() == np.array(b[key]).tobytes(), f"{name}: {key}"
+    for name in ("model.safetensors", f"{STATE}/best.safetensors", f"{STATE}/0000011/state.json"):
+        assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
+    times = ("iterations_per_second", "tokens_per_second", "peak_memory", "val_time")
+    reports = [
+        [
+            {k: v for k, v in line.items() if k not in times}
+            for line in lines(path / "metrics.jsonl")
+        ]
+        for path in (folder, whole)
+    ]
+    assert reports[0] == reports[1]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "death",
+    [{"kill_at": 5}, {"kill_at": 10}, {"kill_write": 6}, {"kill_write": 4}],
+    ids=["between checkpoints", "near the end", "while saving", "while keeping the best"],
+)
+def test_a_killed_training_goes_on_as_if_it_had_not_been(death, whole, tmp_path):
+    """With dropout, accumulation, a schedule and an average."""
+    assert ended(process(folder=tmp_path, **death))[0] == -signal.SIGKILL
+    found = sorted(path.name for path in (tmp_path / STATE).glob("[0-9]*"))
+    assert found and found[-1] < "0000011"
+    assert ended(process(folder=tmp_path, resume=True)) == (0, "")
+    check_same(tmp_path, whole)
+    assert not [*tmp_path.rglob(".*")]
+
+
+def test_the_last_checkpoints_stay(whole):
+    assert sorted(path.name for path in (whole / STATE).iterdir()) == [
+        *("0000010", "0000011", "best.safetensors")
+    ]
+
+
+def test_a_finished_training_stays_as_it_is(whole, tmp_path):
+    before = {path: path.read_bytes() for path in whole.rglob("*.safetensors")}
+    run(whole, resume=True)
+    assert {path: path.read_bytes() for path in whole.rglob("*.safetensors")} == before
+
+
+def small(folder: Path, count: int = 4, *, resume: bool = False, batches=None, **changes):
+    arguments = quick(**{"iters": count, "save_every": 2, **changes})
+    model = fresh()
+    train(model, batches or RandomBatches(), arguments, folder=folder, resume=resume)
+    return model
+
+
+def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
+    small(tmp_path)
+    newest = tmp_path / STATE / "0000004" / "trained.safetensors"
+    right = newest.read_bytes()
+    newest.write_bytes(right[:-9])
+    small(tmp_path, resume=True, keep_checkpoints=1)
+    assert "going on with the one before" in caplog.text
+    assert newest.read_bytes() == right
+
+
+def test_where_all_are_damaged_it_says_so(tmp_path, caplog):
+    small(tmp_path)
+    for path in (tmp_path / STATE).rglob("optimizer.safetensors"):
+        path.write_bytes(b"")
+    with pytest.raises(TrainingError, match="none of the checkpoints"):
+        small(tmp_path, resume=True)
+
+
+def test_what_differs_is_named(tmp_path):
+    small(tmp_path)
+    changed = {"learning_rate": 1e-4, "ema": 0.5}
+    with pytest.raises(TrainingError, match=r"learning_rate was 0.001 and is 0.0001; ema was None"):
+        small(tmp_path, resume=True, **changed)
+    with pytest.raises(TrainingError, match="batches in an epoch was 5 and is 6"):
+        small(tmp_path, resume=True, batches=RandomBatches(6))
+    with pytest.raises(TrainingError, match="first batch was"):
+        small(tmp_path, resume=True, batches=RandomBatches(seed=1))
+
+
+def test_another_model_is_named(tmp_path):
+    small(tmp_path)
+    other = fresh(({}, {"decoder_layers": 2}))
+    arguments = quick(iters=4, save_every=2)
+    with pytest.raises(TrainingError, match=r"another model: \d+ tensors differ .* such as"):
+        train(other, RandomBatches(), arguments, folder=tmp_path, resume=True)
+
+
+def test_a_training_may_be_made_longer(tmp_path):
+    long, short = tmp_path / "long", tmp_path / "short"
+    small(long, 6)
+    small(short, 4)
+    small(short, 6, resume=True, steps_per_report=1)
+    for name in ("trained", "optimizer"):
+        path = Path(STATE) / "0000006" / f"{name}.safetensors"
+        assert (short / path).read_bytes() == (long / path).read_bytes()
+
+
+def test_nothing_is_written_over(tmp_path):
+    small(tmp_path)
+    with pytest.raises(TrainingError, match=r"holds a training at iteration 4; go on with it"):
+        small(tmp_path)
+
+
+def test_there_has_to_be_something_to_resume(tmp_path):
+    with pytest.raises(TrainingError, match="no checkpoint to resume"):
+        small(tmp_path, resume=True)
+    with pytest.raises(TrainingError, match="resume needs the folder"):
+        train(fresh(), RandomBatches(), ARGUMENTS, resume=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_what_was_saved(whole, tmp_path):
+    """A file may have half the bytes that the optimizer's state needs."""
+    assert ended(process(folder=tmp_path, kill_at=3))[0] == -signal.SIGKILL
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*.safetensors")}
+    largest = max(map(len, before.values()))
+    code, said = ended(process(folder=tmp_path, resume=True, bytes=largest // 2))
+    assert code == 1 and "Traceback" not in said
+    assert said.startswith("TrainingError:") and "cannot be written" in said
+    assert [path.name for path in (tmp_path / STATE).glob("[0-9]*")] == ["0000002"]
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert ended(process(folder=tmp_path, resume=True)) == (0, "")
+    check_same(tmp_path, whole)
+
+
+def test_what_users_read_is_replaced_only_when_it_is_there(tmp_path):
+    def good(folder: Path) -> None:
+        (folder / "a.txt").write_text("new")
+        (folder / "inner").mkdir()
+        (folder / "inner" / "b.txt").write_text("new")
+
+    def bad(folder: Path) -> None:
+        (folder / "a.txt").write_text("newer")
+        raise OSError("no room")
+
+    (tmp_path / "a.txt").write_text("old")
+    publish(good, tmp_path)
+    with pytest.raises(OSError, match="no room"):
+        publish(bad, tmp_path)
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "b.txt", "inner"]
+
+
+# two processes
+
+
+def hosts(tmp_path: Path) -> Path:
+    """A file of the addresses at which two processes find each other."""
+    with socket.socket() as one, socket.socket() as two:
+        for free in (one, two):
+            free.bind(("127.0.0.1", 0))
+        found = [[f"127.0.0.1:{free.getsockname()[1]}"] for free in (one, two)]
+    file = tmp_path / "hosts.json"
+    file.write_text(json.dumps(found))
+    return file
+
+
+def ring(tmp_path: Path, **options) -> list[tuple[int, str]]:
+    """What two processes end with, which share each batch."""
+    file = hosts(tmp_path)
+    children = [
+        process({"MLX_RANK": str(rank), "MLX_HOSTFILE": str(file)}, world=2, **options)
+        for rank in (0, 1)
+    ]
+    return [ended(child) for child in children]
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
+    losses, folder = tmp_path / "losses.json", tmp_path / "run"
+    assert ring(tmp_path, folder=folder, losses=losses) == [(0, "")] * 2
+    found, last = json.loads(losses.read_text())
+    valid, seen = RandomBatches(2, seed=9), Keeper()
+    train(fresh(), RandomBatches(5, empty=(1,)), ARGUMENTS, valid=valid, callbacks=[seen])
+    assert found == pytest.approx(seen.losses, abs=1e-5)
+    assert last == pytest.approx(seen.val[-1]["val_loss"], abs=1e-5)
+    reports = lines(folder / "metrics.jsonl")
+    assert [r["iteration"] for r in reports] == [0, 3, 4, 6, 8, 9, 11, 11], "of the first alone"
+    with pytest.raises(TrainingError, match="processes was 2 and is 1"):
+        train(fresh(), RandomBatches(5, empty=(1,)), ARGUMENTS, folder=folder, resume=True)
+
+
+def test_an_error_of_the_first_process_is_that_of_all(tmp_path):
+    found = ring(tmp_path, folder=tmp_path / "none", resume=True)
+    assert [code for code, _ in found] == [1, 1]
+    assert all("no checkpoint to resume" in said for _, said in found)
