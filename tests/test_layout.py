@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mlx_vedec"
 RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"}
+RUNTIME |= {"yaml"}  # which huggingface_hub requires
 OPTIONAL = {"measuring": {"matplotlib"}, "training": {"matplotlib"}}  # the extra `plot`
 
 # From the ground up: a room may import those on floors below its own, never one beside it.
@@ -105,3 +106,13 @@ def test_import_and_help_stay_light():
         assert (
             subprocess.run([sys.executable, "-c", check], stdout=subprocess.DEVNULL).returncode == 0
         )
+
+
+def test_every_public_name_is_there_once():
+    import mlx_vedec
+
+    stub = (PACKAGE / "__init__.pyi").read_text(encoding="utf-8")
+    named = [alias for node in ast.parse(stub).body[1:] for alias in node.names]
+    assert all(alias.asname == alias.name for alias in named)  # else type checkers hide it
+    assert sorted(alias.name for alias in named) == mlx_vedec.__all__
+    assert all(getattr(mlx_vedec, name) is not None for name in mlx_vedec.__all__)

@@ -1,1 +1,4 @@
-"""Adapters: LoRA and DoRA, their files and PEFT's, and merging them into a model."""
+"""Adapters: LoRA and DoRA put on a model's layers, their files and PEFT's, and fusing them.
+
+Imports layers and checkpoints; knows no family of models.
+"""

@@ -13,8 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import quantizing as quantize
-from ..checkpoints import weights
+from ..checkpoints import quantizing as quantize, weights
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, WeightsError
 from ..layers.lora import PARAMETERS, shape_of

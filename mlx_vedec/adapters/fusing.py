@@ -10,8 +10,7 @@ import mlx.core as mx
 from ..checkpoints import quantizing as quantized
 from ..checkpoints.pretrained import Pretrained
 from ..errors import OptionError
-from ..layers.lora import Adapted, adapted_layers, bare, floats
-from ..layers.lora import replace as put_back
+from ..layers.lora import Adapted, adapted_layers, bare, floats, replace as put_back
 
 
 @dataclass(frozen=True)

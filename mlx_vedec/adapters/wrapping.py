@@ -21,10 +21,8 @@ from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.quantizing import unfreeze
 from ..layers.lora import adapted_layers, bare, replace
 from .config import LoraConfig as LoraConfig
-from .files import CONFIG, attach, check_bare, put, read_adapters
-from .files import save_adapters as save_adapters
-from .fusing import FusedLayer as FusedLayer
-from .fusing import fuse as fuse
+from .files import CONFIG, attach, check_bare, put, read_adapters, save_adapters as save_adapters
+from .fusing import FusedLayer as FusedLayer, fuse as fuse
 from .peft import import_peft as import_peft
 from .peft_export import export_peft as export_peft
 from .targets import targets_of

@@ -14,8 +14,7 @@ from ..errors import ConfigError, OptionError
 from ..layers.dropout import checkpointed
 from ..layers.lora import adapted_layers
 from ..layers.quantization import KEYS, QuantizationConfig
-from . import foreign, saving, weights
-from . import quantizing as quantized
+from . import foreign, quantizing as quantized, saving, weights
 from .config import Config
 from .hub import fetch
 from .renames import Renames

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -20,9 +20,6 @@ from ..errors import ConfigError, OptionError, WeightsError
 from ..layers.lora import PARAMETERS, adapted_layers
 from ..layers.quantization import Format, QuantizationConfig, inferred
 from ..layers.recipes import TABLE, affine, ends, recipe_named
-
-if TYPE_CHECKING:
-    from .pretrained import Pretrained
 
 Quantized = nn.QuantizedLinear | nn.QuantizedEmbedding
 NEVER = "attn_bias"  # Swin V2's network over offsets
@@ -41,7 +38,7 @@ class Plan:
     left_out: Mapping[str, str]
 
 
-def quantize(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
+def quantize(model: Any, settings: int | QuantizationConfig) -> Plan:
     """Quantize a model in place, from the floats it has.
 
     >>> from mlx_vedec import load
@@ -55,7 +52,7 @@ def quantize(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
     return plan
 
 
-def planned(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
+def planned(model: Any, settings: int | QuantizationConfig) -> Plan:
     """What `quantize` would do, without doing it."""
     _check_bare(model)
     if is_quantized(model):
@@ -77,7 +74,7 @@ def planned(model: Pretrained, settings: int | QuantizationConfig) -> Plan:
     return Plan(formats, tuple(smaller), left_out)
 
 
-def _check_bare(model: nn.Module) -> None:
+def _check_bare(model: Any) -> None:
     if adapted_layers(model):
         raise OptionError("the model has adapters; fuse them, or remove_adapters before")
 
@@ -127,7 +124,7 @@ def _may_be(path: list[str], leaf: nn.Module) -> bool:
     return isinstance(leaf, nn.Linear | nn.QuantizedLinear) and NEVER not in path
 
 
-def names_of(model: Pretrained) -> dict[str, str]:
+def names_of(model: Any) -> dict[str, str]:
     """Their names on disk, by ours."""
     return {
         path: model.renames.on_disk(f"{path}.weight").removesuffix(".weight")
@@ -140,7 +137,7 @@ def is_quantized(model: nn.Module) -> bool:
     return any(isinstance(leaf, Quantized) for leaf in layers_of(model).values())
 
 
-def _apply(model: nn.Module, formats: Mapping[str, Format | None]) -> None:
+def _apply(model: Any, formats: Mapping[str, Format | None]) -> None:
     def arguments(path: str, _: nn.Module) -> bool | dict[str, Any]:
         found = formats.get(path)
         return found.to_dict() if found else False
@@ -149,7 +146,7 @@ def _apply(model: nn.Module, formats: Mapping[str, Format | None]) -> None:
     model.train(model.training)
 
 
-def prepare(model: Pretrained, tensors: Mapping[str, mx.array], config: Mapping[str, Any]) -> None:
+def prepare(model: Any, tensors: Mapping[str, mx.array], config: Mapping[str, Any]) -> None:
     """Give a new model the quantized layers that a file has tensors for.
 
     Which they are is what the block of its `config.json` says, or else the tensors' shapes.
@@ -189,7 +186,7 @@ def _check_packed(name: str, tensors: Mapping[str, mx.array]) -> None:
         )
 
 
-def block(model: Pretrained) -> dict[str, Any] | None:
+def block(model: Any) -> dict[str, Any] | None:
     """The block of `config.json` that says how a model is quantized; None where it is not.
 
     The fewest bits that any layer has come first, and what differs from them is an override.
@@ -203,7 +200,7 @@ def block(model: Pretrained) -> dict[str, Any] | None:
     return {**base.to_dict(), **dict(sorted(others.items()))}
 
 
-def formats(model: Pretrained) -> dict[str, Format | None]:
+def formats(model: Any) -> dict[str, Format | None]:
     """What every layer is quantized to, by names on disk; None where it is floats."""
     names = names_of(model)
     return {names[path]: _format_of(leaf) for path, leaf in layers_of(model).items()}
@@ -215,7 +212,7 @@ def _format_of(leaf: Any) -> Format | None:
     return Format(leaf.bits, leaf.group_size, leaf.mode)
 
 
-def dequantize(model: Pretrained) -> None:
+def dequantize(model: Any) -> None:
     """Make the layers of a quantized model floats again, in place: of what is left of them."""
     _check_bare(model)
     if not is_quantized(model):
@@ -230,7 +227,7 @@ def dequantize(model: Pretrained) -> None:
     model.train(model.training)
 
 
-def unfreeze(model: nn.Module) -> None:
+def unfreeze(model: Any) -> None:
     """Unfreeze a model but for quantized layers, whose packed weights have no gradient."""
     model.unfreeze()
     for leaf in model.modules():
@@ -252,13 +249,13 @@ def floats_of(leaf: Any, dtype: mx.Dtype) -> nn.Module:
     return linear
 
 
-def float_type(model: nn.Module) -> mx.Dtype:
+def float_type(model: Any) -> mx.Dtype:
     """The type of a model's own parameters that are not packed; float32 where they differ."""
     types = {x.dtype for x in _arrays(model).values() if mx.issubdtype(x.dtype, mx.floating)}
     return types.pop() if len(types) == 1 else mx.float32
 
 
-def bits_per_weight(model: nn.Module) -> float:
+def bits_per_weight(model: Any) -> float:
     """Bits of all parameters to each weight, scales and offsets of groups not being weights.
 
     Adapters are left out, here and in `float_type`.
@@ -272,7 +269,7 @@ def bits_per_weight(model: nn.Module) -> float:
     return 8 * sum(x.nbytes for x in arrays.values()) / count
 
 
-def _arrays(model: nn.Module) -> dict[str, mx.array]:
+def _arrays(model: Any) -> dict[str, mx.array]:
     arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # pyright: ignore
     adapters = {f"{path}.{name}" for path in adapted_layers(model) for name in PARAMETERS}
     return {name: array for name, array in arrays.items() if name not in adapters}

@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0 if arguments else 2
     name, rest = arguments[0], arguments[1:]
     if name == "--version":
-        from .. import __version__
+        from ..version import __version__
 
         print(f"mlx_vedec {__version__}")
         return 0

@@ -8,12 +8,12 @@ from typing import Any
 
 import mlx.core as mx
 
-from .. import __version__
 from ..checkpoints import weights
 from ..checkpoints.hub import HUB_ID
 from ..checkpoints.quantizing import Quantized, bits_per_weight, is_quantized, layers_of
 from ..layers.quantization import Format
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..version import __version__
 
 PACKED = ("weight", "scales", "biases")  # of a quantized layer; the last in affine mode
 Row = tuple[object, ...]

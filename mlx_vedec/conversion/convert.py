@@ -9,8 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..checkpoints import quantizing as quantized
-from ..checkpoints import weights
+from ..checkpoints import quantizing as quantized, weights
 from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype

@@ -6,8 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..adapters.wrapping import FusedLayer, fuse, load_adapters
-from ..checkpoints import quantizing as quantized
-from ..checkpoints import weights
+from ..checkpoints import quantizing as quantized, weights
 from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE, Saving

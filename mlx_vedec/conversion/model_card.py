@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..checkpoints.hub import HUB_ID
 from ..errors import CheckpointError, OptionError
 from ..files import write_file
+from ..version import __version__
 from . import front_matter
 
 README = "README.md"

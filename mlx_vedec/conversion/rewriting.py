@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from ..checkpoints import quantizing as quantized
-from ..checkpoints import weights
+from ..checkpoints import quantizing as quantized, weights
 from ..checkpoints.tensor_files import Place
 from ..layers.quantization import Format
 

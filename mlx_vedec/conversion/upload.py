@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from .. import __version__
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import HUB_ID, PICKLES, SAFETENSORS, required
@@ -17,6 +16,7 @@ from ..checkpoints.quantizing import is_quantized
 from ..errors import CheckpointError, OptionError
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
+from ..version import __version__
 from . import card_text, front_matter, model_card
 from .hub_writing import Say, Target, Writer
 from .model_card import README, Card, LookUp, Origin, Values

@@ -1,1 +1,4 @@
-"""data."""
+"""Images with their texts, in the layouts people have them; their labels, and batches to train on.
+
+Imports reading and all below it.
+"""

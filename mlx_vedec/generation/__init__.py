@@ -1,1 +1,4 @@
-"""From a decoder's steps to tokens: options and loops, on arrays and ids alone."""
+"""From a decoder's steps to tokens: options, rules, sampling, beams, loops; arrays and ids alone.
+
+Imports layers and checkpoints; knows neither the model nor a family.
+"""

@@ -1,1 +1,4 @@
-"""images."""
+"""Pictures read and made into pixels as Hugging Face's image processors do; lines of a page.
+
+Imports checkpoints, for its files.
+"""

@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from .. import __version__
+from ..version import __version__
 
 
 def machine() -> dict[str, Any]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,86 +14,11 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
-from . import verification_report as report
-from .layer_errors import LayerError
 from .likelihoods import side_by_side
 from .teacher import Written, written
+from .verification_report import ChangedText, Side, Verification
 
 Progress = Callable[[int, int], object]  # steps that are done, of how many
-
-
-@dataclass(frozen=True)
-class Side:
-    """One of the two models.
-
-    bytes, bits_per_weight -- of all parameters. seconds -- to read the images, loading them
-    included. error_rate -- of characters against the labels, where there are any.
-    """
-
-    bytes: int
-    bits_per_weight: float
-    seconds: float
-    error_rate: float | None = None
-
-
-@dataclass(frozen=True)
-class ChangedText:
-    """What both wrote for an image, its label, and the edits between the two."""
-
-    image: str
-    original: str
-    changed: str
-    label: str | None
-    edits: int
-
-
-@dataclass(frozen=True)
-class Verification:
-    """Two models compared on images; rates are from 0 to 1.
-
-    images, tokens      -- how many, of what the original wrote
-    texts_unchanged     -- share of the images with the same text from both
-    sequences_unchanged -- share of those with the same tokens
-    token_agreement     -- share of the tokens of the original's texts at whose place both models
-                           find the same token likeliest, after the same tokens before it
-    divergence          -- KL divergence of the changed model's distribution from the original's, at
-                           the same places: the mean, in nats per token
-    divergence_error    -- standard error of that mean, as the images are a sample; None for one.
-                           It is large where few tokens that the model doubts make up the mean
-    error_rate          -- edits of characters from the original's texts to the changed ones, to the
-                           characters of the original's; None where it wrote none
-    texts               -- those that changed, the most edits to their length first
-    layers              -- each quantized layer's own error on what the original's forward pass
-                           gives it, the worst first
-    """
-
-    images: int
-    tokens: int
-    original: Side
-    changed: Side
-    texts_unchanged: float
-    sequences_unchanged: float
-    token_agreement: float
-    divergence: float
-    divergence_error: float | None
-    error_rate: float | None
-    texts: tuple[ChangedText, ...]
-    layers: tuple[LayerError, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
-        return asdict(self)
-
-    def markdown(self) -> str:
-        """A report of one page."""
-        return report.markdown(self)
-
-    def save(self, folder: str | Path, *, say: Callable[[str], object] | None = None) -> list[Path]:
-        """Write `verification.md`, `.json` and, where matplotlib is installed, `.png` to a folder.
-
-        say -- is told why there is no picture. The paths written.
-        """
-        return report.save(self, Path(folder), say or (lambda _: None))
 
 
 def verify(

@@ -14,8 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.pretrained import parse_dtype
-from ..checkpoints.quantizing import float_type, is_quantized
-from ..checkpoints.quantizing import quantize as quantize_model
+from ..checkpoints.quantizing import float_type, is_quantized, quantize as quantize_model
 from ..checkpoints.weights import parameters
 from ..encoders.encoder import Encoder
 from ..encoders.patches import Pair, pair

@@ -11,8 +11,8 @@ in tests/data/lines (16 lines, 35 words; in brackets 188 lines of its validation
 - The places with half of a token's most: 0.88 (0.87), and anything from 0.4 to 0.6 within 0.01. The
   middle 90 % of a word's attention: 0.89 (0.87), but with all layers 0.49 (0.48) and not 0.84.
 
-`tests/reading/test_word_boxes.py` repeats the first figure. That model's patches are as high as its image: no
-height is measured yet, and no model that reads more than one line.
+`tests/reading/test_word_boxes.py` repeats the first figure. That model's patches are as high as its
+image: no height is measured yet, and no model that reads more than one line.
 """
 
 from __future__ import annotations

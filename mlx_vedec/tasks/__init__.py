@@ -1,1 +1,4 @@
-"""What some checkpoints mean by their texts: Donut, Nougat, manga-ocr."""
+"""What kinds of checkpoint mean by their texts: Donut's JSON, Nougat's Markdown, manga-ocr.
+
+Imports text and what is below it.
+"""

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from .tokenizer import Tokenizer
+from .tokenizer import Tokenizer, tightened
 
 UNDECODED = "\N{REPLACEMENT CHARACTER}"
 PATIENCE = 16  # tokens to wait for the rest of a character; one has at most 4 bytes
-# Spaces before these go where clean_up_tokenization_spaces is set, in transformers' order.
-TIGHT = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 # An end of text whose spaces the next characters may still take away.
 OPEN_END = re.compile(r"[ ']+(n[ ']*|v|r)?$")
-
-
-def tightened(text: str) -> str:
-    """A text without the spaces that word pieces leave before punctuation and contractions."""
-    for spaced in TIGHT:
-        text = text.replace(spaced, spaced.strip())
-    return text
 
 
 class StreamingDecoder:

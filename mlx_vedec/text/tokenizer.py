@@ -20,12 +20,11 @@ from ..errors import CheckpointError, ConfigError, OptionError, TokenError
 from ..files import write_file, write_json
 from .added_tokens import ROLES, content_of, special_names
 from .special_tokens import CONFIG_FILE, read_config
-from .streaming import StreamingDecoder, tightened
 from .tokenizer_files import build
 
-__all__ = ["Encoding", "StreamingDecoder", "TokenIds", "Tokenizer"]
-
 TOKENIZER_FILE = "tokenizer.json"
+# Spaces before these go where clean_up_tokenization_spaces is set, in transformers' order.
+TIGHT = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 PADDINGS = (False, "do_not_pad", True, "longest", "max_length")
 
 
@@ -266,3 +265,10 @@ def _listed(values: Any) -> Any:
     if hasattr(values, "tolist"):
         return values.tolist()
     return values if isinstance(values, int) else list(values)
+
+
+def tightened(text: str) -> str:
+    """A text without the spaces that word pieces leave before punctuation and contractions."""
+    for spaced in TIGHT:
+        text = text.replace(spaced, spaced.strip())
+    return text

@@ -1,1 +1,4 @@
-"""Fine-tuning: data, labels and batches, and the loop over them."""
+"""Fine-tuning: the loop over batches, its optimizer, its state on disk, and what it reports.
+
+Imports measuring, data and all below them.
+"""

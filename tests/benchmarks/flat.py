@@ -1,8 +1,8 @@
 """What MLX itself needs: the library's computations written flat, from the library's weights.
 
 Products, biases, activations, attention, norms, residuals and the writing of the cache, and nothing
-else: no checks, options, masks that are not needed, or modules. `tests/benchmarks/test_flat.py` holds that the
-values are the library's.
+else: no checks, options, masks that are not needed, or modules. `tests/benchmarks/test_flat.py`
+holds that the values are the library's.
 """
 
 from __future__ import annotations

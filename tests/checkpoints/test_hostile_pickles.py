@@ -12,9 +12,7 @@ import time
 import mlx.core as mx
 import pytest
 
-from mlx_vedec.checkpoints import pickle_opcodes as opcodes
-from mlx_vedec.checkpoints import pickles
-from mlx_vedec.checkpoints import torch_archives as archives
+from mlx_vedec.checkpoints import pickle_opcodes as opcodes, pickles, torch_archives as archives
 from mlx_vedec.errors import WeightsError
 from tests.checkpoints.test_pickles import EIGHT, FLOATS, WHOLE, refused_pickle
 from tests.support.torch_files import EMPTY, REBUILD, archive, literal, state_dict, storage, view

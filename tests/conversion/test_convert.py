@@ -17,8 +17,7 @@ from mlx_vedec.checkpoints import folders, tensor_files
 from mlx_vedec.checkpoints.quantizing import bits_per_weight, block
 from mlx_vedec.checkpoints.weights import INDEX, parameters
 from mlx_vedec.commands.common import Bytes
-from mlx_vedec.conversion import convert as conversion
-from mlx_vedec.conversion import rewriting
+from mlx_vedec.conversion import convert as conversion, rewriting
 from mlx_vedec.errors import CheckpointError, ConfigError, OptionError, WeightsError
 from mlx_vedec.layers.quantization import POSSIBLE, QuantizationConfig
 from mlx_vedec.reading.pipeline import BUNDLED

@@ -4,8 +4,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from mlx_vedec import QuantizationConfig
 from mlx_vedec.checkpoints.quantizing import bits_per_weight, names_of, planned, quantize

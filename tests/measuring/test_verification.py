@@ -298,7 +298,7 @@ def test_the_picture(tmp_path):
         assert picture.format == "PNG" and min(picture.size) > 300
         assert len(set(picture.convert("L").tobytes())) > 20  # something is drawn
     code = (
-        "import sys; from tests.test_verification import *; from pathlib import Path;"
+        "import sys; from tests.measuring.test_verification import *; from pathlib import Path;"
         f"replace(NOTHING, layers=LAYERS).save(Path({str(tmp_path)!r}));"
         "sys.exit('matplotlib.pyplot' in sys.modules)"
     )

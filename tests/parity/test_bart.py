@@ -14,8 +14,16 @@ from mlx_vedec.decoders.mbart import MarianConfig, MBartForCausalLM
 from mlx_vedec.decoders.positions import SinusoidalTable
 from mlx_vedec.errors import ConfigError, TokenError, WeightsError
 from tests.parity import decoder_checks as checks
-from tests.parity.reference import BART, VIT, check_pair, close, image, pair, torch
-from tests.parity.reference import transformers as hf
+from tests.parity.reference import (
+    BART,
+    VIT,
+    check_pair,
+    close,
+    image,
+    pair,
+    torch,
+    transformers as hf,
+)
 
 STEMS = (
     "Bart",

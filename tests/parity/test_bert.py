@@ -10,8 +10,16 @@ from mlx_vedec.decoders.bert import BertConfig, BertLMHeadModel
 from mlx_vedec.decoders.electra import ElectraConfig
 from mlx_vedec.errors import ConfigError, TokenError
 from tests.parity import decoder_checks as checks
-from tests.parity.reference import BERT, check_pair, close, config_of, image, pair, torch
-from tests.parity.reference import transformers as hf
+from tests.parity.reference import (
+    BERT,
+    check_pair,
+    close,
+    config_of,
+    image,
+    pair,
+    torch,
+    transformers as hf,
+)
 
 STEMS = ("Bert", "BertGeneration", "Electra")
 CHANGES = {

@@ -7,8 +7,7 @@ import pytest
 from mlx_vedec.checkpoints.weights import load
 from mlx_vedec.decoders.distilbert import DistilBertConfig, DistilBertForCausalLM
 from tests.parity import decoder_checks as checks
-from tests.parity.reference import close, torch
-from tests.parity.reference import transformers as hf
+from tests.parity.reference import close, torch, transformers as hf
 
 NAMES = {  # BERT's modules and DistilBERT's
     "bert.embeddings": "distilbert.embeddings",

@@ -13,8 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 import pytest
-from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models
+from tokenizers import Tokenizer as Backend, decoders, models
 
 from mlx_vedec import GenerationConfig, VisionEncoderDecoderModel
 from mlx_vedec.text.tokenizer import Tokenizer

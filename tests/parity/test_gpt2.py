@@ -10,8 +10,16 @@ from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders.gpt2 import GPT2Config, GPT2LMHeadModel
 from mlx_vedec.errors import ConfigError, TokenError
 from tests.parity import decoder_checks as checks
-from tests.parity.reference import GPT2, check_pair, close, config_of, image, pair, torch
-from tests.parity.reference import transformers as hf
+from tests.parity.reference import (
+    GPT2,
+    check_pair,
+    close,
+    config_of,
+    image,
+    pair,
+    torch,
+    transformers as hf,
+)
 
 CHANGES = {
     "plain": {},

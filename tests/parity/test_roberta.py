@@ -8,8 +8,7 @@ from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.decoders.roberta import RobertaConfig, RobertaForCausalLM
 from mlx_vedec.errors import ConfigError, OptionError, TokenError
 from tests.parity import decoder_checks as checks
-from tests.parity.reference import BERT, check_pair, close, image, pair, torch
-from tests.parity.reference import transformers as hf
+from tests.parity.reference import BERT, check_pair, close, image, pair, torch, transformers as hf
 
 STEMS = ("Roberta", "XLMRoberta", "Camembert", "Data2VecText", "RobertaPreLayerNorm")
 KINDS = ("Roberta", "RobertaPreLayerNorm")

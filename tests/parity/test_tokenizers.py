@@ -15,8 +15,11 @@ import pytest
 pytest.importorskip("transformers")
 pytest.importorskip("hypothesis")
 
-from hypothesis import given, settings  # noqa: E402
-from hypothesis import strategies as st  # noqa: E402
+from hypothesis import (  # noqa: E402
+    given,
+    settings,
+    strategies as st,  # noqa: E402
+)
 from transformers import (  # noqa: E402
     AddedToken,
     BertJapaneseTokenizer,

@@ -7,8 +7,7 @@ import pytest
 from mlx_vedec.decoders.xglm import XGLMConfig, XGLMForCausalLM
 from mlx_vedec.errors import ConfigError
 from tests.parity import decoder_checks as checks
-from tests.parity.reference import XGLM, check_pair, close, image, pair, torch
-from tests.parity.reference import transformers as hf
+from tests.parity.reference import XGLM, check_pair, close, image, pair, torch, transformers as hf
 
 CHANGES = {
     "plain": {},

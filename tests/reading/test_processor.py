@@ -8,8 +8,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 from PIL import Image
-from tokenizers import Tokenizer as Backend
-from tokenizers import models, pre_tokenizers, processors
+from tokenizers import Tokenizer as Backend, models, pre_tokenizers, processors
 
 from mlx_vedec.errors import CheckpointError, ConfigError, ImageError, OptionError, TokenError
 from mlx_vedec.images.image_processors import (

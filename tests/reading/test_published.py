@@ -1,6 +1,7 @@
 """Published checkpoints give the values that transformers' own tests expect of them.
 
-`pytest -m network tests/reading/test_published.py` downloads some 5 GB and runs these; nothing else does.
+`pytest -m network tests/reading/test_published.py` downloads some 5 GB and runs these; nothing else
+does.
 """
 
 import os

@@ -7,8 +7,8 @@ import random
 import pytest
 
 from mlx_vedec.errors import TokenError
-from mlx_vedec.text.streaming import UNDECODED
-from mlx_vedec.text.tokenizer import StreamingDecoder, Tokenizer
+from mlx_vedec.text.streaming import UNDECODED, StreamingDecoder
+from mlx_vedec.text.tokenizer import Tokenizer
 from tests.text.test_tokenizer import (
     byte_fallback,
     byte_level,

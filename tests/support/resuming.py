@@ -1,4 +1,6 @@
-"""A training in a process of its own, which ends it as asked: `python -m tests.support.resuming JSON`.
+"""A training in a process of its own, which ends it as asked.
+
+`python -m tests.support.resuming JSON`, where JSON has
 
 folder, and of these what is given: kill_at -- the iteration after which it kills itself; kill_write
 -- the tensor file, counted from 1, before which it does; bytes -- the largest file it may write;

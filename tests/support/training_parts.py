@@ -8,8 +8,14 @@ from pathlib import Path
 import mlx.core as mx
 import numpy as np
 from PIL import Image
-from tokenizers import AddedToken, decoders, models, pre_tokenizers, processors
-from tokenizers import Tokenizer as Backend
+from tokenizers import (
+    AddedToken,
+    Tokenizer as Backend,
+    decoders,
+    models,
+    pre_tokenizers,
+    processors,
+)
 
 from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.images.image_processors import ImageProcessor

@@ -8,10 +8,8 @@ import time
 import mlx.core as mx
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from tokenizers import Tokenizer as Backend
-from tokenizers import models
+from hypothesis import given, settings, strategies as st
+from tokenizers import Tokenizer as Backend, models
 
 from mlx_vedec.errors import OptionError, TokenError
 from mlx_vedec.tasks.donut import LEVELS, json2token, token2json

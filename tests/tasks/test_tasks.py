@@ -4,8 +4,7 @@ import json
 import shutil
 
 import pytest
-from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers
+from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
 
 from mlx_vedec import (
     DonutProcessor,

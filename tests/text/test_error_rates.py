@@ -4,8 +4,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from mlx_vedec.errors import MetricError
 from mlx_vedec.measuring.intervals import Difference, differences, estimates

@@ -7,8 +7,7 @@ import json
 import mlx.core as mx
 import numpy as np
 import pytest
-from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers, processors, trainers
 
 from mlx_vedec.errors import CheckpointError, OptionError, TokenError
 from mlx_vedec.text.streaming import UNDECODED

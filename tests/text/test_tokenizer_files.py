@@ -10,7 +10,8 @@ import pytest
 
 from mlx_vedec.errors import CheckpointError, ConfigError
 from mlx_vedec.text.sentencepiece import BYTE, Piece
-from mlx_vedec.text.tokenizer import StreamingDecoder, Tokenizer
+from mlx_vedec.text.streaming import StreamingDecoder
+from mlx_vedec.text.tokenizer import Tokenizer
 from tests.text.test_sentencepiece import PIECES, TABLE, charsmap, model_file
 from tests.text.test_tokenizer import CORPUS, byte_level, word_pieces
 

@@ -1,0 +1,226 @@
+"""The public names, each once: read by type checkers, and at run time by `__init__.py`."""
+
+from .adapters.wrapping import (
+    FusedLayer as FusedLayer,
+    LoraConfig as LoraConfig,
+    add_adapters as add_adapters,
+    export_peft as export_peft,
+    fuse as fuse,
+    import_peft as import_peft,
+    load_adapters as load_adapters,
+    remove_adapters as remove_adapters,
+    save_adapters as save_adapters,
+)
+from .conversion.calibration import (
+    Calibration as Calibration,
+    calibrate as calibrate,
+)
+from .conversion.convert import (
+    convert as convert,
+)
+from .conversion.fuse import (
+    fuse_checkpoint as fuse_checkpoint,
+)
+from .conversion.upload import (
+    upload as upload,
+)
+from .data.augmentation import (
+    Augment as Augment,
+)
+from .data.batches import (
+    Batches as Batches,
+)
+from .data.datasets import (
+    load_dataset as load_dataset,
+    load_splits as load_splits,
+)
+from .data.samples import (
+    Sample as Sample,
+)
+from .decoders.bart import (
+    BartConfig as BartConfig,
+    BartForCausalLM as BartForCausalLM,
+    MvpConfig as MvpConfig,
+    MvpForCausalLM as MvpForCausalLM,
+    PLBartConfig as PLBartConfig,
+    PLBartForCausalLM as PLBartForCausalLM,
+    TrOCRConfig as TrOCRConfig,
+    TrOCRForCausalLM as TrOCRForCausalLM,
+)
+from .decoders.bert import (
+    BertConfig as BertConfig,
+    BertGenerationConfig as BertGenerationConfig,
+    BertGenerationDecoder as BertGenerationDecoder,
+    BertLMHeadModel as BertLMHeadModel,
+)
+from .decoders.distilbert import (
+    DistilBertConfig as DistilBertConfig,
+    DistilBertForCausalLM as DistilBertForCausalLM,
+)
+from .decoders.electra import (
+    ElectraConfig as ElectraConfig,
+    ElectraForCausalLM as ElectraForCausalLM,
+)
+from .decoders.gpt2 import (
+    GPT2Config as GPT2Config,
+    GPT2LMHeadModel as GPT2LMHeadModel,
+)
+from .decoders.mbart import (
+    BlenderbotConfig as BlenderbotConfig,
+    BlenderbotForCausalLM as BlenderbotForCausalLM,
+    BlenderbotSmallConfig as BlenderbotSmallConfig,
+    BlenderbotSmallForCausalLM as BlenderbotSmallForCausalLM,
+    MarianConfig as MarianConfig,
+    MarianForCausalLM as MarianForCausalLM,
+    MBartConfig as MBartConfig,
+    MBartForCausalLM as MBartForCausalLM,
+    PegasusConfig as PegasusConfig,
+    PegasusForCausalLM as PegasusForCausalLM,
+)
+from .decoders.roberta import (
+    CamembertConfig as CamembertConfig,
+    CamembertForCausalLM as CamembertForCausalLM,
+    Data2VecTextConfig as Data2VecTextConfig,
+    Data2VecTextForCausalLM as Data2VecTextForCausalLM,
+    RobertaConfig as RobertaConfig,
+    RobertaForCausalLM as RobertaForCausalLM,
+    RobertaPreLayerNormConfig as RobertaPreLayerNormConfig,
+    RobertaPreLayerNormForCausalLM as RobertaPreLayerNormForCausalLM,
+    XLMRobertaConfig as XLMRobertaConfig,
+    XLMRobertaForCausalLM as XLMRobertaForCausalLM,
+)
+from .decoders.xglm import (
+    XGLMConfig as XGLMConfig,
+    XGLMForCausalLM as XGLMForCausalLM,
+)
+from .encoders.beit import (
+    BeitConfig as BeitConfig,
+    BeitModel as BeitModel,
+    Data2VecVisionConfig as Data2VecVisionConfig,
+    Data2VecVisionModel as Data2VecVisionModel,
+)
+from .encoders.clip import (
+    CLIPVisionConfig as CLIPVisionConfig,
+    CLIPVisionModel as CLIPVisionModel,
+    SiglipVisionConfig as SiglipVisionConfig,
+    SiglipVisionModel as SiglipVisionModel,
+)
+from .encoders.dinov2 import (
+    Dinov2Config as Dinov2Config,
+    Dinov2Model as Dinov2Model,
+    Dinov2WithRegistersConfig as Dinov2WithRegistersConfig,
+    Dinov2WithRegistersModel as Dinov2WithRegistersModel,
+)
+from .encoders.dinov3 import (
+    DINOv3ViTConfig as DINOv3ViTConfig,
+    DINOv3ViTModel as DINOv3ViTModel,
+)
+from .encoders.swin import (
+    DonutSwinConfig as DonutSwinConfig,
+    DonutSwinModel as DonutSwinModel,
+    SwinConfig as SwinConfig,
+    SwinModel as SwinModel,
+)
+from .encoders.swinv2 import (
+    Swinv2Config as Swinv2Config,
+    Swinv2Model as Swinv2Model,
+)
+from .encoders.vit import (
+    DeiTConfig as DeiTConfig,
+    DeiTModel as DeiTModel,
+    ViTConfig as ViTConfig,
+    ViTModel as ViTModel,
+    ViTMSNConfig as ViTMSNConfig,
+    ViTMSNModel as ViTMSNModel,
+)
+from .generation.config import (
+    GenerationConfig as GenerationConfig,
+)
+from .generation.options import (
+    Options as Options,
+)
+from .images.image_processors import (
+    AutoImageProcessor as AutoImageProcessor,
+    BeitImageProcessor as BeitImageProcessor,
+    BitImageProcessor as BitImageProcessor,
+    CLIPImageProcessor as CLIPImageProcessor,
+    DeiTImageProcessor as DeiTImageProcessor,
+    DINOv3ViTImageProcessor as DINOv3ViTImageProcessor,
+    DonutImageProcessor as DonutImageProcessor,
+    ImageProcessor as ImageProcessor,
+    NougatImageProcessor as NougatImageProcessor,
+    SiglipImageProcessor as SiglipImageProcessor,
+    ViTImageProcessor as ViTImageProcessor,
+    load_image as load_image,
+)
+from .layers.decoder_cache import (
+    DecoderCache as DecoderCache,
+    KVCache as KVCache,
+    RotatingKVCache as RotatingKVCache,
+)
+from .layers.quantization import (
+    QuantizationConfig as QuantizationConfig,
+)
+from .measuring.benchmark import (
+    benchmark as benchmark,
+)
+from .measuring.benchmark_results import (
+    Benchmark as Benchmark,
+)
+from .measuring.evaluation import (
+    Evaluation as Evaluation,
+    evaluate as evaluate,
+)
+from .measuring.verification import (
+    verify as verify,
+)
+from .measuring.verification_report import (
+    Verification as Verification,
+)
+from .model.config import (
+    VisionEncoderDecoderConfig as VisionEncoderDecoderConfig,
+)
+from .model.memory import (
+    MemoryEstimate as MemoryEstimate,
+    estimate_memory as estimate_memory,
+)
+from .model.vision_encoder_decoder import (
+    VisionEncoderDecoderModel as VisionEncoderDecoderModel,
+)
+from .reading.pipeline import (
+    GenerationResponse as GenerationResponse,
+    GenerationResult as GenerationResult,
+    batch_generate as batch_generate,
+    generate as generate,
+    load as load,
+    read_lines as read_lines,
+    stream_generate as stream_generate,
+)
+from .reading.processor import (
+    DonutProcessor as DonutProcessor,
+    NougatProcessor as NougatProcessor,
+    Processor as Processor,
+    TrOCRProcessor as TrOCRProcessor,
+)
+from .reading.vocabulary import (
+    add_tokens as add_tokens,
+)
+from .reading.word_boxes import (
+    WordBox as WordBox,
+)
+from .text.error_rates import (
+    Normalization as Normalization,
+    character_error_rate as character_error_rate,
+    word_error_rate as word_error_rate,
+)
+from .text.tokenizer import (
+    Tokenizer as Tokenizer,
+)
+from .training.arguments import (
+    TrainingArguments as TrainingArguments,
+)
+from .training.trainer import (
+    TrainingResult as TrainingResult,
+    train as train,
+)
+from .version import __version__ as __version__
