@@ -110,7 +110,7 @@ def test_a_change_does_not_alter_the_draws_of_others():
 
 def test_another_process_draws_the_same():
     code = (
-        "from tests.test_augmentation import AMOUNTS, Augment, drawn, zlib; "
+        "from tests.data.test_augmentation import AMOUNTS, Augment, drawn, zlib; "
         "print([zlib.crc32(drawn(Augment(**AMOUNTS), s).tobytes()) for s in range(5)])"
     )
     here = [zlib.crc32(drawn(Augment(**AMOUNTS), seed).tobytes()) for seed in range(5)]
