@@ -155,6 +155,8 @@ from .images.image_processors import (
 )
 from .layers.decoder_cache import (
     DecoderCache as DecoderCache,
+)
+from .layers.kv_cache import (
     KVCache as KVCache,
     RotatingKVCache as RotatingKVCache,
 )

@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError, OptionError
-from ..layers.dropout import checkpointed
+from ..layers.gradient_checkpointing import checkpointed
 from ..layers.lora import adapted_layers
 from ..layers.quantization import KEYS, QuantizationConfig
 from . import foreign, quantizing as quantized, saving, weights

@@ -20,8 +20,8 @@ from ..encoders.encoder import Encoder
 from ..encoders.patches import Pair, pair
 from ..encoders.windows import PIECE
 from ..errors import OptionError
-from ..layers.cache_parts import kv_group_size
 from ..layers.kv_cache import STEP
+from ..layers.kv_quantization import kv_group_size
 from ..layers.quantization import QuantizationConfig
 from .config import VisionEncoderDecoderConfig
 from .vision_encoder_decoder import VisionEncoderDecoderModel

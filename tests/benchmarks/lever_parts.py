@@ -8,7 +8,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_vedec.layers.attention import ACTIVATIONS
+from mlx_vedec.layers.activations import ACTIVATIONS
 
 from .flat import DECODERS, Layer, attend, head, heads, joined, norm
 
