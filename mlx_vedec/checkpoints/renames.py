@@ -8,6 +8,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from functools import cache, cached_property
+from typing import ClassVar
+
+import mlx.nn as nn
 
 Pairs = tuple[tuple[str, str], ...]
 OLD_LEAVES = (  # TensorFlow's names, which checkpoints of BERT's time kept
@@ -47,6 +50,10 @@ class Renames:
         found = self._to_disk[name]
         assert found is not None, f"{name} has no row in its renaming table"
         return found
+
+    def layer_on_disk(self, path: str) -> str:
+        """The name under which the weight of a layer is saved, without `.weight`."""
+        return self.on_disk(f"{path}.weight").removesuffix(".weight")
 
     @cached_property
     def _to_ours(self) -> _Names:
@@ -112,6 +119,12 @@ class Renames:
             self.tied + other.tied,
             self.transposed + other.transposed,
         )
+
+
+class NamedModule(nn.Module):
+    """A module with a table of the names that its parameters have on disk."""
+
+    renames: ClassVar[Renames]
 
 
 class _Names(dict[str, str | None]):
