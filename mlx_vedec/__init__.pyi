@@ -160,7 +160,7 @@ from .layers.kv_cache import (
     KVCache as KVCache,
     RotatingKVCache as RotatingKVCache,
 )
-from .layers.quantization import (
+from .layers.quantization_config import (
     QuantizationConfig as QuantizationConfig,
 )
 from .measuring.benchmark import (

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from .common import Bytes, Count, run
 
 if TYPE_CHECKING:
-    from ..layers.quantization import HalfBits, QuantizationConfig
+    from ..layers.quantization_config import PartBits, QuantizationConfig
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RECIPE = "uniform, head or mixed: which layers keep 6 or 8 bits where others have fewer (mixed)"
@@ -220,7 +220,7 @@ def _verify(path: Path, args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
     from ..errors import OptionError
-    from ..layers.quantization import QuantizationConfig
+    from ..layers.quantization_config import QuantizationConfig
 
     settings = QuantizationConfig(
         args.q_bits,
@@ -248,7 +248,7 @@ def _field(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _bits(text: str) -> HalfBits:
+def _bits(text: str) -> PartBits:
     if text in ("same", "none"):
         return "same" if text == "same" else None
     return int(text)

@@ -18,8 +18,9 @@ from typing import Any
 
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..checkpoints.quantizing import Quantized, layers_of
 from ..errors import OptionError
+from ..layers.packed import Quantized
+from ..layers.quantization_recipes import quantizable_layers
 from ..measuring.teacher import written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
@@ -102,7 +103,7 @@ def calibrate(
 def _check(
     model: VisionEncoderDecoderModel, teacher: VisionEncoderDecoderModel, images: Sequence[Source]
 ) -> None:
-    modes = {x.mode for x in layers_of(model).values() if isinstance(x, Quantized)}
+    modes = {x.mode for x in quantizable_layers(model).values() if isinstance(x, Quantized)}
     if not modes:
         raise OptionError("the model is not quantized; quantize it, then calibrate it")
     if "affine" not in modes:

@@ -14,7 +14,7 @@ from ..checkpoints import weights
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE
 from ..data.labelled import Labelled, Paths, labelled
-from ..layers.quantization import QuantizationConfig
+from ..layers.quantization_config import QuantizationConfig
 from ..measuring.verification import Verification, verify
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor

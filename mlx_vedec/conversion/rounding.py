@@ -14,10 +14,11 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_unflatten
 
-from ..checkpoints.quantizing import Quantized, layers_of, names_of
 from ..errors import OptionError
+from ..layers.packed import Quantized, weight_shape
+from ..layers.quantization_recipes import quantizable_layers
+from ..layers.replacing import replace_layers
 from ..measuring.teacher import Written, forced, logprobs
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
@@ -42,7 +43,7 @@ def round_weights(
     goes wrong, so do all.
     """
     layers = affine_layers(model)
-    floats = _floats(layers, teacher, names_of(model))
+    floats = _floats(layers, teacher, model.renames.layer_on_disk)
     with _watched(teacher, floats) as watched:
         for batch in forced(texts, processor, batch_size):
             mx.eval([*logprobs(teacher, teacher.features(batch.pixels), batch)])
@@ -60,20 +61,22 @@ def round_weights(
 
 def affine_layers(model: nn.Module) -> dict[str, Any]:
     """The layers that are quantized in affine mode, by our name."""
-    layers = layers_of(model).items()
+    layers = quantizable_layers(model).items()
     return {path: x for path, x in layers if isinstance(x, Quantized) and x.mode == "affine"}
 
 
 def _floats(
-    layers: Mapping[str, Any], teacher: VisionEncoderDecoderModel, names: Mapping[str, str]
+    layers: Mapping[str, Any], teacher: VisionEncoderDecoderModel, on_disk: Callable[[str], str]
 ) -> dict[str, Any]:
     """The teacher's layers of the same names."""
-    theirs = layers_of(teacher)
+    theirs = quantizable_layers(teacher)
     found = {path: theirs[path] for path in layers if path in theirs}
     strange = [
-        names[path]
+        on_disk(path)
         for path, layer in layers.items()
-        if path not in found or isinstance(found[path], Quantized) or _differ(layer, found[path])
+        if path not in found
+        or isinstance(found[path], Quantized)
+        or weight_shape(found[path]) != weight_shape(layer)
     ]
     if strange:
         raise OptionError(
@@ -81,11 +84,6 @@ def _floats(
             "expected the model that was quantized, or rounding=False"
         )
     return found
-
-
-def _differ(layer: Any, other: Any) -> bool:
-    rows, columns = layer.weight.shape
-    return other.weight.shape != (rows, columns * 32 // layer.bits)
 
 
 # --- what the layers are given
@@ -129,10 +127,10 @@ def _watched(model: nn.Module, layers: Mapping[str, Any]) -> Iterator[dict[str, 
     """Within it the model's layers are watched."""
     watched = {path: Watched(layer) for path, layer in layers.items()}
     try:
-        model.update_modules(tree_unflatten(list(watched.items())))
+        replace_layers(model, watched)
         yield watched
     finally:
-        model.update_modules(tree_unflatten(list(layers.items())))
+        replace_layers(model, layers)
 
 
 # --- rounding

@@ -19,10 +19,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..checkpoints.quantizing import is_quantized, layers_of, names_of
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
-from ..layers.quantization import POSSIBLE, Format, QuantizationConfig
+from ..layers.packed import is_quantized
+from ..layers.quantization_config import POSSIBLE, Format, QuantizationConfig
+from ..layers.quantization_recipes import quantizable_layers
 from ..measuring.teacher import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
@@ -74,7 +75,7 @@ def measure(
             progress(done, len(texts))
     tokens = sum(len(text.tokens) for text in texts)
     found = unmeasured(model, candidates=sorted(set(candidates)), group_size=group_size)
-    paths = {name: path for path, name in names_of(model).items()}
+    paths = {model.renames.layer_on_disk(path): path for path in quantizable_layers(model)}
     layers = tuple(
         replace(layer, costs={b: sums[paths[layer.name], b] / tokens for b in layer.costs})
         for layer in found.layers
@@ -89,17 +90,16 @@ def unmeasured(
     group_size: int = 64,
 ) -> Sensitivities:
     """The same without costs, for which nothing is computed: it says which sizes are in reach."""
-    names, layers = names_of(model), []
-    for path, leaf in layers_of(model).items():
+    layers = []
+    for path, leaf in quantizable_layers(model).items():
         forms = {
             bits: Format(bits, group_size).fitted(leaf.weight.shape[-1]) for bits in candidates
         }
         fitted = {bits: form for bits, form in forms.items() if form is not None}
         if fitted:
             size = fitted[min(fitted)].sizes[1]
-            layers.append(
-                LayerCosts(names[path], leaf.weight.size, size, dict.fromkeys(fitted, 0.0))
-            )
+            name = model.renames.layer_on_disk(path)
+            layers.append(LayerCosts(name, leaf.weight.size, size, dict.fromkeys(fitted, 0.0)))
     count = sum(x.size for x in parameters(model).values())
     others = count - sum(layer.weights for layer in layers)
     return Sensitivities(tuple(layers), others, group_size, 0, 0)
@@ -124,7 +124,7 @@ def _packed(
 ) -> dict[Change, Packed]:
     """Every layer that some group divides, with all candidates; together as large as float32."""
     packed = {}
-    for path, leaf in layers_of(model).items():
+    for path, leaf in quantizable_layers(model).items():
         for bits in candidates:
             form = Format(bits, group_size).fitted(leaf.weight.shape[-1])
             if form is not None:

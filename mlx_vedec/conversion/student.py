@@ -9,7 +9,9 @@ from typing import Any
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..checkpoints.quantizing import Quantized, dequantize, layers_of
+from ..checkpoints.quantizing import dequantize
+from ..layers.packed import Quantized
+from ..layers.quantization_recipes import quantizable_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .rounding import affine_layers
 
@@ -75,7 +77,7 @@ def _unit(x: mx.array) -> mx.array:
 def floating(model: VisionEncoderDecoderModel, *, small: bool = False) -> Iterator[Student]:
     """The model as one of float32, in `eval()` mode; outside it is as it was."""
     own: Parameters = dict(tree_flatten(model.parameters()))  # pyright: ignore
-    layers = {path: x for path, x in layers_of(model).items() if isinstance(x, Quantized)}
+    layers = {path: x for path, x in quantizable_layers(model).items() if isinstance(x, Quantized)}
     student, training = Student(model, affine_layers(model), own, small), model.training
     try:
         model.set_dtype(mx.float32)

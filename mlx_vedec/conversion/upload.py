@@ -12,8 +12,8 @@ from typing import Any
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import HUB_ID, PICKLES, SAFETENSORS, required
-from ..checkpoints.quantizing import is_quantized
 from ..errors import CheckpointError, OptionError
+from ..layers.packed import is_quantized
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from ..version import __version__

@@ -18,7 +18,7 @@ from ..images.image_processors import load_image
 from ..images.line_pieces import cut_line, line_image, line_origin
 from ..images.lines import Box, find_lines
 from ..images.pictures import images_in
-from ..layers.quantization import QuantizationConfig
+from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar

@@ -17,9 +17,10 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_vedec import QuantizationConfig, load
-from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
+from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.conversion.calibration import calibrate
 from mlx_vedec.data.labelled import LINES as OWN, labelled
+from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.text.error_rates import character_error_rate
 
 from . import BLAS

@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 
 from mlx_vedec import QuantizationConfig, load
-from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
+from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.conversion.layer_costs import Sensitivities
 from mlx_vedec.conversion.sensitivity import choose, measure
 from mlx_vedec.data.labelled import labelled
+from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.measuring.verification import verify
 
 LINES = Path(__file__).resolve().parents[3] / "shared" / "checkpoints" / "tiny-ocr" / "val"

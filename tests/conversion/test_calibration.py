@@ -10,13 +10,14 @@ import pytest
 from mlx.utils import tree_flatten
 
 from mlx_vedec import VisionEncoderDecoderModel, load
-from mlx_vedec.checkpoints.quantizing import layers_of, quantize
+from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.conversion.calibration import calibrate
 from mlx_vedec.conversion.calibration_data import Example, batches
 from mlx_vedec.conversion.student import floating
 from mlx_vedec.conversion.tuning import CalibrationConfig, Tuning
 from mlx_vedec.errors import OptionError
-from mlx_vedec.layers.quantization import QuantizationConfig
+from mlx_vedec.layers.quantization_config import QuantizationConfig
+from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from tests.support.tiny import pixels, tiny_model
 
 LINES = sorted((Path(__file__).parents[1] / "data" / "lines").glob("*.png"))
@@ -173,7 +174,7 @@ def test_other_modes_stay(teacher):
     settings = QuantizationConfig(mode="mxfp4", recipe="uniform", overrides=layer)
     model, before = student(settings), student(settings)
     assert calibrate(model, *teacher, LINES[:3]).rounded
-    fixed = {path for path, leaf in layers_of(model).items() if leaf.mode != "affine"}
+    fixed = {path for path, leaf in quantizable_layers(model).items() if leaf.mode != "affine"}
     own = {name.rpartition(".")[0] for name in changed(model, before)}
     assert fixed and own and not own & fixed
 
