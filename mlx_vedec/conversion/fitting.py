@@ -1,4 +1,4 @@
-"""Quantization fitted to images: bits chosen, scales tuned, and what was lost written down.
+"""Quantization fitted to images: bits chosen, weights rounded anew, and what was lost written down.
 
 Each works on a source, a folder or a Hub id, and on the folder that `convert` made or will make of
 it. `images` are what `labelled` takes: a folder, files, or None for the package's own lines.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from ..checkpoints import weights
 from ..checkpoints.hub import fetch
@@ -56,16 +55,12 @@ def calibrate_folder(
     revision: str | None = None,
     max_shard_size: int = SHARD_SIZE,
     progress: Progress | None = None,
-    **options: Any,
 ) -> Calibration:
-    """Bring the quantized model of a folder nearer to its source, and write it there again.
-
-    The options are those of `CalibrationConfig`.
-    """
+    """Bring the quantized model of a folder nearer to its source, and write it there again."""
     found = images_for(source, images, revision)
     teacher, processor = _read(source, revision)
     model = VisionEncoderDecoderModel.from_folder(Path(folder))
-    calibration = calibrate(model, teacher, processor, found.images, progress=progress, **options)
+    calibration = calibrate(model, teacher, processor, found.images, progress=progress)
     if calibration.after < calibration.before:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
     return calibration

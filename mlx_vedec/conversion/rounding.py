@@ -78,7 +78,7 @@ def _floats(
     if strange:
         raise OptionError(
             f"the teacher has no floats for {len(strange)} of the layers, such as {strange[0]}; "
-            "expected the model that was quantized, or rounding=False"
+            "expected the model that was quantized"
         )
     return found
 
