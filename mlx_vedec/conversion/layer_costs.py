@@ -20,7 +20,10 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerCosts:
-    """A layer by its name on disk, its size, and what it costs by its bits."""
+    """A layer: its name on disk, its number of weights, and what it costs at each number of bits.
+
+    costs -- how far the model's distribution over the next token moves, in nats per token.
+    """
 
     name: str
     weights: int
@@ -28,7 +31,7 @@ class LayerCosts:
     costs: Mapping[int, float]
 
     def size(self, bits: int) -> int:
-        """Bits of memory: weights, and a scale and an offset of each group."""
+        """Bits of memory of the whole layer: its weights, a scale and an offset for each group."""
         return self.weights * bits + 2 * FLOAT_BITS * self.weights // self.group_size
 
     @property
@@ -43,9 +46,9 @@ class LayerCosts:
         return found
 
     def moves(self) -> Iterator[Move]:
-        """From the most bits to the fewest, over those that no mixture of others undercuts.
+        """The steps from the most bits to the fewest; their slopes rise.
 
-        Their slopes rise.
+        Numbers of bits that lie above the lower hull of cost over size are passed over.
         """
         costs = self.rising
         bits, slope = max(costs), 0.0
@@ -73,7 +76,7 @@ class Sensitivities:
     tokens: int = 0
 
     def bits_per_weight(self, bits: Mapping[str, int]) -> float:
-        """Of the model, with these bits for each layer by name, and all else in half precision."""
+        """The model's, with these bits for each layer by name, and all else in half precision."""
         size = sum(layer.size(bits[layer.name]) for layer in self.layers)
         weights = sum(layer.weights for layer in self.layers) + self.others
         return (size + self.others * FLOAT_BITS) / weights

@@ -85,7 +85,7 @@ def unmeasured(
     candidates: Sequence[int] = CANDIDATES,
     group_size: int = 64,
 ) -> Sensitivities:
-    """The same with costs of 0, for which nothing is computed: it says which sizes are in reach."""
+    """The layers, each with costs of 0: they tell which sizes are in reach before a measurement."""
     names, leaves = names_of(model), layers_of(model)
     layers = tuple(
         LayerCosts(
@@ -122,14 +122,14 @@ class Packed:
 
     @property
     def weight(self) -> mx.array:
-        """(out, in), of the layer's type."""
+        """The weight (out, in) as floats of the layer's type."""
         return mx.dequantize(*self.parts, **self.own, dtype=self.dtype)
 
 
 def _packed(
     model: VisionEncoderDecoderModel, candidates: Sequence[int], group_size: int
 ) -> dict[Change, Packed]:
-    """Every layer with all candidates; together they are as large as float32."""
+    """Every layer's weight with each of the candidates' bits; together as large as in float32."""
     leaves = layers_of(model)
     return {
         (path, form.sizes[0]): Packed(leaves[path], form)
