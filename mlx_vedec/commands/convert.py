@@ -83,9 +83,6 @@ def _add_fitting(g: argparse._ArgumentGroup) -> None:
         "--calibrate", action="store_true", help="round anew, to agree with the source on images"
     )
     g.add_argument(
-        "--calibrate-iters", type=int, metavar="N", help="batches to tune scales on besides (0)"
-    )
-    g.add_argument(
         "--verify",
         nargs="*",
         metavar="PATH",
@@ -141,8 +138,6 @@ def _check_fitting(args: argparse.Namespace) -> None:
     tuned = chosen or args.calibrate
     if args.dry_run and (tuned or args.verify is not None or args.upload_repo):
         raise OptionError("--dry-run writes nothing to calibrate, verify or upload; leave them out")
-    if args.calibrate_iters is not None and not args.calibrate:
-        raise OptionError("--calibrate-iters is given without --calibrate; add it, or leave it out")
     if args.private and not args.upload_repo:
         raise OptionError("--private is given without --upload-repo; say where to upload to")
     if tuned and not args.images:
@@ -185,15 +180,13 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
 def _calibrate(path: Path, args: argparse.Namespace) -> None:
     from ..conversion.fitting import calibrate_folder
 
-    options = {} if args.calibrate_iters is None else {"iters": args.calibrate_iters}
     found = calibrate_folder(
         path,
         args.hf_path,
         _paths(args.images),
         revision=args.revision,
         max_shard_size=args.max_shard_size,
-        progress=Count("steps of calibration"),
-        **options,
+        progress=Count("layers rounded"),
     )
     _say(
         f"calibrated on {found.images} images: divergence from the source {found.before:.2e} before"

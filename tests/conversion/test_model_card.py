@@ -193,6 +193,11 @@ def test_relations(folder, tmp_path):  # noqa: F811
     assert relation(folder) == "quantized"
 
 
+def test_tags_that_are_no_words_fall_away(folder):  # noqa: F811
+    (folder / "README.md").write_text(f"---\ntags: [mine, {{a: b}}, 3]\n---\n{MARK}\n")
+    assert values_of(planned_card(folder))["tags"][-2:] == ["ocr", "mine"]
+
+
 def test_another_base_model_takes_nothing_of_the_first(folder):  # noqa: F811
     leave(folder, folder, "a/b")
     kept = values_of(planned_card(folder, base_model="a/b"))
