@@ -77,7 +77,7 @@ def test_all_problems_come_at_once(tmp_path, model, processor):
         r"d\.jsonl:4: the text has 21 tokens .* the position table ends at 20",
         r"d\.jsonl:5: the text has </s> inside",
         r"sample 6: the row has image",
-        r"2 tags are no tokens yet: <s_nm> </s_nm>; add them with mlx_vedec\.training\.vocabulary",
+        r"2 tags are no tokens yet: <s_nm> </s_nm>; add them with mlx_vedec\.add_tokens",
     ]
     for line, pattern in zip(lines, expected, strict=True):
         assert re.match("  " + pattern, line)

@@ -296,10 +296,10 @@ import json, sys
 import tests.support.blas
 import mlx.core as mx
 from mlx_vedec import load
-from mlx_vedec.evaluation.scoring import evaluate
+from mlx_vedec.measuring.evaluation import evaluate
 from mlx_vedec.errors import MetricError, OptionError, TokenError
-from mlx_vedec.evaluation.gathering import gather
-from mlx_vedec.training.samples import Sample
+from mlx_vedec.measuring.gathering import gather
+from mlx_vedec.data.samples import Sample
 
 group = mx.distributed.init(backend="ring", strict=True)
 samples = [Sample(*pair) for pair in json.load(open(sys.argv[1]))]
