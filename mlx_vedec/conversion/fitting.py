@@ -1,7 +1,7 @@
 """Quantization fitted to images: bits chosen, scales tuned, and what was lost written down.
 
 Each works on a source, a folder or a Hub id, and on the folder that `convert` made or will make of
-it. `images` are what `labelled` takes: a folder, files, or None for the package's own lines.
+it. `images` are what `labelled_images` takes: a folder, files, or None for the package's own lines.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from ..checkpoints import weights
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE
-from ..data.labelled import Labelled, Paths, labelled
+from ..data.datasets import LabelledImages, Paths, labelled_images
 from ..layers.quantization import QuantizationConfig
 from ..measuring.verification import Verification, verify
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -25,10 +25,10 @@ Images = Paths | Iterable[Paths] | None
 Progress = Callable[[int, int], object]
 
 
-def images_for(source: str | Path, images: Images, revision: str | None = None) -> Labelled:
+def images_for(source: str | Path, images: Images, revision: str | None = None) -> LabelledImages:
     """The images, which have to be there, before anything is computed."""
     processor = Processor.from_pretrained(source, revision=revision)
-    return labelled(images, line_aspect_ratio=processor.line_aspect_ratio)
+    return labelled_images(images, line_aspect_ratio=processor.line_aspect_ratio)
 
 
 def choose_bits(

@@ -19,7 +19,7 @@ import mlx.core as mx
 from mlx_vedec import QuantizationConfig, load
 from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
 from mlx_vedec.conversion.calibration import calibrate
-from mlx_vedec.data.labelled import LINES as OWN, labelled
+from mlx_vedec.data.datasets import LINES as OWN, labelled_images
 from mlx_vedec.text.error_rates import character_error_rate
 
 from . import BLAS
@@ -141,7 +141,7 @@ def main():
     parser.add_argument("--iters", type=int, default=0, help="to tune scales on besides (0)")
     parser.add_argument("--no-rounding", action="store_true", help="only tune scales")
     chosen = parser.parse_args()
-    images, texts = labelled(chosen.folder)
+    images, texts = labelled_images(chosen.folder)
     rows = list(zip(images, texts, strict=True))
     if chosen.calibrate:
         own = {path.name for path in OWN.glob("*.png")}

@@ -14,7 +14,7 @@ from mlx_vedec import QuantizationConfig, load
 from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
 from mlx_vedec.conversion.layer_costs import Sensitivities
 from mlx_vedec.conversion.sensitivity import choose, measure
-from mlx_vedec.data.labelled import labelled
+from mlx_vedec.data.datasets import labelled_images
 from mlx_vedec.measuring.verification import verify
 
 LINES = Path(__file__).resolve().parents[3] / "shared" / "checkpoints" / "tiny-ocr" / "val"
@@ -29,7 +29,7 @@ RECIPES = {
 def measured(model, processor, own, count, keep):
     if keep is not None and keep.is_file():
         return Sensitivities.read(keep)
-    others = [path for path in labelled(LINES).images if path.name not in own]
+    others = [path for path in labelled_images(LINES).images if path.name not in own]
     begun = time.perf_counter()
     found = measure(model, processor, others[:: len(others) // count][:count], max_images=None)
     seconds = time.perf_counter() - begun
@@ -45,7 +45,7 @@ def main():
     parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
     model, processor = load()
-    lines = labelled(None, line_aspect_ratio=processor.line_aspect_ratio)
+    lines = labelled_images(None, line_aspect_ratio=processor.line_aspect_ratio)
     own = {path.name for path in lines.images}
     found = measured(model, processor, own, args.images, args.keep)
 

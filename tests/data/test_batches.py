@@ -13,7 +13,7 @@ import pytest
 from mlx_vedec.data.augmentation import Augment
 from mlx_vedec.data.background import ahead_of
 from mlx_vedec.data.batches import Batches
-from mlx_vedec.data.datasets import Dataset, Sample
+from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import ConfigError, DataError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.images.image_processors import ImageProcessor
