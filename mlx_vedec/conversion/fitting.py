@@ -1,8 +1,8 @@
 """Quantization fitted to images: bits chosen, weights rounded anew, and what was lost written down.
 
 Each function takes a source, which is a folder or a Hub id, and most the folder that `convert` made
-of it. `images` are what `labelled` takes: a folder, files, or None for the lines that come with the
-bundled model. `progress` is called with the number of steps done, and of all.
+of it. `images` are what `labelled_images` takes: a folder, files, or None for the lines that come
+with the bundled model. `progress` is called with the number of steps done, and of all.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from ..checkpoints import weights
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE
-from ..data.labelled import Labelled, Paths, labelled
+from ..data.datasets import LabelledImages, Paths, labelled_images
 from ..layers.quantization_config import QuantizationConfig
 from ..measuring.verification import Verification, verify
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -24,10 +24,10 @@ from .sensitivity import choose, measure, unmeasured
 Images = Paths | Iterable[Paths] | None
 
 
-def images_for(source: str | Path, images: Images, revision: str | None = None) -> Labelled:
+def images_for(source: str | Path, images: Images, revision: str | None = None) -> LabelledImages:
     """The images and their labels; an error where there are none, before anything is computed."""
     processor = Processor.from_pretrained(source, revision=revision)
-    return labelled(images, line_aspect_ratio=processor.line_aspect_ratio)
+    return labelled_images(images, line_aspect_ratio=processor.line_aspect_ratio)
 
 
 def choose_bits(

@@ -18,7 +18,7 @@ import mlx.core as mx
 from mlx_vedec import QuantizationConfig, load
 from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.conversion.calibration import calibrate
-from mlx_vedec.data.labelled import LINES as OWN, labelled
+from mlx_vedec.data.datasets import LINES as OWN, labelled_images
 from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.text.error_rates import character_error_rate
 
@@ -139,7 +139,7 @@ def main():
     parser.add_argument("--calibrate", action="store_true", help="before and after")
     parser.add_argument("--only", nargs="+", choices=CALIBRATED, default=CALIBRATED)
     chosen = parser.parse_args()
-    images, texts = labelled(chosen.folder)
+    images, texts = labelled_images(chosen.folder)
     rows = list(zip(images, texts, strict=True))
     if chosen.calibrate:
         own = {path.name for path in OWN.glob("*.png")}

@@ -13,7 +13,7 @@ from pathlib import Path
 from mlx_vedec import QuantizationConfig, load
 from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.conversion.sensitivity import choose, measure
-from mlx_vedec.data.labelled import labelled
+from mlx_vedec.data.datasets import labelled_images
 from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.measuring.verification import verify
 
@@ -27,7 +27,7 @@ RECIPES = {
 
 
 def measured(model, processor, own, count):
-    others = [path for path in labelled(LINES).images if path.name not in own]
+    others = [path for path in labelled_images(LINES).images if path.name not in own]
     begun = time.perf_counter()
     found = measure(model, processor, others[:: len(others) // count][:count], max_images=None)
     seconds = time.perf_counter() - begun
@@ -40,7 +40,7 @@ def main():
     parser.add_argument("--images", type=int, default=136)
     args = parser.parse_args()
     model, processor = load()
-    lines = labelled(None, line_aspect_ratio=processor.line_aspect_ratio)
+    lines = labelled_images(None, line_aspect_ratio=processor.line_aspect_ratio)
     own = {path.name for path in lines.images}
     found = measured(model, processor, own, args.images)
 
