@@ -1,6 +1,7 @@
 """The README's commands are run, and its output is what they print."""
 
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -18,12 +19,19 @@ from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.generation.values import FITS
 from tests.conftest import ROOT
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
-GENERATION = (ROOT / "mlx_vedec" / "GENERATION.md").read_text(encoding="utf-8")
-LORA = (ROOT / "mlx_vedec" / "LORA.md").read_text(encoding="utf-8")
-QUANTIZE = (ROOT / "mlx_vedec" / "QUANTIZE.md").read_text(encoding="utf-8")
-CHECKPOINTS = (ROOT / "mlx_vedec" / "CHECKPOINTS.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "mlx_vedec").glob("*.md")),
+        ROOT / "mlx_vedec" / "assets" / "README.md",
+    )
+}
+TEXT = PAGES["README.md"]
+FAMILIES, GENERATION, LORA, QUANTIZE, CHECKPOINTS = (
+    PAGES[f"mlx_vedec/{name}.md"]
+    for name in ("FAMILIES", "GENERATION", "LORA", "QUANTIZE", "CHECKPOINTS")
+)
 
 
 def blocks_of(text):
@@ -122,16 +130,28 @@ def test_fine_tuning(tmp_path, monkeypatch, capsys):
     assert found >= {"adapters", "more", "python", "peft", "fused_model"}
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "mlx_vedec").glob("*.md")), ids=lambda p: p.stem)
-def test_links_of_pages(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert all((page.parent / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page])
+    for link in links:
+        assert ((ROOT / page).parent / link).exists(), link
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
-    assert links
-    assert all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES)
+def test_code_that_is_named_is_there(page):
+    """Modules and names of the package, files, and the benchmarks that gave the figures."""
+    for name in re.findall(r"\bmlx_vedec(?:\.\w+)+", PAGES[page]):
+        pkgutil.resolve_name(name)
+    for name in re.findall(r"\btests\.benchmarks\.([a-z]\w*)", PAGES[page]):
+        assert (ROOT / "tests" / "benchmarks" / f"{name}.py").is_file(), name
+    for name in re.findall(r"`((?:mlx_vedec|tests|examples)/[\w/]+\.py)\b", PAGES[page]):
+        assert (ROOT / name).is_file(), name
+
+
+def test_links_are_found():
+    """README leads to every page, so the patterns above match something."""
+    for page in PAGES:
+        assert page == "README.md" or f"]({page})" in TEXT, page
 
 
 def test_generation_names_every_option():
