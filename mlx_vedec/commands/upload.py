@@ -1,6 +1,7 @@
-"""`mlx_vedec upload`: a model's folder put on the Hugging Face Hub, with a model card.
+"""`mlx_vedec upload`: put a model's folder on the Hugging Face Hub, with a model card.
 
-The login is that of `hf auth login`, or HF_TOKEN. The address is printed at the end.
+The login is that of `hf auth login`, or HF_TOKEN. The address is printed at the end. With --dry-run
+the files and the model card are printed, and no network is asked.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .common import run
+from .shared_flags import DRY_RUN, PRIVATE, UPLOAD_REPO
 
 if TYPE_CHECKING:
     from ..conversion.upload import Plan
@@ -20,21 +22,39 @@ if TYPE_CHECKING:
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec upload", description=__doc__)
-    p.add_argument("--path", default="mlx_model", help="the folder (mlx_model)")
-    p.add_argument("--upload-repo", required=True, help="owner/name; made if it is not there")
-    p.add_argument("--private", action="store_true", help="make a new repository private")
-    p.add_argument("--revision", help="the branch to write to, made if it is not there (main)")
-    p.add_argument("--create-pr", action="store_true", help="open a pull request")
-    p.add_argument("--commit-message", help="of the one commit")
     p.add_argument(
-        "--dry-run", action="store_true", help="print files and card, touch nothing, ask no network"
+        "--path",
+        default="mlx_model",
+        metavar="FOLDER",
+        help="the folder with the model (default: mlx_model)",
     )
-    g = p.add_argument_group("model card", "where the folder's README.md does not know it")
-    g.add_argument("--base-model", metavar="ID", help="Hub id of what the model was made from")
+    p.add_argument("--upload-repo", required=True, metavar="ID", help=UPLOAD_REPO)
+    p.add_argument("--private", action="store_true", help=PRIVATE)
+    p.add_argument(
+        "--revision", help="the branch to write to, made if it is not there (default: main)"
+    )
+    p.add_argument(
+        "--create-pr", action="store_true", help="open a pull request instead of writing to it"
+    )
+    p.add_argument(
+        "--commit-message",
+        metavar="TEXT",
+        help="the message of the commit that holds all files (default: names this version)",
+    )
+    p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    g = p.add_argument_group("model card", "where the folder's README.md does not say it")
     g.add_argument(
-        "--base-model-relation", help="quantized, finetune, adapter or merge (by the weights)"
+        "--base-model", metavar="ID", help="the Hub id of the model that this one was made from"
     )
-    g.add_argument("--license", help="by the Hub's short name, such as mit or apache-2.0")
+    g.add_argument(
+        "--base-model-relation",
+        metavar="RELATION",
+        help="what was done to that model: quantized, finetune, adapter or merge (default: told by "
+        "the weights)",
+    )
+    g.add_argument(
+        "--license", help="the licence, by the Hub's short name, such as mit or apache-2.0"
+    )
     return p
 
 
