@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RECIPE = (
-    "which layers keep more bits than the others: none (uniform); the table of tokens and the head, "
-    "8 bits (head); or those, the cross-attention and each half's first and last layer, 6 bits "
-    "(mixed) (default: mixed)"
+    "which layers keep more bits than the others: none (uniform); the table of tokens and the "
+    "head, 8 bits (head); or those, the cross-attention and each half's first and last layer, "
+    "6 bits (mixed) (default: mixed)"
 )
 
 

@@ -51,8 +51,8 @@ def add_reading_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "-p",
         "--prompt",
-        help="the text that the decoder starts from, where the data has none for an image: for "
-        "Donut a question, or the tags of a task",
+        help="the text that the decoder starts from, for Donut a question or the tags of a task; "
+        "a prompt that the data has for an image goes before it",
     )
     p.add_argument(
         "--grammar", action="store_true", help="let the decoder write well-formed tags only (Donut)"
