@@ -52,7 +52,7 @@ def add_reading_flags(p: argparse.ArgumentParser) -> None:
         "-p",
         "--prompt",
         help="the text that the decoder starts from, for Donut a question or the tags of a task; "
-        "a prompt that the data has for an image goes before it",
+        "a prompt that the data has for an image takes its place",
     )
     p.add_argument(
         "--grammar", action="store_true", help="let the decoder write well-formed tags only (Donut)"
