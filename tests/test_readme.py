@@ -18,6 +18,7 @@ from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.generation.values import FITS
 from tests.conftest import ROOT
+from tests.test_layout import FLOORS, PACKAGE
 
 PAGES = {
     path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
@@ -35,7 +36,7 @@ FAMILIES, GENERATION, LORA, QUANTIZE, CHECKPOINTS = (
 
 
 def blocks_of(text):
-    return re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```(\w*)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 BLOCKS = blocks_of(TEXT)
@@ -164,6 +165,12 @@ def test_families_lists_every_model_type_and_names_tests_that_are_there():
         assert f"`{model_type}`" in FAMILIES
     for name in re.findall(r"`((?:tests/)?test_\w+\.py)", FAMILIES):
         assert (ROOT / name).is_file() or (ROOT / "tests" / "parity" / name).is_file(), name
+
+
+def test_the_map_has_every_room_in_the_order_of_imports():
+    (shown,) = [body for kind, _, body in blocks_of(TEXT) if body.startswith("mlx_vedec/\n")]
+    rooms = [room for floor in FLOORS for room in floor if (PACKAGE / room).is_dir()]
+    assert re.findall(r"^  (\w+)/ ", shown, re.MULTILINE) == [*rooms, "assets"]
 
 
 def test_it_is_short():
