@@ -12,7 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
-from .shared_flags import BATCH_SIZE, JSON, NUM_BEAMS, add_loading_flags, loading_options
+from .shared_flags import (
+    BATCH_SIZE,
+    JSON,
+    NUM_BEAMS,
+    add_loading_flags,
+    loading_options,
+    unset,
+)
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_results import Benchmark, Trial
@@ -27,41 +34,41 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--shape",
         metavar="NAME",
-        help="measure a model with random weights in place of --model, of the shape of a published "
-        f"checkpoint: {SHAPES}",
+        help="Measure a model with random weights in place of --model, of the shape of a published "
+        f"checkpoint: {SHAPES}.",
     )
     p.add_argument(
         "--image",
         nargs="+",
         default=[],
         metavar="IMAGE",
-        help="the images to read, files or URLs, repeated until the batch is full (default: a "
-        "printed line that comes with the package)",
+        help="The images to read, files or URLs, repeated until the batch is full (default: a "
+        "printed line that comes with the package).",
     )
     p.add_argument(
         "--image-size",
         type=_size,
         metavar="HxW",
-        help="read random pixels of this height and width in place of --image",
+        help="Read random pixels of this height and width in place of --image.",
     )
     p.add_argument(
         "-b",
         "--batch-size",
         type=int,
-        help=f"{BATCH_SIZE} (default: 1, or as many as --image has)",
+        help=unset(BATCH_SIZE, "1, or as many as --image has"),
     )
     p.add_argument("--num-beams", type=int, help=NUM_BEAMS)
     p.add_argument(
         *("-m", "--max-tokens", "-g", "--generation-tokens"),
         type=int,
-        help="the number of tokens of each text (default: 32, or fewer where the decoder has no "
-        "room for them)",
+        help="The number of tokens of each text (default: 32, or fewer where the decoder has no "
+        "room for them).",
     )
     p.add_argument(
-        "-n", "--num-trials", type=int, default=5, help="the number of measured runs (default: 5)"
+        "-n", "--num-trials", type=int, default=5, help="The number of measured runs (default: 5)."
     )
     p.add_argument(
-        "--warmup", type=int, default=1, help="the number of runs before those (default: 1)"
+        "--warmup", type=int, default=1, help="The number of runs before those (default: 1)."
     )
     p.add_argument("--json", action="store_true", help=JSON)
     return p

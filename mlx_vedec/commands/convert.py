@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RECIPE = (
-    "which layers keep more bits than the others: none (uniform); the table of tokens and the "
+    "Which layers keep more bits than the others: none (uniform); the table of tokens and the "
     "head, 8 bits (head); or those, the cross-attention and each half's first and last layer, "
-    "6 bits (mixed) (default: mixed)"
+    "6 bits (mixed) (default: mixed)."
 )
 
 
@@ -49,7 +49,7 @@ def parser() -> argparse.ArgumentParser:
         "--mlx-path",
         default="mlx_model",
         metavar="FOLDER",
-        help="the folder to write (default: mlx_model)",
+        help="The folder to write (default: mlx_model).",
     )
     p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
@@ -58,13 +58,13 @@ def parser() -> argparse.ArgumentParser:
         type=_size,
         default="5GB",
         metavar="SIZE",
-        help="the size above which weights are split into several files (default: 5GB)",
+        help="The size above which weights are split into several files (default: 5GB).",
     )
     p.add_argument(
         "--dtype",
         choices=TYPES,
-        help="the type to write for what is not quantized (default: the type it is stored in, but "
-        "a half type for float32 with -q)",
+        help="The type to write for what is not quantized (default: the type it is stored in, but "
+        "a half type for float32 with -q).",
     )
     p.add_argument("-d", "--dequantize", action="store_true", help=DEQUANTIZE)
     p.add_argument(
@@ -72,8 +72,8 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change a field of the config, where it does not fit the weights; the value is JSON: "
-        "decoder.vocab_size=50265; may be given several times",
+        help="Change a field of the config, where it does not fit the weights; the value is JSON: "
+        "decoder.vocab_size=50265; may be given several times.",
     )
     _add_quantization(p.add_argument_group("quantization"))
     _add_fitting(p.add_argument_group("on images such as the model is to read"))
@@ -84,20 +84,20 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _add_quantization(g: argparse._ArgumentGroup) -> None:
-    g.add_argument("-q", "--quantize", action="store_true", help="quantize the weights")
+    g.add_argument("-q", "--quantize", action="store_true", help="Quantize the weights.")
     g.add_argument(
-        "--q-bits", type=int, help="bits of a quantized weight, 2 to 6 or 8 (default: 4; mxfp8: 8)"
+        "--q-bits", type=int, help="Bits of a quantized weight, 2 to 6 or 8 (default: 4; mxfp8: 8)."
     )
     g.add_argument(
         "--q-group-size",
         type=int,
-        help="the number of weights that share a scale (default: affine 64, mxfp4 and mxfp8 32, "
-        "nvfp4 16)",
+        help="The number of weights that share a scale (default: affine 64, mxfp4 and mxfp8 32, "
+        "nvfp4 16).",
     )
     g.add_argument(
         "--q-mode",
         default="affine",
-        help="the format of quantized weights: affine, mxfp4, nvfp4 or mxfp8 (default: affine)",
+        help="The format of quantized weights: affine, mxfp4, nvfp4 or mxfp8 (default: affine).",
     )
     for half in ("encoder", "decoder"):
         g.add_argument(
@@ -105,7 +105,7 @@ def _add_quantization(g: argparse._ArgumentGroup) -> None:
             type=_bits,
             default="same",
             metavar="BITS",
-            help=f"bits of the {half}'s weights, or none to leave it as it is (default: --q-bits)",
+            help=f"Bits of the {half}'s weights, or none to leave it as it is (default: --q-bits).",
         )
     g.add_argument("--quant-predicate", metavar="RECIPE", default="mixed", help=RECIPE)
 

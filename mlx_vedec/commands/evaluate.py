@@ -26,17 +26,17 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--data",
         required=True,
-        help="the images with their texts: a table, or a folder in a layout that LORA.md lists",
+        help="The images with their texts: a table, or a folder in a layout that LORA.md lists.",
     )
     p.add_argument(
-        "--split", help="the split to read, train, valid or test; needed where the data has splits"
+        "--split", help="The split to read, train, valid or test; needed where the data has splits."
     )
     add_loading_flags(p)
     p.add_argument(
         "--reference",
         metavar="MODEL",
-        help="a second model, a folder or a Hub id, that reads the same images for a comparison; "
-        "--revision, --adapter-path and --quantize are not for it",
+        help="A second model, a folder or a Hub id, that reads the same images for a comparison; "
+        "--revision, --adapter-path and --quantize are not for it.",
     )
     _add_measures(p.add_argument_group("what is measured"))
     add_reading_flags(p)
@@ -50,43 +50,43 @@ def _add_measures(g: argparse._ArgumentGroup) -> None:
         "--metrics",
         nargs="+",
         metavar="NAME",
-        help="the metrics to compute, of cer, wer, mean_cer, mean_wer, exact_match, similarity, "
-        "anls, field_f1 and tree_accuracy (default: those that suit the model and the data)",
+        help="The metrics to compute, of cer, wer, mean_cer, mean_wer, exact_match, similarity, "
+        "anls, field_f1 and tree_accuracy (default: those that suit the model and the data).",
     )
     g.add_argument(
         "--unicode",
         choices=("NFC", "NFKC"),
-        help="bring all texts into this normal form before they are compared (default: neither)",
+        help="Bring all texts into this normal form before they are compared (default: neither).",
     )
     g.add_argument(
-        "--lowercase", action="store_true", help="compare texts without regard to their case"
+        "--lowercase", action="store_true", help="Compare texts without regard to their case."
     )
     g.add_argument(
-        "--ignore-punctuation", action="store_true", help="compare texts without their punctuation"
+        "--ignore-punctuation", action="store_true", help="Compare texts without their punctuation."
     )
     g.add_argument(
         "--collapse-whitespace",
         action="store_true",
-        help="compare texts with a single space for each run of white space",
+        help="Compare texts with a single space for each run of white space.",
     )
     g.add_argument(
         "--bootstrap",
         type=int,
         default=1000,
         metavar="N",
-        help="the number of random draws of the samples from which the 95 %% intervals are made; "
-        "0 leaves them out (default: 1000)",
+        help="The number of random draws of the samples from which the 95 %% intervals are made; "
+        "0 leaves them out (default: 1000).",
     )
-    g.add_argument("--csv", metavar="FILE", help="write a table there, with a row for each sample")
+    g.add_argument("--csv", metavar="FILE", help="Write a table there, with a row for each sample.")
     g.add_argument(
-        "--worst", metavar="FILE.png", help="write a picture there of the samples with most edits"
+        "--worst", metavar="FILE.png", help="Write a picture there of the samples with most edits."
     )
     g.add_argument(
         "--num-worst",
         type=int,
         default=20,
         metavar="N",
-        help="the number of samples in that picture (default: 20)",
+        help="The number of samples in that picture (default: 20).",
     )
 
 

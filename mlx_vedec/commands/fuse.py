@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from .common import run
-from .shared_flags import ADAPTERS, DEQUANTIZE, MODEL, OVERWRITE, REVISION
+from .shared_flags import ADAPTERS, DEQUANTIZE, MODEL, OVERWRITE, REVISION, unset
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,13 +24,13 @@ def parser() -> argparse.ArgumentParser:
         "--adapter-path",
         default="adapters",
         metavar="FOLDER",
-        help=f"{ADAPTERS} (default: adapters)",
+        help=unset(ADAPTERS, "adapters"),
     )
     p.add_argument(
         "--save-path",
         default="fused_model",
         metavar="FOLDER",
-        help="the folder to write (default: fused_model)",
+        help="The folder to write (default: fused_model).",
     )
     p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     p.add_argument("-d", "--dequantize", action="store_true", help=DEQUANTIZE)

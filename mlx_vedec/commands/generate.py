@@ -30,18 +30,18 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="IMAGE",
-        help="the images to read: files, folders of images, URLs, or - for one from stdin",
+        help="The images to read: files, folders of images, URLs, or - for one from stdin.",
     )
     p.add_argument(
         "--split-lines",
         action="store_true",
-        help="cut each image, a clean printed page, into its lines and read those",
+        help="Cut each image, a clean printed page, into its lines and read those.",
     )
     p.add_argument(
         "--pages",
         metavar="FOLDER",
-        help="read the images as the pages of one document (Nougat): write each page's Markdown to "
-        "a file in this folder, skip pages that have one, and print all of them joined",
+        help="Read the images as the pages of one document (Nougat): write each page's Markdown to "
+        "a file in this folder, skip pages that have one, and print all of them joined.",
     )
     add_loading_flags(p)
     add_reading_flags(p)
@@ -49,15 +49,16 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--json",
         action="store_true",
-        help="print a JSON object for each image, or for each line with --split-lines",
+        help="Print a JSON object for each image, or for each line with --split-lines.",
     )
     p.add_argument(
-        "--boxes", action="store_true", help="with --json, add the place of each word in its image"
+        "--boxes", action="store_true", help="With --json, add the place of each word in its image."
     )
     p.add_argument(
         "--verbose",
         action="store_true",
-        help="say on stderr which options are in force, how fast each text came and how sure it is",
+        help="Say on stderr which options are in force, how fast each text came, and how sure "
+        "it is.",
     )
     return p
 

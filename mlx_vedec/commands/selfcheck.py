@@ -31,8 +31,8 @@ def parser() -> argparse.ArgumentParser:
         "--family",
         nargs="+",
         metavar="NAME",
-        help="the model types to check, such as vit and trocr (default: all of them, and the line "
-        "reader that comes with the package)",
+        help="The model types to check, such as vit and trocr (default: all of them, and the line "
+        "reader that comes with the package).",
     )
     p.add_argument("--json", action="store_true", help=JSON)
     return p

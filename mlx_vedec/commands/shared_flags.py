@@ -5,25 +5,36 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-MODEL = "the model: a folder, or a Hub id, which is downloaded"
-BUNDLED_MODEL = f"{MODEL} (default: the line reader that comes with the package)"
-REVISION = "the branch, tag or commit to read where the model is a Hub id (default: main)"
-ADAPTERS = "a folder of adapters for the model, written by `mlx_vedec lora` or by PEFT"
+MODEL = "The model: a folder, or a Hub id, which is downloaded."
+REVISION = "The branch, tag or commit to read where the model is a Hub id (default: main)."
+ADAPTERS = "A folder of adapters for the model, written by `mlx_vedec lora` or by PEFT."
 QUANTIZE = (
-    "quantize the model's weights to this many bits, 2 to 6 or 8, while it is loaded "
-    "(default: they stay as they are stored)"
+    "Quantize the model's weights to this many bits, 2 to 6 or 8, while it is loaded "
+    "(default: they stay as they are stored)."
 )
-JSON = "print the results as one JSON object"
-BATCH_SIZE = "the number of images that are read at once"
+JSON = "Print the results as one JSON object."
+BATCH_SIZE = "The number of images that are read at once."
 NUM_BEAMS = "beams of each image"
-OVERWRITE = "replace the model that is already in the folder to write"
-DEQUANTIZE = "write floats in the place of quantized weights"
-DRY_RUN = "say what would be done, and write nothing"
-UPLOAD_REPO = "the repository on the Hub to upload to, as owner/name; made if it is not there"
-PRIVATE = "make the repository on the Hub private, if it is new"
+OVERWRITE = "Replace the model that is already in the folder to write."
+DEQUANTIZE = "Write floats in the place of quantized weights."
+DRY_RUN = "Say what would be done, and write nothing."
+UPLOAD_REPO = "The repository on the Hub to upload to, as owner/name; made if it is not there."
+PRIVATE = "Make the repository on the Hub private, if it is new."
 TYPES = ("float32", "float16", "bfloat16")
 
 LOADING = ("adapter_path", "dtype", "quantize", "revision")
+
+
+def unset(text: str, default: str) -> str:
+    """The text of a flag with its default.
+
+    >>> unset("The number of runs.", "5")
+    'The number of runs (default: 5).'
+    """
+    return f"{text.removesuffix('.')} (default: {default})."
+
+
+BUNDLED_MODEL = unset(MODEL, "the line reader that comes with the package")
 
 
 def add_loading_flags(p: argparse.ArgumentParser) -> None:
@@ -35,8 +46,8 @@ def add_loading_flags(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--dtype",
         choices=TYPES,
-        help="the type of the model's weights in memory (default: the type they are stored in, "
-        "but on a CPU float32 for half types)",
+        help="The type of the model's weights in memory (default: the type they are stored in, "
+        "but on a CPU float32 for half types).",
     )
 
 
@@ -47,13 +58,15 @@ def loading_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def add_reading_flags(p: argparse.ArgumentParser) -> None:
     """Give a parser the flags of commands that read images, beside those of generation."""
-    p.add_argument("--batch-size", type=int, default=16, help=f"{BATCH_SIZE} (default: 16)")
+    p.add_argument("--batch-size", type=int, default=16, help=unset(BATCH_SIZE, "16"))
     p.add_argument(
         "-p",
         "--prompt",
-        help="the text that the decoder starts from, for Donut a question or the tags of a task; "
-        "a prompt that the data has for an image takes its place",
+        help="The text that the decoder starts from, for Donut a question or the tags of a task; "
+        "a prompt that the data has for an image takes its place.",
     )
     p.add_argument(
-        "--grammar", action="store_true", help="let the decoder write well-formed tags only (Donut)"
+        "--grammar",
+        action="store_true",
+        help="Let the decoder write well-formed tags only (Donut).",
     )

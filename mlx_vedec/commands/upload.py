@@ -26,34 +26,34 @@ def parser() -> argparse.ArgumentParser:
         "--path",
         default="mlx_model",
         metavar="FOLDER",
-        help="the folder with the model (default: mlx_model)",
+        help="The folder of the model, or of adapters (default: mlx_model).",
     )
     p.add_argument("--upload-repo", required=True, metavar="ID", help=UPLOAD_REPO)
     p.add_argument("--private", action="store_true", help=PRIVATE)
     p.add_argument(
-        "--revision", help="the branch to write to, made if it is not there (default: main)"
+        "--revision", help="The branch to write to, made if it is not there (default: main)."
     )
     p.add_argument(
-        "--create-pr", action="store_true", help="open a pull request instead of writing to it"
+        "--create-pr", action="store_true", help="Open a pull request instead of writing to it."
     )
     p.add_argument(
         "--commit-message",
         metavar="TEXT",
-        help="the message of the commit that holds all files (default: names this version)",
+        help="The message of the commit that holds all files (default: names this version).",
     )
     p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     g = p.add_argument_group("model card", "where the folder's README.md does not say it")
     g.add_argument(
-        "--base-model", metavar="ID", help="the Hub id of the model that this one was made from"
+        "--base-model", metavar="ID", help="The Hub id of the model that this one was made from."
     )
     g.add_argument(
         "--base-model-relation",
         metavar="RELATION",
-        help="what was done to that model: quantized, finetune, adapter or merge (default: told by "
-        "the weights)",
+        help="What was done to that model: quantized, finetune, adapter or merge (default: told by "
+        "the weights).",
     )
     g.add_argument(
-        "--license", help="the licence, by the Hub's short name, such as mit or apache-2.0"
+        "--license", help="The licence, by the Hub's short name, such as mit or apache-2.0."
     )
     return p
 
