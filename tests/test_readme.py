@@ -62,9 +62,10 @@ def block(kind, tag):
 
 
 def run(command, tmp_path):
-    """A README command, by this interpreter's own `mlx_vedec`."""
+    """A README command, by this interpreter's own `mlx_vedec`, with the code of the checkout."""
     own = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(ROOT)
     if not shutil.which("mlx_vedec", path=str(own)):
         command = command.replace("mlx_vedec", f"{shlex.quote(sys.executable)} -m mlx_vedec", 1)
     return subprocess.run(
