@@ -1,7 +1,7 @@
-"""`mlx_vedec upload`: a model's folder put on the Hugging Face Hub, with a model card.
+"""`mlx_vedec upload`: put a model's folder on the Hugging Face Hub, with a model card.
 
-The login is that of `hf auth login`, or the token in HF_TOKEN. What is printed is the address of
-what was uploaded.
+The login is that of `hf auth login`, or HF_TOKEN. The address is printed at the end. With --dry-run
+the files and the model card are printed, and no network is asked.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .common import run
+from .shared_flags import DRY_RUN, PRIVATE, UPLOAD_REPO
 
 if TYPE_CHECKING:
     from ..conversion.upload import Upload
@@ -22,45 +23,37 @@ def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec upload", description=__doc__)
     p.add_argument(
-        "--path", default="mlx_model", help="the model's or adapter's folder (default: mlx_model)"
+        "--path",
+        default="mlx_model",
+        metavar="FOLDER",
+        help="The folder of the model, or of adapters (default: mlx_model).",
+    )
+    p.add_argument("--upload-repo", required=True, metavar="ID", help=UPLOAD_REPO)
+    p.add_argument("--private", action="store_true", help=PRIVATE)
+    p.add_argument(
+        "--revision", help="The branch to write to, made if it is not there (default: main)."
     )
     p.add_argument(
-        "--upload-repo",
-        metavar="ID",
-        required=True,
-        help="the repository to write to, owner/name; it is made if it is not there",
-    )
-    p.add_argument("--private", action="store_true", help="make a new repository private")
-    p.add_argument(
-        "--revision",
-        metavar="BRANCH",
-        help="the branch to write to; it is made if it is not there (default: main)",
-    )
-    p.add_argument(
-        "--create-pr", action="store_true", help="open a pull request instead of writing"
+        "--create-pr", action="store_true", help="Open a pull request instead of writing to it."
     )
     p.add_argument(
         "--commit-message",
         metavar="TEXT",
-        help="the commit's message (default: Upload with mlx_vedec and its version)",
+        help="The message of the commit that holds all files (default: names this version).",
     )
-    p.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print the files and the model card; write nothing and use no network",
+    p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    g = p.add_argument_group("model card", "where the folder's README.md does not say it")
+    g.add_argument(
+        "--base-model", metavar="ID", help="The Hub id of the model that this one was made from."
     )
-    g = p.add_argument_group("model card", "what it says where the folder's README.md does not")
-    g.add_argument("--base-model", metavar="ID", help="Hub id of the model it was made from")
     g.add_argument(
         "--base-model-relation",
-        metavar="WORD",
-        help="how it was made from that model: quantized, finetune, adapter or merge (default: as "
-        "the weights tell)",
+        metavar="RELATION",
+        help="What was done to that model: quantized, finetune, adapter or merge (default: told by "
+        "the weights).",
     )
     g.add_argument(
-        "--license",
-        metavar="NAME",
-        help="its licence by the Hub's short name, such as mit or apache-2.0",
+        "--license", help="The licence, by the Hub's short name, such as mit or apache-2.0."
     )
     return p
 
