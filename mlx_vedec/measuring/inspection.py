@@ -16,7 +16,7 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, required
 from ..checkpoints.quantizing import float_type
 from ..encoders.patches import Grid
-from ..generation.resolve import start_token
+from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.memory import estimate_memory
@@ -196,7 +196,7 @@ def _settings(folder: Path, model: VisionEncoderDecoderModel) -> list[Setting]:
     settings = []
     for name in (*IDS, *OPTIONS):
         values = {p: v[name] for p, v in places.items() if v.get(name) is not None}
-        used = start_token(own, {}) if name == "decoder_start_token_id" else getattr(own, name)
+        used = start_token(own) if name == "decoder_start_token_id" else getattr(own, name)
         if isinstance(used, tuple):
             used = list(used)
         if not values and used is None:
