@@ -16,7 +16,7 @@ from mlx_vedec.commands.lora_flags import parser
 from mlx_vedec.commands.settings import read_settings
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
-from mlx_vedec.generation.values import FITS
+from mlx_vedec.generation.options import OPTIONS
 from tests.conftest import ROOT
 from tests.test_layout import FLOORS, PACKAGE
 
@@ -157,7 +157,7 @@ def test_links_are_found():
 
 
 def test_generation_names_every_option():
-    for option in FITS:
+    for option in OPTIONS:
         assert f"`{option}`" in GENERATION, option
 
 

@@ -14,7 +14,7 @@ from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, required
 from ..encoders.patches import Grid
-from ..generation.resolve import start_token
+from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..layers.packed import count_weights, float_type
 from ..model.config import VisionEncoderDecoderConfig
@@ -187,7 +187,7 @@ def _settings(folder: Path, model: VisionEncoderDecoderModel) -> list[Setting]:
     settings = []
     for name in (*IDS, *OPTIONS):
         values = {p: v[name] for p, v in places.items() if v.get(name) is not None}
-        used = start_token(own, {}) if name == "decoder_start_token_id" else getattr(own, name)
+        used = start_token(own) if name == "decoder_start_token_id" else getattr(own, name)
         if isinstance(used, tuple):
             used = list(used)
         if not values and used is None:
