@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..errors import OptionError
-from ..images.pictures import images_in
+from ..images.loading import images_in
 
 LINES = Path(__file__).parents[1] / "assets" / "lines"  # of the validation set, 64
 LINES_ASPECT = 12.0  # `line_aspect_ratio` of the checkpoints that read them
