@@ -111,7 +111,7 @@ def _warn(source: str, result: GenerationResult, *, asked: bool) -> None:
 
 def expand(names: Sequence[str]) -> list[str]:
     """Images named one by one, and those in the folders that are named, sorted."""
-    from ..images.pictures import images_in
+    from ..images.loading import images_in
 
     sources: list[str] = []
     for name in names:

@@ -14,10 +14,10 @@ import mlx.core as mx
 from ..adapters.wrapping import load_adapters
 from ..errors import OptionError
 from ..generation.options import Options
-from ..images.image_processors import load_image
-from ..images.line_pieces import cut_line, line_image, line_origin
-from ..images.lines import Box, find_lines
-from ..images.pictures import images_in
+from ..images.boxes import Box
+from ..images.line_images import cut_line, line_image, line_origin
+from ..images.lines import find_lines
+from ..images.loading import images_in, load_image
 from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
