@@ -16,13 +16,15 @@ import signal
 import sys
 from pathlib import Path
 
-import mlx.core as mx  # noqa: E402
-
 import tests.support.blas  # noqa: F401  (before MLX is imported)
-from mlx_vedec.errors import TrainingError  # noqa: E402
-from mlx_vedec.training import state  # noqa: E402
-from mlx_vedec.training.trainer import train  # noqa: E402
-from tests.support.training import OFF, ON, Keeper, RandomBatches, fresh, quick  # noqa: E402
+
+# isort: split
+import mlx.core as mx
+
+from mlx_vedec.errors import TrainingError
+from mlx_vedec.training import state
+from mlx_vedec.training.trainer import train
+from tests.support.training import OFF, ON, Keeper, RandomBatches, fresh, quick
 
 ARGUMENTS = quick(
     iters=11,
