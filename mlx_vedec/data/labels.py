@@ -91,7 +91,8 @@ class Labeller:
         if prompt not in self._prompts:
             text = self.processor.prompt_text(prompt or None)
             given = self.processor.reader.encode(text, add_special_tokens=False) if text else None
-            fed, _ = self.model.prompt(1, mx.array([given]) if given else None, {})
+            options = self.model.generation_options()
+            fed, _ = self.model.prompt(1, [given] if given else None, options)
             self._prompts[prompt] = fed[0].tolist()  # pyright: ignore[reportArgumentType]
         return self._prompts[prompt]
 

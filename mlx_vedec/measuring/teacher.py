@@ -69,7 +69,7 @@ def written(
         raise ImageError(f"{len(failed)} of {len(images)} images failed: {'; '.join(failed)}")
     text = processor.prompt_text(prompt or None)
     given = processor.reader.encode(text, add_special_tokens=False) if text else None
-    whole = model.prompt(1, mx.array([given]) if given else None, options)[0]
+    whole = model.prompt(1, [given] if given else None, model.generation_options(**options))[0]
     start = tuple(whole[0].tolist())  # pyright: ignore[reportArgumentType]
     return [Written(i, start, r.tokens, r.text) for i, r in zip(images, results, strict=True)]
 
