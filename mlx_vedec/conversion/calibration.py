@@ -20,7 +20,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints.quantizing import Quantized, layers_of
 from ..errors import OptionError
-from ..measuring.teacher import written
+from ..measuring.likelihoods import written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor

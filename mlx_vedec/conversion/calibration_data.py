@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
-from ..measuring.teacher import Written
+from ..measuring.likelihoods import Written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor

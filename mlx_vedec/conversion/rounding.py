@@ -18,7 +18,7 @@ from mlx.utils import tree_unflatten
 
 from ..checkpoints.quantizing import Quantized, layers_of, names_of
 from ..errors import OptionError
-from ..measuring.teacher import Written, forced, logprobs
+from ..measuring.likelihoods import Written, forced, logprobs
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 

@@ -23,7 +23,7 @@ from ..checkpoints.quantizing import is_quantized, layers_of, names_of
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
 from ..layers.quantization import POSSIBLE, Format, QuantizationConfig
-from ..measuring.teacher import Forced, divergence, forced, logprobs, total, written
+from ..measuring.likelihoods import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor

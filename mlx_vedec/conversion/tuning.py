@@ -13,7 +13,7 @@ from mlx.optimizers import Adam, cosine_decay, join_schedules, linear_schedule
 from mlx.utils import tree_unflatten
 
 from ..errors import OptionError
-from ..measuring.teacher import divergence
+from ..measuring.likelihoods import divergence
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .calibration_data import Batch, Example, batches

@@ -15,8 +15,7 @@ from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
 from .expected import expected
-from .likelihoods import side_by_side
-from .teacher import Written, written
+from .likelihoods import Written, side_by_side, written
 from .verification_report import ChangedText, Side, Verification
 
 Progress = Callable[[int, int], object]  # steps that are done, of how many

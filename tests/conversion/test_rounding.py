@@ -11,7 +11,7 @@ from mlx_vedec.conversion.calibration import calibrate
 from mlx_vedec.conversion.rounding import DAMPING, LOOKUP, Watched, packed, quantized, round_weights
 from mlx_vedec.errors import OptionError
 from mlx_vedec.layers.quantization import QuantizationConfig
-from mlx_vedec.measuring.teacher import Written
+from mlx_vedec.measuring.likelihoods import Written
 from tests.conversion.test_calibration import LINES, arrays, changed, student
 from tests.support.tiny import pixels, tiny_model
 
