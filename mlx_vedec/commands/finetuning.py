@@ -113,7 +113,7 @@ class Finetuning:
 
     def _add_tokens(self) -> None:
         """Make tokens of the tags that the tokenizer lacks, if that is asked for."""
-        from ..data.missing_tokens import missing_tokens
+        from ..data.dataset_checks import missing_tokens
         from ..errors import DataError
         from ..reading.vocabulary import add_tokens
 

@@ -21,7 +21,7 @@ from ..checkpoints.quantizing import dequantize
 from ..errors import OptionError
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import quantizable_layers
-from ..measuring.teacher import Written, divergence, forced, logprobs, total, written
+from ..measuring.likelihoods import Written, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor

@@ -24,7 +24,7 @@ from ..errors import OptionError
 from ..layers.packed import is_quantized
 from ..layers.quantization_config import POSSIBLE, Format, QuantizationConfig
 from ..layers.quantization_recipes import quantizable_layers
-from ..measuring.teacher import Forced, divergence, forced, logprobs, total, written
+from ..measuring.likelihoods import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor

@@ -14,7 +14,7 @@ from mlx_vedec.conversion.layer_costs import LayerCosts, Sensitivities
 from mlx_vedec.conversion.sensitivity import CANDIDATES, choose, measure
 from mlx_vedec.errors import ConfigError, OptionError
 from mlx_vedec.layers.packed import bits_per_weight
-from mlx_vedec.measuring.teacher import written
+from mlx_vedec.measuring.likelihoods import written
 from mlx_vedec.measuring.verification import verify
 from tests.measuring.test_verification import pictures, processor, small_model  # noqa: F401
 from tests.support.tiny import tiny_model
