@@ -20,9 +20,9 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints.quantizing import Quantized, layers_of
 from ..errors import OptionError
+from ..images.image_processors import ImageSource as Source
 from ..measuring.teacher import written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from .calibration_data import example
 from .rounding import affine_layers, round_weights

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import mlx.core as mx
 
+from ..images.image_processors import ImageSource as Source
 from ..measuring.teacher import Written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 
 

@@ -22,10 +22,10 @@ import mlx.core as mx
 from ..checkpoints.quantizing import is_quantized, layers_of, names_of
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
+from ..images.image_processors import ImageSource as Source
 from ..layers.quantization import POSSIBLE, Format, QuantizationConfig
 from ..measuring.teacher import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from .layer_costs import FLOAT_BITS, LayerCosts, Sensitivities
 

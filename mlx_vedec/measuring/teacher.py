@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from ..errors import ImageError, OptionError
+from ..images.image_processors import ImageSource as Source
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source, batch_generate
+from ..reading.generate import batch_generate
 from ..reading.processor import Processor
 
 LOGITS = 2**26  # of one slice of positions, 256 MB

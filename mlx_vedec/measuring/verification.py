@@ -10,8 +10,8 @@ from typing import Any
 from ..checkpoints.quantizing import bits_per_weight
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
+from ..images.image_processors import ImageSource as Source
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
 from .likelihoods import side_by_side

@@ -20,7 +20,7 @@ from mlx_vedec.commands.common import Bytes
 from mlx_vedec.conversion import convert as conversion, rewriting
 from mlx_vedec.errors import CheckpointError, ConfigError, OptionError, WeightsError
 from mlx_vedec.layers.quantization import POSSIBLE, QuantizationConfig
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.checkpoints.test_quantizing import family_model
 from tests.conftest import DATA
 from tests.support.tiny import tiny_model

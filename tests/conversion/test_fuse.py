@@ -15,7 +15,7 @@ from mlx_vedec.conversion.fuse import fuse_checkpoint
 from mlx_vedec.errors import OptionError
 from mlx_vedec.layers.lora import adapted_layers
 from mlx_vedec.layers.quantization import QuantizationConfig
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.adapters.test_adapters import FORMATS, add, logits, same, stirred, trainable
 from tests.checkpoints.test_quantizing import family_model, small_model
 from tests.conftest import DATA

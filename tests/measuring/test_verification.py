@@ -22,7 +22,7 @@ from mlx_vedec.measuring import teacher
 from mlx_vedec.measuring.layer_errors import LayerError, beside
 from mlx_vedec.measuring.teacher import forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.text.error_rates import character_error_rate
 from tests.checkpoints.test_quantizing import family_model
 from tests.conftest import DATA
