@@ -191,20 +191,26 @@ from .model.memory import (
 from .model.vision_encoder_decoder import (
     VisionEncoderDecoderModel as VisionEncoderDecoderModel,
 )
-from .reading.pipeline import (
-    GenerationResponse as GenerationResponse,
-    GenerationResult as GenerationResult,
+from .reading.generate import (
     batch_generate as batch_generate,
     generate as generate,
-    load as load,
-    read_lines as read_lines,
     stream_generate as stream_generate,
+)
+from .reading.lines import (
+    read_lines as read_lines,
+)
+from .reading.load import (
+    load as load,
 )
 from .reading.processor import (
     DonutProcessor as DonutProcessor,
     NougatProcessor as NougatProcessor,
     Processor as Processor,
     TrOCRProcessor as TrOCRProcessor,
+)
+from .reading.results import (
+    GenerationResponse as GenerationResponse,
+    GenerationResult as GenerationResult,
 )
 from .reading.vocabulary import (
     add_tokens as add_tokens,

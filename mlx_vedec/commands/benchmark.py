@@ -106,7 +106,7 @@ def _random(args: argparse.Namespace) -> Benchmark:
 
 def _loaded(args: argparse.Namespace) -> Benchmark:
     from ..measuring.benchmark import benchmark, timed_load
-    from ..reading.pipeline import BUNDLED
+    from ..reading.load import BUNDLED
     from ..reading.processor import Processor
 
     source = args.model or BUNDLED

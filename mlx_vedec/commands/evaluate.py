@@ -144,7 +144,7 @@ def _read(
 
     from ..data.datasets import load_dataset
     from ..measuring.evaluation import evaluate
-    from ..reading.pipeline import load
+    from ..reading.load import load
     from ..tasks.donut_prompts import added_vocabulary
     from ..text.error_rates import Normalization
 

@@ -44,7 +44,7 @@ class Finetuning:
 
         from ..data.datasets import load_splits
         from ..errors import OptionError
-        from ..reading.pipeline import load
+        from ..reading.load import load
         from ..tasks.donut_prompts import added_vocabulary
 
         options = self.options

@@ -15,8 +15,8 @@ from .flags import add_generation_flags, generation_options
 from .shared_flags import add_loading_flags, add_reading_flags, loading_options
 
 if TYPE_CHECKING:
-    from ..reading.pipeline import GenerationResult
     from ..reading.processor import Processor
+    from ..reading.results import GenerationResult
 
 PROGRAM = "mlx_vedec generate"
 Read = tuple[str, "GenerationResult"]
@@ -71,14 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..reading.pipeline import load
+    from ..reading.load import load
 
     sources = expand(args.image)
     model, processor = load(args.model, **loading_options(args))
     options = generation_options(args)
-    effective = model.generation_options(tokenizer=processor.tokenizer, **options)
     if args.verbose:
-        print(f"options: {effective.changed()}", file=sys.stderr)
+        settled = model.generation_options(tokenizer=processor.tokenizer, **options)
+        print(f"options: {settled.changed()}", file=sys.stderr)
     if args.seed is not None:
         mx.random.seed(args.seed)
     if args.pages is not None:
@@ -122,7 +122,7 @@ def expand(names: Sequence[str]) -> list[str]:
 def _images(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> Iterator[Read]:
-    from ..reading.pipeline import batch_generate
+    from ..reading.generate import batch_generate
 
     progress = Progress(len(sources))
     results = batch_generate(
@@ -157,7 +157,8 @@ def _pages(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> Iterator[Read]:
     from ..errors import ImageError, OptionError
-    from ..reading.pipeline import GenerationResult, read_lines
+    from ..reading.lines import read_lines
+    from ..reading.results import GenerationResult
 
     if args.prompt is not None:
         raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
@@ -178,7 +179,7 @@ def _document(
     model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
 ) -> str:
     """The pages of a document as one text; one that runs in circles is noticed unless told not."""
-    from ..reading.pipeline import generate
+    from ..reading.generate import generate
     from ..tasks.nougat_pages import read_pages
 
     progress = Progress(len(sources))

@@ -19,11 +19,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints.quantizing import dequantize
 from ..errors import OptionError
+from ..images.image_processors import ImageSource as Source
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import quantizable_layers
 from ..measuring.likelihoods import Written, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from .rounding import round_weights
 

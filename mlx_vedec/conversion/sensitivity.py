@@ -21,12 +21,12 @@ import mlx.core as mx
 
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
+from ..images.image_processors import ImageSource as Source
 from ..layers.packed import is_quantized
 from ..layers.quantization_config import POSSIBLE, Format, QuantizationConfig
 from ..layers.quantization_recipes import quantizable_layers
 from ..measuring.likelihoods import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from .layer_costs import LayerCosts, Sensitivities
 

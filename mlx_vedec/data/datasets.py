@@ -19,7 +19,7 @@ from PIL import Image
 
 from ..errors import DataError, OptionError
 from ..images.loading import images_in
-from ..reading.pipeline import BUNDLED
+from ..reading.load import BUNDLED
 from .collected_errors import CollectedErrors
 from .samples import Dataset, Sample
 from .tables import PARSERS, read_table, read_text

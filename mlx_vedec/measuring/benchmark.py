@@ -22,12 +22,13 @@ from ..encoders.patches import Pair, pair
 from ..errors import OptionError
 from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
+from ..images.image_processors import ImageSource as Source
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import BUNDLED, Source
+from ..reading.load import BUNDLED
 from ..reading.processor import Processor
 from .benchmark_results import Benchmark, Loading, Trial, Work
 from .machine import device, machine, versions

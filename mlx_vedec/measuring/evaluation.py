@@ -12,7 +12,7 @@ import mlx.core as mx
 from ..data.samples import Sample
 from ..errors import MetricError
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import batch_generate
+from ..reading.generate import batch_generate
 from ..reading.processor import Processor, Reading
 from ..reading.results import GenerationResult
 from ..text.donut_scores import field_share, tree_share

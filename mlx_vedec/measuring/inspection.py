@@ -90,7 +90,7 @@ class Inspection:
 def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Inspection:
     """Look at a folder or a Hub id as `load` would, and go on where it would stop.
 
-    >>> from mlx_vedec.reading.pipeline import BUNDLED
+    >>> from mlx_vedec.reading.load import BUNDLED
     >>> found = inspect(BUNDLED)
     >>> found.loads, found.halves["decoder"]
     (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import ImageError, OptionError
 from ..images.loading import ImageSource
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import batch_generate
+from ..reading.generate import batch_generate
 from ..reading.processor import Processor
 from .layer_errors import LayerError, beside, layer_errors
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import mlx.core as mx
 from PIL import Image
@@ -13,6 +12,7 @@ from PIL import Image
 from ..generation.flow import Flow
 from ..generation.options import Options
 from ..generation.search import Decoded
+from ..images.image_processors import ImageSource
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .processor import Processor
@@ -20,6 +20,7 @@ from .results import GenerationResult
 from .word_boxes import word_boxes
 
 Ids = Sequence[int]
+Asked = tuple[ImageSource, Ids | None]  # an image, and what is given of a prompt
 IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
 
 
@@ -72,7 +73,7 @@ class ImageQueue:
     ladder: Ladder = Ladder()
     progress: Callable[[GenerationResult], object] | None = None
 
-    def read(self, sources: Iterator[tuple[Any, Ids | None]]) -> Iterator[GenerationResult]:
+    def read(self, sources: Iterator[Asked]) -> Iterator[GenerationResult]:
         """Results of images and prompts in their order, each as soon as it is its turn.
 
         What goes wrong with one image is its result. What `sources` raises comes after the results
@@ -107,7 +108,7 @@ class ImageQueue:
 class _Work:
     """The state of `ImageQueue.read`: items that wait, a flow, results that are not due."""
 
-    def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, tuple[Any, Ids | None]]]):
+    def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, Asked]]):
         self.queue, self.sources = queue, sources
         self.flow = Flow(queue.model.step)
         self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last

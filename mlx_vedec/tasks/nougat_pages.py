@@ -20,7 +20,7 @@ Source = TypeVar("Source")
 
 
 class Page(Protocol):
-    """What `pipeline.generate` gives, as far as it is looked at here."""
+    """What `generate` gives, as far as it is looked at here."""
 
     @property
     def text(self) -> str:

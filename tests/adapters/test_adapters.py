@@ -29,7 +29,7 @@ from mlx_vedec.layers.lora import Kind, adapted_layers
 from mlx_vedec.layers.packed import bits_per_weight, float_type
 from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
 from mlx_vedec.model.config import VisionEncoderDecoderConfig
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.checkpoints.test_quantizing import small_model, tiny_decoder
 from tests.support.tiny import VIT, pixels, tiny_model
 

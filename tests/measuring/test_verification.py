@@ -23,7 +23,7 @@ from mlx_vedec.measuring import likelihoods
 from mlx_vedec.measuring.layer_errors import LayerError, beside
 from mlx_vedec.measuring.likelihoods import forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.text.error_rates import character_error_rate
 from tests.checkpoints.test_quantizing import family_model
