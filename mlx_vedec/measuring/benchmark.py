@@ -24,7 +24,7 @@ from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..layers.decoder_cache import DecoderCache
 from ..layers.quantization import QuantizationConfig
-from ..model.memory import check_fits, estimate_memory
+from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import BUNDLED, Source
 from ..reading.processor import Processor

@@ -19,7 +19,7 @@ from ..encoders.patches import Grid
 from ..generation.resolve import start_token
 from ..images.image_processors import ImageProcessor
 from ..model.config import VisionEncoderDecoderConfig
-from ..model.memory import estimate_memory
+from ..model.footprint import estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.tokenizer import Tokenizer
 

@@ -19,7 +19,7 @@ from ..images.line_images import cut_line, line_image, line_origin
 from ..images.lines import find_lines
 from ..images.loading import images_in, load_image
 from ..layers.quantization import QuantizationConfig
-from ..model.memory import fitting_batch_size
+from ..model.footprint import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
 from ..tasks.donut_prompts import added_vocabulary
