@@ -184,7 +184,7 @@ from .measuring.verification_report import (
 from .model.config import (
     VisionEncoderDecoderConfig as VisionEncoderDecoderConfig,
 )
-from .model.memory import (
+from .model.footprint import (
     MemoryEstimate as MemoryEstimate,
     estimate_memory as estimate_memory,
 )

@@ -18,7 +18,7 @@ from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..layers.packed import count_weights, float_type
 from ..model.config import VisionEncoderDecoderConfig
-from ..model.memory import estimate_memory
+from ..model.footprint import estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.tokenizer import Tokenizer
 

@@ -13,7 +13,7 @@ from ..errors import OptionError
 from ..generation.options import Options
 from ..images.image_processors import ImageSource
 from ..images.loading import images_in
-from ..model.memory import fitting_batch_size
+from ..model.footprint import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
 from ..tasks.donut_prompts import added_vocabulary

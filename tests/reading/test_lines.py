@@ -4,6 +4,7 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import read_lines
+from tests.support.readers import reads_again, top_of_the_page
 
 
 @pytest.fixture(scope="module")
