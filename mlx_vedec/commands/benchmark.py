@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         type=int,
         help=unset(BATCH_SIZE, "1, or as many as --image has"),
     )
-    p.add_argument("--num-beams", type=int, help=NUM_BEAMS)
+    p.add_argument("--num-beams", type=int, help=unset(NUM_BEAMS, "the checkpoint's"))
     p.add_argument(
         *("-m", "--max-tokens", "-g", "--generation-tokens"),
         type=int,

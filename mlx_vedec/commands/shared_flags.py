@@ -14,7 +14,7 @@ QUANTIZE = (
 )
 JSON = "Print the results as one JSON object."
 BATCH_SIZE = "The number of images that are read at once."
-NUM_BEAMS = "beams of each image"
+NUM_BEAMS = "Beams of each image; more than 1 is transformers' beam search."
 OVERWRITE = "Replace the model that is already in the folder to write."
 DEQUANTIZE = "Write floats in the place of quantized weights."
 DRY_RUN = "Say what would be done, and write nothing."

@@ -39,7 +39,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--commit-message",
         metavar="TEXT",
-        help="The message of the commit that holds all files (default: names this version).",
+        help="The message of the one commit (default: one that names this version).",
     )
     p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
     g = p.add_argument_group("model card", "where the folder's README.md does not say it")
