@@ -12,7 +12,45 @@ from ..generation.options import OPTIONS
 
 Parser = argparse._ActionsContainer
 FLAGS = {o.alias or name: o for name, o in OPTIONS.items() if o.flag}  # by their names in `args`
-KINDS = {"int": (int, "N"), "float": (float, "X"), "str": (str, "NAME")}
+YES: dict[str, Any] = {"action": "store_true"}
+NUMBER: dict[str, Any] = {"type": int, "metavar": "N"}
+EITHER: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": None}
+HOW = {"int": NUMBER, "float": {"type": float, "metavar": "X"}, "bool": EITHER}
+
+
+# Flags that mean the same in every command: what is said, also of the default, and how they parse.
+SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "model": ("The checkpoint: a folder or a Hub id.", "the bundled line reader", {}),
+    "revision": ("The branch, tag or commit of a Hub id.", "main", {}),
+    "adapter_path": ("The folder of adapters that the model gets.", "none", {"metavar": "DIR"}),
+    "quantize": (
+        "Quantize the weights to this many bits, 2 to 6 or 8, as the model is loaded.",
+        "leave them as they are",
+        {"type": int, "metavar": "BITS"},
+    ),
+    "dtype": (
+        "The type of the weights.",
+        "the file's, but float32 for half types on a CPU",
+        {"choices": ("float32", "float16", "bfloat16")},
+    ),
+    "batch_size": ("Images in a batch.", None, NUMBER),
+    "data": ("Images with their texts: a folder or a table, as LORA.md tells.", None, {}),
+    "prompt": (
+        "What the decoder is given before it writes; for Donut a question, or a task's tags.",
+        "the checkpoint's own",
+        {},
+    ),
+    "grammar": ("Let only well-formed tags come, for Donut.", None, YES),
+    "json": ("Print the result as one JSON object.", "as text", YES),
+    "overwrite": ("Replace a model that is there.", "an error", YES),
+    "dequantize": ("Make floats of quantized weights.", "they stay quantized", YES),
+    "private": ("Make a new repository private.", "public", YES),
+    "upload_repo": (
+        "The repository on the Hub that the result is put in, made if it is not there.",
+        "none",
+        {"metavar": "OWNER/NAME"},
+    ),
+}
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:
@@ -26,26 +64,36 @@ def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) ->
     p.add_argument(*short, f"--{name.replace('_', '-')}", help=help.replace("%", "%%"), **how)
 
 
+def add_shared(p: Parser, *names: str, unset: Any = None, **how: Any) -> None:
+    """Flags of the table above; unset and how -- what is said and done otherwise here."""
+    for names_ in names:
+        help, said, own = SHARED[names_.split()[-1]]
+        said = None if how.get("required") else unset or how.get("default") or said
+        add_flag(p, names_, help, said, **{**own, **how})
+
+
 def add_fields(p: Parser, kind: Any, unset: Mapping[str, str] | None = None) -> None:
     """A flag for each field of a dataclass that has a `help` in its metadata; none has a default.
 
     unset -- what is said of defaults that are not those of the fields
     """
     for f in fields(kind):
+        said = f.metadata.get("unset") or f.default
+        if isinstance(said, tuple):
+            said = " ".join(said)
+        if said is False or said == "":
+            said = None
         if "help" in f.metadata:
-            own = " ".join(f.default) if isinstance(f.default, tuple) else f.default
-            said = {f.name: None if own in (None, False, "") else own, **(unset or {})}[f.name]
-            add_flag(p, f.name, f.metadata["help"], said, **_how(f.type, f.metadata.get("choices")))
+            said, choices = (unset or {}).get(f.name, said), f.metadata.get("choices")
+            add_flag(p, f.name, f.metadata["help"], said, **_how(f.type, choices))
 
 
 def _how(type: Any, choices: Any = None) -> dict[str, Any]:
     """What `add_argument` wants for a type as annotations have it."""
     bare = type.removesuffix(" | None")
-    if bare == "bool":
-        return {"action": argparse.BooleanOptionalAction, "default": None}
-    if bare.startswith("tuple"):
-        return {"nargs": "+", "metavar": "NAME"}
-    return {"choices": choices} if choices else {"type": KINDS[bare][0], "metavar": KINDS[bare][1]}
+    if choices:
+        return {"choices": choices}
+    return {"nargs": "+", "metavar": "NAME"} if bare.startswith("tuple") else HOW[bare]
 
 
 def add_generation_flags(p: argparse.ArgumentParser) -> None:
@@ -55,7 +103,7 @@ def add_generation_flags(p: argparse.ArgumentParser) -> None:
     )
     for name, o in FLAGS.items():
         add_flag(g, f"{o.short} {name}", o.help, o.unset or o.default, **_how(o.type))
-    add_flag(g, "seed", "The seed of the draws.", "another at each run", **_how("int"))
+    add_flag(g, "seed", "The seed of the draws.", "another at each run", **NUMBER)
     add_flag(
         g,
         "-o option",
