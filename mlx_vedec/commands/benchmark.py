@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
+from .flags import NUMBER, add_flag, add_option, add_shared
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_results import Benchmark, Trial
@@ -22,36 +23,28 @@ SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gp
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser("mlx_vedec benchmark", description=__doc__)
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--adapter-path", help="a folder of adapters for the model")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--shape", metavar="NAME", help=f"random weights of a shape: {SHAPES}")
-    p.add_argument(
-        "--image",
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(p, "shape", f"Random weights of a shape: {SHAPES}.", metavar="NAME")
+    add_flag(
+        p,
+        "image",
+        "Files or URLs, in turn until the batch is full.",
+        "a line of print",
         nargs="+",
         default=[],
         metavar="IMAGE",
-        help="files or URLs, in turn until the batch is full; by default a line of print",
     )
-    p.add_argument(
-        "--image-size", type=_size, metavar="HxW", help="random pixels of this size instead"
-    )
-    p.add_argument("-b", "--batch-size", type=int, help="images read at once (1, or all of them)")
-    p.add_argument("--num-beams", type=int, help="beams of each image (the checkpoint's)")
+    add_flag(p, "image_size", "Random pixels of this size instead.", type=_size, metavar="HxW")
+    add_shared(p, "-b batch_size", unset="1, or all of the images")
+    add_option(p, "num_beams", unset="the checkpoint's")
     p.add_argument(
         *("-m", "--max-tokens", "-g", "--generation-tokens"),
-        type=int,
-        help="tokens of each text (32, or as many as there are positions)",
+        help="Tokens of each text (default: 32, or as many as there are positions).",
+        **NUMBER,
     )
-    p.add_argument("-n", "--num-trials", type=int, default=5, help="runs that count (5)")
-    p.add_argument("--warmup", type=int, default=1, help="runs before them (1)")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the weights, to 4 or 8 bits")
-    p.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of the weights; by default the file's, float32 on a CPU",
-    )
-    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    add_flag(p, "-n num_trials", "Runs that count.", default=5, **NUMBER)
+    add_flag(p, "warmup", "Runs before those that count.", default=1, **NUMBER)
+    add_shared(p, "json")
     return p
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Bytes, Count, run
+from .flags import SHARED, add_shared
 
 if TYPE_CHECKING:
     from ..layers.quantization import HalfBits, QuantizationConfig
@@ -25,12 +26,10 @@ RECIPE = "uniform, head or mixed: which layers keep 6 or 8 bits where others hav
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec convert", description=__doc__)
-    p.add_argument(
-        "--hf-path", "--model", dest="hf_path", required=True, help="a folder or a Hub id"
-    )
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
+    p.add_argument("--hf-path", "--model", dest="hf_path", required=True, help=SHARED["model"][0])
+    add_shared(p, "revision")
     p.add_argument("--mlx-path", default="mlx_model", help="where to write (mlx_model)")
-    p.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    add_shared(p, "overwrite")
     p.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
     p.add_argument("--max-shard-size", type=_size, default="5GB", help="of a file of weights (5GB)")
     p.add_argument(
@@ -38,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
         choices=("float32", "float16", "bfloat16"),
         help="of what is not quantized; kept by default, but half of float32 with -q",
     )
-    p.add_argument("-d", "--dequantize", action="store_true", help="make quantized weights floats")
+    add_shared(p, "-d dequantize")
     p.add_argument(
         "--config",
         action="append",
@@ -48,9 +47,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _add_quantization(p.add_argument_group("quantization"))
     _add_fitting(p.add_argument_group("on images such as the model is to read"))
-    g = p.add_argument_group("the Hub")
-    g.add_argument("--upload-repo", metavar="ID", help="put the result there, as upload does")
-    g.add_argument("--private", action="store_true", help="make a new repository private")
+    add_shared(p.add_argument_group("the Hub"), "upload_repo", "private")
     return p
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .common import Progress, run
-from .flags import add_generation_flags, generation_options
+from .flags import NUMBER, YES, add_flag, add_generation_flags, add_shared, generation_options
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -22,36 +22,24 @@ PROGRAM = "mlx_vedec evaluate"
 def parser() -> argparse.ArgumentParser:
     """The flags; `generate`'s where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--adapter-path", help="a folder of adapters for the model")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded")
-    p.add_argument("--reference", metavar="MODEL", help="another model to compare with")
-    p.add_argument("--data", required=True, help="a folder or a table of images with their texts")
-    p.add_argument("--split", help="of the data: train, valid or test")
-    p.add_argument("--metrics", nargs="+", metavar="NAME", help="what to measure, by name")
-    p.add_argument("--unicode", choices=("NFC", "NFKC"), help="compare texts in this normal form")
-    p.add_argument("--lowercase", action="store_true", help="upper and lower case are the same")
-    p.add_argument("--ignore-punctuation", action="store_true", help="punctuation does not count")
-    p.add_argument(
-        "--collapse-whitespace", action="store_true", help="any white space is one space"
-    )
-    p.add_argument(
-        "--bootstrap", type=int, default=1000, help="draws for the intervals (1000); 0: none"
-    )
-    p.add_argument("--csv", metavar="FILE", help="write a row per sample")
-    p.add_argument("--worst", metavar="FILE.png", help="write an image of the worst samples")
-    p.add_argument("--num-worst", type=int, default=20, help="how many of them (20)")
-    p.add_argument("-p", "--prompt", help="for samples that have none of their own")
-    p.add_argument("--grammar", action="store_true", help="only well-formed tags (Donut)")
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(p, "reference", "Another model to compare with.", "none", metavar="MODEL")
+    add_shared(p, "data", required=True)
+    add_flag(p, "split", "The split of the data, where it has several: train, valid or test.")
+    add_shared(p, "batch_size", default=16)
+    add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
+    add_shared(p, "grammar")
+    add_flag(p, "metrics", "What to measure, by name.", "what fits", nargs="+", metavar="NAME")
+    add_flag(p, "unicode", "Compare texts in this normal form.", choices=("NFC", "NFKC"))
+    add_flag(p, "lowercase", "Take upper and lower case for the same.", **YES)
+    add_flag(p, "ignore_punctuation", "Do not count punctuation.", **YES)
+    add_flag(p, "collapse_whitespace", "Take any white space for one space.", **YES)
+    add_flag(p, "bootstrap", "Draws for the intervals; 0 is no intervals.", default=1000, **NUMBER)
+    add_flag(p, "csv", "Write a row per sample to this file.", metavar="FILE")
+    add_flag(p, "worst", "Write an image of the worst samples to this file.", metavar="FILE.png")
+    add_flag(p, "num_worst", "Samples on that image.", default=20, **NUMBER)
+    add_shared(p, "json")
     add_generation_flags(p)
-    p.add_argument("--batch-size", type=int, default=16, help="images decoded at once (16)")
-    p.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of the weights; by default the file's, float32 on a CPU",
-    )
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--json", action="store_true", help="the metrics as one JSON object")
     return p
 
 

@@ -54,11 +54,13 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:
-    """A flag whose help is a sentence that ends with its default, where something is said of that.
+    """A flag whose help is a sentence that ends with its default, where there is one to name.
 
-    names -- "temp", or "-t temp" with a letter
+    names -- "temp", or "-t temp" with a letter. unset -- what it is to leave the flag out, where
+    how, which is `add_argument`'s, does not have it as the default
     """
     *short, name = names.split()
+    unset = how.get("default") or None if unset is None else unset
     if unset is not None:
         help = f"{help.removesuffix('.')} (default: {unset})."
     p.add_argument(*short, f"--{name.replace('_', '-')}", help=help.replace("%", "%%"), **how)
@@ -96,13 +98,19 @@ def _how(type: Any, choices: Any = None) -> dict[str, Any]:
     return {"nargs": "+", "metavar": "NAME"} if bare.startswith("tuple") else HOW[bare]
 
 
+def add_option(p: Parser, name: str, unset: str = "") -> None:
+    """The flag of an option of generation."""
+    o = FLAGS[name]
+    add_flag(p, f"{o.short} {name}", o.help, unset or o.unset or o.default, **_how(o.type))
+
+
 def add_generation_flags(p: argparse.ArgumentParser) -> None:
     """Give a parser the options by mlx-lm's names, the seed, and any other option by its own."""
     g = p.add_argument_group(
         "generation", "What no flag says, the checkpoint's generation_config.json says."
     )
-    for name, o in FLAGS.items():
-        add_flag(g, f"{o.short} {name}", o.help, o.unset or o.default, **_how(o.type))
+    for name in FLAGS:
+        add_option(g, name)
     add_flag(g, "seed", "The seed of the draws.", "another at each run", **NUMBER)
     add_flag(
         g,

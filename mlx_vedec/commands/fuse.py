@@ -12,22 +12,17 @@ from collections.abc import Sequence
 from functools import partial
 
 from .common import run
+from .flags import add_flag, add_shared
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names."""
     p = argparse.ArgumentParser("mlx_vedec fuse", description=__doc__)
-    p.add_argument("--model", required=True, help="a folder or a Hub id")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--adapter-path", default="adapters", help="a folder of adapters (adapters)")
-    p.add_argument("--save-path", default="fused_model", help="where to write (fused_model)")
-    p.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    p.add_argument(
-        "-d",
-        "--dequantize",
-        action="store_true",
-        help="make a quantized model floats, instead of quantizing what was merged again",
-    )
+    add_shared(p, "model", required=True)
+    add_shared(p, "revision")
+    add_shared(p, "adapter_path", default="adapters")
+    add_flag(p, "save_path", "The folder to write.", default="fused_model")
+    add_shared(p, "overwrite", "-d dequantize")
     return p
 
 

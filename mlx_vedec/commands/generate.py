@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
-from .flags import add_generation_flags, generation_options
+from .flags import YES, add_flag, add_generation_flags, add_shared, generation_options
 
 if TYPE_CHECKING:
     from ..reading.processor import Processor
@@ -24,44 +24,29 @@ Read = tuple[str, "GenerationResult"]
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--adapter-path", help="a folder of adapters for the model")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded")
-    p.add_argument(
-        "--image",
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(
+        p,
+        "image",
+        "The images: files, folders of images, URLs, or - for stdin.",
         nargs="+",
         required=True,
         metavar="IMAGE",
-        help="files, folders of images, URLs, or - for stdin",
     )
-    p.add_argument(
-        "-p",
-        "--prompt",
-        help="text that the decoder starts from; a question or a task's tags for Donut",
-    )
-    p.add_argument("--grammar", action="store_true", help="only well-formed tags (Donut)")
-    p.add_argument(
-        "--pages",
+    add_shared(p, "batch_size", default=16)
+    add_shared(p, "-p prompt", "grammar")
+    add_flag(
+        p,
+        "pages",
+        "Read the images as the pages of a document (Nougat): each into a file of Markdown in this "
+        "folder, unless it has one there, and all joined on stdout.",
         metavar="FOLDER",
-        help="read images as the pages of a document (Nougat): each into a file of Markdown there, "
-        "unless it has one, and all joined on stdout",
     )
+    add_flag(p, "split_lines", "Cut a clean printed page into its lines and read each.", **YES)
+    add_flag(p, "boxes", "Say where each word stands, with --json.", **YES)
+    add_flag(p, "json", "Print one JSON object per image, or per line.", "as text", **YES)
+    add_flag(p, "verbose", "Say on stderr which options are in force, and how fast it went.", **YES)
     add_generation_flags(p)
-    p.add_argument("--boxes", action="store_true", help="where each word stands, with --json")
-    p.add_argument(
-        "--split-lines",
-        action="store_true",
-        help="cut a clean printed page into its lines and read each",
-    )
-    p.add_argument("--batch-size", type=int, default=16, help="images decoded at once (16)")
-    p.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of the weights; by default the file's, float32 on a CPU",
-    )
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--json", action="store_true", help="one JSON object per image or line")
-    p.add_argument("--verbose", action="store_true", help="say on stderr what is used, how fast")
     return p
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .common import complain, run
+from .flags import SHARED, add_shared
 
 if TYPE_CHECKING:
     from ..measuring.inspection import Inspection
@@ -18,9 +19,8 @@ PROGRAM = "mlx_vedec inspect"
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("model", help="a folder or a Hub id")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    p.add_argument("model", help=SHARED["model"][0])
+    add_shared(p, "revision", "json")
     return p
 
 

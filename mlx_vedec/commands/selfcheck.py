@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
+from .flags import add_shared
 
 if TYPE_CHECKING:
     from ..measuring.selfcheck import BundledCheck, FamilyCheck, SelfCheck
@@ -29,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--family", nargs="+", metavar="NAME", help="these model types alone, such as vit and trocr"
     )
-    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    add_shared(p, "json")
     return p
 
 

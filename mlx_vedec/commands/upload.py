@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .common import run
+from .flags import add_shared
 
 if TYPE_CHECKING:
     from ..conversion.upload import Plan
@@ -21,8 +22,8 @@ def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec upload", description=__doc__)
     p.add_argument("--path", default="mlx_model", help="the folder (mlx_model)")
-    p.add_argument("--upload-repo", required=True, help="owner/name; made if it is not there")
-    p.add_argument("--private", action="store_true", help="make a new repository private")
+    add_shared(p, "upload_repo", required=True)
+    add_shared(p, "private")
     p.add_argument("--revision", help="the branch to write to, made if it is not there (main)")
     p.add_argument("--create-pr", action="store_true", help="open a pull request")
     p.add_argument("--commit-message", help="of the one commit")
