@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .lora_flags import ADAPTERS
-
 if TYPE_CHECKING:
     import mlx.core as mx
 
@@ -177,7 +175,7 @@ class Finetuning:
                 modules = (*config.train_modules, *tables(self.model))
                 config = dataclasses.replace(config, train_modules=modules)
             return add_adapters(self.model, config)
-        own = [name for name, *_ in ADAPTERS if name in self.options]
+        own = [f.name for f in dataclasses.fields(LoraConfig) if f.name in self.options]
         if own or self.added:
             raise OptionError(
                 f"--resume-adapter-file brings adapters that are as they are; leave out "

@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
-from .flags import add_generation_flags, generation_options
-from .shared_flags import add_loading_flags, add_reading_flags, loading_options
+from .flags import (
+    YES,
+    add_flag,
+    add_generation_flags,
+    add_shared,
+    generation_options,
+    loading_options,
+)
 
 if TYPE_CHECKING:
     from ..reading.processor import Processor
@@ -25,41 +31,29 @@ Read = tuple[str, "GenerationResult"]
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument(
-        "--image",
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(
+        p,
+        "image",
+        "The images: files, folders of images, URLs, or - for stdin.",
         nargs="+",
         required=True,
         metavar="IMAGE",
-        help="The images to read: files, folders of images, URLs, or - for one from stdin.",
     )
-    p.add_argument(
-        "--split-lines",
-        action="store_true",
-        help="Cut each image, a clean printed page, into its lines and read those.",
-    )
-    p.add_argument(
-        "--pages",
+    add_shared(p, "batch_size", default=16)
+    add_shared(p, "-p prompt", "grammar")
+    add_flag(
+        p,
+        "pages",
+        "Read the images as the pages of a document (Nougat): each into a file of Markdown in this "
+        "folder, unless it has one there, and all joined on stdout.",
         metavar="FOLDER",
-        help="Read the images as the pages of one document (Nougat): write each page's Markdown to "
-        "a file in this folder, skip pages that have one, and print all of them joined.",
     )
-    add_loading_flags(p)
-    add_reading_flags(p)
+    add_flag(p, "split_lines", "Cut a clean printed page into its lines and read each.", **YES)
+    add_flag(p, "boxes", "Say where each word stands, with --json.", **YES)
+    add_flag(p, "json", "Print one JSON object per image, or per line.", "as text", **YES)
+    add_flag(p, "verbose", "Say on stderr which options are in force, and how fast it went.", **YES)
     add_generation_flags(p)
-    p.add_argument(
-        "--json",
-        action="store_true",
-        help="Print a JSON object for each image, or for each line with --split-lines.",
-    )
-    p.add_argument(
-        "--boxes", action="store_true", help="With --json, add the place of each word in its image."
-    )
-    p.add_argument(
-        "--verbose",
-        action="store_true",
-        help="Say on stderr which options are in force, how fast each text came, and how sure "
-        "it is.",
-    )
     return p
 
 
