@@ -7,32 +7,33 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..errors import OptionError
-from ..layers.lora import Kind
+from ..layers.lora import AdapterSettings
 
 TYPES = ("lora", "dora", "full")
-HALVES = ("encoder", "decoder")
-PARTS = ("attention", "cross", "mlp", "all")
+PARTS = ("encoder", "decoder")
+KINDS = ("attention", "cross", "mlp", "all")
 DEFAULT_SCALE = 2.0
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """What is trained.
+    """What is trained of a model.
 
     fine_tune_type -- "lora", "dora", or "full": what the targets name is trained itself. rank -- of
     the change. scale -- what its product is multiplied with (2.0), or alpha, which is scale · rank,
     with rslora scale · √rank (arXiv:2312.03732). dropout -- of what an adapter reads, in training.
-    num_layers -- the last blocks of each half; -1 is all, and what is in no block.
+    num_layers -- the last blocks of the encoder and of the decoder; -1 is all, and what is in no
+    block.
 
-    targets -- presets, and globs. Presets of halves ("encoder", "decoder") and of parts
+    targets -- presets, and globs. Presets of parts ("encoder", "decoder") and of kinds of layers
     ("attention", "cross", "mlp", "all") narrow each other: ("decoder", "attention") is the
     decoder's attention. Two of one sort add up, and a sort that is not named is everything.
     "attention" is all attention, "cross" only that which reads the image, with the projection
-    before it; "all" is every linear layer but the head. A glob matches whole parts of a layer's
+    before it; "all" is every linear layer but the head. A glob matches whole words of a layer's
     name, ours or that on disk: "q_proj", "layers.11", "decoder.*.fc?"; what globs match is added.
 
     embeddings -- an adapter for the table of tokens too, which a tied head shares. train_biases --
-    those of layers with adapters. train_norms -- those of the halves and blocks with adapters.
+    those of layers with adapters. train_norms -- those of the parts and blocks with adapters.
     train_modules -- globs of modules that are trained themselves, such as "enc_to_dec_proj".
 
     >>> LoraConfig(rank=16, alpha=16).multiplier
@@ -56,7 +57,7 @@ class LoraConfig:
         for name in ("targets", "train_modules"):
             value = getattr(self, name)
             value = (value,) if isinstance(value, str) else tuple(value)
-            _check(name, value, all(isinstance(part, str) for part in value), "names")
+            _check(name, value, all(isinstance(item, str) for item in value), "names")
             object.__setattr__(self, name, value)
         if self.fine_tune_type not in TYPES:
             raise OptionError(
@@ -89,23 +90,24 @@ class LoraConfig:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     @property
-    def kind(self) -> Kind:
+    def settings(self) -> AdapterSettings:
         """The adapter that each layer gets."""
-        dora = self.fine_tune_type == "dora"
-        return Kind(self.rank, self.multiplier, self.dropout, dora)
+        return AdapterSettings(
+            self.rank, self.multiplier, self.dropout, self.fine_tune_type == "dora"
+        )
 
     @property
     def presets(self) -> tuple[set[str], set[str]]:
-        """The halves and the parts that presets choose; both are empty where there are none."""
-        halves, parts = {*self.targets} & {*HALVES}, {*self.targets} & {*PARTS}
-        if not halves and not parts:
+        """The parts and the kinds of layers that presets choose; none where there is no preset."""
+        parts, kinds = {*self.targets} & {*PARTS}, {*self.targets} & {*KINDS}
+        if not parts and not kinds:
             return set(), set()
-        return halves or {*HALVES}, parts or {"all"}
+        return parts or {*PARTS}, kinds or {"all"}
 
     @property
     def globs(self) -> tuple[str, ...]:
         """The targets that are no presets."""
-        return tuple(name for name in self.targets if name not in (*HALVES, *PARTS))
+        return tuple(name for name in self.targets if name not in (*PARTS, *KINDS))
 
 
 def _is_number(value: object) -> bool:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError
 from ..layers.dropout import checkpointed
-from ..layers.lora import adapted_layers
+from ..layers.lora import check_no_adapters
 from ..layers.packed import float_type
 from ..layers.quantization_config import KEYS, QuantizationConfig
 from . import foreign, quantizing, saving, weights
@@ -143,11 +143,7 @@ class Pretrained(NamedModule):
         Until then the folder is what it was.
         """
         self.config.check()
-        if adapted_layers(self):
-            raise OptionError(
-                "the model has adapters, which a checkpoint does not hold; fuse them before, or "
-                "save_adapters"
-            )
+        check_no_adapters(self, "it is saved as a checkpoint; save_adapters writes them alone")
         extra, block = self.config.extra, quantizing.quantization_block(self)
         for key in KEYS:
             extra.pop(key, None)

@@ -114,16 +114,14 @@ class Report:
     misshapen: list[str] = field(default_factory=list)
     fitting: dict[str, int] = field(default_factory=dict)  # fields of the config, and what would do
 
-    def raise_if_any(self, source: str) -> None:
-        """Raise one `WeightsError` that names everything."""
+    def raise_if_any(self, said: str) -> None:
+        """Raise one `WeightsError` that says that something does not fit, and names everything."""
         kinds = (("missing", self.missing), ("extra", self.extra), ("misshapen", self.misshapen))
         parts = [
             f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds if names
         ]
         if parts:
-            raise WeightsError(
-                f"the weights of {source} do not fit its config.json: {'; '.join(parts)}{self._way}"
-            )
+            raise WeightsError(f"{said}: {'; '.join(parts)}{self._way}")
 
     @property
     def _way(self) -> str:
@@ -177,7 +175,7 @@ def load(
         elif found[name].shape != parameter.shape:
             report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
             report.fitting.update(_fitting(model, name, found[name], parameter))
-    report.raise_if_any(source)
+    report.raise_if_any(f"the weights of {source} do not fit its config.json")
     model.update(tree_unflatten(list(found.items())))
     return Loaded(carried, tuple(new))
 
@@ -188,14 +186,14 @@ def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
 
 def _fitting(model: nn.Module, name: str, got: mx.array, expected: mx.array) -> dict[str, int]:
     """The field that says how many rows a misshapen table has, with the value for those it got."""
-    half, point, rest = name.rpartition("decoder.")
+    part, point, rest = name.rpartition("decoder.")
     key = ROWS.get(rest)
     if key is None or got.shape[1:] != expected.shape[1:]:
         return {}
     config = getattr(model, "config", None)
     value = getattr(getattr(config, "decoder", config), key, None)
     difference = got.shape[0] - expected.shape[0]
-    return {half + point + key: value + difference} if isinstance(value, int) else {}
+    return {part + point + key: value + difference} if isinstance(value, int) else {}
 
 
 def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
