@@ -21,7 +21,7 @@ from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, OptionError, WeightsError
 from ..files import write_file, write_json
-from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters, sides
+from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
 from ..layers.packed import ADAPTER
 from ..layers.quantization_recipes import quantizable_layers
 from ..layers.replacing import replace_layers
@@ -51,7 +51,7 @@ def adapters_of(model: Pretrained) -> Adapters:
     trained = tuple(sorted(trainable.keys() - own))
     on_disk = {model.renames.on_disk(name) for name in own & {*weights.parameters(model)}}
     on_disk |= {model.renames.on_disk(name) for name in trained}
-    named = saving.named(model, model.renames)
+    named = saving.tensors_on_disk(model)
     return Adapters(layers, trained, {name: named[name] for name in sorted(on_disk)})
 
 
@@ -146,27 +146,27 @@ def put(model: Pretrained, adapters: Adapters, source: str) -> None:
     report.raise_if_any(f"the adapters of {source} do not fit")
     attach(model, adapters.layers, adapters.trained)
     layouts, own = weights.layouts_of(model, model.renames), weights.parameters(model)
+    found: list[tuple[str, mx.array]] = []
     for name, tensor in adapters.tensors.items():
         ours = model.renames.ours(name)
         assert ours is not None  # all were expected
         if ours in adapters.trained:
             tensor = weights.reordered(tensor, layouts.get(ours)).astype(own[ours].dtype)
-        model.update(tree_unflatten([(ours, tensor)]))
+        found.append((ours, tensor))
+    model.update(tree_unflatten(found))
     mx.eval(model.trainable_parameters())
 
 
 def _expected(model: Pretrained, adapters: Adapters) -> dict[str, tuple[int, ...]]:
     """The shape of each tensor that adapters have to have, by its name on disk."""
     shapes: dict[str, tuple[int, ...]] = {}
-    layers = quantizable_layers(model)
-    for path, own in adapters.layers.items():
-        inputs, outputs = sides(layers[path])
-        norms = ((outputs,),) if own.dora else ()
-        of_parts = zip(ADAPTER, ((inputs, own.rank), (own.rank, outputs), *norms), strict=False)
-        shapes.update({model.renames.on_disk(f"{path}.{part}"): x for part, x in of_parts})
-    named = saving.named(model, model.renames) if adapters.trained else {}
-    on_disk = [model.renames.on_disk(name) for name in adapters.trained]
-    return {**shapes, **{name: tuple(named[name].shape) for name in on_disk}}
+    layers, on_disk = quantizable_layers(model), model.renames.on_disk
+    for path, settings in adapters.layers.items():
+        own = settings.shapes(layers[path])
+        shapes.update({on_disk(f"{path}.{name}"): shape for name, shape in own.items()})
+    named = saving.tensors_on_disk(model) if adapters.trained else {}
+    shapes.update({on_disk(name): named[on_disk(name)].shape for name in adapters.trained})
+    return shapes
 
 
 def attach(

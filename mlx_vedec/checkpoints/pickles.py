@@ -77,7 +77,7 @@ class Stored:
 
 
 class Pickled(Mapping[str, mx.array]):
-    """The tensors of one file, each read when it is asked for; what is one in the file is one here.
+    """The tensors of one file, each read when it is asked for; those of one place are one array.
 
     Only a tensor's own part of its storage is read, so what is in memory beyond the arrays that
     were asked for is one tensor.
@@ -156,7 +156,7 @@ def _bytes(path: Path, record: Member) -> bytes:
 
 
 def _order(path: Path, records: Mapping[str, Member]) -> Order:
-    """Of the bytes in a number; older versions wrote no record of it."""
+    """The order of the bytes in a number, of which older versions wrote no record."""
     written = _bytes(path, records["byteorder"]) if "byteorder" in records else b"little"
     if written not in (b"little", b"big"):
         raise WeightsError(f"{path} has the byte order {written[:20]}; expected little or big")
@@ -173,7 +173,7 @@ def _check_storage(name: str, storage: Storage, records: Mapping[str, Member]) -
 
 
 def _state(loaded: Any) -> dict[str, Stored]:
-    """The tensors by name, of what the pickle builds."""
+    """The tensors by name in what a pickle built."""
     if not isinstance(loaded, dict):
         raise Refused("holds no dict of tensors")
     inner = loaded.get("state_dict")
@@ -203,7 +203,7 @@ def _storage(identity: Any) -> Storage:
 
 
 def _tensor(arguments: tuple[Any, ...]) -> Stored:
-    """What is stored, the gradient's settings, and marks of a lazy conjugate or minus sign."""
+    """A tensor of a storage, a view, gradients' settings, and marks of a sign or conjugate."""
     match arguments:
         case (Storage() as storage, int(offset), tuple(shape), tuple(strides), *rest):
             if len(rest) > 3 or (len(rest) == 3 and rest[2]):

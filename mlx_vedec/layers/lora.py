@@ -31,6 +31,14 @@ class AdapterSettings:
     dropout: float = 0.0
     dora: bool = False
 
+    def shapes(self, layer: nn.Module) -> dict[str, tuple[int, ...]]:
+        """The shapes of the arrays that the adapter adds to a layer, by name."""
+        rows, columns = weight_shape(layer)
+        table = isinstance(layer, nn.Embedding | nn.QuantizedEmbedding)
+        inputs, outputs = (rows, columns) if table else (columns, rows)
+        norms = ((outputs,),) if self.dora else ()
+        return dict(zip(ADAPTER, ((inputs, self.rank), (self.rank, outputs), *norms), strict=False))
+
 
 class Adapted(nn.Module):
     """Base of adapted layers: lora_a (inputs, r), lora_b (r, outputs), and DoRA's m (outputs,)."""
@@ -150,12 +158,12 @@ CLASSES: dict[type[nn.Module], type[Adapted]] = {
 def adapted(layer: nn.Module, settings: AdapterSettings) -> Adapted:
     """The layer with a new adapter, float32, which changes nothing yet."""
     new: Any = _as(layer, CLASSES[type(layer)])
-    inputs, outputs = sides(layer)
+    shapes = settings.shapes(layer)
     # the bound of a linear layer's weights; a table's input is one number, not `inputs` of them
-    bound = 1.0 if isinstance(new, _Table) else 1 / math.sqrt(inputs)
+    bound = 1.0 if isinstance(new, _Table) else 1 / math.sqrt(shapes["lora_a"][0])
     new.settings, new.lora_dropout = settings, Dropout(settings.dropout)
-    new.lora_a = mx.random.uniform(-bound, bound, (inputs, settings.rank))
-    new.lora_b = mx.zeros((settings.rank, outputs))
+    new.lora_a = mx.random.uniform(-bound, bound, shapes["lora_a"])
+    new.lora_b = mx.zeros(shapes["lora_b"])
     if settings.dora:
         new.m = new.magnitude()
     return new
@@ -177,13 +185,6 @@ def _as(layer: nn.Module, kind: type[nn.Module]) -> nn.Module:
     vars(new).update({**vars(layer), "_no_grad": {*layer._no_grad}})
     dict.update(new, layer)
     return new
-
-
-def sides(layer: Any) -> tuple[int, int]:
-    """Inputs and outputs of a layer; of a table its rows and its width."""
-    rows, columns = weight_shape(layer)
-    table = isinstance(layer, nn.Embedding | nn.QuantizedEmbedding)
-    return (rows, columns) if table else (columns, rows)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, Adapted]:

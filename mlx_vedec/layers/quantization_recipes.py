@@ -41,7 +41,7 @@ BLOCK = re.compile(r"(.*?)(?:stages\.(\d+)\.)?layers\.(\d+)\.")
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is kept at more bits, in affine mode, and at how many: of "head", "cross" and "ends".
+    """Which layers keep more bits, of "head", "cross" and "ends", and how many, in affine mode.
 
     Those are the table of tokens and the head; cross-attention and what projects the features it
     reads; the first and the last layer of the encoder and of the decoder.
@@ -94,7 +94,7 @@ def recipe_named(name: str) -> Recipe:
 
 
 def affine(base: Format) -> Format:
-    """The same, or where it is of another mode, as many bits in affine mode."""
+    """A format in affine mode, with as many bits; its group size stays if that is its mode."""
     return base if base.mode == "affine" else Format(base.bits)
 
 
