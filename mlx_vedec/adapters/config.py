@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..errors import OptionError
 
 if TYPE_CHECKING:
-    from ..layers.lora import Kind
+    from ..layers.lora import AdapterSettings
 
 TYPES = ("lora", "dora", "full")
-HALVES = ("encoder", "decoder")
-PARTS = ("attention", "cross", "mlp", "all")
+PARTS = ("encoder", "decoder")
+KINDS = ("attention", "cross", "mlp", "all")
 DEFAULT_SCALE = 2.0
 
 
@@ -29,11 +29,11 @@ class LoraConfig:
     The product of an adapter is multiplied with `scale`, or with `alpha` / rank, under `rslora`
     with alpha / √rank (arXiv:2312.03732).
 
-    targets -- presets, and globs. Presets of halves ("encoder", "decoder") and of parts
+    targets -- presets, and globs. Presets of parts ("encoder", "decoder") and of kinds of layers
     ("attention", "cross", "mlp", "all") narrow each other: ("decoder", "attention") is the
     decoder's attention. Two of one sort add up, and a sort that is not named is everything.
     "attention" is all attention, "cross" only that which reads the image, with the projection
-    before it; "all" is every linear layer but the head. A glob matches whole parts of a layer's
+    before it; "all" is every linear layer but the head. A glob matches whole words of a layer's
     name, ours or that on disk: "q_proj", "layers.11", "decoder.*.fc?"; what globs match is added.
 
     >>> LoraConfig(rank=16, alpha=16).multiplier
@@ -68,7 +68,7 @@ class LoraConfig:
         for name in ("targets", "train_modules"):
             value = getattr(self, name)
             value = (value,) if isinstance(value, str) else tuple(value)
-            _check(name, value, all(isinstance(part, str) for part in value), "names")
+            _check(name, value, all(isinstance(item, str) for item in value), "names")
             object.__setattr__(self, name, value)
         if self.fine_tune_type not in TYPES:
             raise OptionError(
@@ -101,25 +101,25 @@ class LoraConfig:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     @property
-    def kind(self) -> Kind:
+    def settings(self) -> AdapterSettings:
         """The adapter that each layer gets."""
-        from ..layers.lora import Kind
+        from ..layers.lora import AdapterSettings
 
         dora = self.fine_tune_type == "dora"
-        return Kind(self.rank, self.multiplier, self.dropout, dora)
+        return AdapterSettings(self.rank, self.multiplier, self.dropout, dora)
 
     @property
     def presets(self) -> tuple[set[str], set[str]]:
-        """The halves and the parts that presets choose; both are empty where there are none."""
-        halves, parts = {*self.targets} & {*HALVES}, {*self.targets} & {*PARTS}
-        if not halves and not parts:
+        """The parts and the kinds of layers that presets choose; none where there is no preset."""
+        parts, kinds = {*self.targets} & {*PARTS}, {*self.targets} & {*KINDS}
+        if not parts and not kinds:
             return set(), set()
-        return halves or {*HALVES}, parts or {"all"}
+        return parts or {*PARTS}, kinds or {"all"}
 
     @property
     def globs(self) -> tuple[str, ...]:
         """The targets that are no presets."""
-        return tuple(name for name in self.targets if name not in (*HALVES, *PARTS))
+        return tuple(name for name in self.targets if name not in (*PARTS, *KINDS))
 
 
 def _is_number(value: object) -> bool:
