@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .common import run
 
 if TYPE_CHECKING:
-    from ..measuring.benchmark_results import Benchmark, Trial
+    from ..measuring.benchmark_report import Benchmark, Trial
 
 SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gpt2"
 
