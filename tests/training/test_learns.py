@@ -11,7 +11,7 @@ import pytest
 
 from mlx_vedec import batch_generate, load
 from mlx_vedec.reading.pipeline import BUNDLED
-from mlx_vedec.training.reports import read_metrics
+from mlx_vedec.training.callbacks import read_metrics
 from tests.commands.test_commands import run
 from tests.conftest import ROOT
 
