@@ -168,7 +168,7 @@ from .layers.quantization_config import (
 from .measuring.benchmark import (
     benchmark as benchmark,
 )
-from .measuring.benchmark_results import (
+from .measuring.benchmark_report import (
     Benchmark as Benchmark,
 )
 from .measuring.evaluation import (

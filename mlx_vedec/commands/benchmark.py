@@ -15,7 +15,7 @@ from .common import run
 from .flags import NUMBER, add_flag, add_option, add_shared, loading_options
 
 if TYPE_CHECKING:
-    from ..measuring.benchmark_results import Benchmark, Trial
+    from ..measuring.benchmark_report import Benchmark, Trial
 
 SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gpt2"
 

@@ -77,7 +77,7 @@ class Finetuning:
     def train(self) -> TrainingResult:
         """Train, and write adapters into the folder as they become better."""
         from ..training.arguments import TrainingArguments
-        from ..training.reports import Table, plot
+        from ..training.callbacks import LossTable, plot
         from ..training.trainer import train
 
         options = dict(self.options)
@@ -102,7 +102,7 @@ class Finetuning:
             folder=self.folder,
             save=self._save,
             resume=bool(options.get("resume")),
-            callbacks=[Table()],
+            callbacks=[LossTable()],
             group=self.group,
         )
         if not self.group.rank() and find_spec("matplotlib"):

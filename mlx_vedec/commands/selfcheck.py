@@ -64,15 +64,15 @@ def _show(name: str) -> None:
 
 
 def _report(found: SelfCheck) -> Iterator[str]:
-    from ..measuring.selfcheck import KINDS
+    from ..measuring.selfcheck import PRECISIONS
 
     yield f"mlx_vedec selfcheck: {'passed' if found.passed else 'FAILED'}"
     yield ""
     yield from _where(found)
     yield ""
-    yield f"| family | {' | '.join(KINDS)} |"
-    yield "|---" * (1 + len(KINDS)) + "|"
-    yield f"| *allowed* | {' | '.join(f'{kind.tolerance:.0e}' for kind in KINDS.values())} |"
+    yield f"| family | {' | '.join(PRECISIONS)} |"
+    yield "|---" * (1 + len(PRECISIONS)) + "|"
+    yield f"| *allowed* | {' | '.join(f'{one.tolerance:.0e}' for one in PRECISIONS.values())} |"
     for family in found.families:
         yield f"| {family.family} | {' | '.join(_cells(family))} |"
     for family in found.families:

@@ -18,23 +18,24 @@ from ..adapters.wrapping import load_adapters
 from ..checkpoints.hub import fetch
 from ..checkpoints.quantizing import quantization_block
 from ..checkpoints.weights import parameters
+from ..data.datasets import LINES
 from ..encoders.patches import Pair, pair
 from ..errors import OptionError
 from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..images.image_processors import ImageSource
+from ..images.loading import ImageSource
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.load import BUNDLED
 from ..reading.processor import Processor
-from .benchmark_results import Benchmark, Loading, Trial, Work
+from .benchmark_report import Benchmark, Loading, Trial, Work
 from .machine import device, machine, versions
 
 Clock = Callable[[], float]
-LINE = BUNDLED / "lines" / "seen_000.png"  # what is read where no image is given
+LINE = LINES / "seen_000.png"  # what is read where no image is given
 TOKENS = 32
 ENDLESS: dict[str, Any] = {
     **dict.fromkeys(("eos_token_ids", "forced_eos_token_ids"), ()),
@@ -142,7 +143,7 @@ def timed_load(
 
 @dataclass(frozen=True)
 class _Pixels:
-    """Pixels (B, H, W, C) of images, made anew at each call, or random ones that are there."""
+    """Pixels (B, H, W, C): of images, computed at each call of `make`, or random and kept."""
 
     make: Callable[[], mx.array]
     size: Pair
@@ -203,7 +204,7 @@ def _prompt(
 
 @dataclass(frozen=True)
 class _Run:
-    """Images that are read again and again."""
+    """A model, the images that it reads in every run, and how their texts are generated."""
 
     model: VisionEncoderDecoderModel
     pixels: _Pixels
@@ -213,13 +214,13 @@ class _Run:
 
     @property
     def work(self) -> Work:
-        """What each run does."""
+        """How many images of what size, and how many tokens, each run reads."""
         options, pixels = self.options, self.pixels
         tokens = options.max_length - options.prompt_length
         return Work(len(self.prompt), pixels.size, pixels.random, options.num_beams, tokens)
 
     def trial(self) -> Trial:
-        """Read the images once; at each look at the clock all that came before is computed."""
+        """Read the images once; before each look at the clock everything is evaluated."""
         model, work = self.model, self.work
         resized = work.random_pixels and work.image_size != _own_size(model)
         mx.reset_peak_memory()
@@ -247,7 +248,7 @@ class _Run:
 
 
 def _lengths(model: VisionEncoderDecoderModel, cohort: Cohort, cache: DecoderCache) -> set[int]:
-    """Decode to the end, and wait for it; the texts' lengths."""
+    """Decode to the end, and wait for it; the lengths that the texts have."""
     flow, lengths = Flow(model.step), set()
     flow.add(cohort, cache)
     while len(flow):

@@ -1,4 +1,4 @@
-"""What a checkpoint's folder is, without reading its weights: whether it loads, and as what."""
+"""What a checkpoint is and whether it loads, found without reading its weights."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import mlx.core as mx
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, required
-from ..encoders.patches import Grid
 from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..layers.packed import count_weights, float_type
@@ -31,9 +30,9 @@ OPTIONS = (*OPTIONS, "no_repeat_ngram_size", "length_penalty", "early_stopping",
 
 @dataclass(frozen=True)
 class Setting:
-    """An option as it is used, and what every place says of it.
+    """A generation option: the value that is used, and what each file says.
 
-    source -- the place that decided; values -- by place, those that are set
+    source -- the place that the used value is from. values -- those of all places that have one
     """
 
     name: str
@@ -43,17 +42,17 @@ class Setting:
 
     @property
     def disputed(self) -> bool:
-        """Whether two places that somebody wrote say different things."""
+        """Whether two files have different values; a config class's defaults do not count."""
         said = [v for place, v in self.values.items() if not place.startswith("default")]
         return any(value != said[0] for value in said)
 
 
 @dataclass
 class Inspection:
-    """What was found in a folder, part by part; `problems` is what keeps it from being used.
+    """What was found in a checkpoint's folder; `problems` are the errors that keep it from loading.
 
-    memory -- bytes: of the parameters, of what an image adds, of what a full-length text adds, and
-    the bound of all that is there while one image is read
+    memory -- bytes: of the parameters, of the keys and values of an image and of a text of full
+    length, and the most that reading one image takes
     """
 
     folder: Path
@@ -79,7 +78,7 @@ class Inspection:
         return {**found, "loads": self.loads}
 
     def attempt(self, make: Callable[[], T]) -> T | None:
-        """What a step gives; what it raises is a problem."""
+        """What `make` gives; a `ValueError` becomes one of the problems."""
         try:
             return make()
         except ValueError as error:
@@ -126,7 +125,6 @@ def _halves(config: VisionEncoderDecoderConfig) -> dict[str, str]:
 
 
 def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
-    own = weights.parameters(model)
     for half in ("encoder", "decoder", "enc_to_dec_proj"):
         if half in model:
             found.parameters[half] = sum(map(count_weights, model[half].modules()))
@@ -138,7 +136,7 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
         "kept but not computed with": sorted(model._carried),
         "ignored": sorted(name for name in tensors if model.renames.ignores(name)),
     }
-    found.memory = _memory(model, own)
+    found.memory = _memory(model)
     found.settings = _settings(found.folder, model)
     found.notes += [
         f"{s.name} is {s.used} by {s.source}, but not everywhere: {s.values}"
@@ -147,34 +145,21 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
     ]
 
 
-def _memory(model: VisionEncoderDecoderModel, own: weights.Tensors) -> dict[str, int]:
-    """Bytes on this machine: half types are widened where the device is a CPU."""
+def _memory(model: VisionEncoderDecoderModel) -> dict[str, int]:
+    """Bytes on this machine, in the types that `load` would give the weights."""
     cpu = mx.default_device().type == mx.DeviceType.cpu
-    width = 4 if cpu else max(x.dtype.size for x in own.values())
-    shape, layers = model.decoder.config.shape, len(model.decoder.layers)
-    each = layers * 2 * shape.dims * width
-    limit = model.decoder.max_positions or shape.positions
-    memory = {"parameters": sum(x.size * (4 if cpu else x.dtype.size) for x in own.values())}
-    grid = _grid(model)
-    if grid is not None:
-        memory["an image"] = each * grid.features
-    memory["a text of full length"] = each * limit
-    if grid is not None:
-        model.astype(mx.float32 if cpu else float_type(model))  # as `load` would
-        memory["at most while one image is read"] = estimate_memory(model).total
-    return memory
-
-
-def _grid(model: VisionEncoderDecoderModel) -> Grid | None:
-    size = getattr(model.config.encoder, "image_size", None)
-    if size is None:
-        return None
-    height, width = (size, size) if isinstance(size, int) else size
-    return model.encoder.grid(height, width)
+    model.astype(mx.float32 if cpu else float_type(model))
+    estimate = estimate_memory(model)
+    return {
+        "parameters": sum(x.nbytes for x in weights.parameters(model).values()),
+        "an image": estimate.image_cache,
+        "a text of full length": estimate.own_cache,
+        "at most while one image is read": estimate.total,
+    }
 
 
 def _settings(folder: Path, model: VisionEncoderDecoderModel) -> list[Setting]:
-    """Each option that some place sets, as it is used when a text is generated."""
+    """The options that a file or the config class sets, with the value that generation uses."""
     config = read_json(required(folder, "config.json"))
     path = folder / "generation_config.json"
     own = model.generation_config

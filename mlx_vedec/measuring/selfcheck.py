@@ -7,7 +7,7 @@ computes them too (`tests/parity/test_selfcheck_golden.py`), and
 
 An error is the largest difference, relative to the largest value. On an x86 CPU the largest of all
 families was 1.0e-6 in float32, 2.7e-3 in float16 and 2.2e-2 in bfloat16; of 6 families with 8 or 4
-bits in float16, 8.9e-3. `KINDS` allows three to four times as much, and 2e-5 in float32, where
+bits in float16, 8.9e-3. `PRECISIONS` allows three to four times as much, and 2e-5 in float32, where
 another device may compute `exp` and `erf` otherwise. A newer GPU multiplies float32 in TF32, with
 errors as of float16, unless MLX_ENABLE_TF32=0 is set before MLX is loaded; the command sets it.
 """
@@ -28,6 +28,7 @@ import numpy as np
 
 from ..checkpoints.quantizing import quantize
 from ..checkpoints.weights import read_file
+from ..data.datasets import LINES
 from ..errors import OptionError
 from ..layers.quantization_config import QuantizationConfig
 from ..reading.generate import batch_generate, generate
@@ -36,15 +37,14 @@ from .machine import device, machine, versions
 from .selfcheck_models import FAMILIES, answers, small_model
 
 GOLDEN = BUNDLED / "selfcheck.safetensors"
-LINES = BUNDLED / "lines"
 LINE = LINES / "seen_000.png"  # what is timed
 VALUES = 193  # that are kept of an answer
 BEAMS = {"greedy": 1, "4 beams": 4}
 RUNS = 5
 
 
-class Kind(NamedTuple):
-    """A type of floats, bits of the weights where they are quantized, and the error allowed.
+class Precision(NamedTuple):
+    """A type of floats, the bits of quantized weights or None, and the largest error that passes.
 
     On a CPU what is quantized is computed in float32, as `load` would: MLX's product in float16
     takes twenty times as long there.
@@ -56,17 +56,17 @@ class Kind(NamedTuple):
 
     @property
     def in_use(self) -> mx.Dtype:
-        """The type that is computed in."""
+        """The type of floats that it is computed in."""
         on_cpu = mx.default_device().type == mx.DeviceType.cpu
         return mx.float32 if self.bits and on_cpu else self.dtype
 
 
-KINDS = {
-    "float32": Kind(mx.float32, None, 2e-5),
-    "float16": Kind(mx.float16, None, 1e-2),
-    "bfloat16": Kind(mx.bfloat16, None, 8e-2),
-    "8-bit": Kind(mx.float16, 8, 3e-2),
-    "4-bit": Kind(mx.float16, 4, 3e-2),
+PRECISIONS = {
+    "float32": Precision(mx.float32, None, 2e-5),
+    "float16": Precision(mx.float16, None, 1e-2),
+    "bfloat16": Precision(mx.bfloat16, None, 8e-2),
+    "8-bit": Precision(mx.float16, 8, 3e-2),
+    "4-bit": Precision(mx.float16, 4, 3e-2),
 }
 
 
@@ -87,7 +87,7 @@ class FamilyCheck:
         return [
             name
             for name, error in self.errors.items()
-            if error is None or error > KINDS[name].tolerance
+            if error is None or error > PRECISIONS[name].tolerance
         ]
 
 
@@ -106,7 +106,7 @@ class BundledCheck:
 
 @dataclass(frozen=True)
 class SelfCheck:
-    """All that was found; `passed` where nothing failed."""
+    """The checks of all families and of the bundled model, and where they ran."""
 
     families: list[FamilyCheck]
     bundled: BundledCheck | None
@@ -116,7 +116,7 @@ class SelfCheck:
 
     @property
     def failures(self) -> list[str]:
-        """What failed, by name."""
+        """A line for each family, and each way of decoding, that failed."""
         failed = [f"{f.family} in {', '.join(f.failed)}" for f in self.families if f.failed]
         wrong = self.bundled.wrong if self.bundled else {}
         return failed + [f"the bundled model, {how}" for how, files in wrong.items() if files]
@@ -128,7 +128,7 @@ class SelfCheck:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
-        tolerances = {name: kind.tolerance for name, kind in KINDS.items()}
+        tolerances = {name: precision.tolerance for name, precision in PRECISIONS.items()}
         return {"passed": self.passed, **asdict(self), "tolerances": tolerances}
 
 
@@ -167,10 +167,10 @@ def _check_name(name: str) -> None:
 def _family(name: str, golden: dict[str, mx.array]) -> FamilyCheck:
     errors: dict[str, float | None] = {}
     problems: dict[str, str] = {}
-    for label, kind in KINDS.items():
-        expected = golden[golden_name(name, kind.bits)]
+    for label, precision in PRECISIONS.items():
+        expected = golden[golden_name(name, precision.bits)]
         try:
-            errors[label] = _error(name, kind, expected)
+            errors[label] = _error(name, precision, expected)
         except Exception as error:  # whatever a device may raise is what is looked for here
             errors[label], problems[label] = None, f"{type(error).__name__}: {error}"
     return FamilyCheck(name, errors, problems)
@@ -191,13 +191,13 @@ def computed(family: str, bits: int | None, dtype: mx.Dtype) -> list[mx.array]:
 
 
 def kept(values: mx.array) -> mx.array:
-    """So many of an array's values, spread over all of its rows and columns."""
+    """193 of an array's values, spread over all of its rows and columns."""
     places = np.arange(VALUES) * 104729 % values.size
     return values.reshape(-1)[mx.array(places)]
 
 
-def _error(family: str, kind: Kind, expected: mx.array) -> float | None:
-    got = computed(family, kind.bits, kind.in_use)
+def _error(family: str, precision: Precision, expected: mx.array) -> float | None:
+    got = computed(family, precision.bits, precision.in_use)
     differences = [mx.abs(x.astype(mx.float32) - expected).max() for x in got]
     error = (mx.stack(differences).max() / mx.abs(expected).max()).item()
     assert isinstance(error, float)
@@ -225,7 +225,7 @@ def lines() -> list[Path]:
 
 
 def bundled_tokens() -> dict[str, dict[str, list[int]]]:
-    """Its tokens in float32, by search and file."""
+    """The tokens that the bundled model reads in float32, by way of decoding and file."""
     model, processor = load(dtype="float32")
     return {
         how: {

@@ -1,23 +1,24 @@
-"""What a verification found, as data, as a page, as JSON and as a picture."""
+"""What a verification found: as data, and as a page, JSON and a picture for people."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from ..files import write_file, write_json
 from .layer_errors import LayerError
 
-TEXTS, LAYERS, BARS = 10, 10, 20  # how many of each are shown
-WIDTH = 60  # characters of a text
+TEXTS, LAYERS, BARS = 10, 10, 20  # how many the page shows of each, and how many the picture has
+WIDTH = 60  # characters that the page shows of a text
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two models.
+    """One of the two models that are compared.
 
     bytes, bits_per_weight -- of all parameters. seconds -- to read the images, loading them
     included. error_rate -- of characters against the labels, where there are any.
@@ -31,7 +32,7 @@ class Side:
 
 @dataclass(frozen=True)
 class ChangedText:
-    """What both wrote for an image, its label, and the edits between the two."""
+    """An image's label, the texts of both models, and how many edits lie between these."""
 
     image: str
     original: str
@@ -79,19 +80,25 @@ class Verification:
 
     def markdown(self) -> str:
         """A report of one page."""
-        return markdown(self)
+        parts = (_sides(self), _likeness(self), _texts(self), _layers(self))
+        return "\n".join(line for part in parts for line in part) + "\n"
 
     def save(self, folder: str | Path, *, say: Callable[[str], object] | None = None) -> list[Path]:
         """Write `verification.md`, `.json` and, where matplotlib is installed, `.png` to a folder.
 
-        say -- is told why there is no picture. The paths written.
+        say -- is called with the reason where there is no picture. Returns the paths written.
         """
-        return save(self, Path(folder), say or (lambda _: None))
-
-
-def markdown(found: Verification) -> str:
-    """The page."""
-    return "\n".join([*_sides(found), *_likeness(found), *_texts(found), *_layers(found)]) + "\n"
+        paths = [Path(folder) / f"verification.{end}" for end in ("md", "json", "png")]
+        page, values, picture = paths
+        page.parent.mkdir(parents=True, exist_ok=True)
+        write_file(page, lambda path: path.write_text(self.markdown(), encoding="utf-8"))
+        write_json(values, self.to_dict())
+        if self.layers and find_spec("matplotlib"):
+            write_file(picture, lambda path: _draw(self, path))
+            return paths
+        if self.layers and say is not None:
+            say(f"{picture} was not drawn: matplotlib is missing; pip install 'mlx-vedec[plot]'")
+        return [page, values]
 
 
 def _sides(found: Verification) -> Iterator[str]:
@@ -173,25 +180,8 @@ def _rate(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
-def save(found: Verification, folder: Path, say: Callable[[str], object]) -> list[Path]:
-    """Write the files; the paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    page, values, picture = (folder / f"verification.{end}" for end in ("md", "json", "png"))
-    write_file(page, lambda path: path.write_text(markdown(found), encoding="utf-8"))
-    write_json(values, found.to_dict())
-    if not found.layers:
-        return [page, values]
-    try:
-        import matplotlib  # noqa: F401  # pyright: ignore
-    except ImportError:
-        say(f"{picture} was not drawn: matplotlib is missing; pip install 'mlx-vedec[plot]'")
-        return [page, values]
-    write_file(picture, lambda path: _draw(found, path))
-    return [page, values, picture]
-
-
 def _draw(found: Verification, path: Path) -> None:
-    """A bar for each of the worst layers."""
+    """Draw a bar for each of the 20 layers with the largest errors."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # pyright: ignore
     from matplotlib.figure import Figure  # pyright: ignore
 

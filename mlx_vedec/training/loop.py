@@ -1,4 +1,4 @@
-"""What happens between two iterations: counting, reporting, validating, keeping."""
+"""The loop over iterations, and what is done between two: reporting, validating, saving."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..measuring.processes import broadcast, from_first
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .arguments import TrainingArguments
+from .callbacks import MetricsFile, notify
 from .optimizers import Tree, learning_rate
-from .reports import Metrics, notify
-from .state import Progress, Store, publish, saving
+from .state import Store, TrainingState, publish, saving
 from .steps import Outcome, Stepper, Weights
 from .validation import Validation, validate
 
@@ -30,7 +30,7 @@ METRICS = "metrics.jsonl"
 
 
 class Loop:
-    """A training under way; its arguments are those of `train`."""
+    """A training that runs; its arguments are those of `train`."""
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class Loop:
         self.processor, self.generation = processor, generation
         self.stepper = Stepper(model, arguments, group)
         self.total = arguments.updates(len(batches))
-        self.progress = Progress()
+        self.state = TrainingState()
         self.store = folder and Store(folder, arguments, self._data())
         self.callbacks: list[object] = []
         self.validation: Validation | None = None
@@ -65,22 +65,22 @@ class Loop:
 
     @property
     def stale(self) -> bool:
-        """Whether evaluations have not become better for as long as is allowed."""
+        """Whether as many evaluations as `patience` allows have not been better than the best."""
         patience = self.arguments.patience
-        return patience is not None and self.progress.stale >= patience
+        return patience is not None and self.state.stale >= patience
 
     @property
     def over(self) -> bool:
         """Whether there is no iteration to come."""
-        return self.progress.step >= self.total or self.stale
+        return self.state.step >= self.total or self.stale
 
     @property
     def weights(self) -> Tree:
-        """What is validated and published: the average, if there is one."""
+        """The weights that are validated and published: the average, if there is one."""
         return self.stepper.weights.average or self.stepper.weights.trained
 
     def _data(self) -> dict[str, Any]:
-        """What has to be the same in a run that goes on."""
+        """Facts about the data that have to be the same in a run that is resumed."""
         with closing(self.batches.epoch(0)) as stream:
             first = next(stream)
         digest = hashlib.blake2b(digest_size=8)
@@ -96,47 +96,47 @@ class Loop:
 
     def begin(self, resume: bool, callbacks: Sequence[object]) -> None:
         """Start anew, or after the newest checkpoint, with the same state in all processes."""
-        self.progress = Progress(**from_first(lambda: self._restored(resume), self.group))
+        self.state = TrainingState(**from_first(lambda: self._restored(resume), self.group))
         own = self.stepper.weights
         trees = [own.trained, own.optimizer, own.average]
         self.stepper.weights = Weights(*broadcast(trees, self.group))
         self.stepper.place(self.stepper.weights.trained)
         if self.writes:
-            metrics = [Metrics(self.folder / METRICS, self.progress.step)] if self.folder else []
+            metrics = [MetricsFile(self.folder / METRICS, self.state.step)] if self.folder else []
             self.callbacks = [*metrics, *callbacks]
 
     def _restored(self, resume: bool) -> dict[str, Any]:
         if self.store is None:
-            return asdict(Progress())
+            return asdict(TrainingState())
         with saving(self.store.path):
             if not resume:
                 self.store.begin()
-                return asdict(Progress())
-            self.stepper.weights, progress = self.store.resume(self.stepper.weights)
-            return asdict(progress)
+                return asdict(TrainingState())
+            self.stepper.weights, state = self.store.resume(self.stepper.weights)
+            return asdict(state)
 
     def run(self) -> None:
         """Iterate to the end."""
-        if not self.progress.step and not self.over:
+        if not self.state.step and not self.over:
             self._validate()
         while not self.over:
-            place = self.progress.epoch, self.progress.position
+            place = self.state.epoch, self.state.position
             with closing(self.batches.epoch(*place)) as stream:
                 self._iterate(stream)
-                while self.progress.position and not self.over:
+                while self.state.position and not self.over:
                     self._iterate(stream)
         self._checkpoint()
         self.final = self._best()
-        if self.progress.best_step is None:
+        if self.state.best_step is None:
             self._publish(self.final)
 
     def leave(self) -> None:
-        """Give the model the final weights, or those it has come to, in the types of its own."""
+        """Give the model the best weights, or after an error the newest, in its own types."""
         self.stepper.place(self.final or self.stepper.weights.trained, self.stepper.types)
 
     def _best(self) -> Tree:
         """The best weights, or without validation the newest, in all processes."""
-        if self.progress.best_step is None:
+        if self.state.best_step is None:
             return self.weights
         if self.store is None:
             assert self.best is not None
@@ -146,15 +146,15 @@ class Loop:
     # an iteration and what is due after it
 
     def _iterate(self, stream: Iterator[TrainingBatch]) -> None:
-        progress, start = self.progress, time.perf_counter()
-        left = len(self.batches) - progress.position
+        state, start = self.state, time.perf_counter()
+        left = len(self.batches) - state.position
         count = min(self.arguments.grad_accumulation_steps, left)
-        rate = learning_rate(self.arguments, progress.step, self.total)
-        outcome = self.stepper.update(islice(stream, count), progress.step, rate)
+        rate = learning_rate(self.arguments, state.step, self.total)
+        outcome = self.stepper.update(islice(stream, count), state.step, rate)
         if not outcome.finite:
             self._stop(outcome)
         self._count(outcome, count, time.perf_counter() - start)
-        step = {"iteration": progress.step, "iterations": self.total, "loss": outcome.loss}
+        step = {"iteration": state.step, "iterations": self.total, "loss": outcome.loss}
         notify(self.callbacks, "on_step", step)
         if self._due(self.arguments.steps_per_report):
             self._report(rate, outcome.norm)
@@ -165,49 +165,49 @@ class Loop:
                 self._publish(self.weights)
 
     def _due(self, every: int) -> bool:
-        step = self.progress.step
+        step = self.state.step
         return step == self.total or bool(every and step % every == 0)
 
     def _count(self, outcome: Outcome, count: int, seconds: float) -> None:
-        progress = self.progress
-        progress.step += 1
-        progress.position += count
-        if progress.position == len(self.batches):
-            progress.epoch, progress.position = progress.epoch + 1, 0
-        progress.tokens += outcome.tokens
+        state = self.state
+        state.step += 1
+        state.position += count
+        if state.position == len(self.batches):
+            state.epoch, state.position = state.epoch + 1, 0
+        state.tokens += outcome.tokens
         added = (outcome.loss * outcome.tokens, outcome.tokens, 1, seconds)
-        progress.window = [a + b for a, b in zip(progress.window, added, strict=True)]
+        state.window = [a + b for a, b in zip(state.window, added, strict=True)]
 
     def _stop(self, outcome: Outcome) -> None:
-        """Keep what there was before an iteration that went wrong, and say so."""
+        """Save the weights from before an iteration that went wrong, and raise an error."""
         self._checkpoint()
         kept = f"; {self.store.path} has the weights before it" if self.store else ""
         raise TrainingError(
-            f"iteration {self.progress.step + 1}: the loss is {outcome.loss}, the gradients' norm "
+            f"iteration {self.state.step + 1}: the loss is {outcome.loss}, the gradients' norm "
             f"{outcome.norm}, expected finite ones{kept}; begin again with a lower learning_rate, "
             'a warmup or dtype="float32", and check the data'
         )
 
     def _report(self, rate: float, norm: float) -> None:
-        loss, tokens, steps, seconds = self.progress.window
+        loss, tokens, steps, seconds = self.state.window
         info = {
-            "iteration": self.progress.step,
-            "epoch": self.progress.epoch,
+            "iteration": self.state.step,
+            "epoch": self.state.epoch,
             "train_loss": loss / max(tokens, 1),
             "learning_rate": rate,
             "grad_norm": norm,
             "iterations_per_second": steps / seconds,
             "tokens_per_second": tokens / seconds,
-            "trained_tokens": self.progress.tokens,
+            "trained_tokens": self.state.tokens,
             "peak_memory": mx.get_peak_memory() / 1e9,
         }
-        self.progress.window = [0.0] * 4
+        self.state.window = [0.0] * 4
         notify(self.callbacks, "on_train_loss_report", info)
 
     # validating and keeping
 
     def _validate(self) -> Validation | None:
-        """An evaluation, reported."""
+        """Evaluate and report; None without validation batches."""
         if self.valid is None:
             return None
         found = validate(
@@ -219,7 +219,7 @@ class Loop:
             options=self.generation,
         )
         info = {
-            "iteration": self.progress.step,
+            "iteration": self.state.step,
             "val_loss": found.loss,
             "val_time": found.seconds,
             **({} if found.cer is None else {"cer": found.cer, "wer": found.wer}),
@@ -231,13 +231,13 @@ class Loop:
 
     def _judge(self) -> bool:
         """Evaluate, and keep the weights if they are the best so far; whether they are."""
-        found, progress = self._validate(), self.progress
+        found, state = self._validate(), self.state
         if found is None:
             return False
-        better = found.score < (float("inf") if progress.best is None else progress.best)
-        progress.stale = 0 if better else progress.stale + 1
+        better = found.score < (float("inf") if state.best is None else state.best)
+        state.stale = 0 if better else state.stale + 1
         if better:
-            progress.best, progress.best_step = found.score, progress.step
+            state.best, state.best_step = found.score, state.step
             self._keep_best()
         return better
 
@@ -253,9 +253,9 @@ class Loop:
     def _checkpoint(self) -> None:
         if self.store is not None and self.writes:
             with saving(self.store.path):
-                path = self.store.save(self.stepper.weights, self.progress)
+                path = self.store.save(self.stepper.weights, self.state)
             if path is not None:
-                said = {"iteration": self.progress.step, "path": str(path)}
+                said = {"iteration": self.state.step, "path": str(path)}
                 notify(self.callbacks, "on_save", said)
 
     def _publish(self, weights: Tree) -> None:

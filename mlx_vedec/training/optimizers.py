@@ -1,4 +1,4 @@
-"""The learning rate of an iteration, and what makes new weights of gradients."""
+"""The learning rate of an iteration, and the optimizers, which update weights by gradients."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Optimizer:
 
     @property
     def state(self) -> Tree:
-        """What it remembers of earlier gradients, by the number of the part."""
+        """The state of MLX's optimizers, by the number of the part."""
         return {str(number): part.state for number, (part, _) in enumerate(self.parts)}
 
     def updated(

@@ -1,4 +1,4 @@
-"""A training on disk: checkpoints that are whole or not there, and how one is gone on with.
+"""The state of a training on disk: its checkpoints, each whole or absent, and resuming from one.
 
 `training_state/` holds a folder per checkpoint, named by its iteration: the weights in float32,
 the optimizer's state, the average, and `state.json`. A folder gets its name when it is complete.
@@ -31,14 +31,15 @@ PARTS = ("trained", "optimizer", "average")
 
 
 @dataclass
-class Progress:
-    """How far a training is.
+class TrainingState:
+    """How far a training has come.
 
     step -- iterations done
-    epoch, position -- where in the data: batches done in the epoch
-    tokens -- trained on so far
+    epoch, position -- the epoch that is under way, and how many of its batches are done
+    tokens -- labels trained on so far
     window -- loss times tokens, tokens, iterations and seconds since the last report
-    best, best_step -- the lowest CER, or loss, of an evaluation; stale -- evaluations since
+    best, best_step -- the lowest CER, or loss, of an evaluation, and its iteration
+    stale -- evaluations since then
     """
 
     step: int = 0
@@ -59,11 +60,11 @@ class Store:
         self.arguments, self.data = arguments, data
 
     def checkpoints(self) -> list[Path]:
-        """Those that are whole, the newest last."""
+        """The folders of the checkpoints that are whole, the newest last."""
         return sorted(path for path in self.path.glob("[0-9]*") if (path / STATE).is_file())
 
     def begin(self) -> None:
-        """Make the folder, unless an earlier training is in it."""
+        """Make the folder; an error where an earlier training is in it."""
         found = self.checkpoints()
         if found:
             raise TrainingError(
@@ -73,9 +74,9 @@ class Store:
         self.path.mkdir(parents=True, exist_ok=True)
         self._clear()
 
-    def save(self, weights: Weights, progress: Progress) -> Path | None:
+    def save(self, weights: Weights, state: TrainingState) -> Path | None:
         """Add a checkpoint and take the oldest away; its folder, if it was not there already."""
-        final = self.path / f"{progress.step:07}"
+        final = self.path / f"{state.step:07}"
         if (final / STATE).is_file():
             return None
         self._clear()
@@ -84,7 +85,7 @@ class Store:
             temporary.mkdir()
             for part in PARTS:
                 write_tensors(temporary / f"{part}.safetensors", _flat(getattr(weights, part)))
-            write_json(temporary / STATE, self._state(progress))
+            write_json(temporary / STATE, self._record(state))
             _flush(temporary)
             os.replace(temporary, final)
             _flush(self.path)
@@ -99,10 +100,10 @@ class Store:
         write_file(self.path / BEST, lambda path: write_tensors(path, weights))
 
     def read_best(self) -> Tensors:
-        """The best so far, evaluated."""
+        """The best weights so far, evaluated."""
         return _read(self.path / BEST)
 
-    def resume(self, weights: Weights) -> tuple[Weights, Progress]:
+    def resume(self, weights: Weights) -> tuple[Weights, TrainingState]:
         """The newest whole checkpoint, for a training that begins with `weights`."""
         self._clear()
         found = self.checkpoints()
@@ -119,12 +120,12 @@ class Store:
             trees = [_filled(getattr(weights, part), tensors[part], path) for part in PARTS]
             for damaged in found[number + 1 :]:  # their iterations come again
                 shutil.rmtree(damaged)
-            return Weights(*trees), Progress(**state["progress"])
+            return Weights(*trees), TrainingState(**state["progress"])
         raise TrainingError(f"none of the checkpoints in {self.path} can be read; begin again")
 
-    def _state(self, progress: Progress) -> dict[str, Any]:
+    def _record(self, state: TrainingState) -> dict[str, Any]:
         return {
-            "progress": asdict(progress),
+            "progress": asdict(state),
             "arguments": asdict(self.arguments),
             "data": self.data,
         }
@@ -144,7 +145,7 @@ class Store:
             )
 
     def _clear(self) -> None:
-        """Take away what a training that was killed left half written."""
+        """Remove files that a training that was killed has left half written."""
         for path in self.path.glob(".[0-9]*"):
             shutil.rmtree(path, ignore_errors=True)
         for path in self.path.glob(f".{Path(BEST).stem}.*"):
@@ -153,7 +154,7 @@ class Store:
 
 @contextmanager
 def saving(folder: Path) -> Iterator[None]:
-    """Make a failure to write one error of ours, which says what is left."""
+    """Turn a failure to write into a `TrainingError` that says what is still there."""
     try:
         yield
     except (OSError, RuntimeError) as error:  # MLX raises the second
@@ -201,7 +202,7 @@ def _flat(tree: dict[str, Any]) -> Tensors:
 
 
 def _read(path: Path) -> Tensors:
-    """Tensors, evaluated: a file that MLX has not read yet must not be replaced."""
+    """The tensors of a file, evaluated: one that MLX has yet to read must not be replaced."""
     tensors = read_file(path)
     mx.eval(tensors)
     return tensors

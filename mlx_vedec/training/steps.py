@@ -1,7 +1,7 @@
-"""One update of the weights: gradients of batches, summed over them and over machines, applied.
+"""One update of the weights by the gradients of some batches, summed over all processes.
 
-The weights that are trained are kept in float32, beside the model; a step gives the model what it
-computes with. Nothing is evaluated here but at the end of a batch or of an update.
+The weights that are trained are kept in float32 beside the model, which is given them in the types
+that it computes in. Arrays are evaluated at the end of a batch or of an update only.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from .optimizers import Tree, make_optimizer
 
 @dataclass
 class Weights:
-    """What an update changes: the weights, the optimizer's state, the average if it is kept."""
+    """What an update changes: the weights, the optimizer's state, and the average if there is one."""
 
     trained: Tree
     optimizer: Tree
@@ -41,7 +41,11 @@ class Weights:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an update was: loss over its tokens, how many, the norm before clipping, if finite."""
+    """What an update found.
+
+    loss -- the mean over the update's tokens. tokens -- how many count. norm -- of the gradients,
+    before they were clipped. finite -- whether loss and norm are
+    """
 
     loss: float
     tokens: int
@@ -117,12 +121,14 @@ class Stepper:
         """
         sums: Any = nn.average_gradients(self.gradients(batches, step), self.group)
         old = self.weights
-        *trees, told = self._update(old.trained, old.optimizer, old.average, sums, mx.array(rate))
+        *trees, figures = self._update(
+            old.trained, old.optimizer, old.average, sums, mx.array(rate)
+        )
         self.weights = Weights(*trees)
         del old, trees, sums  # what they hold can be freed in the evaluation
         self.place(self.weights.trained)
-        mx.eval(self.weights.arrays(), told)
-        loss, tokens, norm, finite = told.tolist()
+        mx.eval(self.weights.arrays(), figures)
+        loss, tokens, norm, finite = figures.tolist()
         return Outcome(loss, round(tokens * self.group.size()), norm, bool(finite))
 
     def _updated(
@@ -190,11 +196,11 @@ def token_losses(logits: Any, labels: Any, smoothing: float = 0.0) -> tuple[mx.a
 
 
 def _where(condition: mx.array, then: Tree, otherwise: Tree) -> Tree:
-    """One of two trees, in the order of the second."""
+    """`then` where the condition holds, else `otherwise`: trees with the same names."""
     return tree_map(lambda b, a: mx.where(condition, a, b), otherwise, then)
 
 
 def _seed(*numbers: int) -> int:
-    """What MLX draws by from here on: a function of these numbers alone, so a resumed run's too."""
+    """A seed for MLX that depends on these numbers alone, so that a resumed run draws the same."""
     name = " ".join(map(str, numbers)).encode()
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "big")

@@ -1,7 +1,7 @@
-"""`train`: batches to a fine-tuned model, interrupted and gone on with as if nothing had happened.
+"""`train`: fine-tune a model on batches, from the beginning or after the newest checkpoint.
 
 An iteration is one update. What it draws at random follows from the seed and its number, so that a
-run that goes on after a checkpoint is the one that was interrupted, bit for bit.
+run that goes on after a checkpoint has the weights of one that was never interrupted, bit for bit.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from .validation import Validation
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training came to.
+    """How a training ended.
 
     iterations -- done in all. stopped_early -- whether `patience` ended it. best, best_iteration --
-    the lowest CER, or loss where no texts were generated, and when. validation -- the last one.
+    the lowest CER, or loss where no texts were generated, and its iteration. validation -- the last
     """
 
     iterations: int
@@ -59,10 +59,9 @@ def train(
     it they are the last. folder -- gets the checkpoints, `metrics.jsonl`, and what `save` writes
     for users into the folder that it is called with: the best weights, or the newest at each
     checkpoint where nothing is validated. resume -- go on after the newest checkpoint there.
-    callbacks -- see `mlx_vedec.training.reports`. generation -- options for the texts. group -- the
-    processes that share each batch; by default those that `mlx.launch` started. The first writes.
-
-    MLX's global random state is another afterwards.
+    callbacks -- as in `mlx_vedec.training.callbacks`. generation -- options for the texts. group --
+    the processes that share each batch; by default those that `mlx.launch` started. The first one
+    writes. MLX's global random state is another afterwards.
     """
     arguments = arguments or TrainingArguments()
     group = group or mx.distributed.init()
@@ -87,7 +86,7 @@ def train(
             loop.run()
         finally:
             loop.leave()
-    done = loop.progress
+    done = loop.state
     return TrainingResult(done.step, loop.stale, done.best, done.best_step, loop.validation)
 
 
@@ -105,7 +104,7 @@ def _check(
 
 
 def _check_shares(group: mx.distributed.Group, *given: Batches | None) -> None:
-    """Each process has to have its own share of every batch."""
+    """Raise where batches are not this process's share."""
     for batches in given:
         own = group.rank(), group.size()
         if batches is not None and (batches.rank, batches.world) != own:
@@ -117,7 +116,7 @@ def _check_shares(group: mx.distributed.Group, *given: Batches | None) -> None:
 
 @contextmanager
 def _training(model: VisionEncoderDecoderModel, again: bool) -> Iterator[None]:
-    """The model in `train()` mode, layers computed `again` in the backward pass if asked."""
+    """Within it the model is in `train()` mode; again -- with gradient checkpointing."""
     halves = (model.encoder, model.decoder)
     before = [half.gradient_checkpointing for half in halves]
     model.gradient_checkpointing_enable(again)

@@ -21,7 +21,7 @@ from mlx_vedec.commands import lora_flags, settings
 from mlx_vedec.conversion.fuse import fuse_checkpoint
 from mlx_vedec.errors import OptionError, TokenError, WeightsError
 from mlx_vedec.reading.vocabulary import restore_added
-from mlx_vedec.training.reports import read_metrics
+from mlx_vedec.training.callbacks import read_metrics
 from tests.commands.test_commands import failed, run
 from tests.conftest import DATA, ROOT
 from tests.tasks.test_tasks import LETTERS, folder, write
@@ -223,11 +223,11 @@ KILLED = """
 import os, signal, sys
 import tests.support.blas
 from mlx_vedec import commands
-from mlx_vedec.training import reports
+from mlx_vedec.training import callbacks
 def on_step(self, info):
     if info["iteration"] == 5:
         os.kill(os.getpid(), signal.SIGKILL)
-reports.Table.on_step = on_step
+callbacks.LossTable.on_step = on_step
 commands.main(sys.argv[1:])
 """
 

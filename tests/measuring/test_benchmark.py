@@ -7,6 +7,8 @@ import re
 
 import mlx.core as mx
 import pytest
+from mlx_vedec.measuring.benchmark_report import Benchmark, Loading, Spread, Trial, Work
+from mlx_vedec.reading.load import BUNDLED
 
 from mlx_vedec import TrOCRConfig, ViTConfig, commands, load
 from mlx_vedec.adapters.wrapping import add_adapters, save_adapters
@@ -16,7 +18,7 @@ from mlx_vedec.errors import ConfigError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.measuring import shapes
 from mlx_vedec.measuring.benchmark import benchmark, timed_load
-from mlx_vedec.measuring.benchmark_results import Benchmark, Loading, Spread, Trial, Work
+from mlx_vedec.measuring.benchmark_report import Benchmark, Loading, Spread, Trial, Work
 from mlx_vedec.reading.load import BUNDLED
 from tests.benchmarks import growth
 from tests.benchmarks.growth import exponent

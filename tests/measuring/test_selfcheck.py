@@ -12,7 +12,7 @@ from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.encoders.vit import ViTModel
 from mlx_vedec.errors import OptionError
 from mlx_vedec.measuring import selfcheck as module
-from mlx_vedec.measuring.selfcheck import GOLDEN, KINDS, VALUES, selfcheck
+from mlx_vedec.measuring.selfcheck import GOLDEN, PRECISIONS, VALUES, selfcheck
 from mlx_vedec.measuring.selfcheck_models import small_model, uniform
 
 
@@ -35,7 +35,7 @@ def test_everything_passes_here():
     found = selfcheck()
     assert found.passed and not found.failures
     assert [family.family for family in found.families] == [*ENCODERS, *DECODERS]
-    assert all({*family.errors} == {*KINDS} for family in found.families)
+    assert all({*family.errors} == {*PRECISIONS} for family in found.families)
     assert found.bundled is not None and found.bundled.text == "_VANE_"
     assert found.bundled.lines == 8
 
@@ -96,15 +96,15 @@ def test_what_was_raised_is_reported(monkeypatch, capsys):
     found = json.loads(capsys.readouterr().out)
     assert not found["passed"]
     vit, trocr = found["families"]
-    assert vit["problems"] == dict.fromkeys(KINDS, "RuntimeError: no kernel for this")
-    assert vit["errors"] == dict.fromkeys(KINDS)
+    assert vit["problems"] == dict.fromkeys(PRECISIONS, "RuntimeError: no kernel for this")
+    assert vit["errors"] == dict.fromkeys(PRECISIONS)
     assert trocr["problems"] == {} and None not in trocr["errors"].values()
 
 
 def test_what_is_not_a_number_is_reported(monkeypatch, capsys):
     broken(monkeypatch, Empty)
     assert main(["selfcheck", "--family", "vit"]) == 1
-    assert capsys.readouterr().out.count("not a number FAILED") == len(KINDS)
+    assert capsys.readouterr().out.count("not a number FAILED") == len(PRECISIONS)
 
 
 def test_other_tokens_are_reported(monkeypatch):

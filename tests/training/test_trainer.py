@@ -17,10 +17,10 @@ from mlx_vedec.data.batches import Batches
 from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import TrainingError
 from mlx_vedec.text.error_rates import character_error_rate, word_error_rate
-from mlx_vedec.training import reports
+from mlx_vedec.training import callbacks
 from mlx_vedec.training.arguments import OPTIMIZERS, TrainingArguments
+from mlx_vedec.training.callbacks import LossTable, MetricsFile, read_metrics
 from mlx_vedec.training.optimizers import learning_rate, make_optimizer
-from mlx_vedec.training.reports import Metrics, Table, read_metrics
 from mlx_vedec.training.steps import Stepper, token_losses
 from mlx_vedec.training.trainer import train
 from mlx_vedec.training.validation import validate
@@ -431,7 +431,7 @@ class Terminal(io.StringIO):
 def test_the_table_has_a_line_per_report():
     plain, terminal = io.StringIO(), Terminal()
     for stream in (plain, terminal):
-        table = Table(stream)
+        table = LossTable(stream)
         table.on_step({"iteration": 1, "iterations": 4, "loss": 2.0})
         rates = {"tokens_per_second": 50, "iterations_per_second": 2, "peak_memory": 1.5}
         table.on_train_loss_report(
@@ -451,25 +451,25 @@ def test_the_table_has_a_line_per_report():
 
 def test_metrics_of_a_run_that_goes_on_follow_those_before_it(tmp_path):
     path = tmp_path / "metrics.jsonl"
-    first = Metrics(path)
+    first = MetricsFile(path)
     for step in (1, 2, 3):
         first.on_train_loss_report({"iteration": step, "train_loss": 0.5})
     path.write_text(path.read_text() + '{"iteration": 4, "tra', encoding="utf-8")
-    Metrics(path, 2).on_val_loss_report({"iteration": 3, "val_loss": 0.25})
+    MetricsFile(path, 2).on_val_loss_report({"iteration": 3, "val_loss": 0.25})
     assert [(r["kind"], r["iteration"]) for r in read_metrics(path)] == [
         *(("train", 1), ("train", 2), ("val", 3))
     ]
 
 
 def test_a_plot_is_a_picture_or_says_what_it_needs(tmp_path, monkeypatch):
-    metrics, picture = Metrics(tmp_path / "metrics.jsonl"), tmp_path / "metrics.png"
+    metrics, picture = MetricsFile(tmp_path / "metrics.jsonl"), tmp_path / "metrics.png"
     metrics.on_train_loss_report({"iteration": 1, "train_loss": 2.0})
     metrics.on_val_loss_report({"iteration": 1, "val_loss": 1.0, "cer": 0.5})
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     monkeypatch.setitem(sys.modules, "matplotlib.backends.backend_agg", None)
     with pytest.raises(TrainingError, match="matplotlib"):
-        reports.plot(metrics.path, picture)
+        callbacks.plot(metrics.path, picture)
     monkeypatch.undo()
     pytest.importorskip("matplotlib")
-    reports.plot(metrics.path, picture)
+    callbacks.plot(metrics.path, picture)
     assert picture.read_bytes().startswith(b"\x89PNG")

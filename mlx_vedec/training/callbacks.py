@@ -1,4 +1,4 @@
-"""What is told of a training while it goes on: a table, a file of metrics, a picture of them.
+"""Callbacks that report a training while it runs: a table, a file of metrics, a picture of it.
 
 A callback is any object with some of these methods; the first two are mlx-lm's, with its keys:
 
@@ -26,28 +26,28 @@ COLUMNS = ("Iter", "Train loss", "Val loss", "CER", "LR", "Tokens/s", "Iter/s", 
 
 
 def notify(callbacks: Iterable[object], event: str, info: Info) -> None:
-    """Call what of the callbacks has a method of this name."""
+    """Call the method named `event` of the callbacks that have it."""
     for callback in callbacks:
         method = getattr(callback, event, None)
         if method is not None:
             method(info)
 
 
-class Table:
-    """A line per report on a stream, and where that is a terminal the iteration in place."""
+class LossTable:
+    """Prints a line per report, and on a terminal each iteration in place, below the lines."""
 
     def __init__(self, stream: TextIO | None = None) -> None:
         self.stream = stream or sys.stderr
         self.begun = False
 
     def on_step(self, info: Info) -> None:
-        """Show the iteration, on a terminal."""
+        """On a terminal, show the number of the iteration and its loss."""
         if self.stream.isatty():
             said = f"{info['iteration']}/{info['iterations']}  loss {info['loss']:.3f}"
             print(f"\r\033[K{said}", end="", file=self.stream, flush=True)
 
     def on_train_loss_report(self, info: Info) -> None:
-        """A line of training."""
+        """Print a line of the table for a report of training."""
         self._line(
             info["iteration"],
             f"{info['train_loss']:.4f}",
@@ -59,7 +59,7 @@ class Table:
         )
 
     def on_val_loss_report(self, info: Info) -> None:
-        """A line of validation, and the texts that were read, each under what it should be."""
+        """Print a line for an evaluation, and the texts read, each under what it should be."""
         cer = info.get("cer")
         self._line(
             info["iteration"],
@@ -77,10 +77,11 @@ class Table:
         self.begun = True
 
 
-class Metrics:
-    """`metrics.jsonl`: one report a line, `"kind"` of which is "train" or "val".
+class MetricsFile:
+    """Writes `metrics.jsonl`: one report a line, `"kind"` of which is "train" or "val".
 
-    step -- where the training goes on; later lines, of a run that was interrupted, are dropped.
+    step -- the iteration that the training goes on after; lines of later ones, which a run that was
+    interrupted has left, are dropped.
     """
 
     def __init__(self, path: Path, step: int = 0) -> None:
@@ -90,11 +91,11 @@ class Metrics:
         write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
     def on_train_loss_report(self, info: Info) -> None:
-        """Add a report of training."""
+        """Add a line for a report of training."""
         self._add({"kind": "train", **info})
 
     def on_val_loss_report(self, info: Info) -> None:
-        """Add a report of validation."""
+        """Add a line for an evaluation."""
         self._add({"kind": "val", **info})
 
     def _add(self, record: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""What a benchmark found: its runs, their medians, and what it was that ran."""
+"""What a benchmark measured: its runs, their medians, the model and the machine."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Spread:
-    """The median of the runs, and their quartiles.
+    """The median and the quartiles of a figure over the runs.
 
     >>> Spread.of([3.0, 1.0, 2.0])
     Spread(median=2.0, low=1.5, high=2.5)
@@ -22,7 +22,7 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Spread:
-        """Of one number or more."""
+        """The spread of one number or more."""
         if len(values) == 1:
             return cls(*[*values] * 3)
         low, median, high = statistics.quantiles(values, n=4, method="inclusive")
@@ -49,7 +49,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Loading:
-    """Seconds from a folder to weights that are computed.
+    """Seconds from a folder to evaluated weights, measured twice.
 
     first -- with the files as they were found, in the system's file cache or not; again -- right
     after it, from the cache
@@ -61,9 +61,9 @@ class Loading:
 
 @dataclass(frozen=True)
 class Trial:
-    """One run: its seconds, part after part, and the bytes that it held.
+    """One run: the seconds of its parts, and the bytes that it held.
 
-    prepare -- images to pixels, where they are not random and there before
+    prepare -- images to pixels; 0 where the pixels are random
     encode -- pixels to features
     prefill -- features to the first token of each text: the image's keys and values, the prompt
     decode -- the other tokens
@@ -99,7 +99,7 @@ class Trial:
 
     @property
     def images_per_second(self) -> float:
-        """From images to texts."""
+        """Images per second, from images to texts."""
         return self.images / self.seconds
 
     def __str__(self) -> str:
@@ -111,7 +111,7 @@ class Trial:
         )
 
 
-FIGURES = {  # of a trial: its name and its unit
+FIGURES = {  # fields and properties of a trial, with what they are and their units
     "prepare": ("images to pixels", "s"),
     "encode": ("pixels to features", "s"),
     "first_token": ("time to first token", "s"),
@@ -123,11 +123,11 @@ FIGURES = {  # of a trial: its name and its unit
 
 @dataclass(frozen=True)
 class Benchmark:
-    """What was measured, and of what.
+    """What was measured, with what model, and where.
 
-    model -- its name; dtype -- of what is not packed; quantization -- as in `config.json`;
-    weights -- bytes, adapters included; load -- where it was measured; machine, device, versions --
-    where
+    model -- its name. dtype -- of the weights that are not quantized. weights -- bytes, those of
+    adapters included. quantization -- as in `config.json`. load -- where loading was measured.
+    machine, device, versions -- where it ran
     """
 
     model: str
@@ -148,11 +148,11 @@ class Benchmark:
 
     @property
     def peak_memory(self) -> float:
-        """GB, of the trial that held most."""
+        """GB that MLX held in the trial that needed most."""
         return max(trial.peak_memory for trial in self.trials) / 1e9
 
     def of(self, model: str | None = None, load: Loading | None = None) -> Benchmark:
-        """The same, under another name and with the time of loading."""
+        """This benchmark under another name of the model, and with the time of loading."""
         return replace(self, model=model or self.model, load=load or self.load)
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,7 +192,7 @@ class Benchmark:
 
 
 def _joined(*parts: Any) -> str:
-    """What is known of them."""
+    """The parts that are known, with commas."""
     return ", ".join(str(part) for part in parts if part)
 
 
