@@ -24,7 +24,6 @@ from ..errors import OptionError
 from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..images.image_processors import ImageSource
-from ..images.loading import ImageSource
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig

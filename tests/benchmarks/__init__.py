@@ -21,7 +21,7 @@ if _asked:
 for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS"):
     if ONE_THREAD:
         os.environ[_variable] = "1"
-    elif _asked:  # BLIS takes one by default
+    else:  # the tests would take one
         os.environ.setdefault(_variable, str(os.cpu_count()))
 
 from tests.support import blas  # noqa: E402  (reads the environment)

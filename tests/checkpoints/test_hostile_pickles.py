@@ -138,18 +138,18 @@ def test_hostile_pickles(path, kind):
         good + HOSTILE[kind] + END,
         good + HOSTILE[kind],
     ):
-        before = time.perf_counter()
+        before = time.process_time()
         refused_pickle(path, pickled)
-        assert time.perf_counter() - before < 2
+        assert time.process_time() - before < 2
 
 
 def test_a_pickle_that_is_too_long(path):
     pickled = state_dict({"x": WHOLE})[:-1] + b"N" * pickles.LARGEST_PICKLE + END
     assert f"has a pickle of {len(pickled)} bytes" in refused_pickle(path, pickled)
-    before = time.perf_counter()
+    before = time.process_time()
     long = b"\x80\x02" + b"]\x94" * (pickles.LARGEST_PICKLE // 4) + END
     assert "holds no dict of tensors" in refused_pickle(path, long)
-    assert time.perf_counter() - before < 10
+    assert time.process_time() - before < 10
 
 
 # mutations

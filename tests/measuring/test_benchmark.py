@@ -7,8 +7,6 @@ import re
 
 import mlx.core as mx
 import pytest
-from mlx_vedec.measuring.benchmark_report import Benchmark, Loading, Spread, Trial, Work
-from mlx_vedec.reading.load import BUNDLED
 
 from mlx_vedec import TrOCRConfig, ViTConfig, commands, load
 from mlx_vedec.adapters.wrapping import add_adapters, save_adapters

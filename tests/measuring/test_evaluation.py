@@ -9,7 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
-from mlx_vedec import batch_generate, load
+from mlx_vedec import batch_generate
 from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import MetricError, OptionError, TokenError
 from mlx_vedec.measuring import evaluation as module
@@ -20,6 +20,7 @@ from mlx_vedec.reading.processor import MangaOCRProcessor, Processor
 from mlx_vedec.reading.results import GenerationResult
 from mlx_vedec.text.error_rates import Normalization, Share, character_error_rate, metric
 from tests.conftest import DATA, ROOT
+from tests.support.readers import reads_again
 from tests.tasks.test_tasks import LETTERS, TAGS, folder, write
 
 LINES = DATA / "lines"
@@ -29,7 +30,7 @@ __all__ = ["folder"]  # a fixture: a tiny checkpoint, which `write` gives a toke
 
 @pytest.fixture(scope="module")
 def reader():
-    return load()
+    return reads_again()
 
 
 @pytest.fixture(scope="module")

@@ -62,6 +62,7 @@ def test_it_is_what_this_library_converts(shared, tmp_path):
             assert path.read_bytes() == (BUNDLED / path.name).read_bytes(), path.name
 
 
+@pytest.mark.slow
 def test_all_reference_outputs_of_the_source(shared):
     """Fifty lines of the float32 source: ids, the first step's logits, the encoder's values."""
     folder = shared / "checkpoints" / "tiny-ocr"

@@ -8,8 +8,6 @@ import re
 import runpy
 
 import pytest
-from mlx_vedec.reading.load import BUNDLED
-from mlx_vedec.training.callbacks import read_metrics
 
 from mlx_vedec import batch_generate, load
 from mlx_vedec.reading.load import BUNDLED
