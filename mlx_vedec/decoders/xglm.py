@@ -25,6 +25,7 @@ class XGLMConfig(Seq2SeqConfig):
         "num_hidden_layers": "num_layers",
         "num_attention_heads": "attention_heads",
     }
+    width_and_heads: ClassVar[tuple[str, str]] = ("d_model", "attention_heads")
     norm_first: ClassVar[bool] = True
     embed_norm: ClassVar[Normed] = None
     vocab_size: int = 256008
@@ -36,11 +37,6 @@ class XGLMConfig(Seq2SeqConfig):
     layerdrop: float = 0.0
     scale_embedding: bool = True
     decoder_start_token_id: int | None = 2
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless the heads divide the width."""
-        super().check()
-        self.divisible("d_model", "attention_heads")
 
     @property
     def shape(self) -> DecoderShape:

@@ -30,6 +30,7 @@ from .patches import (
     resize_positions,
     resize_table,
 )
+from .vit import ViTModel
 from .windows import relative_bias, relative_index
 
 
@@ -181,36 +182,19 @@ class Data2VecVisionModel(BeitModel):
 
 
 BIAS = "relative_position_bias.relative_position_bias_table"
-BeitModel.renames = Renames(
+BeitModel.renames = ViTModel.renames + Renames(
     pairs=(
-        ("embeddings.cls_token", "cls_token"),
-        ("embeddings.position_embeddings", "position_embeddings"),
-        ("embeddings.patch_embeddings.projection", "patches.projection"),
         (f"encoder.{BIAS}", "shared_bias.table"),
-        ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
-        ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
-        ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
-        ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
-        ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
         (f"encoder.layer.*.attention.attention.{BIAS}", "layers.*.attn_bias.table"),
         ("encoder.layer.*.lambda_1", "layers.*.attn_scale"),
-        ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
-        ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
-        ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
         ("encoder.layer.*.lambda_2", "layers.*.mlp_scale"),
-        ("layernorm", "norm"),
     ),
     aliases=(  # transformers 5's names in memory
         ("shared_position_bias.relative_position_bias_table", "shared_bias.table"),
-        ("layers.*.layernorm_before", "layers.*.attn_norm"),
-        ("layers.*.attention", "layers.*.attn"),
         (f"layers.*.{BIAS}", "layers.*.attn_bias.table"),
         ("layers.*.lambda_1", "layers.*.attn_scale"),
-        ("layers.*.layernorm_after", "layers.*.mlp_norm"),
-        ("layers.*.mlp", "layers.*.mlp"),
         ("layers.*.lambda_2", "layers.*.mlp_scale"),
     ),
-    carried=("pooler", "embeddings.mask_token"),
     ignored=(
         "encoder.relative_position_bias.relative_position_index",
         "encoder.layer.*.attention.attention.relative_position_bias.relative_position_index",
