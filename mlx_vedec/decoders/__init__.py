@@ -1,4 +1,7 @@
-"""Text decoders by Hugging Face's model type."""
+"""Text decoders by Hugging Face's model type, one family in each file.
+
+Imports the layers, and of the checkpoints the base classes and the tables of names.
+"""
 
 from __future__ import annotations
 

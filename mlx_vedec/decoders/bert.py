@@ -1,6 +1,7 @@
 """BERT as a decoder (arXiv:1810.04805), and BERT-generation (arXiv:1907.12461).
 
-BERT adds the row of token type 0 to every token. BERT-generation has no types, and a bare head.
+BERT adds the row of token type 0 to every token. BERT-generation has no types, and a head that is
+one matrix with a bias.
 """
 
 from __future__ import annotations

@@ -46,7 +46,7 @@ class XGLMConfig(Seq2SeqConfig):
 
 
 class XGLMPositions(Sinusoids):
-    """Sines of a token's place, padding or not. The row whose number is padding's id is zero.
+    """Sines of a token's place, padding or not; the row whose number is padding's id is zero.
 
     fairseq kept rows for padding before the first position; with an id of two or more it is the
     row of a real position that is lost.

@@ -51,7 +51,7 @@ class BeitConfig(PatchConfig):
     use_mean_pooling: bool = True
 
     def drop_path(self, index: int) -> float:
-        """Rate of one layer; it rises from zero at the first to the last."""
+        """Stochastic depth's rate in one layer; it rises from zero at the first to the last."""
         return self.drop_path_rate * index / max(self.num_hidden_layers - 1, 1)
 
 
@@ -72,7 +72,7 @@ class RelativePositionBias(nn.Module):
         self.table = mx.zeros((rows * columns + 3, num_heads))
 
     def __call__(self, grid: Pair) -> mx.array:
-        """(H, S, S); for another grid than the table's, its offsets are resized bilinearly."""
+        """Biases (H, S, S) of a grid; for another than the table's they are resized bilinearly."""
         table = self.table
         if grid != self.grid:
             between = resize_table(table[:-3], offsets(self.grid), offsets(grid), bilinear)

@@ -31,7 +31,7 @@ def assemble(
     own: dict[str, dict[str, Any]] = {"encoder": {}, "decoder": {}}
     for name, value in keywords.items():
         part, _, rest = name.partition("_")
-        if part in own and name != "decoder_start_token_id":  # which the whole config has
+        if part in own and rest and name != "decoder_start_token_id":  # which the whole config has
             own[part][rest] = value
         else:
             whole[name] = value
