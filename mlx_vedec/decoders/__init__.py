@@ -1,6 +1,6 @@
-"""Text decoders by Hugging Face's model type, one family in each file.
+"""Text decoders by Hugging Face's model type, a file for each family.
 
-Imports the layers, and of the checkpoints the base classes and the tables of names.
+Imports layers and checkpoints, and reads no files.
 """
 
 from __future__ import annotations
