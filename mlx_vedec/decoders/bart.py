@@ -36,17 +36,13 @@ class BartConfig(Seq2SeqConfig):
         "num_hidden_layers": "encoder_layers",
         "num_attention_heads": "encoder_attention_heads",
     }
+    width_and_heads: ClassVar[tuple[str, str]] = ("d_model", "decoder_attention_heads")
     vocab_size: int = 50265
     decoder_layers: int = 12
     decoder_attention_heads: int = 16
     decoder_ffn_dim: int = 4096
     decoder_layerdrop: float = 0.0
     decoder_start_token_id: int | None = 2
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless the heads divide the width."""
-        super().check()
-        self.divisible("d_model", "decoder_attention_heads")
 
     @property
     def shape(self) -> DecoderShape:

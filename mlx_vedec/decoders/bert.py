@@ -1,6 +1,7 @@
 """BERT as a decoder (arXiv:1810.04805), and BERT-generation (arXiv:1907.12461).
 
-BERT adds the row of token type 0 to every token. BERT-generation has no types, and a bare head.
+BERT adds the row of token type 0 to every token. BERT-generation has no types, and a head that is
+one matrix with a bias.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ class BertBodyConfig(MaskedConfig):
     """
 
     norm_first: ClassVar[bool] = False
+    width_and_heads: ClassVar[tuple[str, str]] = ("hidden_size", "num_attention_heads")
     hidden_size: int = 768
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
@@ -28,11 +30,6 @@ class BertBodyConfig(MaskedConfig):
     hidden_dropout_prob: float = 0.1
     attention_probs_dropout_prob: float = 0.1
     layer_norm_eps: float = 1e-12
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless the heads divide the width."""
-        super().check()
-        self.divisible("hidden_size", "num_attention_heads")
 
     @property
     def shape(self) -> MaskedShape:
@@ -49,6 +46,7 @@ class BertBodyConfig(MaskedConfig):
             norm_first=self.norm_first,
             dropout=self.hidden_dropout_prob,
             attention_dropout=self.attention_probs_dropout_prob,
+            init_std=self.initializer_range,
             embed_dims=self.hidden_size,
         )
 

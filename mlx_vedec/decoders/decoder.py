@@ -81,7 +81,7 @@ class Decoder(Pretrained, Generic[C]):
         if new_num_tokens < 1:
             raise ConfigError(f"new_num_tokens is {new_num_tokens}; expected at least 1")
         self.check_table("resizing")
-        std = self.config.init_deviation
+        std = self.shape.init_std
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
         if "lm_head" in self:
             self.lm_head.weight = resize_rows(self.lm_head.weight, new_num_tokens, std)

@@ -31,6 +31,7 @@ class DistilBertConfig(MaskedConfig):
         "num_attention_heads": "n_heads",
         "num_hidden_layers": "n_layers",
     }
+    width_and_heads: ClassVar[tuple[str, str]] = ("dim", "n_heads")
     dim: int = 768
     n_layers: int = 6
     n_heads: int = 12
@@ -39,11 +40,6 @@ class DistilBertConfig(MaskedConfig):
     dropout: float = 0.1
     attention_dropout: float = 0.1
     sinusoidal_pos_embds: bool = False
-
-    def check(self) -> None:
-        """Raise `ConfigError` unless the heads divide the width."""
-        super().check()
-        self.divisible("dim", "n_heads")
 
     @property
     def shape(self) -> MaskedShape:
@@ -59,6 +55,7 @@ class DistilBertConfig(MaskedConfig):
             eps=EPS,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
+            init_std=self.initializer_range,
             embed_dims=self.dim,
             head_act=self.activation,
         )

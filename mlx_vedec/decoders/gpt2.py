@@ -41,6 +41,7 @@ class GPT2Config(DecoderConfig):
         "num_attention_heads": "n_head",
         "num_hidden_layers": "n_layer",
     }
+    width_and_heads: ClassVar[tuple[str, str]] = ("n_embd", "n_head")
     vocab_size: int = 50257
     n_positions: int = 1024
     n_embd: int = 768
@@ -59,10 +60,9 @@ class GPT2Config(DecoderConfig):
     eos_token_id: int | tuple[int, ...] | None = 50256
 
     def check(self) -> None:
-        """Raise `ConfigError` unless the heads divide the width and the MLP has one."""
+        """Raise `ConfigError` for an MLP without a width, or a cross-attention of another width."""
         super().check()
         self.reads_own_width()
-        self.divisible("n_embd", "n_head")
         if self.n_inner is not None and self.n_inner < 1:
             raise ConfigError(self._message("n_inner", self.n_inner, "expected 1 or more, or none"))
 
@@ -70,11 +70,6 @@ class GPT2Config(DecoderConfig):
         """What scores are multiplied with in a layer, self- and cross-attention alike."""
         scale = (self.n_embd // self.n_head) ** -0.5 if self.scale_attn_weights else 1.0
         return scale / (layer + 1) if self.scale_attn_by_inverse_layer_idx else scale
-
-    @property
-    def init_deviation(self) -> float:
-        """Standard deviation of new weights."""
-        return self.initializer_range
 
     @property
     def shape(self) -> DecoderShape:
@@ -91,6 +86,7 @@ class GPT2Config(DecoderConfig):
             norm_first=True,
             dropout=self.resid_pdrop,
             attention_dropout=self.attn_pdrop,
+            init_std=self.initializer_range,
         )
 
 

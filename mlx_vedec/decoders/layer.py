@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -25,6 +26,7 @@ class DecoderShape:
     norm_first  -- norms before each part and after the last layer (arXiv:2002.04745), instead of
                    after each part
     layerdrop   -- probability of skipping a layer in training (arXiv:1909.11556)
+    init_std    -- standard deviation of new weights
     """
 
     dims: int
@@ -40,12 +42,17 @@ class DecoderShape:
     attention_dropout: float = 0.0
     activation_dropout: float = 0.0
     layerdrop: float = 0.0
+    init_std: float = 0.02
 
 
 @dataclass(kw_only=True)
 class DecoderConfig(Config):
-    """The token ids and flags every decoder's config has."""
+    """The token ids and flags every decoder's config has.
 
+    width_and_heads -- names of the fields that say how wide a layer is, and how many heads share it
+    """
+
+    width_and_heads: ClassVar[tuple[str, str]]
     vocab_size: int = 0
     pad_token_id: int | None = None
     bos_token_id: int | None = None
@@ -56,14 +63,14 @@ class DecoderConfig(Config):
     add_cross_attention: bool = False
     cross_attention_hidden_size: int | None = None
 
+    def check(self) -> None:
+        """Raise `ConfigError` unless the heads divide the width."""
+        super().check()
+        self.divisible(*self.width_and_heads)
+
     @property
     def shape(self) -> DecoderShape:
         """The family's fields under the names that the shared parts read."""
-        raise NotImplementedError
-
-    @property
-    def init_deviation(self) -> float:
-        """Standard deviation of new weights, under whichever name the family has it."""
         raise NotImplementedError
 
     def reads_own_width(self) -> None:

@@ -55,11 +55,6 @@ class MaskedConfig(DecoderConfig):
             raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
 
     @property
-    def init_deviation(self) -> float:
-        """Standard deviation of new weights."""
-        return self.initializer_range
-
-    @property
     def shape(self) -> MaskedShape:
         """The fields under the names that the shared parts read."""
         raise NotImplementedError

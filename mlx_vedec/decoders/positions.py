@@ -66,7 +66,7 @@ class Sinusoids(nn.Module):
         raise NotImplementedError
 
     def rows(self, numbers: mx.array) -> mx.array:
-        """Rows (B, L) of the endless table to (B, L, D)."""
+        """The rows with these numbers (B, L), of a table without end, as (B, L, D)."""
         angles = numbers[..., None].astype(mx.float32) * self._frequencies
         table = mx.concatenate([mx.sin(angles), mx.cos(angles)], axis=-1)
         return mx.pad(table, [(0, 0), (0, 0), (0, 1)]) if self.dims % 2 else table

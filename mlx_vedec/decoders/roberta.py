@@ -89,7 +89,7 @@ class PaddedPositions(LearnedPositions):
     def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
         """Positions (B, L) to (B, L, D).
 
-        Padding among the tokens (B, L) is not counted; what the cache holds is, whole.
+        Padding among the tokens (B, L) is not counted; tokens in the cache all are.
         """
         if tokens is None:
             return super().__call__(positions)
@@ -109,7 +109,7 @@ class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
         self.embed_positions.weight[config.first_position - 1] = 0
 
     def make_positions(self) -> LearnedPositions:
-        """A table whose rows up to padding's are of no position."""
+        """A table whose rows up to that of padding belong to no position."""
         shape, padding = self.config.shape, self.config.first_position - 1
         return PaddedPositions(shape.positions, shape.embed_dims, padding)
 

@@ -60,11 +60,6 @@ class Seq2SeqConfig(DecoderConfig):
             expected = f"expected an id below vocab_size, {self.vocab_size}"
             raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
 
-    @property
-    def init_deviation(self) -> float:
-        """Standard deviation of new weights."""
-        return self.init_std
-
     def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> DecoderShape:
         """The shape, given the fields that families name differently."""
         return DecoderShape(
@@ -80,6 +75,7 @@ class Seq2SeqConfig(DecoderConfig):
             attention_dropout=self.attention_dropout,
             activation_dropout=self.activation_dropout,
             layerdrop=layerdrop,
+            init_std=self.init_std,
         )
 
 

@@ -25,6 +25,7 @@ class XGLMConfig(Seq2SeqConfig):
         "num_hidden_layers": "num_layers",
         "num_attention_heads": "attention_heads",
     }
+    width_and_heads: ClassVar[tuple[str, str]] = ("d_model", "attention_heads")
     norm_first: ClassVar[bool] = True
     embed_norm: ClassVar[Normed] = None
     vocab_size: int = 256008
@@ -37,11 +38,6 @@ class XGLMConfig(Seq2SeqConfig):
     scale_embedding: bool = True
     decoder_start_token_id: int | None = 2
 
-    def check(self) -> None:
-        """Raise `ConfigError` unless the heads divide the width."""
-        super().check()
-        self.divisible("d_model", "attention_heads")
-
     @property
     def shape(self) -> DecoderShape:
         """The fields under the names that the shared parts read."""
@@ -50,7 +46,7 @@ class XGLMConfig(Seq2SeqConfig):
 
 
 class XGLMPositions(Sinusoids):
-    """Sines of a token's place, padding or not. The row whose number is padding's id is zero.
+    """Sines of a token's place, padding or not; the row whose number is padding's id is zero.
 
     fairseq kept rows for padding before the first position; with an id of two or more it is the
     row of a real position that is lost.

@@ -30,6 +30,7 @@ from .patches import (
     resize_positions,
     resize_table,
 )
+from .vit import ViTModel
 from .windows import relative_bias, relative_index
 
 
@@ -50,7 +51,7 @@ class BeitConfig(PatchConfig):
     use_mean_pooling: bool = True
 
     def drop_path(self, index: int) -> float:
-        """Rate of one layer; it rises from zero at the first to the last."""
+        """Stochastic depth's rate in one layer; it rises from zero at the first to the last."""
         return self.drop_path_rate * index / max(self.num_hidden_layers - 1, 1)
 
 
@@ -71,7 +72,7 @@ class RelativePositionBias(nn.Module):
         self.table = mx.zeros((rows * columns + 3, num_heads))
 
     def __call__(self, grid: Pair) -> mx.array:
-        """(H, S, S); for another grid than the table's, its offsets are resized bilinearly."""
+        """Biases (H, S, S) of a grid; for another than the table's they are resized bilinearly."""
         table = self.table
         if grid != self.grid:
             between = resize_table(table[:-3], offsets(self.grid), offsets(grid), bilinear)
@@ -181,36 +182,19 @@ class Data2VecVisionModel(BeitModel):
 
 
 BIAS = "relative_position_bias.relative_position_bias_table"
-BeitModel.renames = Renames(
+BeitModel.renames = ViTModel.renames + Renames(
     pairs=(
-        ("embeddings.cls_token", "cls_token"),
-        ("embeddings.position_embeddings", "position_embeddings"),
-        ("embeddings.patch_embeddings.projection", "patches.projection"),
         (f"encoder.{BIAS}", "shared_bias.table"),
-        ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
-        ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
-        ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
-        ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
-        ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
         (f"encoder.layer.*.attention.attention.{BIAS}", "layers.*.attn_bias.table"),
         ("encoder.layer.*.lambda_1", "layers.*.attn_scale"),
-        ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
-        ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
-        ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
         ("encoder.layer.*.lambda_2", "layers.*.mlp_scale"),
-        ("layernorm", "norm"),
     ),
     aliases=(  # transformers 5's names in memory
         ("shared_position_bias.relative_position_bias_table", "shared_bias.table"),
-        ("layers.*.layernorm_before", "layers.*.attn_norm"),
-        ("layers.*.attention", "layers.*.attn"),
         (f"layers.*.{BIAS}", "layers.*.attn_bias.table"),
         ("layers.*.lambda_1", "layers.*.attn_scale"),
-        ("layers.*.layernorm_after", "layers.*.mlp_norm"),
-        ("layers.*.mlp", "layers.*.mlp"),
         ("layers.*.lambda_2", "layers.*.mlp_scale"),
     ),
-    carried=("pooler", "embeddings.mask_token"),
     ignored=(
         "encoder.relative_position_bias.relative_position_index",
         "encoder.layer.*.attention.attention.relative_position_bias.relative_position_index",

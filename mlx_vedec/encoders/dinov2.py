@@ -42,7 +42,7 @@ class Dinov2Config(PatchConfig):
     use_swiglu_ffn: bool = False
 
     def check(self) -> None:
-        """Raise `ConfigError` for an MLP of no width too."""
+        """Raise `ConfigError` as `PatchConfig` does, and for an MLP without a width."""
         super().check()
         if self.mlp_dims < 1:
             expected = f"expected 1 / {self.hidden_size} or more"
@@ -57,7 +57,7 @@ class Dinov2Config(PatchConfig):
 
 @dataclass(kw_only=True)
 class Dinov2WithRegistersConfig(Dinov2Config):
-    """`Dinov2Config` for an encoder with register tokens; None is none of them, like 0."""
+    """`Dinov2Config` for an encoder with register tokens; null means 0 of them."""
 
     model_type: ClassVar[str] = "dinov2_with_registers"
     antialias: ClassVar[bool] = True
@@ -65,7 +65,7 @@ class Dinov2WithRegistersConfig(Dinov2Config):
     num_register_tokens: int | None = 4
 
     def check(self) -> None:
-        """Raise `ConfigError` for a negative number of registers too."""
+        """Raise `ConfigError` as `Dinov2Config` does, and for fewer than 0 registers."""
         super().check()
         if (self.num_register_tokens or 0) < 0:
             value = self.num_register_tokens

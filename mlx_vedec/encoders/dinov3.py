@@ -29,7 +29,7 @@ Rotation = tuple[mx.array, mx.array]  # cosines and sines (N, Dh) of the N patch
 
 @dataclass(kw_only=True)
 class DINOv3ViTConfig(PatchConfig):
-    """Fields and defaults of a DINOv3 ViT-S/16; None is no register at all, like 0.
+    """Fields and defaults of a DINOv3 ViT-S/16; null means 0 registers.
 
     pos_embed_… -- in training alone, how far the patches' coordinates are moved at random: by up to
     `shift`, by factors up to `jitter` for each axis and up to `rescale` for both. None: not at all.
@@ -65,7 +65,7 @@ class DINOv3ViTConfig(PatchConfig):
         return config
 
     def check(self) -> None:
-        """Raise `ConfigError` unless heads have two pairs of axes, and for what is too small."""
+        """Raise `ConfigError` unless a head's width is a multiple of 4; for numbers too small."""
         super().check()
         if self.head_dims % 4:
             expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"

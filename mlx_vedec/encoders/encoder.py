@@ -105,7 +105,7 @@ class Encoder(Pretrained, Generic[C]):
         return sum(name in self for name in ("cls_token", "distillation_token")) + registers
 
     def grid(self, height: int, width: int) -> Grid:
-        """Which place of an image of this size, in pixels, each of its features stands for."""
+        """Which place of an image of this height and width, in pixels, each feature stands for."""
         if "patches" not in self:
             raise ConfigError(
                 f"{type(self).__name__} has no patches, so nobody knows where its features lie; "

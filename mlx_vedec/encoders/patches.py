@@ -31,7 +31,7 @@ class Grid:
 
     @property
     def features(self) -> int:
-        """S, how many features there are."""
+        """How many features there are, S."""
         return self.prefix + self.rows * self.columns
 
 

@@ -67,7 +67,7 @@ class SwinConfig(EncoderConfig):
                 raise ConfigError(self._message("num_heads", self.num_heads, expected))
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field, and what Hugging Face derives and stores."""
+        """Every field, and the `hidden_size` and `num_layers` that Hugging Face stores as well."""
         derived = {"hidden_size": self.hidden_size, "num_layers": self.num_layers}
         return {**super().to_dict(), **derived}
 
@@ -97,11 +97,11 @@ class SwinConfig(EncoderConfig):
 
     @property
     def attn_output_dropout(self) -> float:
-        """Dropout of what attention adds."""
+        """Rate of the dropout of what attention adds to a map."""
         return self.hidden_dropout_prob
 
     def drop_path(self, stage: int, index: int) -> float:
-        """Rate of one layer; it rises from zero at the first layer of all to the last."""
+        """Stochastic depth's rate in one layer; it rises from zero at the first to the last."""
         last = sum(self.depths) - 1
         return self.drop_path_rate * (sum(self.depths[:stage]) + index) / max(last, 1)
 
@@ -116,7 +116,7 @@ class DonutSwinConfig(SwinConfig):
 
     @property
     def attn_output_dropout(self) -> float:
-        """Dropout of what attention adds."""
+        """Rate of the dropout of what attention adds to a map."""
         return self.attention_probs_dropout_prob
 
 

@@ -43,7 +43,7 @@ class Swinv2Config(SwinConfig):
 
     @property
     def attn_output_dropout(self) -> float:
-        """Dropout of what attention adds."""
+        """Rate of the dropout of what attention adds to a map."""
         return self.attention_probs_dropout_prob
 
 
@@ -84,7 +84,7 @@ class ContinuousBias(nn.Module):
         self.narrow = nn.Linear(BIAS_DIMS, num_heads, bias=False)
 
     def __call__(self, window: int) -> mx.array:
-        """(H, w², w²), between 0 and 16."""
+        """The biases (H, w², w²) of a window, between 0 and 16."""
         offsets = mx.array(log_offsets(window, self.pretrained or window))
         hidden = mx.maximum(self.widen(offsets.astype(self.widen.weight.dtype)), 0)
         table = 16 * mx.sigmoid(self.narrow(hidden))

@@ -54,7 +54,7 @@ class OffsetBias(nn.Module):
         self.table = mx.zeros(((2 * window - 1) ** 2, num_heads))
 
     def __call__(self, window: int) -> mx.array:
-        """(H, w², w²) of a window, which may be smaller than the one the table was made for."""
+        """The biases (H, w², w²) of a window, which may be smaller than the table's."""
         largest = (self.window, self.window)
         return relative_bias(self.table, relative_index((window, window), largest))
 

@@ -1,4 +1,4 @@
-"""Pictures read and made into pixels as Hugging Face's image processors do; lines of a page.
+"""Images loaded and made into pixels as Hugging Face's image processors do; boxes; text lines.
 
 Imports checkpoints, for its files.
 """

@@ -28,7 +28,7 @@ PIECE = 2**15  # values looked up at a time: what then lies between is kept in t
 
 
 def sides(**lengths: int) -> Any:
-    """A field that is this size where nothing is given."""
+    """A dataclass field whose default is this size."""
     return field(default_factory=lambda: dict(lengths))
 
 
@@ -71,7 +71,7 @@ class BaseImageProcessor:
 
     @classmethod
     def from_fields(cls, values: Mapping[str, Any]) -> Self:
-        """From the keys of a file; those that are no fields go to `extra`.
+        """Build from the keys of a file; those that are no fields go to `extra`.
 
         A null turns a `do_…` off, as in transformers, and otherwise is the default of the class.
         """
@@ -116,7 +116,7 @@ class BaseImageProcessor:
                 raise _wrong(name, getattr(self, name), expected)
 
     def changed(self, overrides: Mapping[str, Any]) -> Self:
-        """The same with other values; None is as if it were not given."""
+        """The same processor with some fields replaced; None leaves a field as it is."""
         refuse_unknown(overrides, self.options())
         given = {name: value for name, value in overrides.items() if value is not None}
         return replace(self, **given)
@@ -141,7 +141,7 @@ class BaseImageProcessor:
         return options._batch([options._pixels(source) for source in sources])
 
     def _pixels(self, source: ImageSource) -> np.ndarray:
-        """Pixels (H, W, C) before the arithmetic, whole grey levels."""
+        """Pixels (H, W, C) before they are rescaled and normalised: whole grey levels."""
         image = self._opened(source)
         return as_array(self._steps(image).made(image))
 
@@ -154,7 +154,7 @@ class BaseImageProcessor:
         return image if len(self.image_mean) == 3 else image.convert("L")
 
     def _steps(self, picture: Image.Image | Size) -> Steps:
-        """What is done to a picture, of which most processors need the size only."""
+        """The steps for a picture, which most processors decide by its size alone."""
         steps = Steps.of(size_of(picture))
         if self.do_resize:
             steps.resize(resized(steps.size, self.size), self.resample)
@@ -167,7 +167,7 @@ class BaseImageProcessor:
             steps.crop(middle(steps.size, crop, pads_less_first=less_first))
 
     def geometry(self, picture: Image.Image | Size) -> Geometry:
-        """Where the pixels made of a picture, or of one of a (width, height), lie in it.
+        """Where processed pixels lie in their picture, of which the (width, height) may be enough.
 
         >>> processor = BaseImageProcessor(size={"height": 32, "width": 384})
         >>> processor.geometry((600, 50)).to_original((8, 0, 16, 32))
@@ -233,12 +233,12 @@ def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
 
 
 def size_of(picture: Image.Image | Size) -> Size:
-    """The width and height of a picture, or of one that is given by them."""
+    """The width and height of a picture, or a width and height as they are."""
     return picture.size if isinstance(picture, Image.Image) else picture
 
 
 def as_array(image: Image.Image) -> np.ndarray:
-    """Pixels (H, W, C), also of one channel."""
+    """The pixels (H, W, C) of a picture, also of one with a single channel."""
     return np.asarray(image).reshape(image.height, image.width, -1)
 
 

@@ -36,17 +36,17 @@ class Geometry:
         return cls(size, size)
 
     def resized(self, size: Size) -> Geometry:
-        """Then stretched or shrunk to a width and height."""
+        """With one more step: stretched or shrunk to a width and height."""
         scales = [Fraction(old, new) for old, new in zip(self.size, size, strict=True)]
         return self._after((scales[0], 0, 0), (0, scales[1], 0), size)
 
     def cropped(self, box: Box) -> Geometry:
-        """Then cut to a box; one that reaches out of the picture pads it."""
+        """With one more step: cut to a box; one that reaches out of the picture pads it."""
         left, top, right, bottom = box
         return self._after((1, 0, left), (0, 1, top), (right - left, bottom - top))
 
     def turned(self, quarters: int = 1) -> Geometry:
-        """Then turned counter-clockwise, as `numpy.rot90` turns."""
+        """With one more step: turned counter-clockwise, as `numpy.rot90` turns."""
         geometry = self
         for _ in range(quarters % 4):
             width, height = geometry.size
@@ -54,7 +54,7 @@ class Geometry:
         return geometry
 
     def _after(self, across: Row, down: Row, size: Size) -> Geometry:
-        """With one more step, given as the way back over it."""
+        """With one more step, given as the rows of the map that undoes it."""
         return replace(
             self,
             size=size,
@@ -82,6 +82,6 @@ def _at(row: Row, x: float, y: float) -> Fraction:
 
 
 def _inside(ends: list[Fraction], length: int) -> tuple[int, int]:
-    """The pixels from one end to the other of those there are, at least one."""
+    """The first pixel between two ends and the end of the last, inside a length; at least one."""
     first = min(max(floor(min(ends)), 0), length - 1)
     return first, max(min(ceil(max(ends)), length), first + 1)

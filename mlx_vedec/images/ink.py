@@ -12,7 +12,7 @@ FAINTEST = 24  # grey levels between paper and ink
 
 
 def dark_on_light(image: Image.Image) -> Image.Image:
-    """Any mode to L, transparent parts white, inverted if most is dark and the text light."""
+    """A picture of any mode as greys: transparency is white; light text on dark is inverted."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -29,7 +29,7 @@ def dark_on_light(image: Image.Image) -> Image.Image:
 
 
 def leveled(grey: Image.Image, step: int) -> Image.Image:
-    """Paper to white also where it lies in shadow: divided by the lightest within 2 to 3 steps."""
+    """Greys whose paper is white also in shadow: divided by the lightest within 2 to 3 steps."""
     paper = grey.reduce(step).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.BoxBlur(2))
     light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR), np.float32)
     light = np.maximum(light, np.median(light) / 2 + 1)
@@ -37,7 +37,7 @@ def leveled(grey: Image.Image, step: int) -> Image.Image:
 
 
 def find_ink(grey: Image.Image) -> Mask:
-    """True where dark; nowhere if the pixels are of one kind."""
+    """Which pixels (H, W) are ink, the dark ones; none if all pixels are of one kind."""
     best, apart, noise = two_kinds(np.array(grey.histogram(), float))
     blank = apart < max(FAINTEST, 4 * noise)
     return np.asarray(grey) <= (-1 if blank else best)
@@ -57,7 +57,7 @@ def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:
 
 
 def labeled_runs(ink: Mask) -> tuple[Array, Array]:
-    """The runs of dark pixels and for each the number of the connected shape it is in."""
+    """The runs of ink in rows, and the number of the connected shape that each is in."""
     runs = _runs(ink)
     labels = np.arange(runs.shape[1])
     one, other = _touching(runs, ink.shape[1] + 2)

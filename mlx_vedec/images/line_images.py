@@ -35,7 +35,7 @@ LIKE_A_LINE = 1.25  # an image has a checkpoint's aspect up to this factor, wide
 
 
 def cut_line(image: Image.Image, box: Box, aspect: float) -> list[Box]:
-    """The line in pieces that a checkpoint trained on `aspect` (width / height) reads well.
+    """The boxes of a line's pieces, each narrow enough for a checkpoint trained on an aspect.
 
     Pieces go from left to right, tight around their ink, and keep the top and bottom of the line so
     that all are read at one scale. A word wider than a piece is broken where it is thinnest.
@@ -65,7 +65,7 @@ def is_line_shaped(size: Size, aspect: float) -> bool:
 
 
 def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
-    """The box with a margin, dark on light, at the left of an RGB canvas of `aspect`.
+    """What a box of the image holds, dark on light, at the left of an RGB canvas of an aspect.
 
     Shadow and neighbouring lines are cleared away; the canvas has the colour of the paper. For a
     box too wide for the aspect it grows in height, with the text in the middle, so that letters
@@ -113,7 +113,7 @@ def _checked(image: Image.Image, box: Box, aspect: float) -> Box:
 
 
 def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
-    """The box leveled and without other lines, where its ink is, and the grey of the paper.
+    """A box's greys without shadow and other lines, where its ink is, and the grey of the paper.
 
     A line height of the page around it is looked at, too: the box may be all ink.
     """
@@ -146,7 +146,7 @@ def _others(ink: Mask, top: int, bottom: int) -> Mask:
 
 
 def _words(ink: Mask) -> list[Span]:
-    """From left to right, what stands further apart than letters do in this line."""
+    """The words from left to right: what stands further apart than letters do in this line."""
     inked = np.zeros(ink.shape[1], np.bool_)
     for left, _, right, _, dark in shapes_of(ink):
         inked[left:right] |= dark >= SPECK / 2 * len(ink) ** 2

@@ -47,7 +47,7 @@ DAMAGED = "is damaged or cannot be read; expected a whole image; save or downloa
 
 
 def images_in(folder: str | Path) -> list[Path]:
-    """The images of a folder, those in folders below it aside, in the order of their names."""
+    """The image files of a folder, in the order of their names; folders in it are left out."""
     endings = Image.registered_extensions()
     found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
     if not found:

@@ -1,4 +1,4 @@
-"""A sheet of pictures with what is to be said of each, to be looked at."""
+"""A picture that shows other pictures below each other, each with lines of text under it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def sheet(entries: Iterable[Entry]) -> Image.Image:
 
 
 def _strip(picture: Image.Image | None, texts: Sequence[str], font: Font) -> Image.Image:
-    """One picture and its texts."""
+    """One picture with its texts below it."""
     room = WIDTH - 2 * MARGIN
     small = picture.copy() if picture else Image.new("RGB", (1, 1), PAPER)
     small.thumbnail((room, TALLEST))
@@ -65,7 +65,7 @@ def drawable(text: str, font: Font) -> str:
 
 
 def wrapped(text: str, font: Font, room: int) -> list[str]:
-    """The lines of a text in a room of so many pixels, the last of them cut where there are more.
+    """The lines of a text in so many pixels of width; after `MOST_LINES` of them it is cut.
 
     >>> wrapped("abcdef", ImageFont.load_default(TEXT_SIZE), 30)
     ['abc', 'def']

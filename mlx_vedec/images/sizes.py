@@ -54,7 +54,7 @@ def read_size(
 
 
 def resized(size: Size, sides: Sides) -> Size:
-    """What a picture becomes by a size of any dialect."""
+    """The size that a picture of some size is resized to."""
     width, height = size
     if "height" in sides:
         return sides["width"], sides["height"]
@@ -67,7 +67,7 @@ def resized(size: Size, sides: Sides) -> Size:
 
 
 def with_shortest_edge(size: Size, edge: float) -> Size:
-    """A picture of the same aspect, its shorter side given."""
+    """The size of the same aspect whose shorter side is given."""
     width, height = size
     if width <= height:
         return round(edge), int(edge * height / width)
@@ -75,7 +75,7 @@ def with_shortest_edge(size: Size, edge: float) -> Size:
 
 
 def _between(size: Size, shortest: int, longest: int) -> Size:
-    """The same, but smaller where its longer side would be longer than allowed."""
+    """As `with_shortest_edge`, but smaller where the longer side would be longer than allowed."""
     short, long = sorted(size)
     too_long = long / short * shortest > longest
     edge = longest * short / long if too_long else shortest
@@ -83,7 +83,7 @@ def _between(size: Size, shortest: int, longest: int) -> Size:
 
 
 def as_thumbnail(size: Size, page: Size) -> Size:
-    """What a picture becomes so that it fits into a page; it never grows.
+    """The size at which a picture fits into a page; it never grows.
 
     It is made to fit along its longer side: across a page of quite another aspect it may still
     reach out.

@@ -70,7 +70,7 @@ class Steps:
 
 
 def checked(size: Size, name: str) -> Size:
-    """The size, if an image can have it."""
+    """The size itself; raise `ImageError` where an image cannot have it."""
     width, height = size
     if min(size) < 1 or width * height > PIXEL_LIMIT:
         raise ImageError(

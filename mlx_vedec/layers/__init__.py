@@ -1,4 +1,4 @@
-"""What all families are built of: attention, dropout, key/value caches, LoRA, quantized layers.
+"""What all families are built of: attention, caches, dropout, LoRA, losses, quantization.
 
 Imports only the errors and the writing of files.
 """

@@ -13,7 +13,7 @@ Mask = mx.array | str | None  # True = attend; "causal"; None = every key. Or ad
 
 
 class AttentionCore(nn.Module):
-    """What attention does with queries, keys and values. Subclasses add the projections to them."""
+    """Attention from queries, keys and values on. Subclasses add the projections to these."""
 
     q_proj: nn.Linear
 
@@ -126,7 +126,7 @@ def unfold(x: mx.array, rows: int) -> mx.array:
 
 
 def product(x: mx.array, held: Held, *, transpose: bool = False) -> mx.array:
-    """x @ held, or x @ heldᵀ, of what may be quantized."""
+    """x times keys or values (…, T, Dh), or times their transpose; they may be quantized."""
     if isinstance(held, mx.array):
         return x @ (held.swapaxes(-1, -2) if transpose else held)
     parts = held.weight, held.scales, held.biases
@@ -147,5 +147,5 @@ def attention_weights(queries: mx.array, keys: Held, mask: Mask) -> mx.array:
 
 
 def causal_mask(length: int, offset: int) -> mx.array:
-    """What each of L tokens attends to, of itself and all T before: (L, T)."""
+    """Mask (L, offset + L): each of L tokens attends to itself and to all before it."""
     return mx.arange(offset + length) <= mx.arange(offset, offset + length)[:, None]

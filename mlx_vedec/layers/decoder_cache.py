@@ -77,7 +77,7 @@ class DecoderCache:
 
     @property
     def rows_per_image(self) -> int:
-        """K, as in beam search."""
+        """Rows that read one image, K: as many as there are beams."""
         return self.rows // self.images
 
     @property
@@ -97,7 +97,7 @@ class DecoderCache:
         return self.layers[0].make_mask(length, attention_mask)
 
     def trim(self, n: int) -> int:
-        """Forget the last n tokens of each row, or as many as the shortest has; how many."""
+        """Forget the last n tokens of each row, or as many as the shortest has; return how many."""
         return min(layer.trim(n) for layer in self.layers)
 
     def reorder(self, parents: mx.array) -> None:
@@ -135,7 +135,7 @@ class DecoderCache:
         self.images += other.images
 
     def to_quantized(self, group_size: int | None = None, bits: int = 8) -> DecoderCache:
-        """A cache of the same tokens and images in fewer bits."""
+        """A cache of the same tokens and images, their keys and values in `bits` bits a number."""
         held = [*self._memories, *(layer.state for layer in self.layers)]
         packing = _packing(bits, group_size, [parts[0].shape[-1] for parts in held if parts])
         assert isinstance(packing, Quantization)
@@ -152,7 +152,7 @@ class DecoderCache:
 
     @classmethod
     def load(cls, path: str | Path) -> DecoderCache:
-        """The cache that `save` wrote."""
+        """Read a cache that `save` wrote."""
         groups, settings = _read(Path(path))
         lengths, images = settings.pop("lengths"), settings.pop("images")
         cache = cls([None] * len(groups["layers"]), len(lengths), **settings)
@@ -163,7 +163,7 @@ class DecoderCache:
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """What `load` makes a cache from, and then the state of its rows."""
+        """The arguments that `load` makes a cache with, and the lengths and images it then has."""
         layer, packing = self.layers[0], self.packing
         rotating = isinstance(layer, RotatingKVCache)
         quantized = isinstance(packing, Quantization)
@@ -178,7 +178,7 @@ class DecoderCache:
         }
 
     def _check_extends(self, other: DecoderCache) -> None:
-        """Before anything is changed."""
+        """Raise `OptionError` unless the other's images can be appended; nothing is changed yet."""
         ours, theirs = ((len(c.layers), c.rows_per_image) for c in (self, other))
         if ours != theirs:
             raise OptionError(
@@ -201,7 +201,7 @@ class DecoderCache:
 
 
 def _packing(bits: int | None, group_size: int | None, widths: Sequence[int]) -> Packing:
-    """How to keep heads of these widths, of which there is one or, not known yet, none."""
+    """How keys and values are kept; widths are those of the heads, none where not known yet."""
     if bits is None and group_size is not None:
         raise OptionError(f"group_size is {group_size}, but nothing is quantized without bits")
     if bits is None:
@@ -223,7 +223,7 @@ def _layer(
 
 
 def _write(path: Path, groups: Groups, names: Sequence[str], settings: dict[str, Any]) -> None:
-    """Write parts under their names, `layers.0.keys`, and the settings they belong to."""
+    """Write keys and values under names such as `layers.0.keys`, with the cache's settings."""
     holds = {group: [bool(parts) for parts in held] for group, held in groups.items()}
     parts = (part for held in groups.values() for layer in held for part in layer)
     arrays = dict(zip(_tensors(holds, names), parts, strict=True))
@@ -245,7 +245,7 @@ def _write(path: Path, groups: Groups, names: Sequence[str], settings: dict[str,
 
 
 def _read(path: Path) -> tuple[Groups, dict[str, Any]]:
-    """The parts, read, and the settings that `save` wrote."""
+    """The keys, values and settings in a file that `save` wrote."""
     metadata, found = _read_header(path)
     try:
         holds, names, settings = (json.loads(metadata[k]) for k in ("holds", "names", "settings"))
@@ -273,7 +273,7 @@ def _read(path: Path) -> tuple[Groups, dict[str, Any]]:
 
 
 def _tensors(holds: Mapping[str, Sequence[bool]], names: Sequence[str]) -> list[str]:
-    """Names of the tensors of layers that hold something."""
+    """Names of the tensors in a file, of the layers that hold something."""
     return [
         f"{group}.{index}.{name}"
         for group, held in holds.items()
@@ -284,7 +284,7 @@ def _tensors(holds: Mapping[str, Sequence[bool]], names: Sequence[str]) -> list[
 
 
 def _read_header(path: Path) -> tuple[dict[str, str], set[str]]:
-    """The metadata and the tensors' names of a file that is whole and a cache's."""
+    """The metadata and tensors' names of a file; `CheckpointError` if it is not a cache's."""
     if not path.is_file():
         raise CheckpointError(f"{path} is not there; expected a file that DecoderCache.save wrote")
     try:

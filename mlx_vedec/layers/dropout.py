@@ -40,7 +40,7 @@ class DropPath(Dropout):
 
 @contextmanager
 def drawing_from(key: mx.array) -> Iterator[None]:
-    """Within it, dropouts are drawn from a key (2,) uint32, so that it can be repeated."""
+    """A context in which dropouts are drawn from a key (2,) uint32, and so can be drawn again."""
     outer = _keys.set([key])
     try:
         yield

@@ -27,7 +27,7 @@ def check_ids(tokens: mx.array, vocab_size: int, name: str, *, ignored: int | No
 
 
 def resize_rows(table: mx.array, rows: int, std: float) -> mx.array:
-    """A table (N, …) cut to its first rows, or extended by rows drawn with a deviation."""
+    """A table (N, …) cut to its first rows, or extended by normal rows of a standard deviation."""
     if rows <= len(table):
         return table[:rows]
     drawn = mx.random.normal((rows - len(table), *table.shape[1:]), scale=std)

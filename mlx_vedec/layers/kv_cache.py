@@ -66,7 +66,7 @@ class KVCache:
 
     @property
     def state(self) -> Parts:
-        """What is kept, (B, H, T, ·) each, by slot; nothing in an empty cache."""
+        """The arrays that are kept, (B, H, T, ·) each, by slot; none in an empty cache."""
         size = self.size()
         return tuple(part[..., :size, :] for part in self._parts) if size else ()
 
@@ -75,7 +75,7 @@ class KVCache:
         self._parts, self.lengths = state, tuple(lengths)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Memory:
-        """Append keys and values (B, H, L, Dh); those to attend to, (B, H, T, Dh).
+        """Append keys and values (B, H, L, Dh) and return those to attend to, (B, H, T, Dh).
 
         They come by slot. Tokens that would overwrite what the first of them sees come after the
         slots, and only then take theirs.
@@ -91,7 +91,7 @@ class KVCache:
     def make_mask(
         self, length: int, attention_mask: mx.array | None = None
     ) -> mx.array | str | None:
-        """What the next tokens attend to, of what their update will return: (B, 1, L, T).
+        """Mask (B, 1, L, T) of what the next L tokens attend to, of what their update will return.
 
         attention_mask (B, offset + L) -- non-zero for tokens, zero for padding
         """
@@ -109,7 +109,7 @@ class KVCache:
         return self.offset <= self.window.max_size
 
     def trim(self, n: int) -> int:
-        """Forget the last n tokens of each row, or as many as the shortest has; how many."""
+        """Forget the last n tokens of each row, or as many as the shortest has; return how many."""
         if n < 0:
             raise OptionError(f"n is {n}; expected how many tokens to forget")
         if not self.is_trimmable():
@@ -155,7 +155,7 @@ class KVCache:
         self.lengths = self.lengths + other.lengths
 
     def to_quantized(self, group_size: int = 64, bits: int = 8) -> KVCache:
-        """A cache of the same tokens in fewer bits."""
+        """A cache of the same tokens, their keys and values in `bits` bits a number."""
         if isinstance(self.packing, Quantization):
             raise OptionError(f"the cache is quantized already: {self.packing}")
         other = copy.copy(self)
@@ -164,7 +164,7 @@ class KVCache:
         return other
 
     def _fits(self, count: int) -> bool:
-        """Whether so many tokens overwrite nothing that one of them sees."""
+        """Whether `count` new tokens overwrite nothing that one of them attends to."""
         return count == 1 or self.offset + count <= self.window.max_size
 
     def _sight(self, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -181,7 +181,7 @@ class KVCache:
         return keys, self.window.sees(new, keys)[:, None]
 
     def _write(self, new: Parts, count: int) -> Parts:
-        """Put tokens into their slots; all slots."""
+        """Put new tokens into their slots and return all slots."""
         offset = self.offset
         size = min(offset + count, self.window.max_size)
         held = self._reserved(new, size)
@@ -199,7 +199,7 @@ class KVCache:
         return tuple([part[..., :size, :] for part in held])
 
     def _turn(self, new: Parts, count: int) -> Parts:
-        """The slots and then the tokens; of these, the last are put into the slots."""
+        """Return the slots and then the new tokens, the last of which are put into the slots."""
         size = self.size()
         if size:
             new = tuple(
@@ -213,7 +213,7 @@ class KVCache:
         return new
 
     def _reserved(self, new: Parts, size: int) -> Parts:
-        """Buffers with so many slots at least."""
+        """Buffers with at least `size` slots."""
         held = self._parts or tuple(part[..., :0, :] for part in new)
         if size <= held[0].shape[2]:
             return held
@@ -229,7 +229,7 @@ class KVCache:
             )
 
     def check_kind(self, other: KVCache) -> None:
-        """Raise `OptionError` unless the other's rows can stand below these."""
+        """Raise `OptionError` unless the rows of another cache can be appended to this one."""
         ours, theirs = ((c.window, c.packing, c.limit) for c in (self, other))
         if ours != theirs:
             raise OptionError(
@@ -275,14 +275,14 @@ class RotatingKVCache(KVCache):
 
 
 def check_chosen(chosen: Sequence[int], count: int, name: str) -> None:
-    """Raise `OptionError` unless there is something to keep, of what there is."""
+    """Raise `OptionError` unless the indices to keep are at least one, and all below the count."""
     wrong = [index for index in chosen if not 0 <= index < count]
     if wrong or not chosen:
         raise OptionError(f"{name} to keep are {list(chosen)}; expected some of 0 to {count - 1}")
 
 
 def check_alike(parts: Parts, others: Parts, axis: int) -> None:
-    """Raise `OptionError` where parts differ in type, heads, or size from an axis on."""
+    """Raise `OptionError` where two caches differ in type, heads, or size from an axis on."""
     ours, theirs = ([(x.dtype, x.shape[1], *x.shape[axis:]) for x in p] for p in (parts, others))
     if ours != theirs:
         raise OptionError(f"the other cache holds {theirs}; expected {ours}, as this one does")

@@ -26,7 +26,7 @@ class Quantized(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """That of the keys or values."""
+        """The shape of the keys or values, (B, H, T, Dh)."""
         return (*self.scales.shape[:-1], self.scales.shape[-1] * self.group_size)
 
 
@@ -39,11 +39,11 @@ class Dense:
     names: ClassVar[tuple[str, ...]] = ("keys", "values")
 
     def pack(self, keys: mx.array, values: mx.array) -> Parts:
-        """(B, H, T, Dh) to what is kept of them."""
+        """Keys and values (B, H, T, Dh) to the arrays that are kept."""
         return keys, values
 
     def unpack(self, parts: Parts) -> tuple[Held, Held]:
-        """What is kept as attention reads it."""
+        """The arrays that are kept, as attention reads them."""
         keys, values = parts
         return keys, values
 
@@ -67,13 +67,13 @@ class Quantization:
             )
 
     def pack(self, keys: mx.array, values: mx.array) -> Parts:
-        """(B, H, T, Dh) to weights, scales and biases of both."""
+        """Keys and values (B, H, T, Dh) to the weights, scales and biases of both."""
         for x in (keys, values):
             kv_group_size(x.shape[-1], self.group_size)
         return (*self._quantize(keys), *self._quantize(values))
 
     def unpack(self, parts: Parts) -> tuple[Held, Held]:
-        """What is kept as attention reads it."""
+        """The arrays that are kept, as attention reads them."""
         return self._quantized(*parts[:3]), self._quantized(*parts[3:])
 
     def _quantize(self, x: mx.array) -> Parts:
@@ -88,7 +88,7 @@ DENSE = Dense()
 
 
 def kv_group_size(head_dim: int, wanted: int | None = None) -> int:
-    """The group size to quantize heads of a width by: 64, or 32 where 64 does not divide it."""
+    """A group size that divides heads of this width: the one wanted, else 64, else 32."""
     fitting = [size for size in GROUP_SIZES if head_dim % size == 0]
     if not fitting:
         raise OptionError(

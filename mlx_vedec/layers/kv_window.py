@@ -43,7 +43,7 @@ class Window:
         return min(position, self.keep + (position - self.keep) % self.ring)
 
     def slots(self, positions: np.ndarray) -> np.ndarray:
-        """The slot of each position."""
+        """The slot of each of many positions."""
         return np.minimum(positions, self.keep + (positions - self.keep) % self.ring)
 
     def held(self, lengths: np.ndarray) -> np.ndarray:
@@ -54,7 +54,7 @@ class Window:
         return np.where(slots <= last, slots + turns * self.ring, -1)
 
     def sees(self, queries: np.ndarray, keys: np.ndarray) -> np.ndarray:
-        """Which positions (B, T) those of queries (B, L) attend to, (B, L, T)."""
+        """Whether queries at positions (B, L) attend to keys at positions (B, T), as (B, L, T)."""
         query, key = queries[:, :, None], keys[:, None, :]
         near = (key < self.keep) | (key > query - self.ring)
         return (key >= 0) & (key <= query) & near

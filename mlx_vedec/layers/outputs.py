@@ -1,4 +1,4 @@
-"""What forward passes return, under Hugging Face's names; each is also the tuple of what is set."""
+"""What forward passes return, under Hugging Face's names; each is also a tuple of what is set."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Trace:
 
 
 def arrays(kept: list[mx.array] | None) -> Arrays | None:
-    """A trace's list as a field of an output."""
+    """A list that a trace kept, as a field of an output."""
     return None if kept is None else tuple(kept)
 
 
@@ -66,7 +66,7 @@ class EncoderOutput(ModelOutput):
 
     @classmethod
     def traced(cls, features: mx.array, trace: Trace) -> EncoderOutput:
-        """The features with whatever the trace kept."""
+        """The features, with the hidden states and attentions that the trace kept."""
         return cls(features, arrays(trace.hidden_states), arrays(trace.attentions))
 
 

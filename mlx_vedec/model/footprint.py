@@ -54,12 +54,12 @@ class MemoryEstimate:
 
     @property
     def decoding(self) -> int:
-        """All but the encoder's, which are gone when the last images have been encoded."""
+        """Bytes without the encoder's, which are free when the last images have been encoded."""
         return self.total - self.encoder
 
     @property
     def total(self) -> int:
-        """With all of it at once, as when images join others that are being decoded."""
+        """Bytes of all kinds at once, as when images join others that are being decoded."""
         return sum(getattr(self, field.name) for field in fields(self))
 
     def __str__(self) -> str:
@@ -149,7 +149,7 @@ def device_memory() -> int:
 def _as_loaded(
     subject: Subject, dtype: str | mx.Dtype | None, quantize: int | QuantizationConfig | None
 ) -> VisionEncoderDecoderModel:
-    """A model whose weights need not be there, of the sizes that they would have."""
+    """A model with the sizes that `load` would give it; its weights are not computed."""
     if isinstance(subject, VisionEncoderDecoderModel):
         if dtype is None and quantize is None:
             return subject
@@ -175,13 +175,13 @@ def _packed(bits: int, head_dim: int, width: int) -> float:
 def _capacity(
     model: VisionEncoderDecoderModel, max_length: int | None, max_kv_size: int | None
 ) -> int:
-    """Slots of the buffers, which grow in steps."""
+    """Slots of a row's buffers in the cache, which grow in steps."""
     limit = model.decoder.max_positions or model.decoder.config.shape.positions
     return min(-(-(max_length or limit) // STEP) * STEP, limit, max_kv_size or limit)
 
 
 def _encoder(encoder: Encoder[Any], images: int, size: Pair, width: int) -> int:
-    """Bytes at the peak: pixels, what the patches are cut from, and the layer that takes most."""
+    """Bytes of an encoder at its peak: pixels, their patches, and the layer that takes most."""
     pixels = images * size[0] * size[1] * encoder.config.num_channels * width
     if "stages" in encoder:
         return 2 * pixels + max(_stages(encoder, images, size, width))
@@ -191,7 +191,7 @@ def _encoder(encoder: Encoder[Any], images: int, size: Pair, width: int) -> int:
 
 
 def _stages(encoder: Any, images: int, size: Pair, width: int) -> list[int]:
-    """Of each stage: maps of all its places, and its layers' work on a piece of them."""
+    """Bytes of each stage of Swin: maps of all its places, and a layer's work on a piece."""
     found, (high, wide) = [], encoder.patches.patch
     rows, columns = -(-size[0] // high), -(-size[1] // wide)
     for stage in encoder.stages:
@@ -207,7 +207,7 @@ def _stages(encoder: Any, images: int, size: Pair, width: int) -> list[int]:
 
 
 def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
-    """A layer's activations, for so many tokens that attend to `seen` each.
+    """Bytes of a layer's activations, for so many tokens, each of which attends to `seen`.
 
     Attention holds its weights twice, or once beside the hidden values of the MLP and what its
     activation makes of them; arrays as wide as the tokens come on top.

@@ -1,4 +1,4 @@
-"""Text to tokens and back: pipelines put together as transformers 5.23 does for its classes.
+"""Pipelines of the `tokenizers` package, put together as transformers 5.23 does for its classes.
 
 Special tokens are not here: they are added to a pipeline when their ids are known.
 """
@@ -21,7 +21,7 @@ MECAB_SPACES = r"[\t\n\v ]"
 def byte_level(
     vocabulary: dict[str, int], merges: list[tuple[str, str]], prefix_space: bool
 ) -> Tokenizer:
-    """GPT-2's and RoBERTa's: pairs of bytes, of tokens after that, become one token."""
+    """GPT-2's and RoBERTa's pipeline: pairs of bytes, then of tokens, become one token."""
     backend = Tokenizer(BPE(vocabulary, merges))
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=prefix_space)
     backend.decoder = decoders.ByteLevel()
@@ -29,7 +29,7 @@ def byte_level(
 
 
 def word_pieces(vocabulary: dict[str, int], unknown: str, config: Mapping[str, Any]) -> Tokenizer:
-    """BERT's: a word is cut into the longest pieces; decoding tightens punctuation by itself."""
+    """BERT's pipeline: a word is cut into the longest pieces; decoding tightens punctuation."""
     backend = Tokenizer(WordPiece(vocabulary, unk_token=unknown))
     backend.normalizer = normalizers.BertNormalizer(
         clean_text=True,
@@ -43,7 +43,7 @@ def word_pieces(vocabulary: dict[str, int], unknown: str, config: Mapping[str, A
 
 
 def characters(vocabulary: dict[str, int], unknown: str, config: Mapping[str, Any]) -> Tokenizer:
-    """The Japanese BERT's: a token for each character of the text, normalized by NFKC.
+    """The Japanese BERT's pipeline: a token for each character of the text, normalized by NFKC.
 
     transformers first cuts the text into words with MeCab. Which characters there are does not
     depend on the words, but the spaces between them are lost, and so they are here. (Where a text
@@ -72,7 +72,7 @@ def metaspace(
     words: bool = True,
     prefix: bool = True,
 ) -> Tokenizer:
-    """SentencePiece's, with ▁ for a space: one before each word, or wherever the text has one."""
+    """SentencePiece's pipeline: ▁ is a space, before each word or wherever the text has one."""
     backend = Tokenizer(_cutter(model, vocabulary, unknown, model.byte_fallback))
     backend.normalizer = normalizers.Sequence(
         [
@@ -91,7 +91,7 @@ def metaspace(
 
 
 def llama(model: PieceModel, *, prefix: bool = True, legacy: bool = False) -> Tokenizer:
-    """LLaMA's: SentencePiece's with every space kept, and bytes for unknown characters."""
+    """LLaMA's pipeline: SentencePiece's with every space, and bytes for unknown characters."""
     backend = Tokenizer(_cutter(model, model.pieces, model.unknown, True))
     scheme = ("always" if legacy else "first") if prefix else "never"
     backend.pre_tokenizer = pre_tokenizers.Metaspace(SPACE, prepend_scheme=scheme, split=False)
@@ -115,7 +115,7 @@ def _cutter(
 
 
 def _merges(vocabulary: Sequence[Piece]) -> list[tuple[str, str]]:
-    """Every way to make a piece of two, in the order of the pieces, which is that of learning."""
+    """Every way to make a piece of two others, in the order in which pieces were learnt."""
     texts = {piece.text for piece in vocabulary if piece.kind == NORMAL}
     lengths = sorted({*map(len, texts)})
     return [

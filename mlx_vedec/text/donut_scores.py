@@ -53,7 +53,9 @@ def tree_accuracy(prediction: Any, reference: Any, normalization: Normalization 
 
 
 def tidied(data: Any, normalization: Normalization = AS_IS) -> Any:
-    """Fields by length and name, every value in a list, what is empty left out.
+    """A document with its fields sorted, every value in a list, and what is empty left out.
+
+    Fields are sorted by the length of their names, then by the names.
 
     A list keeps its objects if it has nothing else, otherwise its texts.
 
@@ -110,7 +112,7 @@ def tree_of(tidy: Any) -> list[Node]:
 
 
 def _grow(nodes: list[Node], label: str, tidy: Any) -> None:
-    """Add what is below a node, then the node."""
+    """Add the nodes below a node, then the node itself."""
     first = len(nodes)
     pairs = tidy.items() if isinstance(tidy, dict) else (("<item>", value) for value in tidy)
     for key, value in pairs:

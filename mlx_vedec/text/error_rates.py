@@ -44,7 +44,7 @@ class Normalization:
             raise MetricError(f"unicode is {self.unicode!r}; expected {' or '.join(FORMS)}")
 
     def __call__(self, text: str) -> str:
-        """The text with what does not count taken out."""
+        """The text, without what does not count in a comparison."""
         text = self._composed(text)
         if self.lowercase:
             text = self._composed(text.casefold())
@@ -101,7 +101,7 @@ class Share(NamedTuple):
 
 
 def characters(prediction: str, reference: str) -> Share:
-    """Edits, and the characters of the reference (code points)."""
+    """Edits of characters, and the characters (code points) of the reference."""
     return Share(edit_distance(prediction, reference), len(reference))
 
 
@@ -155,7 +155,7 @@ def character_error_rate(
 def word_error_rate(
     predictions: Sequence[str], references: Sequence[str], *, normalization: Normalization = AS_IS
 ) -> float:
-    """WER: as `character_error_rate`, of words.
+    """WER: the sum of all edits of words over the sum of all references' words; it may pass 1.
 
     >>> word_error_rate(["the hat"], ["the cat sat"])
     0.6666666666666666
@@ -170,7 +170,7 @@ def metric(
     *,
     normalization: Normalization = AS_IS,
 ) -> float:
-    """Any metric of `SHARES`, by its name.
+    """The metric of many samples, by its name in `SHARES`.
 
     cer, wer -- `character_error_rate`, `word_error_rate`. mean_cer, mean_wer -- the mean of the
     samples' own rates, of which one with an empty reference is 0 for an empty prediction and 1 for
@@ -187,7 +187,7 @@ def metric(
 
 
 def total(name: str, shares: Iterable[Share]) -> float:
-    """The sum of the parts over the sum of the wholes."""
+    """A metric from what each sample adds: the sum of the parts over the sum of the wholes."""
     parts, wholes = (sum(column) for column in zip(*shares, strict=True))
     if not wholes:
         raise MetricError(

@@ -15,7 +15,7 @@ TEXT_OPTIONS = {"add_special_tokens", "is_split_into_words", "max_length", "padd
 def rows_of(
     tokenizer: Tokenizer, text: Text, *, is_split_into_words: bool = False, **options: Any
 ) -> list[list[int]]:
-    """A row of ids for each text.
+    """Token ids, a row for each text.
 
     One string or several; one row of ids or several, which are padded and cut but otherwise stay as
     they are; and with `is_split_into_words`, as in transformers, one list of words or several: what

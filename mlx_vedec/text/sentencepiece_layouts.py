@@ -65,7 +65,7 @@ LAYOUTS = {
 def arranged(
     path: Path, layout: Layout, config: Mapping[str, Any]
 ) -> tuple[Tokenizer, list[AddedToken]]:
-    """A model file's pipeline with the layout's ids, and the tokens that are not text in it."""
+    """The pipeline of a model file, with a layout's ids, and the tokens that are not text in it."""
     model = read_pieces(path)
     _check_dropped(model, layout, path)
     head, tail = _around(layout, config)

@@ -108,7 +108,7 @@ def _characters(
 
 
 def _vocabulary(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, int], str]:
-    """A `vocab.txt`, and the token for what it does not have."""
+    """The tokens of `vocab.txt` with their ids, and the token for unknown text."""
     vocabulary = read_words(folder / "vocab.txt")
     unknown = content_of(config.get("unk_token")) or BERT_ROLES["unk_token"]
     if unknown not in vocabulary:
@@ -213,7 +213,7 @@ ALL_FILES = "vocab.json and merges.txt, vocab.txt, or one of " + ", ".join(PIECE
 
 
 def _family(folder: Path, config: Mapping[str, Any]) -> Family:
-    """The class that the files name, or the one that they fit."""
+    """The class of tokenizer that a folder's files name, or the one that they fit."""
     model = read_json(folder / "config.json") if (folder / "config.json").is_file() else {}
     decoder = model["decoder"] if isinstance(model.get("decoder"), dict) else model
     names = filter(None, map(_class_named, (config, model, decoder)))
@@ -241,7 +241,7 @@ def _class_named(config: Mapping[str, Any]) -> str:
 
 
 def _fitting(folder: Path, config: Mapping[str, Any], model_type: Any) -> str:
-    """The class for the files that are there, which none of them names."""
+    """The class that a folder's files fit, where none of them names one."""
     if (folder / "vocab.json").is_file():
         return _byte_level_class(folder, model_type)
     if (folder / "vocab.txt").is_file():
@@ -263,5 +263,5 @@ def _byte_level_class(folder: Path, model_type: Any) -> str:
 
 
 def _held(folder: Path) -> str:
-    """What is in a folder, for an error."""
+    """The names of up to 12 files in a folder, for an error's message."""
     return ", ".join(sorted(entry.name for entry in folder.glob("*"))[:12]) or "nothing"

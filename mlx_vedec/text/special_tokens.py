@@ -71,7 +71,7 @@ def _special(config: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
 
 
 def numbered_tokens(config: Mapping[str, Any], older: Mapping[str, Any]) -> dict[int, AddedToken]:
-    """Tokens by id: a config's `added_tokens_decoder`, else what an `added_tokens.json` holds."""
+    """Added tokens by id: a config's `added_tokens_decoder`, else those of `added_tokens.json`."""
     if NUMBERED in config:
         return {_id(id): _token(token) for id, token in dict(config[NUMBERED]).items()}
     special = {name for names in special_names(config) for name in names}
@@ -101,7 +101,7 @@ def add_tokens(
 
 
 def add_new(backend: tokenizers.Tokenizer, tokens: Iterable[AddedToken]) -> None:
-    """Add tokens that are not among the added ones yet; the first of a name counts."""
+    """Add tokens that are not added yet; of several with one name the first counts."""
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
     new = {token.content: token for token in reversed([*tokens]) if token.content not in added}
     backend.add_tokens([*reversed(new.values())])
@@ -119,7 +119,7 @@ def _check(backend: tokenizers.Tokenizer, id: int, token: str, folder: Path) -> 
 
 
 def _token(token: Any, special: bool = False) -> AddedToken:
-    """A token with the flags that the files give it; without any it is matched as it is."""
+    """A token of a JSON file, with its flags; without any it is matched as it is."""
     if not isinstance(token, dict):
         return AddedToken(content_of(token), special=special)
     if not isinstance(token.get("content"), str):

@@ -122,7 +122,7 @@ class Tokenizer:
             write_json(folder / CONFIG_FILE, {**self.config, **changed})
 
     def _named(self, role: str) -> str | None:
-        """The token that has a role by the files, if the vocabulary has the token."""
+        """The token that the files give a role, if the vocabulary has the token."""
         if role in self.config:
             names = [content_of(self.config[role])]
         else:
@@ -131,7 +131,7 @@ class Tokenizer:
         return next((name for name in names if self._has(name)), None)
 
     def _mark_special(self) -> None:
-        """As transformers does: tokens that are only listed stay what they are if added."""
+        """Mark special tokens as transformers does: those only listed stay as they are if added."""
         with_role, listed = special_names(self.config)
         added = {token.content: token for token in self._added.values()}
         tokens = [added.get(name, AddedToken(name, special=True)) for name in with_role]
@@ -208,8 +208,8 @@ class Tokenizer:
     ) -> Encoding:
         """Rows of ids, made as long as the longest or as `max_length` where padding asks for it."""
         longest = max(map(len, rows), default=0)
-        width = max_length or 0 if padding == "max_length" else longest
-        width = width if padding in PADDINGS[2:] else 0
+        widths = {True: longest, "longest": longest, "max_length": max_length}
+        width = widths.get(padding) or 0
         pad, missing = self.pad_token_id, [max(0, width - len(row)) for row in rows]
         if pad is None and any(missing):
             raise TokenError(

@@ -16,7 +16,7 @@ LARGEST = 2**31 - 1
 
 
 def read_lines(path: Path) -> list[str]:
-    """A file's lines; other characters that Unicode counts as ends of lines are text."""
+    """A file's lines, parted at line feeds alone: other line ends of Unicode are text."""
     try:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
@@ -26,7 +26,7 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_words(path: Path) -> dict[str, int]:
-    """A `vocab.txt`: a token's id is the number of its line, from 0."""
+    """The ids of a `vocab.txt` by token: an id is the number of the token's line, from 0."""
     lines = [line.rstrip() or line for line in read_lines(path)]
     if not lines:
         raise CheckpointError(f"{path} is empty; expected a token in each line; download it again")
@@ -40,7 +40,7 @@ def read_words(path: Path) -> dict[str, int]:
 
 
 def read_merges(path: Path, vocabulary: Mapping[str, int]) -> list[tuple[str, str]]:
-    """A `merges.txt`: in each line two tokens that become one, the most frequent first."""
+    """The pairs of a `merges.txt`: two tokens that become one, the most frequent pair first."""
     merges = []
     for number, line in enumerate(read_lines(path), 1):
         if not line or number == 1 and line.startswith("#version"):

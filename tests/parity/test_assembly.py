@@ -242,10 +242,10 @@ def test_what_cannot_be_put_together(tmp_path):
     decoder = decoder_folder(tmp_path / "decoder", "Bert")
     put = VisionEncoderDecoderModel.from_encoder_decoder_pretrained
     cases = {
-        "holds a 'vit' model, which is no decoder here; known are ": (encoder, encoder, {}),
-        "holds a 'bert' model, which is no encoder here; known are ": (decoder, decoder, {}),
+        "decoder model_type is 'vit'; known are ": (encoder, encoder, {}),
+        "encoder model_type is 'bert'; known are ": (decoder, decoder, {}),
         "give the encoder: a folder, a Hub id, or encoder_model=": (None, decoder, {}),
-        "decoder_hiden_size is no field of a bert config; did you mean decoder_hidden_size": (
+        "bert config: hiden_size is 8; it is no field; did you mean hidden_size": (
             encoder,
             decoder,
             {"decoder_hiden_size": 8},
