@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
+
+from .blas import HINT, load_fast_blas, wants_hint
 
 Command = Callable[[argparse.Namespace], int]
 
@@ -14,9 +17,13 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
     """Parse and run; an error of ours is one line and exit code 1, unless `--debug` is given."""
     parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     args = parser.parse_args(argv)
+    begun = time.monotonic()
     try:
+        load_fast_blas()
         code = command(args)
         sys.stdout.flush()
+        if wants_hint(time.monotonic() - begun):
+            print(f"{parser.prog}: {HINT}", file=sys.stderr)
         return code
     except BrokenPipeError:  # the reader, `head` for one, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -65,6 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
+    from ..measuring.machine import blas
     from ..reading.load import load
 
     sources = expand(args.image)
@@ -73,6 +74,8 @@ def _generate(args: argparse.Namespace) -> int:
     if args.verbose:
         settled = model.generation_options(tokenizer=processor.tokenizer, **options)
         print(f"options: {settled.changed()}", file=sys.stderr)
+        if name := blas():
+            print(f"BLAS: {name}", file=sys.stderr)
     if args.seed is not None:
         mx.random.seed(args.seed)
     if args.pages is not None:

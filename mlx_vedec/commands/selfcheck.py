@@ -87,6 +87,7 @@ def _where(found: SelfCheck) -> Iterator[str]:
     memory = host["memory"]
     parts = [host["platform"], host["processor"], f"{host['cores']} cores"]
     parts += [f"{memory / 2**30:.0f} GiB"] if memory else []
+    parts += [f"BLAS {host['blas']}"] if host["blas"] else []
     yield f"- machine: {', '.join(str(part) for part in parts if part)}; load {host['load']}"
     yield f"- device: {device['type']}, {device.get('device_name', 'without a name')}"
     yield f"- versions: {', '.join(f'{name} {what}' for name, what in found.versions.items())}"

@@ -182,7 +182,8 @@ class Benchmark:
         memory = host.get("memory") and f"{host['memory'] / 1e9:.1f} GB"
         load = None if host.get("load") is None else f"load {host['load']}"
         chip, cores = host.get("processor"), host.get("cores") and f"{host['cores']} cores"
-        yield "machine", _joined(chip, cores, memory, load, host.get("platform"))
+        blas = host.get("blas") and f"BLAS {host['blas']}"
+        yield "machine", _joined(chip, cores, memory, load, host.get("platform"), blas)
         yield "device", _joined(*self.device.values())
         yield "versions", _joined(*(f"{name} {number}" for name, number in self.versions.items()))
         yield "model", self.model

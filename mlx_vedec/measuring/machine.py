@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
+from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
 
 from ..version import __version__
 
+FAST = ("libopenblas", "libblis", "libmkl_rt")  # the first letters of the files of fast libraries
+
 
 def machine() -> dict[str, Any]:
-    """System, chip, cores, memory in bytes, and the load as it is now; None where nobody says."""
+    """System, chip, cores, memory in bytes, BLAS and the load as it is now; None where unknown."""
     return {
         "platform": platform.platform(),
         "processor": mx.device_info(mx.cpu).get("device_name") or platform.processor() or None,
         "cores": os.cpu_count(),
         "memory": _memory(),
+        "blas": blas(),
         "load": round(os.getloadavg()[0], 1) if hasattr(os, "getloadavg") else None,
     }
 
@@ -35,6 +40,20 @@ def versions() -> dict[str, str]:
         "mlx": mx.__version__,  # pyright: ignore[reportAttributeAccessIssue]
         "mlx_vedec": __version__,
     }
+
+
+def blas() -> str | None:
+    """What computes matrix products on the CPU: a fast library's file, or that of MLX's wheel."""
+    return (fast_blas() or "of MLX's wheel, slow") if sys.platform == "linux" else None
+
+
+def fast_blas() -> str | None:
+    """The file name of the fast BLAS that is loaded in this process; None where there is none."""
+    maps = Path("/proc/self/maps")
+    lines = maps.read_text(encoding="utf-8", errors="replace").splitlines() if maps.exists() else []
+    names = {line.rpartition("/")[2] for line in lines if "/" in line}
+    fast = sorted(name for name in names if name.startswith(FAST))
+    return fast[0] if fast else None
 
 
 def _memory() -> int | None:
