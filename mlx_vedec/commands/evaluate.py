@@ -29,7 +29,7 @@ def parser() -> argparse.ArgumentParser:
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
     add_shared(p, "grammar")
-    add_flag(p, "metrics", "What to measure, by name.", "what fits", nargs="+", metavar="NAME")
+    add_flag(p, "metrics", "What to measure, by name.", "the usual", nargs="+", metavar="NAME")
     add_flag(p, "unicode", "Compare texts in this normal form.", choices=("NFC", "NFKC"))
     add_flag(p, "lowercase", "Take upper and lower case for the same.", **YES)
     add_flag(p, "ignore_punctuation", "Do not count punctuation.", **YES)
@@ -106,7 +106,7 @@ def _read(
     given = {name: getattr(args, name) for name in own if getattr(args, name) is not None}
     model, processor = load(model_name, dtype=args.dtype, **given)
     dataset = load_dataset(
-        args.data, split=args.split, added_vocab=added_vocabulary(processor.reader)
+        args.data, split=args.split, added_vocab=added_vocabulary(processor.required_tokenizer)
     )
     if args.seed is not None:
         mx.random.seed(args.seed)

@@ -82,7 +82,7 @@ class _Notes:
         """The target of a sample; an error where no model can learn it, or this one."""
         if not isinstance(sample.text, str) or not sample.text.strip():
             raise DataError("the text is empty; expected what is to be read in the image")
-        reader = self.labeller.processor.reader
+        reader = self.labeller.processor.required_tokenizer
         missing = [tag for tag in sample.tags if reader.backend.token_to_id(tag) is None]
         self.missing |= dict.fromkeys(missing)
         target = self.labeller(sample)
@@ -115,9 +115,10 @@ class _Notes:
         self.labeller.warn_of_start()
         if self.unknown:
             sample, total = self.unknown[0][0], sum(count for _, count in self.unknown)
+            unknown = self.labeller.processor.required_tokenizer.unk_token
             warnings.warn(
                 f"{len(self.unknown)} of {self.count} texts have what the vocabulary lacks "
-                f"({total} tokens are {self.labeller.processor.reader.unk_token}), first at "
+                f"({total} tokens are {unknown}), first at "
                 f"{sample.where}: {sample.text[:60]!r}; it cannot be learned",
                 stacklevel=4,
             )

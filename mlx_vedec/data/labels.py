@@ -76,7 +76,7 @@ class Labeller:
     def __call__(self, sample: Sample) -> Target:
         """The target of a sample; a `DataError` for a text that has its end inside."""
         prompt = self.prompt(sample.prompt)
-        text = self.processor.reader.encode(sample.text, add_special_tokens=False)
+        text = self.processor.required_tokenizer.encode(sample.text, add_special_tokens=False)
         while text and text[-1] == self.end:
             text.pop()
         if self.end in text:
@@ -89,8 +89,7 @@ class Labeller:
     def prompt(self, prompt: str | None) -> list[int]:
         """The ids that `generate` starts from."""
         if prompt not in self._prompts:
-            text = self.processor.prompt_text(prompt or None)
-            given = self.processor.reader.encode(text, add_special_tokens=False) if text else None
+            given = self.processor.prompt_ids(prompt)
             options = self.model.generation_options()
             fed, _ = self.model.prompt(1, [given] if given else None, options)
             self._prompts[prompt] = fed[0].tolist()  # pyright: ignore[reportArgumentType]
@@ -98,7 +97,7 @@ class Labeller:
 
     def name(self, id: int) -> str:
         """A token as the vocabulary has it."""
-        return self.processor.reader.backend.id_to_token(id) or f"#{id}"
+        return self.processor.required_tokenizer.backend.id_to_token(id) or f"#{id}"
 
     def warn_of_start(self) -> None:
         """Warn where the config's start token is not what generation feeds."""
@@ -133,7 +132,7 @@ class Labeller:
 
 def _opening(processor: Processor) -> list[int]:
     """The special tokens that the tokenizer puts before a text."""
-    reader = processor.reader
+    reader = processor.required_tokenizer
     bare, whole = (reader.encode("a", add_special_tokens=added) for added in (False, True))
     if not processor.special_tokens_in_labels or not bare:
         return []
@@ -143,7 +142,7 @@ def _opening(processor: Processor) -> list[int]:
 
 def _end(model: VisionEncoderDecoderModel, processor: Processor) -> int:
     """The token that a text ends with: one that generation stops at, if it stops at any."""
-    reader = processor.reader
+    reader = processor.required_tokenizer
     own = [id for id in (reader.eos_token_id, reader.sep_token_id) if id is not None]
     stops = model.generation_options().eos_token_ids
     fitting = [id for id in own if id in stops] or [*stops] or own
@@ -159,7 +158,7 @@ def describe(labeller: Labeller, sample: Sample, *, mask_prompt: bool = False) -
     """One sample as the model learns it, for people to look at."""
     target = labeller(sample)
     labels = target.labels(mask_prompt=mask_prompt).tolist()
-    read = labeller.processor.reader.decode(target.ids[target.prompt :], skip_special_tokens=True)
+    read = labeller.processor.decode(target.ids[target.prompt :], skip_special_tokens=True)
 
     def names(ids: Sequence[int]) -> str:
         return " ".join("·" if id == IGNORED else labeller.name(id) for id in ids)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..reading.vocabulary import add_tokens as add_tokens
+from ..reading.new_tokens import add_tokens as add_tokens
 from .samples import Sample
 
 if TYPE_CHECKING:
@@ -15,5 +15,5 @@ if TYPE_CHECKING:
 def missing_tokens(samples: Iterable[Sample], processor: Processor) -> list[str]:
     """The tags of samples that are no tokens yet, in the order in which they come."""
     found = dict.fromkeys(tag for sample in samples for tag in sample.tags)
-    has = processor.reader.backend.token_to_id
+    has = processor.required_tokenizer.backend.token_to_id
     return [tag for tag in found if has(tag) is None]

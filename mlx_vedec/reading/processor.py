@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Batch(Mapping[str, mx.array]):
+class BatchFeature(Mapping[str, mx.array]):
     """What a model takes: pixels (B, H, W, C) float32, labels or tokens (B, L) int32.
 
     A mapping of what is set, so that `model(**batch)` works.
@@ -121,7 +121,7 @@ class Processor:
         images: ImageSource | Sequence[ImageSource] | None = None,
         text: Text | None = None,
         **overrides: Any,
-    ) -> Batch:
+    ) -> BatchFeature:
         """One image or a list, one text or a list, or both: then the text's tokens are the labels.
 
         An image is anything `load_image` takes; a text is a string, a row of token ids, or with
@@ -140,13 +140,13 @@ class Processor:
         pixels = None if images is None else self.pixels(images, **shaping)
         tokens = None if text is None else self._tokens(text, reading)
         if pixels is None or tokens is None:
-            return Batch(pixel_values=pixels, input_ids=tokens)
+            return BatchFeature(pixel_values=pixels, input_ids=tokens)
         if len(pixels) != len(tokens):
             raise OptionError(
                 f"there are {len(pixels)} images and {len(tokens)} texts; expected as many; "
                 "give each image its text"
             )
-        return Batch(pixel_values=pixels, labels=tokens)
+        return BatchFeature(pixel_values=pixels, labels=tokens)
 
     @property
     def line_aspect_ratio(self) -> float | None:
@@ -162,7 +162,7 @@ class Processor:
         return mx.array(self.image_processor(loaded, **overrides))
 
     def _tokens(self, text: Text, options: Mapping[str, Any]) -> mx.array:
-        rows = rows_of(self.reader, text, **{"padding": True, **options})
+        rows = rows_of(self.required_tokenizer, text, **{"padding": True, **options})
         lengths = sorted({len(row) for row in rows})
         if len(lengths) != 1:
             raise OptionError(
@@ -172,7 +172,7 @@ class Processor:
         return mx.array(rows, dtype=mx.int32)
 
     @property
-    def reader(self) -> Tokenizer:
+    def required_tokenizer(self) -> Tokenizer:
         """The tokenizer; an error where the processor has none."""
         if self.tokenizer is None:
             raise ConfigError("the processor has no tokenizer; give one to Processor(...)")
@@ -180,7 +180,7 @@ class Processor:
 
     def decode(self, ids: TokenIds | int, **options: Any) -> str:
         """The text of one row of ids; options are those of `Tokenizer.decode`."""
-        return self.reader.decode(ids, **options)
+        return self.required_tokenizer.decode(ids, **options)
 
     def prompt_text(self, prompt: str | None) -> str | None:
         """What the decoder is given before it writes."""
@@ -189,7 +189,7 @@ class Processor:
     def prompt_ids(self, prompt: str | None = None) -> list[int] | None:
         """The ids of what the decoder is given before it writes, its start token aside."""
         text = self.prompt_text(prompt or None)
-        return self.reader.encode(text, add_special_tokens=False) if text else None
+        return self.required_tokenizer.encode(text, add_special_tokens=False) if text else None
 
     def task_options(self) -> dict[str, Any]:
         """Generation options this kind of checkpoint is read with, unless a call says otherwise."""
@@ -200,12 +200,12 @@ class Processor:
         return Reading(self.decode(tokens, skip_special_tokens=True))
 
     def _without_unknown(self) -> dict[str, Any]:
-        unknown = self.reader.unk_token_id
+        unknown = self.required_tokenizer.unk_token_id
         return {} if unknown is None else {"bad_words_ids": [[unknown]]}
 
     def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
         """The text of each row of ids."""
-        return self.reader.batch_decode(rows, **options)
+        return self.required_tokenizer.batch_decode(rows, **options)
 
 
 class TrOCRProcessor(Processor):
@@ -240,7 +240,7 @@ class DonutProcessor(Processor):
 
     def prompt_text(self, prompt: str | None) -> str | None:
         """The task's token by itself, a question inside its tags, tags as they are."""
-        tokens = added_vocabulary(self.reader)
+        tokens = added_vocabulary(self.required_tokenizer)
         if prompt is not None and prompt.startswith("<"):
             return prompt
         return task_prompt(tokens, prompt) if prompt or task_tokens(tokens) else None
@@ -251,12 +251,13 @@ class DonutProcessor(Processor):
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """The tags after the task's, and what they say as JSON."""
-        start = self.reader.bos_token_id
-        asked = prompt[1:] if len(prompt) > 1 and prompt[0] == start else prompt
+        tokenizer = self.required_tokenizer
+        begins = len(prompt) > 1 and prompt[0] == tokenizer.bos_token_id
+        asked = prompt[1:] if begins else prompt
         roles = ("eos_token", "pad_token")
-        named = {role: name for role in roles if (name := getattr(self.reader, role)) is not None}
+        named = {role: name for role in roles if (name := getattr(tokenizer, role)) is not None}
         text = answer_text(self.decode([*asked, *tokens]), **named)
-        return Reading(text, token2json(text, added_vocabulary(self.reader)))
+        return Reading(text, token2json(text, added_vocabulary(tokenizer)))
 
 
 class MangaOCRProcessor(Processor):

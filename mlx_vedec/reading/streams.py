@@ -45,7 +45,7 @@ def stream(
     tokens, options = model.prompt(len(images), given, options)
     cohort, cache = model.begin(features, tokens, options, logprobs=False)
     states = follow(model.step, cohort, cache)
-    texts = [StreamingDecoder(processor.reader) for _ in images]
+    texts = [StreamingDecoder(processor.required_tokenizer) for _ in images]
     counts = [0] * len(images)
     first = 0.0
     for index, piece in _pieces(cohort.search, states, len(images)):

@@ -41,12 +41,12 @@ def token2json(text: str, added_vocab: Container[str] = ()) -> dict[str, Any] | 
     >>> token2json("<s_class><memo/></s_class>", {"<memo/>"})
     {'class': 'memo'}
     """
-    items, rest = _Reader(added_vocab, len(text)).items(text, LEVELS)
+    items, rest = _Parser(added_vocab, len(text)).items(text, LEVELS)
     return _filled(items) if len(items) > 1 else items[0] or {TEXT: rest}
 
 
 @dataclass
-class _Reader:
+class _Parser:
     """Reads in time that grows with the text's square; `room` is how many values may still come."""
 
     added_vocab: Container[str]

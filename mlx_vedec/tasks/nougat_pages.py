@@ -33,17 +33,6 @@ class Page(Protocol):
         ...
 
 
-def pages_to_markdown(pages: Iterable[tuple[str, str | None, int]]) -> str:
-    """The text, finish reason and number of each page as one text, with blank lines between pages.
-
-    >>> print(pages_to_markdown([("# Title", "stop", 1), ("so so so", "repetition", 2)]))
-    # Title
-    <BLANKLINE>
-    [MISSING_PAGE_FAIL:2]
-    """
-    return _joined(page_to_markdown(*page) for page in pages)
-
-
 def page_to_markdown(text: str, finish_reason: str | None, number: int) -> str:
     """A page's text cleaned up, or the marker that it is missing.
 

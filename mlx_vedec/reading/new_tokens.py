@@ -35,7 +35,7 @@ def add_tokens(
     tokens = [*tokens]
     if not all(token.strip() == token != "" for token in tokens):
         raise TokenError(f"tokens are {tokens}; expected texts without spaces around them")
-    reader = processor.reader
+    reader = processor.required_tokenizer
     backend = tokenizers.Tokenizer.from_buffer(reader.content)
     backend.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in tokens])
     extended = Tokenizer(backend.to_str().encode(), reader.config)
@@ -54,7 +54,7 @@ def tables(model: VisionEncoderDecoderModel) -> tuple[str, ...]:
 
 def save_added(processor: Processor, tokens: Iterable[str], folder: Path) -> None:
     """Write the tokens that were added, if there are any, beside adapters."""
-    ids = {token: processor.reader.backend.token_to_id(token) for token in tokens}
+    ids = {token: processor.required_tokenizer.backend.token_to_id(token) for token in tokens}
     if ids:
         write_json(folder / ADDED, ids)
 
