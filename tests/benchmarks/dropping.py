@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from mlx_vedec.generation.flow import follow
-from mlx_vedec.reading.image_queue import Reader
+from mlx_vedec.reading.image_queue import ImageQueue
 from mlx_vedec.reading.processor import Processor
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed
@@ -78,11 +78,11 @@ def line_lengths() -> np.ndarray:
 
 def dropped(model: Given, lengths: np.ndarray, size: int) -> None:
     """`batch_generate`'s own loop."""
-    options = {"stopping_criteria": [Ends(lengths)]}
-    reader = Reader(model, Blank(), options, batch_size=size)
+    options = model.generation_options(stopping_criteria=[Ends(lengths)])
+    queue = ImageQueue(model, Blank(), options, batch_size=size)
     blank = Image.new("RGB", (2, 2))
     sources = ((blank, [START, NAMED + i]) for i in range(len(lengths)))
-    found = [len(result.tokens) for result in reader.read(sources)]
+    found = [len(result.tokens) for result in queue.read(sources)]
     assert found == lengths.tolist()
 
 
@@ -91,7 +91,8 @@ def kept(model: Given, lengths: np.ndarray, size: int) -> None:
     for first in range(0, len(lengths), size):
         rows = range(first, min(first + size, len(lengths)))
         given = mx.array([[START, NAMED + i] for i in rows])
-        prompt, options = model.prompt(len(rows), given, {"stopping_criteria": [Ends(lengths)]})
+        settled = model.generation_options(stopping_criteria=[Ends(lengths)])
+        prompt, options = model.prompt(len(rows), given, settled)
         features = mx.repeat(model.given, len(rows), axis=0)
         cohort, cache = model.begin(features, prompt, options)
         *_, last = follow(model.step, cohort, cache)

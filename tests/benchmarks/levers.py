@@ -24,7 +24,7 @@ from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.measuring.shapes import random_model
 from mlx_vedec.model.config import VisionEncoderDecoderConfig
 from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 
 from . import clock
 from .flat import vit
@@ -183,7 +183,7 @@ def compare_ends(rounds: int) -> None:
 
 def read(model: Any, features: mx.array, *, early: bool) -> list[int]:
     """The tokens of one image, step by step as `generation.flow` takes them."""
-    prompt, options = model.prompt(1, None, {})
+    prompt, options = model.prompt(1, None, model.generation_options())
     cohort, cache = model.begin(features, prompt, options, logprobs=False)
     search, state = cohort.search, cohort.state
     while state.length < search.options.max_length:
