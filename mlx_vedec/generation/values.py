@@ -32,7 +32,7 @@ def _pairs(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Value:
-    """A kind of value.
+    """A kind of value that options have.
 
     fits -- whether a value is of it; expected -- what is, in words. form -- one form for several
     that are taken. ids -- the token ids in that form. in_files -- whether JSON has such values.

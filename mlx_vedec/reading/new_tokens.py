@@ -1,4 +1,4 @@
-"""A vocabulary that grows: tokens that data needs and a tokenizer lacks, such as Donut's tags.
+"""New tokens for a vocabulary: those that data needs and a tokenizer lacks, such as Donut's tags.
 
 Adapters that were trained with new tokens have `added_tokens.json` beside them, each token with its
 id, so that a base is given the same ones before the adapters are put on it.
@@ -47,7 +47,7 @@ def add_tokens(
 
 
 def tables(model: VisionEncoderDecoderModel) -> tuple[str, ...]:
-    """Names of what has a row for each token: the embedding, and what of the head is its own."""
+    """Names of modules with a row for each token: the embedding, and the head where untied."""
     own = (name for name in ("embed_tokens", "lm_head", "head_bias") if name in model.decoder)
     return tuple(f"decoder.{name}" for name in own)
 

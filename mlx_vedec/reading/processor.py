@@ -173,7 +173,7 @@ class Processor:
 
     @property
     def required_tokenizer(self) -> Tokenizer:
-        """The tokenizer; an error where the processor has none."""
+        """The tokenizer; a `ConfigError` where the processor has none, and `tokenizer` is None."""
         if self.tokenizer is None:
             raise ConfigError("the processor has no tokenizer; give one to Processor(...)")
         return self.tokenizer
@@ -183,7 +183,7 @@ class Processor:
         return self.required_tokenizer.decode(ids, **options)
 
     def prompt_text(self, prompt: str | None) -> str | None:
-        """What the decoder is given before it writes."""
+        """The text that the decoder is given before it writes."""
         return prompt
 
     def prompt_ids(self, prompt: str | None = None) -> list[int] | None:
@@ -220,7 +220,7 @@ class NougatProcessor(Processor):
     processor_class: ClassVar[str | None] = "NougatProcessor"
 
     def task_options(self) -> dict[str, Any]:
-        """Unknown tokens do not come."""
+        """Options that keep the unknown token from coming."""
         return self._without_unknown()
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
@@ -239,18 +239,18 @@ class DonutProcessor(Processor):
     special_tokens_in_labels: ClassVar[bool] = False
 
     def prompt_text(self, prompt: str | None) -> str | None:
-        """The task's token by itself, a question inside its tags, tags as they are."""
+        """The task's token where there is no prompt, a question in its tags, tags as they are."""
         tokens = added_vocabulary(self.required_tokenizer)
         if prompt is not None and prompt.startswith("<"):
             return prompt
         return task_prompt(tokens, prompt) if prompt or task_tokens(tokens) else None
 
     def task_options(self) -> dict[str, Any]:
-        """Unknown tokens do not come."""
+        """Options that keep the unknown token from coming."""
         return self._without_unknown()
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
-        """The tags after the task's, and what they say as JSON."""
+        """The tags that follow the task's token, and what they say as JSON."""
         tokenizer = self.required_tokenizer
         begins = len(prompt) > 1 and prompt[0] == tokenizer.bos_token_id
         asked = prompt[1:] if begins else prompt

@@ -47,7 +47,7 @@ def token2json(text: str, added_vocab: Container[str] = ()) -> dict[str, Any] | 
 
 @dataclass
 class _Parser:
-    """Reads in time that grows with the text's square; `room` is how many values may still come."""
+    """Reads a text, in time that grows with its square; `room` -- values that may still come."""
 
     added_vocab: Container[str]
     room: int
@@ -102,7 +102,7 @@ def _first_tag(text: str) -> re.Match[str] | None:
 
 
 def _filled(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the last where nothing followed the separator."""
+    """The objects without the last one, where nothing followed its separator."""
     return items if items[-1] else items[:-1]
 
 
@@ -138,7 +138,7 @@ def json2token(
 
 @dataclass
 class _Writer:
-    """What `json2token` goes by, and the tokens that it used, in order."""
+    """The settings of `json2token`, and the tokens that it used, in order."""
 
     sort_keys: bool
     added_vocab: Container[str]

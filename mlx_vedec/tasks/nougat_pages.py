@@ -24,7 +24,7 @@ class Page(Protocol):
 
     @property
     def text(self) -> str:
-        """As the model wrote it."""
+        """The text as the model wrote it."""
         ...
 
     @property
@@ -67,7 +67,6 @@ def read_pages(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file; expected a folder for pages; give another name")
-    folder.mkdir(parents=True, exist_ok=True)
     return _joined(_page(read, source, number, folder) for number, source in enumerate(sources, 1))
 
 
@@ -82,6 +81,7 @@ def _page(read: Callable[[Source], Page], source: Source, number: int, folder: P
         return _failed(number)
     text = page_to_markdown(page.text, page.finish_reason, number)
     if page.finish_reason is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         write_file(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
     return text
 
