@@ -74,6 +74,7 @@ class Processor:
 
     processor_class: ClassVar[str | None] = None  # in files
     special_tokens_in_labels: ClassVar[bool] = True
+    knows_all_tokens: ClassVar[bool] = False  # whether its texts never have the unknown token
 
     def __init__(
         self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
@@ -193,15 +194,12 @@ class Processor:
 
     def task_options(self) -> dict[str, Any]:
         """Generation options this kind of checkpoint is read with, unless a call says otherwise."""
-        return {}
+        unknown = self.required_tokenizer.unk_token_id if self.knows_all_tokens else None
+        return {} if unknown is None else {"bad_words_ids": [[unknown]]}
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """What generated tokens say; the ids of the prompt come before them."""
         return Reading(self.decode(tokens, skip_special_tokens=True))
-
-    def _without_unknown(self) -> dict[str, Any]:
-        unknown = self.required_tokenizer.unk_token_id
-        return {} if unknown is None else {"bad_words_ids": [[unknown]]}
 
     def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
         """The text of each row of ids."""
@@ -218,10 +216,7 @@ class NougatProcessor(Processor):
     """`Processor` as Nougat's checkpoints name it: pages come out as Markdown, cleaned up."""
 
     processor_class: ClassVar[str | None] = "NougatProcessor"
-
-    def task_options(self) -> dict[str, Any]:
-        """Options that keep the unknown token from coming."""
-        return self._without_unknown()
+    knows_all_tokens: ClassVar[bool] = True
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """A page as `nougat.to_markdown` leaves it."""
@@ -237,6 +232,7 @@ class DonutProcessor(Processor):
 
     processor_class: ClassVar[str | None] = "DonutProcessor"
     special_tokens_in_labels: ClassVar[bool] = False
+    knows_all_tokens: ClassVar[bool] = True
 
     def prompt_text(self, prompt: str | None) -> str | None:
         """The task's token where there is no prompt, a question in its tags, tags as they are."""
@@ -244,10 +240,6 @@ class DonutProcessor(Processor):
         if prompt is not None and prompt.startswith("<"):
             return prompt
         return task_prompt(tokens, prompt) if prompt or task_tokens(tokens) else None
-
-    def task_options(self) -> dict[str, Any]:
-        """Options that keep the unknown token from coming."""
-        return self._without_unknown()
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """The tags that follow the task's token, and what they say as JSON."""
