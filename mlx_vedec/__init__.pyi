@@ -202,6 +202,9 @@ from .reading.lines import (
 from .reading.load import (
     load as load,
 )
+from .reading.new_tokens import (
+    add_tokens as add_tokens,
+)
 from .reading.processor import (
     DonutProcessor as DonutProcessor,
     NougatProcessor as NougatProcessor,
@@ -211,9 +214,6 @@ from .reading.processor import (
 from .reading.results import (
     GenerationResponse as GenerationResponse,
     GenerationResult as GenerationResult,
-)
-from .reading.vocabulary import (
-    add_tokens as add_tokens,
 )
 from .reading.word_boxes import (
     WordBox as WordBox,

@@ -37,7 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
     add_shared(p, "grammar")
-    add_flag(p, "metrics", "What to measure, by name.", "what fits", nargs="+", metavar="NAME")
+    add_flag(p, "metrics", "What to measure, by name.", "the usual", nargs="+", metavar="NAME")
     add_flag(p, "unicode", "Compare texts in this normal form.", choices=("NFC", "NFKC"))
     add_flag(p, "lowercase", "Take upper and lower case for the same.", **YES)
     add_flag(p, "ignore_punctuation", "Do not count punctuation.", **YES)
@@ -158,7 +158,7 @@ def _read(
     how = {"dtype": args.dtype} if reference else loading_options(args)
     model, processor = load(model_name, **how)
     dataset = load_dataset(
-        args.data, split=args.split, added_vocab=added_vocabulary(processor.reader)
+        args.data, split=args.split, added_vocab=added_vocabulary(processor.required_tokenizer)
     )
     if args.seed is not None:
         mx.random.seed(args.seed)

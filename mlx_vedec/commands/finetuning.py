@@ -55,7 +55,7 @@ class Finetuning:
             quantize=options.get("quantize"),
             revision=options.get("revision"),
         )
-        added_vocab = added_vocabulary(self.processor.reader)
+        added_vocab = added_vocabulary(self.processor.required_tokenizer)
         splits = load_splits(options["data"], added_vocab=added_vocab)
         self.splits = self._checked(splits)
         mx.random.seed(options["seed"])
@@ -113,7 +113,7 @@ class Finetuning:
         """Make tokens of the tags that the tokenizer lacks, if that is asked for."""
         from ..data.dataset_checks import missing_tokens
         from ..errors import DataError
-        from ..reading.vocabulary import add_tokens
+        from ..reading.new_tokens import add_tokens
 
         used = (self.splits[name] for name in ("train", "valid") if name in self.splits)
         missing = missing_tokens((sample for split in used for sample in split), self.processor)
@@ -166,7 +166,7 @@ class Finetuning:
         """Put adapters on the model: new ones, or those that it is to begin with."""
         from ..adapters.wrapping import LoraConfig, add_adapters, load_adapters
         from ..errors import OptionError
-        from ..reading.vocabulary import tables
+        from ..reading.new_tokens import tables
 
         start = self.options.get("resume_adapter_file")
         if start is None:
@@ -193,7 +193,7 @@ class Finetuning:
 
     def _save(self, folder: Path) -> None:
         from ..adapters.wrapping import save_adapters
-        from ..reading.vocabulary import save_added
+        from ..reading.new_tokens import save_added
 
         save_adapters(self.model, folder)
         save_added(self.processor, self.added, folder)

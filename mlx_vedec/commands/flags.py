@@ -81,7 +81,7 @@ def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) ->
 
 
 def add_shared(p: Parser, *names: str, unset: Any = None, **how: Any) -> None:
-    """Flags of the table above; unset and how -- what is said and done otherwise here."""
+    """Flags of `SHARED`; unset and how -- what is said of the default and done otherwise here."""
     for names_ in names:
         help, said, own = SHARED[names_.split()[-1]]
         said = None if how.get("required") else unset or how.get("default") or said
@@ -105,7 +105,7 @@ def add_fields(p: Parser, kind: Any, unset: Mapping[str, str] | None = None) -> 
 
 
 def _how(type: Any, choices: Any = None) -> dict[str, Any]:
-    """What `add_argument` wants for a type as annotations have it."""
+    """The keywords of `add_argument` for a type as annotations have it."""
     bare = type.removesuffix(" | None")
     if choices:
         return {"choices": choices}

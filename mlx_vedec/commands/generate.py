@@ -192,7 +192,7 @@ def _document(
 
 
 def _plain(result: GenerationResult) -> str:
-    """A text, or the data that it stands for."""
+    """A result's text, or the data that it stands for as JSON."""
     if result.data is None:
         return result.text
     return json.dumps(result.data, ensure_ascii=False)

@@ -23,7 +23,7 @@ BLOCK = "lora_parameters"
 
 
 def layered(*layers: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of several places, the later of which win.
+    """Options of several places as one mapping, in which later places win.
 
     >>> layered({"iters": 100, "rank": 4}, {"epochs": 2})
     {'rank': 4, 'epochs': 2}
@@ -82,7 +82,7 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 def _checked(value: Any, action: argparse.Action, name: str) -> Any:
-    """A value as its flag would give it."""
+    """A value of the file as its flag would give it."""
     if action.nargs == "+":
         values = value if isinstance(value, list) else [value]
         return [_one(part, action, name) for part in values]

@@ -12,8 +12,8 @@ from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE, Saving
 from ..layers.lora import adapted_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.new_tokens import restore_added
 from ..reading.processor import Processor
-from ..reading.vocabulary import restore_added
 from . import model_card
 from .convert import stamps_of, write_folder
 

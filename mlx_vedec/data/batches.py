@@ -207,5 +207,5 @@ def _widths(lengths: Sequence[int], most: int | None) -> np.ndarray:
 def _pad(model: VisionEncoderDecoderModel, processor: Processor) -> int:
     """What fills up the decoder's input; as no label there is counted, any token would do."""
     named = model.config.pad_token_id, model.config.decoder.pad_token_id
-    ids = (*named, processor.reader.pad_token_id, 0)
+    ids = (*named, processor.required_tokenizer.pad_token_id, 0)
     return next(id for id in ids if id is not None)

@@ -24,7 +24,7 @@ URL = re.compile("https?://", re.IGNORECASE)
 def missing_tokens(samples: Iterable[Sample], processor: Processor) -> list[str]:
     """Donut's tags in the samples that the tokenizer has no token for, in order of appearance."""
     tags = dict.fromkeys(tag for sample in samples for tag in sample.tags)
-    token_to_id = processor.reader.backend.token_to_id
+    token_to_id = processor.required_tokenizer.backend.token_to_id
     return [tag for tag in tags if token_to_id(tag) is None]
 
 
@@ -93,7 +93,7 @@ class _SampleChecks:
         """The ids of a sample; an error where no model can learn it, or this one cannot."""
         if not isinstance(sample.text, str) or not sample.text.strip():
             raise DataError("the text is empty; expected what is to be read in the image")
-        tokenizer = self.labeller.processor.reader
+        tokenizer = self.labeller.processor.required_tokenizer
         missing = missing_tokens([sample], self.labeller.processor)
         self.missing |= dict.fromkeys(missing)
         found = self.labeller(sample)
@@ -128,7 +128,7 @@ class _SampleChecks:
             sample, total = self.unknown[0][0], sum(count for _, count in self.unknown)
             warnings.warn(
                 f"{len(self.unknown)} of {self.count} texts have what the vocabulary lacks "
-                f"({total} tokens are {self.labeller.processor.reader.unk_token}), first at "
+                f"({total} tokens are {self.labeller.processor.required_tokenizer.unk_token}), first at "
                 f"{sample.where}: {sample.text[:60]!r}; it cannot be learned",
                 stacklevel=4,
             )

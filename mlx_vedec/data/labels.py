@@ -76,7 +76,7 @@ class Labeller:
     def __call__(self, sample: Sample) -> SampleIds:
         """The ids of a sample; a `DataError` for a text that has the end token inside."""
         prompt = self.prompt(sample.prompt)
-        text = self.processor.reader.encode(sample.text, add_special_tokens=False)
+        text = self.processor.required_tokenizer.encode(sample.text, add_special_tokens=False)
         while text and text[-1] == self.end:
             text.pop()
         if self.end in text:
@@ -97,7 +97,7 @@ class Labeller:
 
     def name(self, id: int) -> str:
         """The text of a token in the vocabulary."""
-        return self.processor.reader.backend.id_to_token(id) or f"#{id}"
+        return self.processor.required_tokenizer.backend.id_to_token(id) or f"#{id}"
 
     def warn_of_start(self) -> None:
         """Warn where the config's start token is not what generation feeds."""
@@ -135,7 +135,7 @@ class Labeller:
 
 def _opening(processor: Processor) -> list[int]:
     """The special tokens that the tokenizer puts before a text."""
-    encode = processor.reader.encode
+    encode = processor.required_tokenizer.encode
     bare, whole = (encode("a", add_special_tokens=added) for added in (False, True))
     if not processor.special_tokens_in_labels or not bare:
         return []
@@ -145,7 +145,7 @@ def _opening(processor: Processor) -> list[int]:
 
 def _end(model: VisionEncoderDecoderModel, processor: Processor) -> int:
     """The token that a text ends with: one that generation stops at, if it stops at any."""
-    tokenizer = processor.reader
+    tokenizer = processor.required_tokenizer
     own = [id for id in (tokenizer.eos_token_id, tokenizer.sep_token_id) if id is not None]
     stops = model.generation_options().eos_token_ids
     fitting = [id for id in own if id in stops] or [*stops] or own

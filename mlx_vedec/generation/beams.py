@@ -67,7 +67,7 @@ class Hypotheses:
         return Hypotheses(*(x[images] for x in self.arrays()))
 
     def arrays(self) -> list[mx.array]:
-        """The arrays, in order."""
+        """The arrays of all fields, in their order."""
         return [getattr(self, f.name) for f in fields(self)]
 
 
@@ -98,7 +98,7 @@ class Beams:
         return self.running.tokens.shape[2]
 
     def arrays(self) -> list[mx.array]:
-        """What the next step needs."""
+        """The arrays that the next step needs."""
         states = [*self.running.arrays(), *self.finished.arrays()]
         return [*states, self.improvable, self.exhausted, self.parents]
 

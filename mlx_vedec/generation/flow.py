@@ -96,7 +96,7 @@ class Flow:
         self.cohorts.append(cohort)
 
     def advance(self) -> list[Ended]:
-        """Take one token in every row; the images that ended with the token before, and theirs."""
+        """Take one token in every row; returns what ended with the token before it."""
         full = [cohort for cohort in self.cohorts if cohort.full]
         ended = [end for cohort in full for end in self._leave(cohort, cohort.state)]
         if full:
@@ -112,7 +112,7 @@ class Flow:
         return ended
 
     def _leave(self, cohort: Cohort, state: Any, done: list[bool] | None = None) -> list[Ended]:
-        """What the images came to that are done, or all of them, and did not leave before."""
+        """The sequences of images that are done, or of all, where they had not left before."""
         places = [
             i
             for i, key in enumerate(cohort.keys)

@@ -7,7 +7,7 @@ place in `GenerationConfig` and its line in the documentation of `Options`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -55,22 +55,21 @@ class Lengths:
     """
 
     max_length: int | None = option(
-        at_least(1), "Most tokens of a row, its prompt included.", None, unset="as many as fit"
+        at_least(1), "Most tokens of a row, its prompt included.", unset="as many as fit"
     )
     max_new_tokens: int | None = option(
         at_least(1),
         "Most tokens of an image's text, or of that of a piece of a line.",
-        None,
         unset="as many as fit",
         alias="max_tokens",
         flag=True,
         short="-m",
     )
     min_length: int | None = option(
-        at_least(0), "Tokens of a row before it may end, its prompt included.", None
+        at_least(0), "Tokens of a row before it may end, its prompt included."
     )
     min_new_tokens: int | None = option(
-        at_least(0), "Tokens of a text before it may end, its prompt aside.", None
+        at_least(0), "Tokens of a text before it may end, its prompt aside."
     )
     limit: int = 0
     asked: bool = False
@@ -116,27 +115,28 @@ class Options:
 
     max_length: int
     eos_token_ids: tuple[int, ...] = option(
-        IDS, "Ids after any of which a row ends.", name="eos_token_id"
+        IDS, "Ids after any of which a row ends.", MISSING, name="eos_token_id"
     )
-    pad_token_id: int = option(ID, "The id that fills a row after its end.", unset="an end token")
+    pad_token_id: int = option(
+        ID, "The id that fills a row after its end.", MISSING, unset="an end token"
+    )
     prompt_length: int = 1
     min_length: int = 0
     lengths: Lengths | None = field(default=None, compare=False, repr=False)
     decoder_start_token_id: int | tuple[int, ...] | None = option(
-        START, "The id that every row begins with, or one for each image.", None
+        START, "The id that every row begins with, or one for each image."
     )
     bos_token_id: int | tuple[int, ...] | None = option(
-        START, "The id that every row begins with, where decoder_start_token_id is not set.", None
+        START, "The id that every row begins with, where decoder_start_token_id is not set."
     )
 
-    max_time: float | None = option(POSITIVE, "Seconds after which no token is begun.", None)
+    max_time: float | None = option(POSITIVE, "Seconds after which no token is begun.")
     stop_strings: tuple[str, ...] = option(
         TEXTS, "Texts that end a row when one comes after its prompt; they need a tokenizer.", ()
     )
     stop_on_repetition: tuple[str, ...] = option(
         REPETITION,
-        'End a row that runs in circles: by "variance", by "ngram" or by both, as '
-        "`generation/repetition.py` tells.",
+        'End rows that run in circles: "variance", "ngram" or both (`generation/repetition.py`).',
         (),
     )
     stopping_criteria: tuple[Criterion, ...] = option(
@@ -173,7 +173,6 @@ class Options:
     min_p: float | None = draws(
         share(),
         "Draw from tokens at least this many times as likely as the likeliest.",
-        None,
         unset="from all",
         flag=True,
     )
@@ -189,7 +188,7 @@ class Options:
         share(below=1), "As epsilon_cutoff, at a lower bound where many tokens are likely.", 0.0
     )
     sampler: Callable[[mx.array], mx.array] | None = option(
-        FUNCTION, "A function of log-probabilities (N, V) to ids (N,) that draws instead.", None
+        FUNCTION, "A function of log-probabilities (N, V) to ids (N,) that draws instead."
     )
     renormalize_logits: bool = option(
         TRUTH, "Make the scores log-probabilities again after the other rules.", False
@@ -213,16 +212,14 @@ class Options:
         alias="logit_bias",
     )
     exponential_decay_length_penalty: tuple[int, float] | None = option(
-        DECAY, "(start, factor): ends become likelier after so many tokens.", None
+        DECAY, "(start, factor): ends become likelier after so many tokens."
     )
-    forced_bos_token_id: int | None = option(
-        ID, "The second id of a row, whatever the model says.", None
-    )
+    forced_bos_token_id: int | None = option(ID, "The second id of a row, whatever the model says.")
     forced_eos_token_ids: tuple[int, ...] = option(
         IDS, "Ids that a row of the greatest length ends with.", (), name="forced_eos_token_id"
     )
     prefix_allowed_tokens_fn: Callable[[int, mx.array], Sequence[int]] | None = option(
-        FUNCTION, "A function of (image, tokens (T,)) to the ids that may follow.", None
+        FUNCTION, "A function of (image, tokens (T,)) to the ids that may follow."
     )
     remove_invalid_values: bool = option(TRUTH, "Replace logits that are not finite.", False)
     logits_processor: tuple[LogitsProcessor, ...] = option(
@@ -237,25 +234,22 @@ class Options:
     max_kv_size: int | None = option(
         at_least(2),
         "Tokens that each row remembers, its prompt always among them.",
-        None,
         unset="all",
         flag=True,
     )
     kv_bits: int | None = option(
         one_of(2, 3, 4, 5, 6, 8),
-        "Quantize the keys and values, the image's too, to this many bits.",
-        None,
+        "Quantize keys and values, also the image's, to this many bits.",
         unset="not at all",
         flag=True,
     )
     kv_group_size: int | None = option(
         one_of(32, 64, 128),
         "Quantize keys and values in groups of 32, 64 or 128 numbers.",
-        None,
         unset="of 64, or of 32 where 64 does not divide a head",
         flag=True,
     )
-    tokenizer: Any = option(TOKENIZER, "What makes texts of ids, for stop_strings.", None)
+    tokenizer: Any = option(TOKENIZER, "What makes texts of ids, for stop_strings.")
 
     @property
     def sequences_per_image(self) -> int:

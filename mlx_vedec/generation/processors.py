@@ -173,7 +173,7 @@ def begin_suppress_tokens(ids: Sequence[int], begin_index: int) -> LogitsProcess
 
 
 def _ban(name: str, ids: Sequence[int], when: Callable[[int], bool]) -> LogitsProcessor:
-    """Ban ids at the lengths T that `when` is true of."""
+    """Ban ids in rows whose length T `when` is true of."""
     mask = _mask(name, ids)
 
     def process(tokens: mx.array, scores: mx.array) -> mx.array:

@@ -23,7 +23,7 @@ LEAST = 32  # tokens that its repeats have to make together
 
 @dataclass(frozen=True)
 class Variance:
-    """What the rule remembers: largest logits (N, ≤ 15), variances (N, ≤ 200), marks (N,)."""
+    """The rule's record of rows: largest logits (N, ≤ 15), variances (N, ≤ 200), marks (N,)."""
 
     peaks: mx.array
     variances: mx.array
@@ -32,11 +32,11 @@ class Variance:
 
     @classmethod
     def of(cls, rows: int) -> Variance:
-        """The memory of rows that have no step behind them."""
+        """The record of rows before their first step."""
         return cls(mx.zeros((rows, 0)), mx.zeros((rows, 0)), mx.zeros((rows,), mx.int32))
 
     def after(self, logits: mx.array) -> tuple[Variance, mx.array]:
-        """The memory after a step with logits (N, V), and which rows end with it, (N,)."""
+        """The record after a step with logits (N, V), and which rows (N,) end with that step."""
         steps = self.steps + 1
         peaks = mx.concatenate([self.peaks, logits.max(axis=-1, keepdims=True)], axis=1)[
             :, -WINDOW:
@@ -51,7 +51,7 @@ class Variance:
         return Variance(peaks, variances, ends, steps), (ends != 0) & (ends <= steps)
 
     def take(self, rows: mx.array) -> Variance:
-        """The memory of some of the rows."""
+        """The record of some of the rows."""
         return replace(
             self, peaks=self.peaks[rows], variances=self.variances[rows], ends=self.ends[rows]
         )

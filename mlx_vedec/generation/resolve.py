@@ -62,7 +62,7 @@ def resolve(
 def _layered(
     config: GenerationConfig, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The options of the call, and all that are set: by it, by its config, by the checkpoint."""
+    """The options that the call sets, and all: those over its config's and the checkpoint's."""
     call = _named(given)
     between = call.pop("generation_config", {})
     OPTIONS["generation_config"].value.check("generation_config", between)
@@ -85,7 +85,7 @@ def _layered(
 
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a call under their own names, those that are None left out."""
+    """The options of a call under their own names, without those that are None."""
     known = {*OPTIONS, *ALIASES}
     named: dict[str, Any] = {}
     for name, value in given.items():

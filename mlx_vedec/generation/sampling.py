@@ -17,7 +17,7 @@ from .stopping import REPETITION
 
 @dataclass(frozen=True)
 class Rows:
-    """Rows in the making.
+    """Rows of tokens while they are decoded.
 
     tokens (N, T) -- the prompt first, `pad_token_id` after a row's end
     picked (N, n) -- log-probability of each generated token, 0 after a row's end; n is 0 where
@@ -47,7 +47,7 @@ class Rows:
         return self.tokens.shape[1]
 
     def arrays(self) -> list[mx.array]:
-        """What the next step needs."""
+        """The arrays that the next step needs."""
         return [self.tokens, self.picked, self.reasons, self.counts]
 
 
@@ -76,7 +76,7 @@ class Sampling(Search):
         return Rows(tokens, none, zeros, zeros, none, none, none, variance)
 
     def advance(self, state: Rows, logits: mx.array) -> Rows:
-        """The rows with one more token."""
+        """The rows with one more token each, given the logits (N, V) that follow them."""
         logits = logits.astype(mx.float32)
         allowed = applied(self.processors, state.tokens, logits)
         total = mx.logsumexp(allowed, axis=-1, keepdims=True)

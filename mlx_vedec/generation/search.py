@@ -54,12 +54,12 @@ class Search(ABC):
         self.stopping = Stopping(options)
 
     def start(self, prompt: mx.array, logits: mx.array) -> Any:
-        """Prompts (B, P) and the logits (B, V) that follow them to a state of all rows."""
+        """The state after the first token, from prompts (B, P) and the logits (B, V) after them."""
         self.images = list(range(len(prompt)))
         return self.advance(self._empty(prompt.astype(mx.int32)), self._spread(logits))
 
     def _spread(self, per_image: mx.array) -> mx.array:
-        """What there is of each image, (B, …), for each of its rows, (N, …)."""
+        """An array of images (B, …) repeated for the rows of each, (N, …)."""
         rows = self.options.sequences_per_image
         return mx.repeat(per_image, rows, axis=0) if rows > 1 else per_image
 

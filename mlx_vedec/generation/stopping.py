@@ -48,12 +48,12 @@ class Stopping:
 
 
 def is_in(ids: mx.array, listed: tuple[int, ...]) -> mx.array:
-    """Which ids are among those listed."""
+    """Which ids are among those listed, as a mask of their shape."""
     if not listed:
         return mx.zeros(ids.shape, mx.bool_)
     return (ids[..., None] == mx.array(listed, ids.dtype)).any(axis=-1)
 
 
 def _asked(answer: Any, rows: int) -> mx.array:
-    """A criterion's answer, one for all rows or one for each, as (N,)."""
+    """A criterion's answer as (N,), whether it is one for all rows or one for each."""
     return mx.broadcast_to(mx.array(answer).astype(mx.bool_), (rows,))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, field
+from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
 
@@ -32,7 +32,7 @@ def _pairs(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Value:
-    """A kind of value.
+    """A kind of value that options have.
 
     fits -- whether a value is of it; expected -- what is, in words. form -- one form for several
     that are taken. ids -- the token ids in that form. in_files -- whether JSON has such values.
@@ -160,7 +160,7 @@ class Option:
     settled: str = ""
 
 
-def option(value: Value, help: str, default: Any = MISSING, **said: Any) -> Any:
+def option(value: Value, help: str, default: Any = None, **said: Any) -> Any:
     """A field of a dataclass that is an option; said -- other fields of `Option`."""
     own = Option(value, help, default=default, **said)
     return field(default=default, metadata={"option": own})

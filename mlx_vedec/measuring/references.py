@@ -82,7 +82,7 @@ def reference(processor: Processor, text: str, prompt: str | None = None) -> Rea
     if not isinstance(processor, DonutProcessor):
         return Reading(text)
     tags = answer_text((processor.prompt_text(prompt) or "<s>") + text)
-    return Reading(tags, token2json(tags, added_vocabulary(processor.reader)))
+    return Reading(tags, token2json(tags, added_vocabulary(processor.required_tokenizer)))
 
 
 def _answer(data: Any) -> Reading:

@@ -37,7 +37,7 @@ class GenerationMixin(nn.Module):
         return self.encoder(pixel_values, **kwargs).last_hidden_state
 
     def memory(self, features: mx.array) -> mx.array:
-        """Features of the encoder as the decoder reads them."""
+        """Features as the decoder's cross-attention reads them: of the decoder's width."""
         return self.enc_to_dec_proj(features) if "enc_to_dec_proj" in self else features
 
     def generate(
@@ -172,7 +172,7 @@ class GenerationMixin(nn.Module):
         *,
         logprobs: bool = True,
     ) -> tuple[Cohort, DecoderCache]:
-        """Decoding begun: the first token of every row, and the cache for those that follow.
+        """Begin decoding: the first token of every row, and the cache for those that follow.
 
         logprobs -- keep those of the tokens; beams always do. Logits that are not finite in half
         precision make the decoder float32, with a warning.
@@ -199,7 +199,7 @@ class GenerationMixin(nn.Module):
     def step(
         self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
     ) -> mx.array:
-        """Tokens (B, L) appended to a cache, to the logits (B, V) of the last one."""
+        """Append tokens (B, L) to a cache; returns the logits (B, V) after the last of them."""
         x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
         return self.decoder.head(x[:, -1:])[:, 0]
 

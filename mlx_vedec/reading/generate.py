@@ -172,7 +172,7 @@ def _attempts(
 
 
 def _with_grammar(processor: Processor, options: Options) -> Options:
-    tags, ends = added_vocabulary(processor.reader), options.eos_token_ids
+    tags, ends = added_vocabulary(processor.required_tokenizer), options.eos_token_ids
     rule = field_grammar(tags, ends, max_length=options.max_length)
     return replace(options, logits_processor=(*options.logits_processor, rule))
 

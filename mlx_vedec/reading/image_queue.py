@@ -46,7 +46,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Ladder:
-    """What to try again with where a text ran in circles, or the model was less sure than wanted.
+    """Further attempts, where a text runs in circles or the model is less sure than wanted.
 
     steps -- the options of each attempt, in their order
     score -- mean log-probability below which a result is not taken
@@ -93,7 +93,7 @@ class ImageQueue:
             raise work.failure
 
     def again(self, item: Item, result: GenerationResult) -> GenerationResult:
-        """The first result of the ladder that is taken, else the one of the highest score."""
+        """The first attempt's result that is taken, else the one of the highest score."""
         tried = [result]
         for step in self.ladder.steps:
             if self.ladder.takes(tried[-1]):
@@ -124,7 +124,7 @@ class _Work:
         return not self.dry or bool(self.waiting) or len(self.flow) > 0
 
     def advance(self) -> Iterator[tuple[int, GenerationResult]]:
-        """Fill the flow and take a step; the results that this brings."""
+        """Fill the flow and take a step; yields the results that this brings."""
         if len(self.flow) <= self.queue.batch_size // 2:
             yield from self._take_in()
         self.generated += len(self.flow)
@@ -162,7 +162,7 @@ class _Work:
         return item.group == self.group or (item.group[0] == self.group[0] and not window)
 
     def _look(self) -> Iterator[tuple[int, GenerationResult]]:
-        """Read as many images as there is room for."""
+        """Read as many images as there is room for; yields errors of those that cannot be."""
         while not self.dry and len(self.flow) + len(self.waiting) < self.queue.batch_size:
             try:
                 index, (source, prompt) = next(self.sources)

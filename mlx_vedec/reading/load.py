@@ -10,8 +10,8 @@ import mlx.core as mx
 from ..adapters.wrapping import load_adapters
 from ..layers.quantization_config import QuantizationConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from .new_tokens import restore_added
 from .processor import Processor
-from .vocabulary import restore_added
 
 BUNDLED = Path(__file__).parents[1] / "assets"
 

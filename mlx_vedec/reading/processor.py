@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(eq=False)
-class Batch(Mapping[str, mx.array]):
+class BatchFeature(Mapping[str, mx.array]):
     """What a model takes: pixels (B, H, W, C) float32, labels or tokens (B, L) int32.
 
     A mapping of what is set, so that `model(**batch)` works.
@@ -69,6 +69,7 @@ class Processor:
 
     processor_class: ClassVar[str | None] = None  # in files
     special_tokens_in_labels: ClassVar[bool] = True
+    knows_all_tokens: ClassVar[bool] = False  # whether its texts never have the unknown token
 
     def __init__(
         self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
@@ -116,7 +117,7 @@ class Processor:
         images: ImageSource | Sequence[ImageSource] | None = None,
         text: Text | None = None,
         **overrides: Any,
-    ) -> Batch:
+    ) -> BatchFeature:
         """One image or a list, one text or a list, or both: then the text's tokens are the labels.
 
         An image is anything `load_image` takes; a text is a string, a row of token ids, or with
@@ -135,13 +136,13 @@ class Processor:
         pixels = None if images is None else self.pixels(images, **shaping)
         tokens = None if text is None else self._tokens(text, reading)
         if pixels is None or tokens is None:
-            return Batch(pixel_values=pixels, input_ids=tokens)
+            return BatchFeature(pixel_values=pixels, input_ids=tokens)
         if len(pixels) != len(tokens):
             raise OptionError(
                 f"there are {len(pixels)} images and {len(tokens)} texts; expected as many; "
                 "give each image its text"
             )
-        return Batch(pixel_values=pixels, labels=tokens)
+        return BatchFeature(pixel_values=pixels, labels=tokens)
 
     @property
     def line_aspect_ratio(self) -> float | None:
@@ -157,7 +158,7 @@ class Processor:
         return mx.array(self.image_processor(loaded, **overrides))
 
     def _tokens(self, text: Text, options: Mapping[str, Any]) -> mx.array:
-        rows = rows_of(self.reader, text, **{"padding": True, **options})
+        rows = rows_of(self.required_tokenizer, text, **{"padding": True, **options})
         lengths = sorted({len(row) for row in rows})
         if len(lengths) != 1:
             raise OptionError(
@@ -167,40 +168,37 @@ class Processor:
         return mx.array(rows, dtype=mx.int32)
 
     @property
-    def reader(self) -> Tokenizer:
-        """The tokenizer; an error where the processor has none."""
+    def required_tokenizer(self) -> Tokenizer:
+        """The tokenizer; a `ConfigError` where the processor has none, and `tokenizer` is None."""
         if self.tokenizer is None:
             raise ConfigError("the processor has no tokenizer; give one to Processor(...)")
         return self.tokenizer
 
     def decode(self, ids: TokenIds | int, **options: Any) -> str:
         """The text of one row of ids; options are those of `Tokenizer.decode`."""
-        return self.reader.decode(ids, **options)
+        return self.required_tokenizer.decode(ids, **options)
 
     def prompt_text(self, prompt: str | None) -> str | None:
-        """What the decoder is given before it writes."""
+        """The text that the decoder is given before it writes."""
         return prompt
 
     def prompt_ids(self, prompt: str | None = None) -> list[int] | None:
         """The ids of what the decoder is given before it writes, its start token aside."""
         text = self.prompt_text(prompt or None)
-        return self.reader.encode(text, add_special_tokens=False) if text else None
+        return self.required_tokenizer.encode(text, add_special_tokens=False) if text else None
 
     def task_options(self) -> dict[str, Any]:
         """Generation options this kind of checkpoint is read with, unless a call says otherwise."""
-        return {}
+        unknown = self.required_tokenizer.unk_token_id if self.knows_all_tokens else None
+        return {} if unknown is None else {"bad_words_ids": [[unknown]]}
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """What generated tokens say; the ids of the prompt come before them."""
         return Reading(self.decode(tokens, skip_special_tokens=True))
 
-    def _without_unknown(self) -> dict[str, Any]:
-        unknown = self.reader.unk_token_id
-        return {} if unknown is None else {"bad_words_ids": [[unknown]]}
-
     def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
         """The text of each row of ids."""
-        return self.reader.batch_decode(rows, **options)
+        return self.required_tokenizer.batch_decode(rows, **options)
 
 
 class TrOCRProcessor(Processor):
@@ -213,10 +211,7 @@ class NougatProcessor(Processor):
     """`Processor` as Nougat's checkpoints name it: pages come out as Markdown, cleaned up."""
 
     processor_class: ClassVar[str | None] = "NougatProcessor"
-
-    def task_options(self) -> dict[str, Any]:
-        """Unknown tokens do not come."""
-        return self._without_unknown()
+    knows_all_tokens: ClassVar[bool] = True
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """A page as `nougat.to_markdown` leaves it."""
@@ -232,26 +227,24 @@ class DonutProcessor(Processor):
 
     processor_class: ClassVar[str | None] = "DonutProcessor"
     special_tokens_in_labels: ClassVar[bool] = False
+    knows_all_tokens: ClassVar[bool] = True
 
     def prompt_text(self, prompt: str | None) -> str | None:
-        """The task's token by itself, a question inside its tags, tags as they are."""
-        tokens = added_vocabulary(self.reader)
+        """The task's token where there is no prompt, a question in its tags, tags as they are."""
+        tokens = added_vocabulary(self.required_tokenizer)
         if prompt is not None and prompt.startswith("<"):
             return prompt
         return task_prompt(tokens, prompt) if prompt or task_tokens(tokens) else None
 
-    def task_options(self) -> dict[str, Any]:
-        """Unknown tokens do not come."""
-        return self._without_unknown()
-
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
-        """The tags after the task's, and what they say as JSON."""
-        start = self.reader.bos_token_id
-        asked = prompt[1:] if len(prompt) > 1 and prompt[0] == start else prompt
+        """The tags that follow the task's token, and what they say as JSON."""
+        tokenizer = self.required_tokenizer
+        begins = len(prompt) > 1 and prompt[0] == tokenizer.bos_token_id
+        asked = prompt[1:] if begins else prompt
         roles = ("eos_token", "pad_token")
-        named = {role: name for role in roles if (name := getattr(self.reader, role)) is not None}
+        named = {role: name for role in roles if (name := getattr(tokenizer, role)) is not None}
         text = answer_text(self.decode([*asked, *tokens]), **named)
-        return Reading(text, token2json(text, added_vocabulary(self.reader)))
+        return Reading(text, token2json(text, added_vocabulary(tokenizer)))
 
 
 class MangaOCRProcessor(Processor):

@@ -38,14 +38,14 @@ def stream(
     prompt: Sequence[int] | None,
     options: Options,
 ) -> Iterator[GenerationResponse]:
-    """The responses of `stream_generate`."""
+    """Decode images of one size together, and yield the responses of `stream_generate`."""
     started = time.perf_counter()
     features = model.features(processor.pixels(list(images)))
     given = [prompt] * len(images) if prompt else None
     tokens, options = model.prompt(len(images), given, options)
     cohort, cache = model.begin(features, tokens, options, logprobs=False)
     states = follow(model.step, cohort, cache)
-    texts = [StreamingDecoder(processor.reader) for _ in images]
+    texts = [StreamingDecoder(processor.required_tokenizer) for _ in images]
     counts = [0] * len(images)
     first = 0.0
     for index, piece in _pieces(cohort.search, states, len(images)):
@@ -96,7 +96,7 @@ def _taken(state: Rows, row: int, done: bool) -> Piece:
 
 
 def _settled(search: Search, state: Beams, image: int, done: bool, shown: int) -> list[Piece]:
-    """The tokens past those shown that all beams of an image share, or all of the best one."""
+    """An image's tokens past those shown: what all its beams share, or its best one when done."""
     if done:
         [[best, *_]] = search.results(state, [image])
         tokens = best.tokens[shown:]
@@ -114,7 +114,7 @@ def _settled(search: Search, state: Beams, image: int, done: bool, shown: int) -
 
 
 def _common(rows: list[list[int]]) -> list[int]:
-    """The longest beginning that all rows have."""
+    """The longest beginning that all rows share."""
     columns = zip(*rows, strict=True)
     shared = []
     for column in columns:

@@ -96,7 +96,7 @@ def word_boxes(
         raise OptionError(
             f"{len(tokens)} tokens have {len(token_logprobs)} log-probabilities; expected one each"
         )
-    words = words_of(processor.reader, tokens)
+    words = words_of(processor.required_tokenizer, tokens)
     if not words:
         return ()
     geometry = _geometry(processor, picture)

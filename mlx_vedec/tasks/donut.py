@@ -41,13 +41,13 @@ def token2json(text: str, added_vocab: Container[str] = ()) -> dict[str, Any] | 
     >>> token2json("<s_class><memo/></s_class>", {"<memo/>"})
     {'class': 'memo'}
     """
-    items, rest = _Reader(added_vocab, len(text)).items(text, LEVELS)
+    items, rest = _Parser(added_vocab, len(text)).items(text, LEVELS)
     return _filled(items) if len(items) > 1 else items[0] or {TEXT: rest}
 
 
 @dataclass
-class _Reader:
-    """Reads in time that grows with the text's square; `room` is how many values may still come."""
+class _Parser:
+    """Reads a text, in time that grows with its square; `room` -- values that may still come."""
 
     added_vocab: Container[str]
     room: int
@@ -102,7 +102,7 @@ def _first_tag(text: str) -> re.Match[str] | None:
 
 
 def _filled(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Without the last where nothing followed the separator."""
+    """The objects without the last one, where nothing followed its separator."""
     return items if items[-1] else items[:-1]
 
 
@@ -138,7 +138,7 @@ def json2token(
 
 @dataclass
 class _Writer:
-    """What `json2token` goes by, and the tokens that it used, in order."""
+    """The settings of `json2token`, and the tokens that it used, in order."""
 
     sort_keys: bool
     added_vocab: Container[str]

@@ -22,7 +22,7 @@ ENDLESS = 2**30  # tokens of room, where nothing says how many
 
 @dataclass(frozen=True, eq=False)
 class _Tables:
-    """What each id is to the rule, (V,)."""
+    """What each id (V,) is to the grammar."""
 
     step: mx.array  # 1 for an opening tag, -1 for a closing one, 0 for all others
     field: mx.array  # which of the F fields a tag is of, F for all others
@@ -34,7 +34,7 @@ class _Tables:
 
 @dataclass(frozen=True, eq=False)
 class _State:
-    """Where the rows stand."""
+    """Which fields are open in each row."""
 
     depth: mx.array  # (N, 1), how many fields are open
     closing: mx.array  # (N, 1), the tag that closes the innermost, V where none is open

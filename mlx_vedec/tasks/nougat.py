@@ -87,7 +87,7 @@ def _finish_end(text: str) -> str:
 
 
 def _drop_wild_tables(text: str) -> str:
-    """Without lines that no table has: too many tables, cells or joined cells."""
+    """A page without lines that no table has: too many tables, cells or joined cells."""
     limits = {r"\begin{tabular}": 15, r"\multicolumn": 60, "&": 400}
     for line in text.split("\n"):
         if any(line.count(part) > most for part, most in limits.items()):
@@ -96,7 +96,7 @@ def _drop_wild_tables(text: str) -> str:
 
 
 def _empty_table(table: re.Match[str]) -> str:
-    """Nothing, if a table's cells are empty and at most one row ends."""
+    """A table, or nothing if its cells are empty and at most one of its rows ends."""
     cells = table.group(1).removesuffix(r"\\").strip()
     return table.group() if set(cells) - {"&", " "} else ""
 

@@ -24,24 +24,13 @@ class Page(Protocol):
 
     @property
     def text(self) -> str:
-        """As the model wrote it."""
+        """The text as the model wrote it."""
         ...
 
     @property
     def finish_reason(self) -> str | None:
         """Why it ended: "repetition" for a loop, None where the page could not be read."""
         ...
-
-
-def pages_to_markdown(pages: Iterable[tuple[str, str | None, int]]) -> str:
-    """The text, finish reason and number of each page as one text, with blank lines between pages.
-
-    >>> print(pages_to_markdown([("# Title", "stop", 1), ("so so so", "repetition", 2)]))
-    # Title
-    <BLANKLINE>
-    [MISSING_PAGE_FAIL:2]
-    """
-    return _joined(page_to_markdown(*page) for page in pages)
 
 
 def page_to_markdown(text: str, finish_reason: str | None, number: int) -> str:
@@ -78,7 +67,6 @@ def read_pages(
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"{folder} is a file; expected a folder for pages; give another name")
-    folder.mkdir(parents=True, exist_ok=True)
     return _joined(_page(read, source, number, folder) for number, source in enumerate(sources, 1))
 
 
@@ -93,6 +81,7 @@ def _page(read: Callable[[Source], Page], source: Source, number: int, folder: P
         return _failed(number)
     text = page_to_markdown(page.text, page.finish_reason, number)
     if page.finish_reason is not None:
+        folder.mkdir(parents=True, exist_ok=True)
         write_file(path, lambda temporary: temporary.write_text(text + "\n", encoding="utf-8"))
     return text
 

@@ -20,7 +20,7 @@ from mlx_vedec import LoraConfig, TrainingArguments, generate, load
 from mlx_vedec.commands import lora_flags, settings
 from mlx_vedec.conversion.fuse import fuse_checkpoint
 from mlx_vedec.errors import OptionError, TokenError, WeightsError
-from mlx_vedec.reading.vocabulary import restore_added
+from mlx_vedec.reading.new_tokens import restore_added
 from mlx_vedec.training.callbacks import read_metrics
 from tests.commands.test_commands import failed, run
 from tests.conftest import DATA, ROOT
@@ -303,7 +303,7 @@ def test_tags_become_tokens(run, place, receipts, tmp_path, kind):
     code, _, err = run("lora", *flags, "--add-tokens")
     assert code == 0 and f"added 6 tokens: {tags}" in err, err
     model, processor = load(place, adapter_path=out)
-    assert processor.reader.encode(tags.replace(" ", ""), add_special_tokens=False) == [
+    assert processor.tokenizer.encode(tags.replace(" ", ""), add_special_tokens=False) == [
         *range(37, 43)
     ]
     assert load(place)[0].config.decoder.vocab_size == 40
@@ -311,7 +311,7 @@ def test_tags_become_tokens(run, place, receipts, tmp_path, kind):
     table = model.decoder.embed_tokens.weight
     assert table.shape[0] == 43 and mx.array_equal(table, trained["decoder.embed_tokens.weight"])
     fused, other = load(fuse_checkpoint(place, out, tmp_path / "fused"))
-    assert other.reader.content == processor.reader.content
+    assert other.tokenizer.content == processor.tokenizer.content
     pixels = processor.pixels([receipts / "page.png"])
     ours, theirs = (x(pixels, mx.array([[2, 40]])).logits for x in (model, fused))
     assert mx.allclose(ours, theirs, atol=1e-4)

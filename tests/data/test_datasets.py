@@ -10,8 +10,8 @@ from mlx_vedec.data.dataset_checks import missing_tokens
 from mlx_vedec.data.datasets import ACCEPTED, load_dataset, load_splits
 from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import DataError, TokenError
+from mlx_vedec.reading.new_tokens import add_tokens
 from mlx_vedec.reading.processor import DonutProcessor
-from mlx_vedec.reading.vocabulary import add_tokens
 from mlx_vedec.tasks.donut import token2json
 from tests.support import training_parts as parts
 
@@ -174,18 +174,18 @@ def test_tags_that_are_no_tokens_yet(tmp_path):
     made, reader = parts.model(), parts.processor(["<sep/>", "<s_task>"], DonutProcessor)
     missing = missing_tokens(Dataset(data), reader)
     assert missing == [tag for tag in TAGS if tag != "<sep/>"]
-    before = reader.reader.encode("tea <sep/>")
+    before = reader.tokenizer.encode("tea <sep/>")
     ids = add_tokens(made, reader, missing)
     assert ids == list(range(33, 33 + len(missing)))
     assert made.config.decoder.vocab_size == 39
     assert made.decoder.embed_tokens.weight.shape[0] == 39
     assert missing_tokens(Dataset(data), reader) == []
     assert add_tokens(made, reader, missing) == ids
-    assert reader.reader.encode("tea <sep/>") == before
+    assert reader.tokenizer.encode("tea <sep/>") == before
     reader.save_pretrained(tmp_path)
     again = DonutProcessor.from_pretrained(tmp_path)
-    assert again.reader.encode(TEA_TEXT) == reader.reader.encode(TEA_TEXT)
-    assert again.reader.decode(again.reader.encode(TEA_TEXT, False)) == TEA_TEXT
+    assert again.tokenizer.encode(TEA_TEXT) == reader.tokenizer.encode(TEA_TEXT)
+    assert again.tokenizer.decode(again.tokenizer.encode(TEA_TEXT, False)) == TEA_TEXT
     with pytest.raises(TokenError, match="expected texts without spaces"):
         add_tokens(made, reader, ["<a>", " "])
 

@@ -30,7 +30,7 @@ def processor():
 
 def test_labels_are_the_text_and_its_end(model, processor):
     target = Labeller(model, processor)(Sample("a.png", "tea"))
-    assert target.ids.tolist() == [EOS, *processor.reader.encode("tea", False), EOS]
+    assert target.ids.tolist() == [EOS, *processor.tokenizer.encode("tea", False), EOS]
     assert target.labels().tolist() == target.ids.tolist()[1:]
     assert (target.prompt, target.length) == (1, 4)
 
@@ -140,7 +140,7 @@ def test_a_task_is_what_the_decoder_starts_from(mask_prompt):
     assert DonutSwinConfig.prompts_are_whole
     made = batches(model, processor, [(parts.picture(), "tea")], mask_prompt=mask_prompt)
     (batch,) = made.epoch(0)
-    task, *text = processor.reader.encode("<s_task>tea", False)
+    task, *text = processor.tokenizer.encode("<s_task>tea", False)
     assert batch.decoder_input_ids[0, :5].tolist() == [task, *text, EOS]
     assert batch.labels[0, :5].tolist() == [*text, EOS, -100]
     assert (batch.prompts, batch.tokens) == ((1,), 4)
@@ -151,15 +151,15 @@ def test_a_question_can_be_masked(mask_prompt):
     model, processor = donut()
     sample = Sample(parts.picture(), "me</s_answer>", "who")
     (batch,) = batches(model, processor, [sample], mask_prompt=mask_prompt).epoch(0)
-    ids = processor.reader.encode(
+    ids = processor.tokenizer.encode(
         "<s_task><s_question>who</s_question><s_answer>me</s_answer></s>", False
     )
-    prompt = ids.index(processor.reader.encode("<s_answer>", False)[0])
+    prompt = ids.index(processor.tokenizer.encode("<s_answer>", False)[0])
     expected = [-100] * prompt * mask_prompt + ids[1 + prompt * mask_prompt :]
     assert batch.decoder_input_ids[0, : len(ids)].tolist() == ids
     assert batch.labels[0, : len(ids) - 1].tolist() == expected
     assert batch.tokens == sum(label != -100 for label in expected)
-    fed = processor.reader.encode(processor.prompt_text("who"), False)
+    fed = processor.tokenizer.encode(processor.prompt_text("who"), False)
     assert batch.prompts == (len(fed),)
     assert model.prompt(1, [fed], model.generation_options())[0].tolist() == [ids[: len(fed)]]
 
@@ -167,7 +167,7 @@ def test_a_question_can_be_masked(mask_prompt):
 def test_a_prompt_comes_behind_the_start_token(model, processor):
     sample = Sample(parts.picture(), "tea", "ab")
     (batch,) = batches(model, processor, [sample], mask_prompt=True).epoch(0)
-    ids = [EOS, *processor.reader.encode("abtea", False), EOS]
+    ids = [EOS, *processor.tokenizer.encode("abtea", False), EOS]
     assert batch.decoder_input_ids[0, :7].tolist() == ids
     assert batch.labels[0, :7].tolist() == [-100, -100, *ids[3:], -100]
     assert batch.prompts == (3,)

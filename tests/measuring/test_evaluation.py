@@ -218,7 +218,7 @@ def test_a_text_that_is_no_document_is_an_empty_one(donut, lines, monkeypatch):
 @pytest.mark.parametrize("text", ["<s_nm>tea<sep/>rice</s_nm>", "tea", "<s_nm>open", ""])
 def test_what_is_expected_is_what_would_be_read(donut, text):
     processor = donut[1]
-    prompt, ids = processor.reader.encode("<s_menu>"), processor.reader.encode(text)
+    prompt, ids = processor.tokenizer.encode("<s_menu>"), processor.tokenizer.encode(text)
     assert reference(processor, text) == processor.read([0, *prompt], [*ids, 2])
 
 

@@ -261,7 +261,7 @@ def reader() -> Processor:
 
 def read(model, text: str, logprobs: list[float] | None = None, **options) -> tuple[WordBox, ...]:
     processor = reader()
-    ids = [processor.reader.backend.token_to_id(c.replace(" ", "Ġ")) for c in text] + [2]
+    ids = [processor.tokenizer.backend.token_to_id(c.replace(" ", "Ġ")) for c in text] + [2]
     logprobs = [0.0] * len(ids) if logprobs is None else logprobs
     return word_boxes(model, processor, PICTURE, ids, logprobs, **{"prompt": [2], **options})
 

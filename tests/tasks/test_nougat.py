@@ -1,21 +1,18 @@
-"""Nougat's clean-up without its reference, loops in the logits, and pages read one by one."""
+"""Nougat's clean-up without its reference, and pages read one by one."""
 
 from __future__ import annotations
 
-import statistics
 import time
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.tasks.nougat import to_markdown
-from mlx_vedec.tasks.nougat_pages import page_to_markdown, pages_to_markdown, read_pages
+from mlx_vedec.tasks.nougat_pages import page_to_markdown, read_pages
 from mlx_vedec.tasks.nougat_repeats import (
     cut_repeated_tail,
     drop_made_up_references,
-    repetition_start,
     similarity,
 )
 
@@ -90,46 +87,12 @@ def test_hostile_pages_take_no_time(text):
     assert time.process_time() - begun < 2
 
 
-# --- loops in the largest logits
-
-
-def told(peaks):
-    """The rule one number at a time."""
-    windows = [peaks[i : i + 15] for i in range(len(peaks) - 15)]
-    variances = [statistics.pvariance(window) / 15 for window in windows]
-    rests = [variances[i + 1 :] for i in range(len(variances) - 10)]
-    calm = [i for i, rest in enumerate(rests) if statistics.pvariance(rest) < 0.045]
-    if len(calm) < 2 or calm != list(range(calm[0], calm[0] + len(calm))):
-        return None
-    kept = int(min(max(calm[0], 1) * 1.08 + 120, 4095))
-    if kept / len(peaks) > 0.9:
-        return None
-    return 0 if calm[0] < 30 else kept
-
-
-@pytest.mark.parametrize("length", [0, 10, 26, 130, 200, 500])
-@pytest.mark.parametrize("begin", [0, 0.1, 0.5, 0.8, 1])
-def test_where_a_loop_begins(length, begin):
-    generator = np.random.default_rng(length)
-    spread = np.where(np.arange(length) < begin * length, 6.0, 0.1)
-    peaks = (20 + spread * generator.normal(size=length)).astype(np.float32).tolist()
-    assert repetition_start(peaks) == told(peaks)
-
-
-def test_loops_are_found():
-    noisy = np.random.default_rng(0).normal(20, 6, 400).tolist()
-    assert repetition_start(noisy) is None
-    assert 400 < repetition_start([*noisy, *[25.0] * 1200]) < 600
-    assert repetition_start([25.0] * 1000) == 0
-    assert repetition_start([*noisy, *[25.0] * 50]) is None  # near the end it is let be
-
-
 # --- pages
 
 ENTRIES = [f"* [{n}] A. Author, A paper on pages, 20{n}." for n in range(10, 40)]
 
 
-def test_pages_are_joined():
+def test_pages_and_those_that_are_missing():
     pages = [
         ("# Title\n\n\n\nText", "stop", 1),
         ("again and again", "repetition", 2),
@@ -139,11 +102,15 @@ def test_pages_are_joined():
         ("cut sho", "length", 6),
         ("\n".join(ENTRIES), "stop", 7),
     ]
-    assert pages_to_markdown(pages) == (
-        "# Title\n\nText\n\n[MISSING_PAGE_FAIL:2]\n\n[MISSING_PAGE_EMPTY:3]\n\n"
-        "[MISSING_PAGE_FAIL:4]\n\ncut sho\n\n[MISSING_PAGE_EMPTY:7]"
-    )
-    assert pages_to_markdown([]) == ""
+    assert [page_to_markdown(*page) for page in pages] == [
+        "# Title\n\nText",
+        "[MISSING_PAGE_FAIL:2]",
+        "[MISSING_PAGE_EMPTY:3]",
+        "[MISSING_PAGE_FAIL:4]",
+        "",
+        "cut sho",
+        "[MISSING_PAGE_EMPTY:7]",
+    ]
     assert page_to_markdown("One\n\ntwo.", "stop", 1) == "One\n\ntwo."
 
 

@@ -72,7 +72,7 @@ def test_a_question_is_put_inside_the_tags_and_the_answer_is_data(donut):
     assert result.prompt_tokens == 1 + 7 and 3 not in result.tokens  # no <unk>
     sequence = processor.decode([*processor.prompt_ids("who"), *result.tokens])
     assert result.text == answer_text(sequence) and result.text.startswith("<s_question>who</s_")
-    assert result.data == token2json(result.text, added_vocabulary(processor.reader))
+    assert result.data == token2json(result.text, added_vocabulary(processor.tokenizer))
     with pytest.raises(OptionError, match="give question"):
         generate(model, processor, LINE)
 
@@ -83,7 +83,7 @@ def test_the_grammar_closes_what_is_open(donut):
         plain = generate(model, processor, LINE, prompt)
         for beams in (1, 3):
             result = generate(model, processor, LINE, prompt, grammar=True, num_beams=beams)
-            names = added_vocabulary(processor.reader)
+            names = added_vocabulary(processor.tokenizer)
             opened = [i for t, i in names.items() if t.startswith("<s_")]
             closed = [i for t, i in names.items() if t.startswith("</s_")]
             balance = sum(t in opened for t in result.tokens) - sum(
@@ -164,9 +164,9 @@ def test_manga_is_read_without_spaces(folder):
     (folder / "preprocessor_config.json").write_text(json.dumps(content))
     processor = Processor.from_pretrained(folder)
     assert isinstance(processor, MangaOCRProcessor)
-    ids = processor.reader.encode("あA…1", add_special_tokens=False)
+    ids = processor.tokenizer.encode("あA…1", add_special_tokens=False)
     assert processor.decode(ids) == "あ A . . . 1"
     assert processor.read([], ids).text == "あＡ．．．１"
     processor.save_pretrained(folder / "again")
     assert isinstance(Processor.from_pretrained(folder / "again"), MangaOCRProcessor)
-    assert isinstance(processor.reader, Tokenizer)
+    assert isinstance(processor.tokenizer, Tokenizer)

@@ -292,7 +292,7 @@ def test_options_for_the_texts_win():
     given = {"processor": reader, "options": {"max_new_tokens": 2}}
     found = validate(stepper, valid, stepper.weights.trained, **given)
     ((text, wanted),) = found.samples
-    assert text and len(reader.reader.encode(text, False)) <= 2 and wanted == "tea"
+    assert text and len(reader.tokenizer.encode(text, False)) <= 2 and wanted == "tea"
 
 
 def test_the_best_weights_are_kept_and_waiting_ends():

@@ -1,4 +1,4 @@
-"""A vocabulary that grows: tokens that data needs and a tokenizer lacks, such as Donut's tags.
+"""New tokens for a vocabulary: those that data needs and a tokenizer lacks, such as Donut's tags.
 
 Adapters that were trained with new tokens have `added_tokens.json` beside them, each token with its
 id, so that a base is given the same ones before the adapters are put on it.
@@ -35,7 +35,7 @@ def add_tokens(
     tokens = [*tokens]
     if not all(token.strip() == token != "" for token in tokens):
         raise TokenError(f"tokens are {tokens}; expected texts without spaces around them")
-    reader = processor.reader
+    reader = processor.required_tokenizer
     backend = tokenizers.Tokenizer.from_buffer(reader.content)
     backend.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in tokens])
     extended = Tokenizer(backend.to_str().encode(), reader.config)
@@ -47,14 +47,14 @@ def add_tokens(
 
 
 def tables(model: VisionEncoderDecoderModel) -> tuple[str, ...]:
-    """Names of what has a row for each token: the embedding, and what of the head is its own."""
+    """Names of modules with a row for each token: the embedding, and the head where untied."""
     own = (name for name in ("embed_tokens", "lm_head", "head_bias") if name in model.decoder)
     return tuple(f"decoder.{name}" for name in own)
 
 
 def save_added(processor: Processor, tokens: Iterable[str], folder: Path) -> None:
     """Write the tokens that were added, if there are any, beside adapters."""
-    ids = {token: processor.reader.backend.token_to_id(token) for token in tokens}
+    ids = {token: processor.required_tokenizer.backend.token_to_id(token) for token in tokens}
     if ids:
         write_json(folder / ADDED, ids)
 
