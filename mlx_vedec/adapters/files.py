@@ -57,20 +57,24 @@ def adapters_of(model: Pretrained) -> Adapters:
 
 def save_adapters(model: Pretrained, folder: str | Path) -> None:
     """Write the adapters of a model, and what is trained beside them, into a folder."""
-    found, folder = adapters_of(model), Path(folder)
+    found = adapters_of(model)
     if not found.tensors:
         raise OptionError("the model has no adapters, and nothing is trained; add_adapters first")
-    folder.mkdir(parents=True, exist_ok=True)
-    tensors = dict(found.tensors)
-    mx.eval(tensors)
-    write_file(
-        folder / TENSORS,
-        lambda path: mx.save_safetensors(str(path), tensors, {"format": "mlx"}),
-    )
-    write_json(folder / CONFIG, described(model, found))
+    write_adapters(Path(folder) / TENSORS, found.tensors, _config(model, found), "mlx")
 
 
-def described(model: Pretrained, adapters: Adapters) -> dict[str, Any]:
+def write_adapters(
+    path: Path, tensors: Mapping[str, mx.array], config: Mapping[str, Any], layout: str
+) -> None:
+    """Write tensors to a file, whose folder is made, and the config of the adapters beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    found = dict(tensors)
+    mx.eval(found)
+    write_file(path, lambda new: mx.save_safetensors(str(new), found, {"format": layout}))
+    write_json(path.with_name(CONFIG), config)
+
+
+def _config(model: Pretrained, adapters: Adapters) -> dict[str, Any]:
     """The `adapter_config.json` of adapters of a model."""
     names = {path: model.renames.layer_on_disk(path) for path in adapters.layers}
     counted = Counter(adapters.layers.values()).most_common(1)

@@ -13,10 +13,9 @@ from ..checkpoints import weights
 from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.renames import Renames
 from ..errors import OptionError
-from ..files import write_file, write_json
 from ..layers.packed import ADAPTER
 from ..layers.quantization_recipes import HEAD, TABLE
-from .files import CONFIG, Adapters, adapters_of
+from .files import Adapters, adapters_of, write_adapters
 from .peft import PREFIX, TENSORS
 
 RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files
@@ -31,7 +30,7 @@ def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = Non
     no word for is refused by name: parameters that are trained outside whole modules, a part of the
     biases, and training without adapters.
     """
-    found, folder = adapters_of(model), Path(folder)
+    found = adapters_of(model)
     if not found.layers:
         raise OptionError("the model has no adapters; save_pretrained writes what was trained")
     names = _Names(model)
@@ -40,13 +39,7 @@ def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = Non
     values |= {"bias": bias, "modules_to_save": sorted(map(names.layer, modules)) or None}
     values["base_model_name_or_path"] = base or model.source
     tensors = _tensors(model, found, names)
-    folder.mkdir(parents=True, exist_ok=True)
-    mx.eval(*tensors.values())
-    write_file(
-        folder / TENSORS,
-        lambda path: mx.save_safetensors(str(path), tensors, {"format": "pt"}),
-    )
-    write_json(folder / CONFIG, values)
+    write_adapters(Path(folder) / TENSORS, tensors, values, "pt")
 
 
 class _Names:

@@ -139,18 +139,14 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (typing.Union, types.UnionType):
         return any(_fits(value, option) for option in arguments)
     if origin is tuple:
-        item = arguments[0]
-        sized = (
-            arguments[-1] is Ellipsis or len(value) == len(arguments) if _tuple(value) else False
+        return (
+            isinstance(value, tuple)
+            and (arguments[-1] is Ellipsis or len(value) == len(arguments))
+            and all(_fits(item, arguments[0]) for item in value)
         )
-        return sized and all(_fits(part, item) for part in value)
     if origin is dict:
         return isinstance(value, dict)
     if hint in (int, float):
-        kinds = (int, float) if hint is float else int
-        return isinstance(value, kinds) and not isinstance(value, bool)
+        numbers = (int, float) if hint is float else int
+        return isinstance(value, numbers) and not isinstance(value, bool)
     return hint is Any or isinstance(value, hint)
-
-
-def _tuple(value: Any) -> bool:
-    return isinstance(value, tuple)

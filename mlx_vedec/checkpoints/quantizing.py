@@ -59,35 +59,26 @@ def quantize(model: NamedModule, settings: int | QuantizationConfig) -> Quantiza
     >>> len(plan.formats), round(bits_per_weight(model), 1)
     (51, 5.1)
     """
-    layers = quantizable_layers(model)
-    plan = _plan(model, layers, settings)
-    _pack(
-        model, {p: (x, plan.formats.get(model.renames.layer_on_disk(p))) for p, x in layers.items()}
-    )
-    return plan
-
-
-def _plan(
-    model: NamedModule, layers: Mapping[str, Any], settings: int | QuantizationConfig
-) -> QuantizationPlan:
     check_no_adapters(model, "it is quantized")
+    layers = quantizable_layers(model)
     if any(isinstance(layer, Quantized) for layer in layers.values()):
         raise OptionError("the model is quantized already; dequantize it first")
     config = QuantizationConfig.parse(settings)
     names = {path: model.renames.layer_on_disk(path) for path in layers}
-    _check_overrides(config, names)
-    wanted = _wanted(config, names)
+    _check_overrides(config, {*names.values()})
     formats: dict[str, Format] = {}
     smaller, left_out = [], {}
-    for path, layer in layers.items():
-        name, want, dims = names[path], wanted[path], layer.weight.shape[-1]
+    for path, want in _wanted(config, names).items():
+        dims = layers[path].weight.shape[-1]
         fitted = want and want.fitted(dims)
         if fitted:
-            formats[name] = fitted
-            smaller += [name] if fitted != want else []
+            formats[path] = fitted
+            smaller += [names[path]] if fitted != want else []
         else:
-            left_out[name] = f"no group divides its {dims} inputs" if want else "as asked"
-    return QuantizationPlan(formats, tuple(smaller), left_out)
+            left_out[names[path]] = f"no group divides its {dims} inputs" if want else "as asked"
+    _pack(model, layers, formats)
+    found = {names[path]: form for path, form in formats.items()}
+    return QuantizationPlan(found, tuple(smaller), left_out)
 
 
 def _wanted(config: QuantizationConfig, names: Mapping[str, str]) -> dict[str, Format | None]:
@@ -109,8 +100,7 @@ def _wanted(config: QuantizationConfig, names: Mapping[str, str]) -> dict[str, F
     return wanted
 
 
-def _check_overrides(config: QuantizationConfig, names: Mapping[str, str]) -> None:
-    known = {*names.values()}
+def _check_overrides(config: QuantizationConfig, known: set[str]) -> None:
     unknown = [
         key
         for key in config.overrides
@@ -123,9 +113,8 @@ def _check_overrides(config: QuantizationConfig, names: Mapping[str, str]) -> No
         )
 
 
-def _pack(model: nn.Module, layers: Mapping[str, tuple[Any, Format | None]]) -> None:
-    """Quantize each layer that has a format."""
-    packed = {path: x.to_quantized(**form.to_dict()) for path, (x, form) in layers.items() if form}
+def _pack(model: nn.Module, layers: Mapping[str, Any], formats: Mapping[str, Format]) -> None:
+    packed = {path: layers[path].to_quantized(**f.to_dict()) for path, f in formats.items()}
     replace_layers(model, packed)
 
 
@@ -138,31 +127,33 @@ def quantize_as_stored(
     """
     settings = QuantizationConfig.from_config(config)
     scales = {model.renames.ours(name): name for name in tensors if name.endswith(".scales")}
-    found: dict[str, tuple[Any, Format | None]] = {}
-    for path, layer in quantizable_layers(model).items() if scales else ():
+    layers = quantizable_layers(model) if scales else {}
+    formats: dict[str, Format] = {}
+    for path, layer in layers.items():
         if f"{path}.scales" in scales:
             name = scales[f"{path}.scales"].removesuffix(".scales")
-            _check_packed(name, tensors)
             form = _stored_format(name, layer.weight.shape[-1], tensors, settings)
             if form and path.endswith(TABLE) and form.mode != "affine":
                 raise WeightsError(f"{name} is in mode {form.mode}; a table has to be affine here")
-            found[path] = layer, form
-    _pack(model, found)
+            formats.update({path: form} if form else {})
+    _pack(model, layers, formats)
 
 
 def _stored_format(
     name: str, dims: int, tensors: Mapping[str, mx.array], settings: QuantizationConfig | None
 ) -> Format | None:
-    if settings is None:
-        return _inferred(name, dims, tensors)
-    override = settings.override(name)
-    if isinstance(override, Mapping):
-        return settings.base.changed(override)
-    return None if override is False else settings.base
-
-
-def _inferred(name: str, dims: int, tensors: Mapping[str, mx.array]) -> Format:
-    weight, scales = tensors[f"{name}.weight"], tensors[f"{name}.scales"]
+    """What a layer that has scales is quantized to; None where the config says that it is not."""
+    weight, scales = tensors.get(f"{name}.weight"), tensors[f"{name}.scales"]
+    if weight is None or weight.dtype != mx.uint32 or weight.ndim != 2:
+        got = "missing" if weight is None else f"{tuple(weight.shape)} of {weight.dtype}"
+        raise WeightsError(
+            f"{name}.scales has beside it a weight that is {got}; expected packed rows of uint32"
+        )
+    if settings is not None:
+        override = settings.override(name)
+        if isinstance(override, Mapping):
+            return settings.base.changed(override)
+        return None if override is False else settings.base
     found = stored_format(dims, weight, scales, has_biases=f"{name}.biases" in tensors)
     if found is None:
         raise WeightsError(
@@ -171,15 +162,6 @@ def _inferred(name: str, dims: int, tensors: Mapping[str, mx.array]) -> Format:
             "block"
         )
     return found
-
-
-def _check_packed(name: str, tensors: Mapping[str, mx.array]) -> None:
-    weight = tensors.get(f"{name}.weight")
-    if weight is None or weight.dtype != mx.uint32 or weight.ndim != 2:
-        got = "missing" if weight is None else f"{tuple(weight.shape)} of {weight.dtype}"
-        raise WeightsError(
-            f"{name}.scales has beside it a weight that is {got}; expected packed rows of uint32"
-        )
 
 
 def quantization_block(model: NamedModule) -> dict[str, Any] | None:
