@@ -143,10 +143,11 @@ class Finetuning:
             "rank": self.group.rank(),
             "world": self.group.size(),
         }
-        for split, own in (
-            ("train", {"seed": options["seed"], "augment": changes and parse_augment(changes)}),
-            ("valid", {"shuffle": False}),
-        ):
+        settings: dict[str, dict[str, Any]] = {
+            "train": {"seed": options["seed"], "augment": changes and parse_augment(changes)},
+            "valid": {"shuffle": False},
+        }
+        for split, own in settings.items():
             rows = self.splits.get(split, ())
             try:
                 if len(rows):
