@@ -9,6 +9,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .common import run
@@ -95,18 +96,12 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
     names = ("batch_size", "num_beams", "max_tokens", "num_trials", "warmup")
-    return {**{name: getattr(args, name) for name in names}, "progress": _Lines()}
+    number = count(1)
 
+    def show(trial: Trial) -> None:
+        print(f"Trial {next(number)}:  {trial}", file=sys.stderr, flush=True)
 
-class _Lines:
-    """A line on stderr for each run, as it ends."""
-
-    def __init__(self) -> None:
-        self.done = 0
-
-    def __call__(self, trial: Trial) -> None:
-        self.done += 1
-        print(f"Trial {self.done}:  {trial}", file=sys.stderr, flush=True)
+    return {**{name: getattr(args, name) for name in names}, "progress": show}
 
 
 def _size(text: str) -> tuple[int, int]:

@@ -105,7 +105,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
     from ..measuring.evaluation import compare
-    from .scores import as_json, as_text, write_csv, write_worst
+    from .evaluation_report import as_json, as_text, write_csv, write_worst
 
     _check_files(args)
     group = mx.distributed.init()

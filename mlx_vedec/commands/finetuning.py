@@ -32,12 +32,12 @@ class Finetuning:
         self.added: list[str] = []
 
     def say(self, text: str) -> None:
-        """A line on stderr, from the first process."""
+        """Print a line on stderr, in the first process only."""
         if not self.group.rank():
             print(text, file=sys.stderr, flush=True)
 
     def prepare(self) -> None:
-        """Load the model and the data; what is wrong with either is said here."""
+        """Load the model and the data, with an error for what is wrong with either."""
         import mlx.core as mx
 
         from ..data.datasets import load_splits
@@ -110,7 +110,7 @@ class Finetuning:
         return result
 
     def _add_tokens(self) -> None:
-        """Make tokens of the tags that the tokenizer lacks, if that is asked for."""
+        """Add Donut's tags that the tokenizer lacks with --add-tokens; else an error names them."""
         from ..data.dataset_checks import missing_tokens
         from ..errors import DataError
         from ..reading.new_tokens import add_tokens
@@ -133,34 +133,28 @@ class Finetuning:
         from ..data.batches import Batches
         from ..errors import DataError
 
-        options, found, problems = self.options, [], []
+        options, found, errors = self.options, {}, []
         changes = options.get("augment")
-        own = {
+        shared: dict[str, Any] = {
+            "batch_size": options["batch_size"],
+            "mask_prompt": bool(options.get("mask_prompt")),
+            "rank": self.group.rank(),
+            "world": self.group.size(),
+        }
+        settings: dict[str, dict[str, Any]] = {
             "train": {"seed": options["seed"], "augment": changes and parse_augment(changes)},
             "valid": {"shuffle": False},
         }
-        for split, settings in own.items():
-            if not len(self.splits.get(split, ())):
-                found.append(None)
-                continue
+        for split, own in settings.items():
+            rows = self.splits.get(split, ())
             try:
-                found.append(
-                    Batches(
-                        self.splits[split],
-                        self.model,
-                        self.processor,
-                        batch_size=options["batch_size"],
-                        mask_prompt=bool(options.get("mask_prompt")),
-                        rank=self.group.rank(),
-                        world=self.group.size(),
-                        **settings,
-                    )
-                )
+                if len(rows):
+                    found[split] = Batches(rows, self.model, self.processor, **shared, **own)
             except DataError as error:
-                problems.append(f"{split}: {error}")
-        if problems:
-            raise DataError("; ".join(problems))
-        return found[0], found[1]
+                errors.append(f"{split}: {error}")
+        if errors:
+            raise DataError("; ".join(errors))
+        return found["train"], found.get("valid")
 
     def _adapt(self) -> None:
         """Put adapters on the model: new ones, or those that it is to begin with."""
@@ -215,14 +209,14 @@ class Finetuning:
 
 
 def options_of(kind: Any, options: Mapping[str, Any]) -> Any:
-    """A dataclass of those options that are its fields."""
+    """An instance of the dataclass `kind` with the options that are its fields."""
     names = [field.name for field in dataclasses.fields(kind)]
     return kind(**{name: options[name] for name in names if name in options})
 
 
 @contextmanager
 def _told_warnings(say: Callable[[str], object]) -> Iterator[None]:
-    """Python's warnings as lines of ours."""
+    """Within it Python's warnings are collected; afterwards each is a line of the command's."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         yield

@@ -52,7 +52,10 @@ def _lora(p: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def _settled(p: argparse.ArgumentParser, asked: dict[str, Any]) -> dict[str, Any]:
-    """What was asked for, over what a training that goes on was begun with; the folder is free."""
+    """The options asked for, over those that a resumed training was begun with.
+
+    An error where the folder is not free for a new training, or a resumed one would change.
+    """
     from ..errors import OptionError, TrainingError
 
     if not asked.get("train") and not asked.get("test"):
@@ -78,7 +81,7 @@ def _settled(p: argparse.ArgumentParser, asked: dict[str, Any]) -> dict[str, Any
 
 
 def _fixed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the options a run that goes on must not change, with defaults."""
+    """The options that a resumed training must not change, with their defaults."""
     from ..adapters.wrapping import LoraConfig
     from ..training.arguments import MAY_DIFFER, TrainingArguments
 
@@ -90,7 +93,7 @@ def _fixed(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _begun(p: argparse.ArgumentParser, folder: Path) -> dict[str, Any]:
-    """The options that the training of a folder was begun with, as far as they are known."""
+    """The options that the training in a folder was begun with; none where it has no record."""
     path = folder / SETTINGS
     return read_settings(path, p) if path.is_file() else {}
 
@@ -117,14 +120,14 @@ def _check_free(folder: Path) -> None:
 
 
 def _completed(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options with the command's own defaults."""
+    """The options with the command's own defaults for those that are not given."""
     rate = RATES[options.get("fine_tune_type", "lora")]
     return {**DEFAULTS, "learning_rate": rate, **options}
 
 
 def _tell(tuning: Finetuning, result: TrainingResult | None, scores: Evaluation | None) -> None:
-    """Print what came of it, and on stderr what can be done with it."""
-    from .scores import as_text
+    """Print the results, and on stderr the commands that use the adapters."""
+    from .evaluation_report import as_text
 
     if tuning.options.get("json"):
         print(json.dumps(_values(tuning.folder, result, scores)))

@@ -64,11 +64,13 @@ def _show(name: str) -> None:
 
 
 def _report(found: SelfCheck) -> Iterator[str]:
+    from ..measuring.machine import described
     from ..measuring.selfcheck import PRECISIONS
 
     yield f"mlx_vedec selfcheck: {'passed' if found.passed else 'FAILED'}"
     yield ""
-    yield from _where(found)
+    for name, line in described(found.machine, found.device, found.versions):
+        yield f"- {name}: {line}"
     yield ""
     yield f"| family | {' | '.join(PRECISIONS)} |"
     yield "|---" * (1 + len(PRECISIONS)) + "|"
@@ -80,17 +82,6 @@ def _report(found: SelfCheck) -> Iterator[str]:
     if found.bundled:
         yield ""
         yield from _bundled(found.bundled)
-
-
-def _where(found: SelfCheck) -> Iterator[str]:
-    host, device = found.machine, found.device
-    memory = host["memory"]
-    parts = [host["platform"], host["processor"], f"{host['cores']} cores"]
-    parts += [f"{memory / 2**30:.0f} GiB"] if memory else []
-    parts += [f"BLAS {host['blas']}"] if host["blas"] else []
-    yield f"- machine: {', '.join(str(part) for part in parts if part)}; load {host['load']}"
-    yield f"- device: {device['type']}, {device.get('device_name', 'without a name')}"
-    yield f"- versions: {', '.join(f'{name} {what}' for name, what in found.versions.items())}"
 
 
 def _cells(family: FamilyCheck) -> Iterator[str]:

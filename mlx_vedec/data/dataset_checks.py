@@ -126,9 +126,10 @@ class _SampleChecks:
         self.labeller.warn_of_start()
         if self.unknown:
             sample, total = self.unknown[0][0], sum(count for _, count in self.unknown)
+            tokenizer = self.labeller.processor.required_tokenizer
             warnings.warn(
                 f"{len(self.unknown)} of {self.count} texts have what the vocabulary lacks "
-                f"({total} tokens are {self.labeller.processor.required_tokenizer.unk_token}), first at "
+                f"({total} tokens are {tokenizer.unk_token}), first at "
                 f"{sample.where}: {sample.text[:60]!r}; it cannot be learned",
                 stacklevel=4,
             )

@@ -73,7 +73,10 @@ def benchmark(
     >>> print(found.work)
     1 image of 32×384 pixels, 8 tokens each, greedy
     """
-    _check_counts(batch_size=batch_size, num_trials=num_trials, warmup=warmup)
+    counts = ("batch_size", batch_size, 1), ("num_trials", num_trials, 1), ("warmup", warmup, 0)
+    for name, number, least in counts:
+        if number is not None and number < least:
+            raise OptionError(f"{name} is {number}; expected {least} or more")
     images = [images] if isinstance(images, (str, Path)) else images
     rows = batch_size or max(1, len(images))
     prompt, options = _prompt(model, num_beams, max_tokens)
@@ -96,13 +99,9 @@ def benchmark(
         if number >= warmup:
             trials.append(trial)
             progress(trial)
-    return _found(model, run.work, trials)
-
-
-def _found(model: VisionEncoderDecoderModel, work: Work, trials: Sequence[Trial]) -> Benchmark:
     return Benchmark(
         model=model.source or type(model).__name__,
-        work=work,
+        work=run.work,
         trials=tuple(trials),
         dtype=str(float_type(model)).removeprefix("mlx.core."),
         weights=sum(x.nbytes for x in parameters(model).values()),
@@ -172,13 +171,6 @@ def _pixels(
 
 def _own_size(model: VisionEncoderDecoderModel) -> Pair:
     return pair(model.encoder.config.image_size)
-
-
-def _check_counts(*, batch_size: int | None, num_trials: int, warmup: int) -> None:
-    counts = ("batch_size", batch_size, 1), ("num_trials", num_trials, 1), ("warmup", warmup, 0)
-    for name, count, least in counts:
-        if count is not None and count < least:
-            raise OptionError(f"{name} is {count}; expected {least} or more")
 
 
 def _prompt(

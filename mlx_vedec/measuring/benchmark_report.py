@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from .machine import described
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -177,24 +179,13 @@ class Benchmark:
         yield "peak memory", f"{self.peak_memory:.3f} GB"
 
     def _what(self) -> Iterator[tuple[str, str]]:
-        host, packing = self.machine, self.quantization
+        packing = self.quantization
         packed = f"{packing['bits']} bits ({packing['mode']})" if packing else "not quantized"
-        memory = host.get("memory") and f"{host['memory'] / 1e9:.1f} GB"
-        load = None if host.get("load") is None else f"load {host['load']}"
-        chip, cores = host.get("processor"), host.get("cores") and f"{host['cores']} cores"
-        blas = host.get("blas") and f"BLAS {host['blas']}"
-        yield "machine", _joined(chip, cores, memory, load, host.get("platform"), blas)
-        yield "device", _joined(*self.device.values())
-        yield "versions", _joined(*(f"{name} {number}" for name, number in self.versions.items()))
+        yield from described(self.machine, self.device, self.versions)
         yield "model", self.model
         weights = f"{_mb(self.weights)}, {self.dtype}, {packed}, {self.bits_per_weight:.2f} bits"
         yield "weights", f"{weights} each"
         yield "work", f"{self.work}; no end token ends a text"
-
-
-def _joined(*parts: Any) -> str:
-    """The parts that are known, with commas."""
-    return ", ".join(str(part) for part in parts if part)
 
 
 def _shown(spread: Spread, unit: str) -> str:

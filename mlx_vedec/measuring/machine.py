@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ def machine() -> dict[str, Any]:
 
 
 def device() -> dict[str, Any]:
-    """MLX's default device and what it says of it."""
+    """MLX's default device: its type and what MLX tells of it."""
     default = mx.default_device()
     return {"type": default.type.name, **mx.device_info(default)}
 
 
 def versions() -> dict[str, str]:
-    """Of Python, MLX and this package."""
+    """The versions of Python, MLX and this package."""
     return {
         "python": platform.python_version(),
         "mlx": mx.__version__,  # pyright: ignore[reportAttributeAccessIssue]
@@ -54,6 +55,20 @@ def fast_blas() -> str | None:
     names = {line.rpartition("/")[2] for line in lines if "/" in line}
     fast = sorted(name for name in names if name.startswith(FAST))
     return fast[0] if fast else None
+
+
+def described(
+    machine: Mapping[str, Any], device: Mapping[str, Any], versions: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
+    """What `machine`, `device` and `versions` found, each as its name and a line of text."""
+    memory = machine.get("memory") and f"{machine['memory'] / 1e9:.1f} GB"
+    load = None if machine.get("load") is None else f"load {machine['load']}"
+    cores = machine.get("cores") and f"{machine['cores']} cores"
+    blas = machine.get("blas") and f"BLAS {machine['blas']}"
+    parts = machine.get("processor"), cores, memory, load, machine.get("platform"), blas
+    yield "machine", ", ".join(str(part) for part in parts if part)
+    yield "device", ", ".join(str(part) for part in device.values() if part)
+    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _memory() -> int | None:

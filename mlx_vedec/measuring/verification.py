@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from ..checkpoints.weights import parameters
+from ..encoders.patches import pair
 from ..errors import OptionError
 from ..images.loading import ImageSource
 from ..layers.packed import bits_per_weight
@@ -49,30 +51,32 @@ def verify(
     _check(original, changed, images, labels)
     if labels is not None:
         labels = [reference(processor, label, prompt).text for label in labels]
-    step = _counter(3 * len(images), progress)
-    sides: list[Side] = []
-    texts: list[list[Written]] = []
-    for place, model in enumerate((original, changed)):
+    done = count(1)
+
+    def step() -> None:
+        if progress is not None:
+            progress(next(done), 3 * len(images))
+
+    def read(model: VisionEncoderDecoderModel, size: int | None) -> tuple[list[Written], Side]:
         begun = time.perf_counter()
         given = {"prompt": prompt, "batch_size": batch_size, "step": step, **options}
-        texts.append(written(model, processor, images, **given))
-        seconds = time.perf_counter() - begun
-        size = sizes[place] if sizes else None
-        sides.append(_side(model, texts[-1], seconds, size, labels))
-    before, after = texts
+        texts = written(model, processor, images, **given)
+        return texts, _side(model, texts, time.perf_counter() - begun, size, labels)
+
+    before, original_side = read(original, sizes and sizes[0])
+    after, changed_side = read(changed, sizes and sizes[1])
     likelihoods, layers = side_by_side(original, changed, processor, before, batch_size, step)
+    pairs = [*zip(before, after, strict=True)]
     return Verification(
         images=len(images),
         tokens=sum(len(text.tokens) for text in before),
-        original=sides[0],
-        changed=sides[1],
-        texts_unchanged=_share(a.text == b.text for a, b in zip(before, after, strict=True)),
-        sequences_unchanged=_share(
-            a.tokens == b.tokens for a, b in zip(before, after, strict=True)
-        ),
+        original=original_side,
+        changed=changed_side,
+        texts_unchanged=sum(a.text == b.text for a, b in pairs) / len(pairs),
+        sequences_unchanged=sum(a.tokens == b.tokens for a, b in pairs) / len(pairs),
         **likelihoods._asdict(),
-        error_rate=_error_rate([b.text for b in after], [a.text for a in before]),
-        texts=_changed_texts(before, after, labels),
+        error_rate=_error_rate(after, [a.text for a in before]),
+        texts=_changed_texts(pairs, labels),
         layers=layers,
     )
 
@@ -85,7 +89,7 @@ def _check(
 ) -> None:
     for name, was, now in (
         ("vocabulary", original.config.decoder.vocab_size, changed.config.decoder.vocab_size),
-        ("image size", _image_size(original), _image_size(changed)),
+        ("image size", *(pair(model.encoder.config.image_size) for model in (original, changed))),
     ):
         if was != now:
             raise OptionError(
@@ -101,24 +105,6 @@ def _check(
         )
 
 
-def _image_size(model: VisionEncoderDecoderModel) -> Any:
-    """Height, width and channels; of some encoders any height and width do."""
-    size = getattr(model.config.encoder, "image_size", None)
-    return (size, size) if isinstance(size, int) else size
-
-
-def _counter(total: int, progress: Callable[[int, int], object] | None) -> Callable[[], None]:
-    done = 0
-
-    def step() -> None:
-        nonlocal done
-        done += 1
-        if progress is not None:
-            progress(done, total)
-
-    return step
-
-
 def _side(
     model: VisionEncoderDecoderModel,
     texts: Sequence[Written],
@@ -128,15 +114,15 @@ def _side(
 ) -> Side:
     in_memory = sum(x.nbytes for x in parameters(model).values())
     stored = in_memory if size is None else size
-    rate = None if labels is None else _error_rate([text.text for text in texts], labels)
+    rate = None if labels is None else _error_rate(texts, labels)
     return Side(stored, bits_per_weight(model) * stored / in_memory, seconds, rate)
 
 
 def _changed_texts(
-    before: Sequence[Written], after: Sequence[Written], labels: Sequence[str] | None
+    pairs: Sequence[tuple[Written, Written]], labels: Sequence[str] | None
 ) -> tuple[ChangedText, ...]:
     found = []
-    for index, (a, b) in enumerate(zip(before, after, strict=True)):
+    for index, (a, b) in enumerate(pairs):
         if a.text != b.text:
             edits = characters(b.text, a.text)
             name = Path(a.image).name if isinstance(a.image, (str, Path)) else f"image {index + 1}"
@@ -145,10 +131,6 @@ def _changed_texts(
     return tuple(text for _, text in sorted(found, key=lambda pair: -pair[0]))
 
 
-def _error_rate(texts: Sequence[str], references: Sequence[str]) -> float | None:
-    return metric("cer", texts, references) if any(references) else None
-
-
-def _share(found: Iterable[bool]) -> float:
-    values = [*found]
-    return sum(values) / len(values)
+def _error_rate(texts: Sequence[Written], references: Sequence[str]) -> float | None:
+    """The character error rate; None where no reference has a character."""
+    return metric("cer", [text.text for text in texts], references) if any(references) else None

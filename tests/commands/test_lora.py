@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import re
 import shutil
 import signal
@@ -24,8 +23,8 @@ from mlx_vedec.reading.new_tokens import restore_added
 from mlx_vedec.training.callbacks import read_metrics
 from tests.commands.test_commands import failed, run
 from tests.conftest import DATA, ROOT
+from tests.support.processes import two_processes
 from tests.tasks.test_tasks import LETTERS, folder, write
-from tests.training.test_resume import hosts
 
 __all__ = ["folder", "run"]  # fixtures
 LINE = DATA / "lines" / "seen_000.png"
@@ -417,24 +416,11 @@ def test_two_processes_share_the_work(tune, model, data, tmp_path):
     """The first writes and speaks; losses and error rates are those of one process."""
     without_dropout(model)
     assert tune("--generate", out="one")[0] == 0
-    file = hosts(tmp_path)
-    argv = [sys.executable, "-m", "mlx_vedec", "lora", "--train", "--test", "--model", model]
+    argv = ["-m", "mlx_vedec", "lora", "--train", "--test", "--generate", "--model", model]
     argv += ["--data", data, "--adapter-path", tmp_path / "two", "--iters", 4, "--batch-size", 2]
-    argv += ["--generate"]
-    children = [
-        subprocess.Popen(
-            [*map(str, argv)],
-            cwd=ROOT,
-            env={**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(file)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    said = [child.communicate(timeout=120) for child in children]
-    assert [child.returncode for child in children] == [0, 0], said
-    assert said[0][0].splitlines()[-1] == str(tmp_path / "two") and said[1] == ("", "")
+    first, second = two_processes(tmp_path, *argv)
+    assert first[0] == 0 and first[1].splitlines()[-1] == str(tmp_path / "two"), first
+    assert second == (0, "", "")
     one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
     for name in ("train_loss", "val_loss", "cer"):
         values = [[line[name] for line in lines if name in line] for lines in (one, two)]

@@ -1,10 +1,6 @@
 """`evaluate` against the metrics of what is read; documents, several references, processes."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -19,7 +15,8 @@ from mlx_vedec.measuring.references import reading_tasks, reference
 from mlx_vedec.reading.processor import MangaOCRProcessor, Processor
 from mlx_vedec.reading.results import GenerationResult
 from mlx_vedec.text.error_rates import Normalization, Share, character_error_rate, metric
-from tests.conftest import DATA, ROOT
+from tests.conftest import DATA
+from tests.support.processes import two_processes
 from tests.support.readers import reads_again
 from tests.tasks.test_tasks import LETTERS, TAGS, folder, write
 
@@ -323,36 +320,14 @@ print(json.dumps([
 """
 
 
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
 @pytest.mark.slow
 def test_two_processes_read_what_one_does(tmp_path, lines, found):
-    hosts, data = tmp_path / "hosts.json", tmp_path / "data.json"
-    hosts.write_text(json.dumps([[f"127.0.0.1:{port}"] for port in free_ports(2)]))
+    data = tmp_path / "data.json"
     data.write_text(json.dumps([(line.image, line.text) for line in lines[:3]]))
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", SHARED, str(data)],
-            env={**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(hosts)},
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(2)
-    ]
-    outputs = [process.communicate(timeout=300) for process in processes]
-    assert [process.returncode for process in processes] == [0, 0], outputs
+    outputs = two_processes(tmp_path, "-c", SHARED, data)
+    assert [code for code, _, _ in outputs] == [0, 0], outputs
     messages = ["process 1 failed: the second fails", "the second fails"]
-    for (out, _), message in zip(outputs, messages, strict=True):
+    for (_, out, _), message in zip(outputs, messages, strict=True):
         texts, confidences, cer, parts, said, few = json.loads(out)
         assert texts == [row.prediction for row in found.rows[:3]]
         assert confidences == pytest.approx([row.confidence for row in found.rows[:3]], rel=1e-4)

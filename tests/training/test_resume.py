@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import socket
 import subprocess
 import sys
 from dataclasses import replace
@@ -19,17 +17,17 @@ from mlx_vedec.errors import TrainingError
 from mlx_vedec.training.state import publish
 from mlx_vedec.training.trainer import train
 from tests.conftest import ROOT
+from tests.support.processes import two_processes
 from tests.support.resuming import ARGUMENTS, run
 from tests.support.training import Keeper, RandomBatches, fresh, lines, quick
 
 STATE = "training_state"
 
 
-def process(environment: dict[str, str] | None = None, **options) -> subprocess.Popen:
+def process(**options) -> subprocess.Popen:
     return subprocess.Popen(
         [sys.executable, "-m", "tests.support.resuming", json.dumps(options, default=str)],
         cwd=ROOT,
-        env={**os.environ, **(environment or {})},
         stderr=subprocess.PIPE,
         text=True,
     )
@@ -200,25 +198,10 @@ def test_what_users_read_is_replaced_only_when_it_is_there(tmp_path):
 # two processes
 
 
-def hosts(tmp_path: Path) -> Path:
-    """A file of the addresses at which two processes find each other."""
-    with socket.socket() as one, socket.socket() as two:
-        for free in (one, two):
-            free.bind(("127.0.0.1", 0))
-        found = [[f"127.0.0.1:{free.getsockname()[1]}"] for free in (one, two)]
-    file = tmp_path / "hosts.json"
-    file.write_text(json.dumps(found))
-    return file
-
-
 def ring(tmp_path: Path, **options) -> list[tuple[int, str]]:
     """What two processes end with, which share each batch."""
-    file = hosts(tmp_path)
-    children = [
-        process({"MLX_RANK": str(rank), "MLX_HOSTFILE": str(file)}, world=2, **options)
-        for rank in (0, 1)
-    ]
-    return [ended(child) for child in children]
+    argv = ("-m", "tests.support.resuming", json.dumps({"world": 2, **options}, default=str))
+    return [(code, err) for code, _, err in two_processes(tmp_path, *argv)]
 
 
 def test_two_processes_learn_what_one_does(tmp_path):

@@ -1,4 +1,4 @@
-"""What an evaluation is shown as: a table, JSON, a row per sample, a sheet of the worst."""
+"""An evaluation as text, as JSON, as a CSV file with a row per sample, and as a picture."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _verdict(difference: Difference) -> str:
 
 
 def as_json(evaluations: Evaluations, gained: Mapping[str, Difference]) -> str:
-    """The same as one object, rates as they are and not in per cent."""
+    """All tables as one JSON object; rates are from 0 to 1, not in per cent."""
     found: dict[str, Any] = {"models": [_values(*pair) for pair in evaluations]}
     if gained:
         found["difference"] = {
@@ -71,7 +71,7 @@ def _values(name: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """A row per sample under the names of `Row`; several references as a JSON list."""
+    """Write a row per sample under the field names of `Row`; several references as a JSON list."""
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
@@ -94,7 +94,7 @@ def _cells(row: Row) -> list[Any]:
 
 
 def write_worst(path: Path, evaluation: Evaluation, count: int) -> None:
-    """An image of the samples with most edits: each picture, what it says and what was read."""
+    """Write an image of the samples with most edits: each picture, its text and what was read."""
     entries = (_entry(row) for row in evaluation.worst(count))
     write_file(path, sheet(entries).save)
 
