@@ -132,7 +132,6 @@ class ViTMSNModel(ViTModel):
 ViTModel.renames = Renames(
     pairs=(
         ("embeddings.cls_token", "cls_token"),
-        ("embeddings.distillation_token", "distillation_token"),
         ("embeddings.position_embeddings", "position_embeddings"),
         ("embeddings.patch_embeddings.projection", "patches.projection"),
         ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
@@ -153,4 +152,7 @@ ViTModel.renames = Renames(
     ),
     carried=("pooler", "embeddings.mask_token"),
     ignored=("embeddings.position_ids",),
+)
+DeiTModel.renames = ViTModel.renames + Renames(
+    pairs=(("embeddings.distillation_token", "distillation_token"),)
 )
