@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import mlx_vedec
 from mlx_vedec import batch_generate, generate, load, load_image, read_lines, stream_generate
 from mlx_vedec.errors import CheckpointError, ImageError, OptionError
 from tests.conftest import DATA
@@ -25,7 +24,6 @@ def reader():
 def test_load_returns_the_config_when_asked():
     model, _, config = load(return_config=True)
     assert config["encoder"]["model_type"] == "vit" and not model.training
-    assert mlx_vedec.__version__ in repr(mlx_vedec.__version__)
 
 
 def test_load_lazily_reads_nothing():
@@ -42,8 +40,8 @@ def test_generate(reader):
     assert str(result) == result.text == "wheel 206,3"
     assert result.finish_reason == "stop" and result.tokens[-1] == 2
     assert (result.prompt_tokens, result.generation_tokens) == (1, len("wheel 206,3") + 1)
-    assert result.score == pytest.approx(np.mean(result.token_logprobs))
-    assert result.confidence == pytest.approx(math.exp(result.score))
+    assert result.score == pytest.approx(np.mean(result.token_logprobs), rel=1e-5)
+    assert result.confidence == pytest.approx(math.exp(result.score), rel=1e-5)
     assert min(result.prompt_tps, result.generation_tps, result.peak_memory) > 0
 
 
