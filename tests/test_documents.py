@@ -101,9 +101,12 @@ def test_train_on_one_captioned_image(folders, image):
 
 def test_save_and_read_a_caption(folders, image, tmp_path):
     swin, bert = folders
+    mx.random.seed(0)
     model = VisionEncoderDecoderModel.from_encoder_decoder_pretrained(swin, bert)
     processor = Processor.from_pretrained(encoder=swin, decoder=bert)
     model.generation_config.decoder_start_token_id = processor.tokenizer.bos_token_id
+    model.decoder.embed_tokens.weight = mx.random.normal((300, 32))  # no token is near another
+    before = model.generate(processor(image).pixel_values, max_new_tokens=5)
     model.save_pretrained(tmp_path / "captions")
     processor.save_pretrained(tmp_path / "captions")
 
@@ -112,7 +115,10 @@ def test_save_and_read_a_caption(folders, image, tmp_path):
     pixel_values = processor(image).pixel_values
     generated_ids = model.generate(pixel_values, max_new_tokens=5)
     texts = processor.batch_decode(generated_ids, skip_special_tokens=True)
-    assert len(texts) == 1 and isinstance(texts[0], str)
+    assert generated_ids.tolist() == before.tolist() and generated_ids.shape == (1, 6)
+    tokenizer = Tokenizer.from_pretrained(BUNDLED)
+    assert texts == [tokenizer.decode(before[0].tolist(), skip_special_tokens=True)]
+    assert len(texts[0]) > 1
 
 
 def test_read_a_line():

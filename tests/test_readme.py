@@ -83,8 +83,16 @@ def test_the_first_command_prints_the_page(tmp_path):
     assert done.stdout.strip() == block("text", "page")
 
 
-def test_the_second_command_runs_these_tests():
-    assert block("sh", "second") == "pip install '.[test]' && pytest"
+def test_the_second_command_runs_these_tests(tmp_path):
+    """It installs what they import, leaves out the slow ones, and says so."""
+    install, command = block("sh", "second").split(" && ")
+    assert shlex.split(install) == ["pip", "install", ".[test]"]
+    [extra] = re.findall(r"^test = (.*)$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert {"pytest", "hypothesis"} <= set(re.findall(r'"([a-z]+)', extra))
+    done = run(f"{command} --collect-only -q -q tests/test_readme.py", tmp_path)
+    counted = re.search(r"^tests/test_readme.py: (\d+)$", done.stdout, re.MULTILINE)
+    assert done.returncode == 0 and counted and int(counted[1]) > 5, done.stdout + done.stderr
+    assert re.search(r"^\d+ slow tests were left out; `pytest -m slow` ", done.stdout, re.MULTILINE)
 
 
 @pytest.mark.slow

@@ -1,6 +1,7 @@
 """The command line as a user meets it: what is printed where, and what it exits with."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import sys
 import pytest
 from PIL import Image
 
+import mlx_vedec
 from mlx_vedec import commands
 from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA, ROOT
@@ -262,7 +264,9 @@ def test_help(run, argv):
 
 
 def test_version(run):
-    assert run("--version")[1].startswith("mlx_vedec 0.")
+    [version] = re.findall(r'= "(.+)"', (ROOT / "mlx_vedec" / "version.py").read_text())
+    assert run("--version") == (0, f"mlx_vedec {version}\n", "")
+    assert mlx_vedec.__version__ == version and re.match(r"\d+\.\d+\.\d+", version)
 
 
 def test_installed_names():

@@ -211,8 +211,8 @@ def test_two_processes_learn_what_one_does(tmp_path):
     valid, seen = RandomBatches(2, seed=9), Keeper()
     arguments = replace(ARGUMENTS, iters=5)
     train(fresh(), RandomBatches(5, empty=(1,)), arguments, valid=valid, callbacks=[seen])
-    assert found == pytest.approx(seen.losses, abs=1e-5)
-    assert last == pytest.approx(seen.val[-1]["val_loss"], abs=1e-5)
+    assert found == pytest.approx(seen.losses, rel=1e-4)
+    assert last == pytest.approx(seen.val[-1]["val_loss"], rel=1e-4)
     reports = lines(folder / "metrics.jsonl")
     assert [r["iteration"] for r in reports] == [0, 3, 4, 5, 5], "of the first alone"
     with pytest.raises(TrainingError, match="processes was 2 and is 1"):

@@ -121,8 +121,8 @@ def test_an_update_weighs_every_token_alike(empty):
     whole = joined([*batches.epoch(0)])
     loss, gradients = nn.value_and_grad(plain, plain_loss)(plain, whole)
     plain.update(tree_map(lambda w, g: w - 0.1 * g, plain.trainable_parameters(), gradients))
-    near(values(model), values(plain))
-    assert seen.losses == pytest.approx([loss.item()], abs=1e-6)
+    near(values(model), values(plain), 1e-5)
+    assert seen.losses == pytest.approx([loss.item()], rel=1e-4)
     assert seen.train[0]["trained_tokens"] == (np.array(whole.labels) != -100).sum()
 
 
@@ -246,10 +246,10 @@ def test_an_evaluation_is_the_mean_over_tokens_without_dropout():
     model.train()
     stepper = Stepper(model, quick(), GROUP)
     found = validate(stepper, valid, stepper.weights.trained)
-    assert found.loss == found.score == pytest.approx(expected, abs=1e-5)
+    assert found.loss == found.score == pytest.approx(expected, rel=1e-4)
     assert model.training and valid.opened == 0
     first = validate(stepper, valid, stepper.weights.trained, limit=1)
-    assert first.loss == pytest.approx(plain_loss(fresh(), valid.batch(0, 0)).item(), abs=1e-5)
+    assert first.loss == pytest.approx(plain_loss(fresh(), valid.batch(0, 0)).item(), rel=1e-4)
 
 
 def test_validation_without_labels_is_refused():
@@ -309,7 +309,7 @@ def test_the_best_weights_are_kept_and_waiting_ends():
     assert result.best == by_step[result.best_iteration] == min([*by_step.values()][1:])
     assert [*by_step][0] == 0
     valid = joined([*RandomBatches(2, seed=9).epoch(0)])
-    assert plain_loss(model, valid).item() == pytest.approx(result.best, rel=1e-5)
+    assert plain_loss(model, valid).item() == pytest.approx(result.best, rel=1e-4)
     assert not model.training
 
 
@@ -329,7 +329,7 @@ def test_the_average_is_what_is_validated_and_left():
         average = {name: 0.5 * average[name] + 0.5 * new[name] for name in new}
     near(values(model), average)
     loss = plain_loss(model, joined([*valid.epoch(0)])).item()
-    assert seen.val[-1]["val_loss"] == pytest.approx(loss, abs=1e-5)
+    assert seen.val[-1]["val_loss"] == pytest.approx(loss, rel=1e-4)
 
 
 @pytest.mark.parametrize("lacking", ["valid", "processor"])
@@ -420,7 +420,7 @@ def test_reports_have_the_keys_of_mlx_lm():
     assert [info["iteration"] for info in seen.val] == [0, 5]
     counts = [(np.array(b.labels) != -100).sum() for b in RandomBatches().epoch(0)]
     means = [np.average(seen.losses[i:j], weights=counts[i:j]) for i, j in ((0, 2), (2, 4), (4, 5))]
-    assert [info["train_loss"] for info in seen.train] == pytest.approx(means)
+    assert [info["train_loss"] for info in seen.train] == pytest.approx(means, rel=1e-5)
 
 
 class Terminal(io.StringIO):
