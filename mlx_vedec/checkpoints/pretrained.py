@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
-from ..layers.gradient_checkpointing import checkpointed
+from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
 from ..layers.packed import float_type
 from ..layers.quantization_config import KEYS, QuantizationConfig

@@ -10,12 +10,12 @@ import mlx.nn as nn
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, TokenError
 from ..layers.decoder_cache import DecoderCache
-from ..layers.embeddings import resize_rows
+from ..layers.initialisers import resize_rows
 from ..layers.kv_cache import KVCache
 from ..layers.kv_quantization import kv_group_size
 from ..layers.lora import Adapted
-from ..layers.losses import cross_entropy
 from ..layers.outputs import CausalLMOutputWithCrossAttentions, Trace, arrays
+from ..layers.token_ids import cross_entropy
 from .layer import DecoderConfig, DecoderLayer
 
 C = TypeVar("C", bound=DecoderConfig)

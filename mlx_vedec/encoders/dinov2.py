@@ -14,11 +14,10 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers.activations import silu
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
-from ..layers.mlp import MLP
+from ..layers.mlp import MLP, silu
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
 from .patches import PatchEmbedding, after_prefix, pair, resize_positions

@@ -16,10 +16,10 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers.activations import activation
 from ..layers.attention import Attention
 from ..layers.dropout import DropPath
 from ..layers.initialisers import initialise
+from ..layers.mlp import activation
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, after_prefix, pair

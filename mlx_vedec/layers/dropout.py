@@ -1,8 +1,8 @@
-"""Dropout, of single values and of whole branches."""
+"""Dropout and drop path; layers computed again in the backward pass, with the same draws."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -54,3 +54,24 @@ def _next_key() -> mx.array | None:
         return None  # the global state's
     keys[0], key = mx.random.split(keys[0])
     return key
+
+
+def checkpointed(layer: nn.Module) -> Callable[..., mx.array]:
+    """The layer, its activations computed again in the backward pass instead of kept.
+
+    `mx.checkpoint` alone would draw other dropouts the second time, and so give the gradient of
+    another function.
+    """
+
+    def compute(parameters: dict, key: mx.array, *arguments: object) -> mx.array:
+        layer.update(parameters)
+        with drawing_from(mx.stop_gradient(key)):
+            return layer(*arguments)
+
+    compute = mx.checkpoint(compute)
+
+    def run(*arguments: object) -> mx.array:
+        key = mx.random.randint(0, 2**31 - 1, (2,)).astype(mx.uint32)
+        return compute(layer.trainable_parameters(), key, *arguments)
+
+    return run

@@ -19,8 +19,8 @@ from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
 from ..generation.search import Decoded, Search
 from ..layers.decoder_cache import DecoderCache
-from ..layers.embeddings import check_ids
 from ..layers.outputs import EncoderOutput, GenerateOutput
+from ..layers.token_ids import check_ids
 from .half_precision import is_finite, not_finite, widen
 
 

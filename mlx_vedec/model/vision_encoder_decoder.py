@@ -19,10 +19,9 @@ from ..encoders.encoder import Encoder
 from ..errors import ConfigError, OptionError, TokenError
 from ..generation.config import GenerationConfig
 from ..layers.decoder_cache import DecoderCache
-from ..layers.embeddings import check_ids
 from ..layers.initialisers import initialise
-from ..layers.losses import IGNORED, cross_entropy
 from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
+from ..layers.token_ids import IGNORED, check_ids, cross_entropy
 from .assembly import assemble
 from .config import VisionEncoderDecoderConfig
 from .generate import GenerationMixin

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec.errors import ConfigError
-from mlx_vedec.layers.activations import ACTIVATIONS, activation, gelu
+from mlx_vedec.layers.mlp import ACTIVATIONS, activation, gelu
 
 X = np.linspace(-6, 6, 101)
 SOFTPLUS = np.log1p(np.exp(X))

@@ -1,11 +1,28 @@
-"""Tables with a row for each token: ids outside them, and tables cut or extended."""
+"""Arrays of token ids: those outside the vocabulary, and the loss of labels."""
 
 from __future__ import annotations
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 
 from ..errors import TokenError
+
+IGNORED = -100  # the label of a position that does not count, as in torch
+
+
+def cross_entropy(logits: mx.array, labels: mx.array) -> mx.array:
+    """Mean of -log p(label) over the labels that are not -100, in float32.
+
+    logits (B, L, V), labels (B, L); nan where every label is -100, as in torch. A label outside the
+    vocabulary is a `TokenError`.
+    """
+    check_ids(labels, logits.shape[-1], "labels", ignored=IGNORED)
+    counted = labels != IGNORED
+    losses = nn.losses.cross_entropy(
+        logits.astype(mx.float32), mx.where(counted, labels, 0), weights=counted, reduction="sum"
+    )
+    return losses / counted.sum()
 
 
 def check_ids(tokens: mx.array, vocab_size: int, name: str, *, ignored: int | None = None) -> None:
@@ -24,11 +41,3 @@ def check_ids(tokens: mx.array, vocab_size: int, name: str, *, ignored: int | No
             f"{name} have ids outside the vocabulary: {wrong[:8].tolist()}; "
             f"expected 0 to {vocab_size - 1}{also}"
         )
-
-
-def resize_rows(table: mx.array, rows: int, std: float) -> mx.array:
-    """A table (N, …) cut to its first rows, or extended by normal rows of a standard deviation."""
-    if rows <= len(table):
-        return table[:rows]
-    drawn = mx.random.normal((rows - len(table), *table.shape[1:]), scale=std)
-    return mx.concatenate([table, drawn.astype(table.dtype)])
