@@ -45,7 +45,8 @@ def described(
     memory = machine.get("memory") and f"{machine['memory'] / 1e9:.1f} GB"
     load = None if machine.get("load") is None else f"load {machine['load']}"
     cores = machine.get("cores") and f"{machine['cores']} cores"
-    parts = machine.get("processor"), cores, memory, load, machine.get("platform")
+    blas = machine.get("blas") and f"BLAS {machine['blas']}"
+    parts = machine.get("processor"), cores, memory, load, machine.get("platform"), blas
     yield "machine", ", ".join(str(part) for part in parts if part)
     yield "device", ", ".join(str(part) for part in device.values() if part)
     yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
