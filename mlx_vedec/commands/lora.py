@@ -99,9 +99,9 @@ def _begun(p: argparse.ArgumentParser, folder: Path) -> dict[str, Any]:
 
 
 def _checkpoints(folder: Path) -> list[Path]:
-    from ..training.state import FOLDER
+    from ..training.state import FOLDER, checkpoints
 
-    return sorted((folder / FOLDER).glob("[0-9]*"))
+    return checkpoints(folder / FOLDER)
 
 
 def _check_free(folder: Path) -> None:

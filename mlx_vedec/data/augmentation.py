@@ -17,7 +17,7 @@ Augmentation = Callable[[Image.Image, np.random.Generator], Image.Image]
 
 @dataclass(frozen=True, kw_only=True)
 class Augment:
-    """A picture to one like it. Each change that is not 0 comes by itself with `probability`.
+    """Changes a picture at random: each change that is not 0 comes with `probability`, by itself.
 
     rotate      -- degrees, up to so many to either side
     scale       -- 0.05: width and height by themselves between 95 and 105 %
@@ -55,7 +55,7 @@ class Augment:
                 raise OptionError(f"augment: {name} is {value:g}; expected {least} to {most}")
 
     def __call__(self, image: Image.Image, random: np.random.Generator) -> Image.Image:
-        """The picture, 8-bit RGB, changed as the next numbers of `random` say."""
+        """The changed picture, 8-bit RGB; what changes and how much is drawn from `random`."""
         for name, change in CHANGES.items():
             most = getattr(self, name)
             # numbers are drawn in any case, so that one change does not alter the draws of others
@@ -66,7 +66,7 @@ class Augment:
 
 
 def parse_augment(text: str) -> Augment:
-    """The changes that a flag such as `rotate=2,blur=0.5,contrast=0.3,jpeg=30` asks for.
+    """An `Augment` as a flag has it, such as `rotate=2,blur=0.5,contrast=0.3,jpeg=30`.
 
     >>> parse_augment("rotate=2,probability=0.3")
     Augment(rotate=2.0, scale=0.0, shift=0.0, blur=0.0, contrast=0.0, brightness=0.0, noise=0.0, \

@@ -199,13 +199,13 @@ def _check(**values: tuple[int, int]) -> None:
 
 
 def _widths(lengths: Sequence[int], most: int | None) -> np.ndarray:
-    """Lengths padded up, so that few occur, and at most to the end of the position table."""
+    """Lengths rounded up to few different ones, at most the length of the position table."""
     padded = -(-np.array(lengths) // STEP) * STEP
     return padded if most is None else np.minimum(padded, most)
 
 
 def _pad(model: VisionEncoderDecoderModel, processor: Processor) -> int:
-    """What fills up the decoder's input; as no label there is counted, any token would do."""
+    """The id that rows of the decoder's input are filled up with; no label there counts."""
     named = model.config.pad_token_id, model.config.decoder.pad_token_id
     ids = (*named, processor.required_tokenizer.pad_token_id, 0)
     return next(id for id in ids if id is not None)

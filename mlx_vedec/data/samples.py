@@ -35,7 +35,7 @@ class Sample:
 
 
 class Dataset(Sequence[Sample]):
-    """Samples, made of what a sequence holds as they are asked for: images are not opened.
+    """A sequence of samples, each made of its row when it is asked for; images are not opened.
 
     Rows are samples, pairs of image and text, or mappings with `image`, `text` and perhaps `prompt`
     or, as the Hub's document sets have it, `image` and `ground_truth`.
@@ -95,7 +95,7 @@ def samples_of(row: Mapping[Any, Any], added_vocab: Container[str] = ()) -> list
 
 
 def _column(row: Mapping[Any, Any], names: Sequence[str]) -> str:
-    """The one of the names that a row has."""
+    """The name of a row's column, which has to be one of the names; an error for none or two."""
     found = [name for name in names if name in row]
     if len(found) == 1:
         return found[0]
@@ -122,7 +122,7 @@ def _parses(truth: Any) -> list[Any]:
 
 
 def _parsed(sample: Sample, parse: Any, added_vocab: Container[str]) -> Sample:
-    """A sample whose text is tags; the question of a document that is asked is its prompt."""
+    """A sample whose text is a document's tags; where it is a question's, that is the prompt."""
     text, _ = json2token(parse, added_vocab=added_vocab)
     _, tags = json2token(parse)
     prompt = sample.prompt
@@ -134,7 +134,7 @@ def _parsed(sample: Sample, parse: Any, added_vocab: Container[str]) -> Sample:
 
 
 def _whole(text: str) -> str:
-    """A text that can be encoded: JSON can hold halves of characters."""
+    """The text; an error where JSON held half a surrogate pair, which cannot be encoded."""
     if re.search("[\ud800-\udfff]", text):
         raise DataError(f"text {_shown(text)} has half a surrogate pair; expected whole characters")
     return text
@@ -145,7 +145,7 @@ def _shown(value: Any) -> str:
 
 
 def placed(sample: Sample, folder: Path, where: str) -> Sample:
-    """A sample of a file: its image's path, as seen from a folder, and where it stands."""
+    """A sample of a table with its image's path as seen from a folder, and its file and line."""
     image = sample.image
     if not isinstance(image, str) or not image:
         raise DataError(f"image is {_shown(image)}; expected a path")

@@ -19,7 +19,7 @@ Rows = Iterator[tuple[int, Callable[[], Mapping[Any, Any]]]]
 
 
 def read_table(path: Path, added_vocab: Container[str] = ()) -> list[Sample]:
-    """The samples of a file; a `DataError` lists the lines that give none.
+    """The samples of a table; a `DataError` lists the lines that cannot be read.
 
     Images are as seen from the file's folder.
     """
@@ -36,7 +36,7 @@ def read_table(path: Path, added_vocab: Container[str] = ()) -> list[Sample]:
 
 
 def read_text(path: Path) -> str:
-    """The content of a UTF-8 file; an error names the line that is none."""
+    """The content of a UTF-8 file; an error names the line that is not UTF-8."""
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -46,7 +46,7 @@ def read_text(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Lines that hold something, by number; other characters that break lines are part of them."""
+    """The lines that are not blank, with their numbers; only line feeds end a line."""
     for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.removesuffix("\r")

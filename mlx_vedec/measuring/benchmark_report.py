@@ -195,7 +195,7 @@ def _shown(spread: Spread, unit: str) -> str:
 
 
 def _short(value: float) -> str:
-    """Three or four digits that count."""
+    """A number with its first three or four digits."""
     return f"{value:.1f}" if value >= 100 else f"{value:.3g}"
 
 

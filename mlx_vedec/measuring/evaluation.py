@@ -52,7 +52,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model scores.
+    """The scores of a model on a dataset.
 
     metrics -- each with its interval. rows -- one per sample, in their order. shares -- of each
     metric, what each sample adds to it. seconds -- that reading the images took
@@ -149,7 +149,7 @@ def compare(
 
 
 def _names(metrics: Sequence[str] | None, tasks: Sequence[ReadingTask]) -> list[str]:
-    """The metrics that are meant; those of documents need documents."""
+    """The metrics to compute: those asked for, or the defaults that fit the texts."""
     check_names(metrics or (), METRICS)
     documents = tasks[0].references[0].data is not None
     if not metrics:
@@ -178,7 +178,7 @@ def _in_shares(
     tasks: Sequence[ReadingTask],
     group: mx.distributed.Group | None,
 ) -> list[ResultValues]:
-    """What all processes read together, each a share."""
+    """The results of all tasks; each process reads a share of them."""
     rank, world = (group.rank(), group.size()) if group else (0, 1)
     found: list[ResultValues] = [{} for _ in tasks]
     for process, part in enumerate(gather_results(lambda: read(tasks[rank::world]), group)):

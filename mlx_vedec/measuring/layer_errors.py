@@ -38,11 +38,11 @@ class Beside(nn.Module):
         self._sums: dict[str, tuple[mx.array, mx.array]] = {}
 
     def __call__(self, x: mx.array) -> mx.array:
-        """As the layer itself."""
+        """The layer's own output."""
         return self._noted("call", self.own(x), self._other(x))
 
     def as_linear(self, x: mx.array) -> mx.array:
-        """A table as the head."""
+        """The layer's own logits, where a table of tokens is the head."""
         return self._noted("head", self.own.as_linear(x), self._other.as_linear(x))
 
     def _noted(self, use: str, own: mx.array, other: mx.array) -> mx.array:

@@ -79,7 +79,7 @@ def uniform(name: str, shape: tuple[int, ...]) -> mx.array:
 
 
 def given(family: str) -> mx.array:
-    """What a family reads: pixels (B, H, W, C), or features (B, S, D)."""
+    """The input of an encoder, pixels (B, H, W, C), or of a decoder, features (B, S, D)."""
     if family in ENCODERS:
         return uniform("pixels", (ROWS, SIZES["image_size"], SIZES["image_size"], 3))
     return uniform("features", (ROWS, FEATURES, WIDTH))
@@ -91,7 +91,7 @@ def tokens() -> mx.array:
 
 
 def answers(family: str, model: Any, dtype: mx.Dtype) -> dict[str, mx.array]:
-    """Features, or logits of all tokens at once and token by token, each from the same inputs."""
+    """An encoder's features, or a decoder's logits of all tokens at once and token by token."""
     x = given(family).astype(dtype)
     if family in ENCODERS:
         return {"features": model(x).last_hidden_state}

@@ -71,7 +71,7 @@ class Loop:
 
     @property
     def over(self) -> bool:
-        """Whether there is no iteration to come."""
+        """Whether no iteration is left to do."""
         return self.state.step >= self.total or self.stale
 
     @property
@@ -259,7 +259,7 @@ class Loop:
                 notify(self.callbacks, "on_save", said)
 
     def _publish(self, weights: Tree) -> None:
-        """Let the caller write the model with these weights."""
+        """Let the caller's `save` write the model with these weights."""
         if self.folder is None or self.save is None or not self.writes:
             return
         self.stepper.place(weights, self.stepper.types)

@@ -52,6 +52,11 @@ class TrainingState:
     stale: int = 0
 
 
+def checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in a folder `training_state` that are whole, the newest last."""
+    return sorted(path for path in folder.glob("[0-9]*") if (path / STATE).is_file())
+
+
 class Store:
     """The checkpoints of one training, in `folder / "training_state"`."""
 
@@ -59,13 +64,9 @@ class Store:
         self.path = folder / FOLDER
         self.arguments, self.data = arguments, data
 
-    def checkpoints(self) -> list[Path]:
-        """The folders of the checkpoints that are whole, the newest last."""
-        return sorted(path for path in self.path.glob("[0-9]*") if (path / STATE).is_file())
-
     def begin(self) -> None:
         """Make the folder; an error where an earlier training is in it."""
-        found = self.checkpoints()
+        found = checkpoints(self.path)
         if found:
             raise TrainingError(
                 f"{self.path} holds a training at iteration {int(found[-1].name)}; go on with it "
@@ -91,7 +92,7 @@ class Store:
             _flush(self.path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        for path in self.checkpoints()[: -self.arguments.keep_checkpoints]:
+        for path in checkpoints(self.path)[: -self.arguments.keep_checkpoints]:
             shutil.rmtree(path)
         return final
 
@@ -106,7 +107,7 @@ class Store:
     def resume(self, weights: Weights) -> tuple[Weights, TrainingState]:
         """The newest whole checkpoint, for a training that begins with `weights`."""
         self._clear()
-        found = self.checkpoints()
+        found = checkpoints(self.path)
         if not found:
             raise TrainingError(f"{self.path} holds no checkpoint to resume; begin without resume")
         for number, path in reversed([*enumerate(found)]):

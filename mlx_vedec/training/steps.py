@@ -27,7 +27,7 @@ from .optimizers import Tree, make_optimizer
 
 @dataclass
 class Weights:
-    """What an update changes: the weights, the optimizer's state, the average where one is kept."""
+    """What an update changes: weights, the optimizer's state, and the average if there is one."""
 
     trained: Tree
     optimizer: Tree
