@@ -1,10 +1,11 @@
-"""The parts together: the bundled model, real lines, adapters, and what is left on disk."""
+"""The parts together: a model, its processor, lines, adapters, and what is left on disk."""
 
 from __future__ import annotations
 
 import json
 
 import mlx.core as mx
+import pytest
 
 import mlx_vedec
 from mlx_vedec.adapters.wrapping import LoraConfig, add_adapters, load_adapters, save_adapters
@@ -13,22 +14,35 @@ from mlx_vedec.data.batches import Batches
 from mlx_vedec.layers.quantization_config import QuantizationConfig
 from mlx_vedec.training.trainer import train
 from tests.conftest import DATA
+from tests.support import training_parts as parts
 from tests.support.training import Keeper, RandomBatches, fresh, quick
 
 LINES = DATA / "lines"
 
 
-def test_adapters_are_trained_gone_on_with_and_loaded(tmp_path):
-    def begin():
-        model, processor = mlx_vedec.load()
-        mx.random.seed(0)
-        add_adapters(model, LoraConfig(rank=4, dropout=0.1, targets=("decoder", "attention")))
-        return model, processor
-
-    model, processor = begin()
+def bundled(folder):
+    """The bundled model, its processor and four of its shortest lines with their texts."""
+    model, processor = mlx_vedec.load()
     found = json.loads((LINES / "reference.json").read_text(encoding="utf-8"))
     short = sorted(found, key=lambda line: len(line["ids"]))[:4]
-    lines = [(LINES / line["file"], line["label"]) for line in short]
+    return model, processor, [(LINES / line["file"], line["label"]) for line in short]
+
+
+def tiny(folder):
+    pictures = parts.pictures(folder / "pictures", 4)
+    texts = ("tea", "rice", "a cup", "milk")
+    return parts.model(), parts.processor(), list(zip(pictures, texts, strict=True))
+
+
+@pytest.mark.parametrize("parts_of", [tiny, pytest.param(bundled, marks=pytest.mark.slow)])
+def test_adapters_are_trained_gone_on_with_and_loaded(tmp_path, parts_of):
+    def begin():
+        model, processor, lines = parts_of(tmp_path)
+        mx.random.seed(0)
+        add_adapters(model, LoraConfig(rank=4, dropout=0.1, targets=("decoder", "attention")))
+        return model, processor, lines
+
+    model, processor, lines = begin()
     batches = Batches(lines, model, processor, batch_size=2)
     frozen = mx.array(model.encoder.layers[0].attn.q_proj.weight)
     seen = Keeper()
@@ -53,7 +67,7 @@ def test_adapters_are_trained_gone_on_with_and_loaded(tmp_path):
     go(begin()[0], tmp_path / "parts", 1)
     resumed = begin()[0]
     go(resumed, tmp_path / "parts", 2, resume=True)
-    loaded, _ = mlx_vedec.load()
+    loaded = parts_of(tmp_path)[0]
     load_adapters(loaded, tmp_path / "parts")
     (batch,) = Batches(lines[:2], model, processor, batch_size=2).epoch(0)
     logits = [

@@ -59,6 +59,7 @@ def test_bits_chosen_for_a_size(few, tmp_path):
     assert len(bits) > 1
 
 
+@pytest.mark.slow
 def test_calibrated(few, tmp_path, capsys):
     plain, out = tmp_path / "plain", tmp_path / "out"
     two = ("-q", "--q-bits", 2, "--quant-predicate", "uniform")

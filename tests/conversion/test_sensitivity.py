@@ -184,7 +184,7 @@ def between(draw, found):
 
 
 @given(st.data(), sensitivities())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_size_is_reached_within_a_step(data, found):
     """At most the target; and with the last step undone it would be more."""
     target = between(data.draw, found)
@@ -199,7 +199,7 @@ def test_the_size_is_reached_within_a_step(data, found):
 
 
 @given(st.data(), sensitivities())
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_smaller_model_never_costs_less(data, found):
     low, high = sorted(between(data.draw, found) for _ in range(2))
     assert cost(found, chosen(found, low)) >= cost(found, chosen(found, high)) - 1e-9
@@ -214,7 +214,7 @@ def test_more_bits_never_cost_more(found):
 
 
 @given(sensitivities(), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_no_other_choice_is_smaller_and_cheaper(found, data):
     """The sizes it stops at are on the lower hull: nothing drawn at random lies below."""
     target = between(data.draw, found)

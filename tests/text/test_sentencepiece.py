@@ -195,9 +195,10 @@ def mutated(content: bytes, numbers: random.Random) -> bytes:
     return content[: numbers.randrange(len(content))] if numbers.random() < 0.1 else content
 
 
+@pytest.mark.parametrize("times", [200, pytest.param(700, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kind", [1, 2])
 @pytest.mark.parametrize("name", ["XLMRoberta", "Llama", "T5"])
-def test_damaged_files_are_refused_or_work(path, kind, name):
+def test_damaged_files_are_refused_or_work(path, kind, name, times):
     """Never another error, and never a panic of the package that runs the result."""
     numbers = random.Random(f"{name}{kind}")
     bytes_ = [Piece(f"<0x{byte:02X}>", 0, BYTE) for byte in range(0, 256, 8)]
@@ -206,7 +207,7 @@ def test_damaged_files_are_refused_or_work(path, kind, name):
     (path.parent / "tokenizer_config.json").write_text(json.dumps(config))
     text = "".join(TABLE) + "the fox don't. 東京😀<s>\n" + "".join(map(chr, range(0, 400, 7)))
     refused = 0
-    for _ in range(700):
+    for _ in range(times):
         path.write_bytes(mutated(whole, numbers))
         try:
             tokenizer = Tokenizer.from_pretrained(path.parent)
@@ -215,4 +216,4 @@ def test_damaged_files_are_refused_or_work(path, kind, name):
         else:
             ids = tokenizer.encode(text)
             assert isinstance(tokenizer.decode([*ids, *range(len(tokenizer))]), str)
-    assert 100 < refused < 650
+    assert times / 7 < refused < 0.93 * times

@@ -204,6 +204,7 @@ def ring(tmp_path: Path, **options) -> list[tuple[int, str]]:
     return [(code, err) for code, _, err in two_processes(tmp_path, *argv)]
 
 
+@pytest.mark.slow
 def test_two_processes_learn_what_one_does(tmp_path):
     losses, folder = tmp_path / "losses.json", tmp_path / "run"
     assert ring(tmp_path, folder=folder, losses=losses, iters=5) == [(0, "")] * 2
