@@ -35,3 +35,7 @@ class TrainingError(ValueError):
 
 class DataError(ValueError):
     """Training data that is missing, ambiguous or unreadable, by file and line."""
+
+
+class LayoutError(ValueError):
+    """A page's layout that is unreadable, unsafe, or of another page."""
