@@ -101,7 +101,7 @@ def _lines_in_order(root: Element, page: Element) -> list[Element]:
         if element.name == "TextLine":
             inner = [element, *(i for i in element.below() if i.name in ("String", "Glyph"))]
             by_id |= {i.attributes["ID"]: [element] for i in inner if "ID" in i.attributes}
-        elif "ID" in element.attributes:
+        elif "ID" in element.attributes and element.name not in ("String", "Glyph"):
             by_id[element.attributes["ID"]] = _lines_of(_by_idnext(element))
     order = root.find("ReadingOrder")
     groups = order.elements[:1] if order is not None else []  # more are other ways to read

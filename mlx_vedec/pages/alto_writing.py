@@ -13,6 +13,7 @@ from .xml_tree import Document, Element, Ids, indent
 CURRENT = "http://www.loc.gov/standards/alto/ns-v4#"
 SCHEMA = "http://www.loc.gov/standards/alto/v4/alto-4-4.xsd"
 INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
+KEPT = ("ID", "STYLEREFS", "TAGREFS", "LANG")  # of a string that gets another text
 PROCESSING_SINCE = 4  # the version in which `Processing` took the place of `OCRProcessing`
 
 
@@ -23,8 +24,10 @@ def write(layout: Layout) -> Document:
         return _skeleton(layout)
     document, copies = source.document.copy()
     new = [line for line in layout.lines if line.error is None and _differs(line, source.scale)]
+    gone: dict[str, str] = {}
     for line in new:
-        _put_line(copies[id(line.element)], line, source.scale)
+        gone |= _put_line(copies[id(line.element)], line, source.scale)
+    _mend(document, gone)
     if new and layout.model:
         _put_step(document, layout.model)
     return document
@@ -36,17 +39,36 @@ def _differs(line: Line, scale: Scale) -> bool:
     return line != read_line(line.element, scale)
 
 
-def _put_line(element: Element, line: Line, scale: Scale) -> None:
-    """The words of a line as strings, or all of it as one where its words are not known."""
-    for old in element.all("String", "SP", "HYP"):
-        element.remove(old)
+def _put_line(element: Element, line: Line, scale: Scale) -> dict[str, str]:
+    """The words of a line as strings, or all of it as one where its words are not known.
+
+    They keep the ids and styles of the strings they take the places of. Ids that are gone come
+    back, each with the one that stands for it.
+    """
+    old = [dict(string.attributes) for string in element.all("String")]
+    blanks = [element.remove(one) for one in element.all("String", "SP", "HYP")]
+    blank = blanks[0] if blanks else None
     words = line.fitting_words or (Word(line.text, line.box, line.confidence),)
     strings = [_string(element, word, scale) for word in words]
+    for string, attributes in zip(strings, old, strict=False):
+        kept = {key: value for key, value in attributes.items() if key in KEPT}
+        string.attributes = {**kept, **string.attributes}
     _put_alternatives(strings, line)
     for place, string in enumerate(strings):
         if place:
-            element.insert(Element(element.prefix + "SP", namespace=element.namespace))
-        element.insert(string)
+            space = Element(element.prefix + "SP", namespace=element.namespace)
+            element.insert(space, blank=blank)
+        element.insert(string, blank=blank)
+    last = next((i for s in reversed(strings) if (i := s.attributes.get("ID"))), "")
+    return {name: last for one in old[len(strings) :] if (name := one.get("ID"))}
+
+
+def _mend(document: Document, gone: dict[str, str]) -> None:
+    """Let references to strings that are gone lead to those that stand for them."""
+    for element in document.root.below() if gone else ():
+        if refs := element.attributes.get("REF"):
+            kept = (gone.get(name, name) for name in refs.split())
+            element.attributes["REF"] = " ".join(dict.fromkeys(filter(None, kept)))
 
 
 def _string(line: Element, word: Word, scale: Scale) -> Element:

@@ -127,8 +127,8 @@ def image_of(path: Path) -> Path:
                 return candidate
     wanted = f"the image {named[0][:200]!r}" if named and named[0] else "no image"
     raise ImageError(
-        f"{path} names {wanted}, and neither that nor one of its own name is in {folders[0]} or the "
-        f"folder above; give the image, and --layout {path}"
+        f"{path} names {wanted}, and neither that nor one of its own name is in {folders[0]} or "
+        f"the folder above; give the image, and --layout {path}"
     )
 
 

@@ -158,4 +158,6 @@ class _Html(HTMLParser):
 
     def handle_decl(self, decl: str) -> None:
         """The document type."""
+        if "[" in decl:
+            self.builder.entity()
         self.builder.before.append(Verbatim(f"<!{decl}>"))

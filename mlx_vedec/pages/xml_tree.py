@@ -95,31 +95,30 @@ class Element:
         self.children.append(made)
         return made
 
-    def remove(self, child: Element) -> None:
-        """Take an element out, and the white space before it."""
+    def remove(self, child: Element) -> str | None:
+        """Take an element out with the white space before it, and return that."""
         place = next(i for i, node in enumerate(self.children) if node is child)
-        before = self.children[place - 1] if place else None
-        blank = isinstance(before, str) and not isinstance(before, Verbatim) and not before.strip()
-        del self.children[place - blank : place + 1]
+        blank = self._blank(place - 1)
+        del self.children[place - (blank is not None) : place + 1]
+        return blank
 
-    def insert(self, made: Element, *before: str) -> None:
-        """Put an element before the first of those names, or last; indented as its neighbours."""
+    def insert(self, made: Element, *before: str, blank: str | None = None) -> None:
+        """Put an element before the first that has one of those names, or last.
+
+        blank -- the white space before it; by default that of the first element here
+        """
         places = [i for i, node in enumerate(self.children) if isinstance(node, Element)]
-        inner = self._blank(places[0] - 1) if places else None
-        following = [
-            i
-            for i in places
-            if self.children[i].name in before  # pyright: ignore[reportAttributeAccessIssue]
-        ]
-        place = following[0] if following else (places[-1] + 1 if places else len(self.children))
-        if inner is not None:
-            indent(made, inner)
-            # White space belongs to what comes after it, so a new one goes before old white space.
-            if following and self._blank(place - 1) is not None:
-                place -= 1
-            self.children[place:place] = [inner, made]
+        following = [i for i in places if self.children[i].name in before]  # pyright: ignore
+        blank = blank if blank is not None or not places else self._blank(places[0] - 1)
+        if following:  # the white space before what follows stays with it
+            place = following[0] - (self._blank(following[0] - 1) is not None)
+        elif places:
+            place = places[-1] + 1
         else:
-            self.children.insert(place, made)
+            place = len(self.children) - (self._blank(len(self.children) - 1) is not None)
+        if blank is not None:
+            indent(made, blank)
+        self.children[place:place] = [made] if blank is None else [blank, made]
 
     def _blank(self, place: int) -> str | None:
         """The white space at a place, or None."""
