@@ -33,6 +33,7 @@ class Page(Layout):
     error   -- what was wrong with it, for `read_pages`; then it has no lines
     picture -- the image, RGB, where it was read; not for `Page.from_file`
 
+    >>> from mlx_vedec.pages.layout import Line, Region
     >>> Page(regions=(Region((Line("Tea,"), Line("rice"))), Region((Line("9.50"),)))).text
     'Tea,\nrice\n\n9.50'
     """

@@ -25,9 +25,15 @@ class Piece:
     to_page: Callable[[Box], Box]
 
 
-def pieces_of(picture: Image.Image, line: Line, aspect: float | None) -> list[Piece]:
-    """A line as the checkpoint reads it: in one piece, or in several on canvases of an aspect."""
-    if line.element is None and not line.polygon and not line.baseline:
+def pieces_of(
+    picture: Image.Image, line: Line, aspect: float | None, *, tight: bool
+) -> list[Piece]:
+    """A line as the checkpoint reads it: in one piece, or in several on canvases of an aspect.
+
+    tight -- its box is level and tight around its ink, as `find_lines` gives it; else it is cut
+    along its outline and its baseline. A line without ink has no pieces, where there is an aspect.
+    """
+    if tight:
         if aspect is None or line.box == (0, 0, *picture.size):
             return [Piece(picture.crop(line.box), partial(_moved, line.box[:2], line.box))]
         return _on_canvases(picture, line.box, aspect, lambda box: box)

@@ -204,7 +204,7 @@ def _begun(
         lines = []
         for line in page.lines:
             try:
-                own = pieces_of(picture, line, aspect)
+                own = pieces_of(picture, line, aspect, tight=found is None)
             except LayoutError as error:
                 line, own = replace(line, error=error), []
             lines.append(line)

@@ -156,7 +156,7 @@ def test_only_texts_change_in_real_files(name, shared):
     )
     written = to_bytes(replace(layout, regions=regions, model="m"), "alto")
     ids, refs = references(written)
-    assert refs <= ids and len(refs) > 20 * ("bsb" in name)
+    assert refs <= ids and (len(refs) > 20) == ("bsb" in name)
     (again,) = layouts_of(parse(written, name), name)
     assert [line.text for line in again.lines] == ["new " + line.text for line in layout.lines]
     assert stripped(written) == stripped(path.read_bytes())
