@@ -15,6 +15,7 @@ from .formats import is_layout, layouts_of, read_document
 from .layout import Layout, Size
 from .sheets import LAYOUTS, URL, Sheet, bare_stem
 
+Given = str | Path | Layout | bool | None  # a layout, its file, a folder of them, False for none
 FOLDERS = ("page", "alto", "hocr")  # below an image's, where Transkribus and others put layouts
 
 

@@ -91,6 +91,18 @@ def to_pdf(pages: Sequence[tuple[Layout, Image.Image]]) -> bytes:
     return written.getvalue()
 
 
+def joined(parts: Sequence[bytes]) -> bytes:
+    """PDFs after each other as one."""
+    pikepdf = _pikepdf()
+    with pikepdf.new() as document:
+        for part in parts:
+            with pikepdf.open(io.BytesIO(part)) as one:
+                document.pages.extend(one.pages)
+        written = io.BytesIO()
+        document.save(written, deterministic_id=True)
+    return written.getvalue()
+
+
 class _Fonts:
     """Fonts of empty letters: each code stands for a character, and nothing is drawn for it.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -18,13 +18,12 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import batch_generate
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
-from .finding import layout_for, with_image
+from .finding import Given, layout_for, with_image
 from .layout import Alternative, Layout, Line, Region, Word, paragraphs
 from .page import Page
 from .pieces import pieces_of
 from .sheets import Sheet, all_sheets
 
-Given = str | Path | Layout | bool | None  # a layout, its file, a folder of them, False for none
 WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that need no lines
 
 
@@ -138,7 +137,7 @@ def _with_layouts(images: Any, layouts: Any) -> Iterator[tuple[Sheet, Given]]:
 def read_sheets(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    sheets: Iterator[tuple[Sheet, Given]],
+    sheets: Iterable[tuple[Sheet, Given]],
     *,
     boxes: bool = True,
     batch_size: int | None = 16,
