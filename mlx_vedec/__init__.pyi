@@ -155,10 +155,12 @@ from .images.image_processors import (
 )
 from .layers.decoder_cache import (
     DecoderCache as DecoderCache,
+)
+from .layers.kv_cache import (
     KVCache as KVCache,
     RotatingKVCache as RotatingKVCache,
 )
-from .layers.quantization import (
+from .layers.quantization_config import (
     QuantizationConfig as QuantizationConfig,
 )
 from .measuring.benchmark import (

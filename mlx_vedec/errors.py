@@ -33,6 +33,10 @@ class TrainingError(ValueError):
     """A training that cannot be done as asked, cannot be resumed, or that went wrong."""
 
 
+class ProcessError(ValueError):
+    """The error of another process, of those that evaluate or train together."""
+
+
 class DataError(ValueError):
     """Training data that is missing, ambiguous or unreadable, by file and line."""
 

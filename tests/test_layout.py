@@ -91,6 +91,13 @@ def test_every_file_is_in_a_room():
     assert sum((PACKAGE / name).is_dir() for name in FLOOR) <= 18
 
 
+@pytest.mark.parametrize("folder", sorted(name for name in FLOOR if (PACKAGE / name).is_dir()))
+def test_every_room_says_what_it_holds_and_imports(folder):
+    text = (PACKAGE / folder / "__init__.py").read_text(encoding="utf-8")
+    what, _, imported = (ast.get_docstring(ast.parse(text)) or "").partition("Imports ")
+    assert what and imported, f"{folder}/__init__.py"
+
+
 def test_families_read_no_files():
     for folder in ("encoders", "decoders"):
         for inside in (inside for inside in FILES.values() if room(inside) == folder):

@@ -1,6 +1,7 @@
 """The README's commands are run, and its output is what they print."""
 
 import os
+import pkgutil
 import re
 import shlex
 import shutil
@@ -15,19 +16,27 @@ from mlx_vedec.commands.lora_flags import parser
 from mlx_vedec.commands.settings import read_settings
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
-from mlx_vedec.generation.values import FITS
+from mlx_vedec.generation.options import OPTIONS
 from tests.conftest import ROOT
+from tests.test_layout import FLOORS, PACKAGE
 
-TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-FAMILIES = (ROOT / "mlx_vedec" / "FAMILIES.md").read_text(encoding="utf-8")
-GENERATION = (ROOT / "mlx_vedec" / "GENERATION.md").read_text(encoding="utf-8")
-LORA = (ROOT / "mlx_vedec" / "LORA.md").read_text(encoding="utf-8")
-QUANTIZE = (ROOT / "mlx_vedec" / "QUANTIZE.md").read_text(encoding="utf-8")
-CHECKPOINTS = (ROOT / "mlx_vedec" / "CHECKPOINTS.md").read_text(encoding="utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text(encoding="utf-8")
+    for path in (
+        ROOT / "README.md",
+        *sorted((ROOT / "mlx_vedec").glob("*.md")),
+        ROOT / "mlx_vedec" / "assets" / "README.md",
+    )
+}
+TEXT = PAGES["README.md"]
+FAMILIES, GENERATION, LORA, QUANTIZE, CHECKPOINTS = (
+    PAGES[f"mlx_vedec/{name}.md"]
+    for name in ("FAMILIES", "GENERATION", "LORA", "QUANTIZE", "CHECKPOINTS")
+)
 
 
 def blocks_of(text):
-    return re.findall(r"^```(\w+)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return re.findall(r"^```(\w*)([^\n]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
 BLOCKS = blocks_of(TEXT)
@@ -53,9 +62,10 @@ def block(kind, tag):
 
 
 def run(command, tmp_path):
-    """A README command, by this interpreter's own `mlx_vedec`."""
+    """A README command, by this interpreter's own `mlx_vedec`, with the code of the checkout."""
     own = Path(sys.executable).parent
     environment = {**os.environ, "PATH": f"{own}{os.pathsep}{os.environ['PATH']}"}
+    environment["PYTHONPATH"] = str(ROOT)
     if not shutil.which("mlx_vedec", path=str(own)):
         command = command.replace("mlx_vedec", f"{shlex.quote(sys.executable)} -m mlx_vedec", 1)
     return subprocess.run(
@@ -122,20 +132,32 @@ def test_fine_tuning(tmp_path, monkeypatch, capsys):
     assert found >= {"adapters", "more", "python", "peft", "fused_model"}
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "mlx_vedec").glob("*.md")), ids=lambda p: p.stem)
-def test_links_of_pages(page):
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", page.read_text(encoding="utf-8"))
-    assert all((page.parent / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", PAGES[page])
+    for link in links:
+        assert ((ROOT / page).parent / link).exists(), link
 
 
-def test_links_lead_somewhere():
-    links = re.findall(r"\]\((?!https?:)([^)#]+)\)", TEXT)
-    assert links
-    assert all((ROOT / link).exists() for link in links)
+@pytest.mark.parametrize("page", PAGES)
+def test_code_that_is_named_is_there(page):
+    """Modules and names of the package, files, and the benchmarks that gave the figures."""
+    for name in re.findall(r"\bmlx_vedec(?:\.\w+)+", PAGES[page]):
+        pkgutil.resolve_name(name)
+    for name in re.findall(r"\btests\.benchmarks\.([a-z]\w*)", PAGES[page]):
+        assert (ROOT / "tests" / "benchmarks" / f"{name}.py").is_file(), name
+    for name in re.findall(r"`((?:mlx_vedec|tests|examples)/[\w/]+\.py)\b", PAGES[page]):
+        assert (ROOT / name).is_file(), name
+
+
+def test_links_are_found():
+    """README leads to every page, so the patterns above match something."""
+    for page in PAGES:
+        assert page == "README.md" or f"]({page})" in TEXT, page
 
 
 def test_generation_names_every_option():
-    for option in FITS:
+    for option in OPTIONS:
         assert f"`{option}`" in GENERATION, option
 
 
@@ -144,6 +166,12 @@ def test_families_lists_every_model_type_and_names_tests_that_are_there():
         assert f"`{model_type}`" in FAMILIES
     for name in re.findall(r"`((?:tests/)?test_\w+\.py)", FAMILIES):
         assert (ROOT / name).is_file() or (ROOT / "tests" / "parity" / name).is_file(), name
+
+
+def test_the_map_has_every_room_in_the_order_of_imports():
+    (shown,) = [body for kind, _, body in blocks_of(TEXT) if body.startswith("mlx_vedec/\n")]
+    rooms = [room for floor in FLOORS for room in floor if (PACKAGE / room).is_dir()]
+    assert re.findall(r"^  (\w+)/ ", shown, re.MULTILINE) == [*rooms, "assets"]
 
 
 def test_it_is_short():

@@ -13,10 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints import quantizing as quantize, weights
+from ..checkpoints import weights
 from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.quantizing import quantization_block
 from ..errors import ConfigError, WeightsError
-from ..layers.lora import PARAMETERS, shape_of
+from ..layers.packed import ADAPTER, weight_shape
+from ..layers.quantization_recipes import quantizable_layers
 
 LOG = logging.getLogger("mlx_vedec")
 NUMBER = re.compile(r"(?<=\.)\d+(?=\.)")
@@ -30,19 +32,19 @@ def summary(model: Pretrained) -> dict[str, Any]:
     return {
         "model_types": types,
         "shapes": _shapes(model),
-        "quantization": quantize.block(model),
+        "quantization": quantization_block(model),
     }
 
 
 def _shapes(model: Pretrained) -> dict[str, str]:
     """As "outputs x inputs, 12 times", of quantized weights as of floats."""
-    layers = quantize.layers_of(model)
+    layers = quantizable_layers(model)
     counts: dict[str, Counter[str]] = {}
     for name, array in weights.parameters(model).items():
         path, _, leaf = name.rpartition(".")
-        if leaf in PARAMETERS or (path in layers and leaf in ("scales", "biases")):
+        if leaf in ADAPTER or (path in layers and leaf in ("scales", "biases")):
             continue
-        shape = shape_of(layers[path]) if leaf == "weight" and path in layers else array.shape
+        shape = weight_shape(layers[path]) if leaf == "weight" and path in layers else array.shape
         pattern = NUMBER.sub("*", model.renames.on_disk(name))
         counts.setdefault(pattern, Counter())[" x ".join(map(str, shape))] += 1
     return {

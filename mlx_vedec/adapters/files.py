@@ -20,10 +20,12 @@ from ..checkpoints import saving, weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..checkpoints.quantizing import layers_of, names_of
 from ..errors import ConfigError, OptionError, WeightsError
 from ..files import write_file, write_json
-from ..layers.lora import PARAMETERS, Kind, adapted, adapted_layers, replace, sides
+from ..layers.lora import Kind, adapted, adapted_layers, sides
+from ..layers.packed import ADAPTER
+from ..layers.quantization_recipes import quantizable_layers
+from ..layers.replacing import replace_layers
 from . import base as adapter_base
 
 TENSORS, CONFIG = "adapters.safetensors", "adapter_config.json"
@@ -45,7 +47,7 @@ class Adapters:
 def adapters_of(model: Pretrained) -> Adapters:
     """What of a model is adapters, or is trained."""
     layers = {path: leaf.kind for path, leaf in adapted_layers(model).items()}
-    own = {f"{path}.{name}" for path in layers for name in PARAMETERS}
+    own = {f"{path}.{name}" for path in layers for name in ADAPTER}
     trainable = dict(tree_flatten(model.trainable_parameters()))  # pyright: ignore
     trained = tuple(sorted(trainable.keys() - own))
     on_disk = {model.renames.on_disk(name) for name in own & {*weights.parameters(model)}}
@@ -71,7 +73,7 @@ def save_adapters(model: Pretrained, folder: str | Path) -> None:
 
 def described(model: Pretrained, adapters: Adapters) -> dict[str, Any]:
     """The `adapter_config.json` of adapters of a model."""
-    names = names_of(model)
+    names = {path: model.renames.layer_on_disk(path) for path in adapters.layers}
     counted = Counter(adapters.layers.values()).most_common(1)
     usual = counted[0][0] if counted else None
     others = {names[p]: asdict(kind) for p, kind in adapters.layers.items() if kind != usual}
@@ -97,7 +99,7 @@ def read_adapters(model: Pretrained, folder: Path, *, requantized: bool = False)
     config = read_json(required(folder, CONFIG))
     adapter_base.check(model, config, folder / CONFIG, requantized=requantized)
     layers, trained = _parsed(config, folder / CONFIG)
-    paths = {name: path for path, name in names_of(model).items()}
+    paths = {model.renames.layer_on_disk(path): path for path in quantizable_layers(model)}
     own = {model.renames.on_disk(name): name for name in weights.parameters(model)}
     strange = sorted({*layers} - {*paths}) + sorted({*trained} - {*own})
     if strange:
@@ -158,8 +160,8 @@ def _expected(model: Pretrained, adapters: Adapters) -> dict[str, tuple[int, ...
     """Shapes by name on disk."""
     shapes: dict[str, tuple[int, ...]] = {}
     for path, kind in adapters.layers.items():
-        inputs, outputs = sides(layers_of(model)[path])
-        own = zip(PARAMETERS, ((inputs, kind.rank), (kind.rank, outputs), (outputs,)), strict=True)
+        inputs, outputs = sides(quantizable_layers(model)[path])
+        own = zip(ADAPTER, ((inputs, kind.rank), (kind.rank, outputs), (outputs,)), strict=True)
         for leaf, shape in [*own][: 3 if kind.dora else 2]:
             shapes[model.renames.on_disk(f"{path}.{leaf}")] = shape
     named = saving.named(model, model.renames) if adapters.trained else {}
@@ -183,12 +185,12 @@ def check_bare(model: nn.Module) -> None:
 def attach(model: Pretrained, layers: Mapping[str, Kind], trained: tuple[str, ...]) -> None:
     """Put new adapters into a model; they and `trained` are all that is not frozen then."""
     check_bare(model)
-    found = layers_of(model)
-    replace(model, {path: adapted(found[path], kind) for path, kind in layers.items()})
+    found = quantizable_layers(model)
+    replace_layers(model, {path: adapted(found[path], kind) for path, kind in layers.items()})
     model.freeze()
     modules = dict(model.named_modules())
     for path in layers:
-        _unfreeze(modules[path], [name for name in PARAMETERS if name in modules[path]])
+        _unfreeze(modules[path], [name for name in ADAPTER if name in modules[path]])
     for name in trained:
         path, _, leaf = name.rpartition(".")
         _unfreeze(modules[path], [leaf])

@@ -7,10 +7,20 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..checkpoints import quantizing as quantized
+from ..checkpoints import quantizing
 from ..checkpoints.pretrained import Pretrained
 from ..errors import OptionError
-from ..layers.lora import Adapted, adapted_layers, bare, floats, replace as put_back
+from ..layers.lora import Adapted, adapted_layers, bare
+from ..layers.packed import (
+    Quantized,
+    float_layer,
+    float_type,
+    format_of,
+    is_quantized,
+    unfreeze,
+    weight_of,
+)
+from ..layers.replacing import replace_layers
 
 
 @dataclass(frozen=True)
@@ -40,45 +50,41 @@ def fuse(model: Pretrained, *, dequantize: bool = False) -> tuple[FusedLayer, ..
     layers = adapted_layers(model)
     if not layers:
         raise OptionError("the model has no adapters to fuse; load_adapters, or add_adapters first")
-    if dequantize and not quantized.is_quantized(model):
+    if dequantize and not is_quantized(model):
         raise OptionError("the model is not quantized; there is nothing to dequantize")
-    names, dtype = quantized.names_of(model), quantized.float_type(model)
+    dtype = float_type(model)
     report = []
     for path, layer in layers.items():
         merged = layer.merged()
         fused = _fused(layer, merged, dtype, dequantize)
-        report.append(_compared(names[path], layer, merged, fused))
+        report.append(_compared(model.renames.layer_on_disk(path), layer, merged, fused))
         mx.eval(fused.parameters())
-        put_back(model, {path: fused})
-    if dequantize and quantized.is_quantized(model):
-        quantized.dequantize(model)
-    quantized.unfreeze(model)
+        replace_layers(model, {path: fused})
+    if dequantize and is_quantized(model):
+        quantizing.dequantize(model)
+    unfreeze(model)
     return tuple(report)
 
 
 def _fused(layer: Adapted, merged: mx.array, dtype: mx.Dtype, dequantize: bool) -> Any:
     plain = bare(layer)
-    if not isinstance(plain, quantized.Quantized):
+    form = format_of(plain)
+    if form is None:
         plain.weight = merged.astype(plain.weight.dtype)
         return plain
     if dequantize:
-        plain = quantized.floats_of(plain, dtype)
-        plain.weight = merged.astype(dtype)
-        return plain
-    own = {"group_size": plain.group_size, "bits": plain.bits, "mode": plain.mode}
-    scales = plain.scales.dtype
+        return float_layer(plain, merged.astype(dtype))
+    scales = plain.scales.dtype  # no floats but in affine mode
     kept = scales if mx.issubdtype(scales, mx.floating) else dtype
-    plain.weight, plain.scales, *biases = mx.quantize(merged.astype(kept), **own)
-    plain.biases = biases[0] if biases else None
-    return plain
+    return float_layer(plain, merged.astype(kept)).to_quantized(**form.to_dict())
 
 
 def _compared(name: str, layer: Adapted, merged: mx.array, fused: Any) -> FusedLayer:
-    before = floats(layer)
+    before = weight_of(layer)
     found = FusedLayer(name, _relative(merged - before, before))
-    if not isinstance(fused, quantized.Quantized):
+    if not isinstance(fused, Quantized):
         return found
-    return replace(found, rounding=_relative(floats(fused) - merged, merged))
+    return replace(found, rounding=_relative(weight_of(fused) - merged, merged))
 
 
 def _relative(difference: mx.array, whole: mx.array) -> float:

@@ -21,10 +21,10 @@ from ..checkpoints import pickles, weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..checkpoints.quantizing import Quantized, layers_of
 from ..errors import ConfigError, WeightsError
 from ..layers.lora import Kind
-from ..layers.recipes import TABLE
+from ..layers.packed import Quantized
+from ..layers.quantization_recipes import TABLE, quantizable_layers
 from . import base as adapter_base
 from .files import CONFIG, Adapters, check_bare, put
 
@@ -112,7 +112,7 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
 def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
     """The tensors by what they are."""
     found, parameters = _Found(), weights.parameters(model)
-    paths = {*layers_of(model)}
+    paths = {*quantizable_layers(model)}
     for name, tensor in tensors.items():
         bare = name.removeprefix(PREFIX)
         leaf = next((leaf for leaf in LEAVES if bare.endswith(leaf[0])), None)
@@ -143,7 +143,7 @@ def _is_unused(model: Pretrained, name: str) -> bool:
 
 def _check_tables(model: Pretrained, found: _Found, folder: Path) -> None:
     """Raise `WeightsError` if a table that PEFT stored beside its adapter is not the one here."""
-    parameters, layers = weights.parameters(model), layers_of(model)
+    parameters, layers = weights.parameters(model), quantizable_layers(model)
     for name, table in found.tables.items():
         if "lora_a" not in found.parts.get(name.removesuffix(".weight"), {}):
             found.trained[name] = table
@@ -187,7 +187,9 @@ def _untie(model: Pretrained, tensors: Mapping[str, mx.array]) -> None:
 
 
 def _part(model: Pretrained) -> None:
-    tables = {path: leaf for path, leaf in layers_of(model).items() if path.endswith(TABLE)}
+    tables = {
+        path: leaf for path, leaf in quantizable_layers(model).items() if path.endswith(TABLE)
+    }
     if any(isinstance(leaf, Quantized) for leaf in tables.values()):
         raise WeightsError(
             "the adapters are of the embedding or the head alone, which are one quantized matrix "

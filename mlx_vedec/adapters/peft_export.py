@@ -14,8 +14,8 @@ from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.renames import Renames
 from ..errors import OptionError
 from ..files import write_file, write_json
-from ..layers.lora import PARAMETERS
-from ..layers.recipes import TABLE
+from ..layers.packed import ADAPTER
+from ..layers.quantization_recipes import TABLE
 from .files import CONFIG, Adapters, adapters_of
 from .peft import PREFIX, TENSORS
 
@@ -107,7 +107,7 @@ def _tensors(model: Pretrained, found: Adapters, names: _Names) -> dict[str, mx.
     for path, kind in found.layers.items():
         a, b, *m = (
             found.tensors[model.renames.on_disk(f"{path}.{leaf}")]
-            for leaf in PARAMETERS[: 3 if kind.dora else 2]
+            for leaf in ADAPTER[: 3 if kind.dora else 2]
         )
         layer = PREFIX + names.layer(path)
         if path.endswith(TABLE):

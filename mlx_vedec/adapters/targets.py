@@ -11,10 +11,10 @@ from functools import cached_property
 import mlx.nn as nn
 
 from ..checkpoints.pretrained import Pretrained
-from ..checkpoints.quantizing import Quantized, layers_of
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
-from ..layers.recipes import BLOCK, CROSS, TABLE
+from ..layers.packed import Quantized
+from ..layers.quantization_recipes import BLOCK, CROSS, TABLE, quantizable_layers
 from .config import HALVES, PARTS, LoraConfig
 
 HEAD = "lm_head"
@@ -74,7 +74,7 @@ class _Search:
         """Layers that can have an adapter, each with its names here and on disk."""
         return {
             path: tuple(name.removesuffix(".weight") for name in self.parameters[f"{path}.weight"])
-            for path in layers_of(self.model)
+            for path in quantizable_layers(self.model)
         }
 
     @cached_property
@@ -161,7 +161,7 @@ class _Search:
         """Raise `OptionError` for packed weights that would be trained."""
         packed = [
             self.all_layers[path][1]
-            for path, leaf in layers_of(self.model).items()
+            for path, leaf in quantizable_layers(self.model).items()
             if isinstance(leaf, Quantized) and f"{path}.weight" in trained
         ]
         if packed:

@@ -18,8 +18,9 @@ import mlx.nn as nn
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..checkpoints.quantizing import unfreeze
-from ..layers.lora import adapted_layers, bare, replace
+from ..layers.lora import adapted_layers, bare
+from ..layers.packed import unfreeze
+from ..layers.replacing import replace_layers
 from .config import LoraConfig as LoraConfig
 from .files import CONFIG, attach, check_bare, put, read_adapters, save_adapters as save_adapters
 from .fusing import FusedLayer as FusedLayer, fuse as fuse
@@ -42,7 +43,7 @@ def add_adapters(model: Pretrained, config: LoraConfig | None = None) -> None:
 
 def remove_adapters(model: nn.Module) -> None:
     """Take the adapters off and unfreeze the model; what else was trained stays as it is."""
-    replace(model, {path: bare(layer) for path, layer in adapted_layers(model).items()})
+    replace_layers(model, {path: bare(layer) for path, layer in adapted_layers(model).items()})
     unfreeze(model)
 
 

@@ -11,13 +11,14 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError, OptionError
-from ..layers.dropout import checkpointed
+from ..layers.gradient_checkpointing import checkpointed
 from ..layers.lora import adapted_layers
-from ..layers.quantization import KEYS, QuantizationConfig
-from . import foreign, quantizing as quantized, saving, weights
+from ..layers.packed import float_type
+from ..layers.quantization_config import KEYS, QuantizationConfig
+from . import foreign, quantizing, saving, weights
 from .config import Config
 from .hub import fetch
-from .renames import Renames
+from .renames import NamedModule
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -26,11 +27,10 @@ LOG = logging.getLogger("mlx_vedec")
 DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
-class Pretrained(nn.Module):
+class Pretrained(NamedModule):
     """Base of what has a folder of its own: a config, weights, and a table of their names."""
 
     config_class: ClassVar[type[Any]]
-    renames: ClassVar[Renames]
     base_model_prefix: ClassVar[str] = ""  # of a part inside a model with a task: "vit", "bert"
     may_lack: ClassVar[tuple[str, ...]] = ()  # parameters that a file may leave as they were made
     config: Any
@@ -88,7 +88,7 @@ class Pretrained(nn.Module):
         if wanted is not None:
             model.astype(wanted)
         if quantize is not None:
-            quantized.quantize(model, quantize)
+            quantizing.quantize(model, quantize)
         if not lazy:
             mx.eval(model.parameters())
         return model
@@ -109,7 +109,7 @@ class Pretrained(nn.Module):
         if tied and not weights.ties(tensors, renames):
             model.untie()
         tensors = weights.complete_ties(tensors, renames, tied)
-        quantized.prepare(model, tensors, extra)
+        quantizing.quantize_as_stored(model, tensors, extra)
         for key in KEYS:  # what the layers are says it from now on
             extra.pop(key, None)
         loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
@@ -148,11 +148,11 @@ class Pretrained(nn.Module):
                 "the model has adapters, which a checkpoint does not hold; fuse them before, or "
                 "save_adapters"
             )
-        extra, block = self.config.extra, quantized.block(self)
+        extra, block = self.config.extra, quantizing.quantization_block(self)
         for key in KEYS:
             extra.pop(key, None)
             extra.update({key: block} if block else {})
-        extra["dtype"] = str(quantized.float_type(self)).removeprefix("mlx.core.")
+        extra["dtype"] = str(float_type(self)).removeprefix("mlx.core.")
         extra.pop("torch_dtype", None)  # the name before transformers 5
         saving.save(
             self,

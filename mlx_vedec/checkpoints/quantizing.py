@@ -1,9 +1,7 @@
-"""Models quantized in place, and back: which layers, to how many bits, and what that saved.
+"""Models quantized in place, and back to floats; layers are named as they are on disk.
 
-Linear layers and the table of tokens are quantized; norms, position tables, what biases attention
-by position, and the convolution over patches never. A head that is tied is the table of tokens,
-once. That table is always affine: what MLX's other modes give for a row is bfloat16, whatever the
-rest computes in.
+The table of tokens is always quantized in affine mode: what MLX's other modes give for a row is
+bfloat16, whatever the rest computes in.
 """
 
 from __future__ import annotations
@@ -14,19 +12,25 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_flatten, tree_map_with_path
 
 from ..errors import ConfigError, OptionError, WeightsError
-from ..layers.lora import PARAMETERS, adapted_layers
-from ..layers.quantization import Format, QuantizationConfig, inferred
-from ..layers.recipes import TABLE, affine, ends, recipe_named
-
-Quantized = nn.QuantizedLinear | nn.QuantizedEmbedding
-NEVER = "attn_bias"  # Swin V2's network over offsets
+from ..layers.lora import adapted_layers
+from ..layers.packed import (
+    Quantized,
+    float_layer,
+    float_type,
+    format_of,
+    stored_format,
+    weight_of,
+)
+from ..layers.quantization_config import Format, QuantizationConfig
+from ..layers.quantization_recipes import TABLE, affine, ends, quantizable_layers, recipe_named
+from ..layers.replacing import replace_layers
+from .renames import NamedModule
 
 
 @dataclass(frozen=True)
-class Plan:
+class QuantizationPlan:
     """What quantizing does to a model, layers by their names on disk.
 
     formats -- of the layers that are quantized. smaller -- those whose rows only a smaller group
@@ -38,53 +42,63 @@ class Plan:
     left_out: Mapping[str, str]
 
 
-def quantize(model: Any, settings: int | QuantizationConfig) -> Plan:
+def quantize(model: NamedModule, settings: int | QuantizationConfig) -> QuantizationPlan:
     """Quantize a model in place, from the floats it has.
 
     >>> from mlx_vedec import load
+    >>> from mlx_vedec.layers.packed import bits_per_weight
     >>> model, _ = load(dtype="float16")
     >>> plan = quantize(model, QuantizationConfig(4, recipe="uniform"))
     >>> len(plan.formats), round(bits_per_weight(model), 1)
     (51, 5.1)
     """
-    plan = planned(model, settings)
-    _apply(model, {path: plan.formats.get(name) for path, name in names_of(model).items()})
+    layers = quantizable_layers(model)
+    plan = _plan(model, layers, settings)
+    _pack(
+        model, {p: (x, plan.formats.get(model.renames.layer_on_disk(p))) for p, x in layers.items()}
+    )
     return plan
 
 
-def planned(model: Any, settings: int | QuantizationConfig) -> Plan:
+def plan_quantization(model: NamedModule, settings: int | QuantizationConfig) -> QuantizationPlan:
     """What `quantize` would do, without doing it."""
-    _check_bare(model)
-    if is_quantized(model):
+    return _plan(model, quantizable_layers(model), settings)
+
+
+def _plan(
+    model: NamedModule, layers: Mapping[str, Any], settings: int | QuantizationConfig
+) -> QuantizationPlan:
+    _check_no_adapters(model)
+    if any(isinstance(layer, Quantized) for layer in layers.values()):
         raise OptionError("the model is quantized already; dequantize it first")
     config = QuantizationConfig.parse(settings)
-    names = names_of(model)
+    names = {path: model.renames.layer_on_disk(path) for path in layers}
     _check_overrides(config, names)
     wanted = _wanted(config, names)
     formats: dict[str, Format] = {}
     smaller, left_out = [], {}
-    for path, leaf in layers_of(model).items():
-        name, want, dims = names[path], wanted[path], leaf.weight.shape[-1]
+    for path, layer in layers.items():
+        name, want, dims = names[path], wanted[path], layer.weight.shape[-1]
         fitted = want and want.fitted(dims)
         if fitted:
             formats[name] = fitted
             smaller += [name] if fitted != want else []
         else:
             left_out[name] = f"no group divides its {dims} inputs" if want else "as asked"
-    return Plan(formats, tuple(smaller), left_out)
+    return QuantizationPlan(formats, tuple(smaller), left_out)
 
 
-def _check_bare(model: Any) -> None:
+def _check_no_adapters(model: nn.Module) -> None:
     if adapted_layers(model):
         raise OptionError("the model has adapters; fuse them, or remove_adapters before")
 
 
 def _wanted(config: QuantizationConfig, names: Mapping[str, str]) -> dict[str, Format | None]:
-    """The format of each layer by our name, before it is fitted."""
+    """What each layer is to be quantized to, by path, whether its rows can be or not."""
     recipe, outer = recipe_named(config.recipe), ends(names)
     wanted: dict[str, Format | None] = {}
     for path, name in names.items():
-        base = config.of_half("encoder" if path.startswith("encoder.") else "decoder")
+        base = config.part_format("encoder" if path.startswith("encoder.") else "decoder")
         override = config.override(name)
         if isinstance(override, Mapping):
             base = (base or config.base).changed(override)
@@ -112,69 +126,54 @@ def _check_overrides(config: QuantizationConfig, names: Mapping[str, str]) -> No
         )
 
 
-def layers_of(model: nn.Module) -> dict[str, Any]:
-    """The layers that are quantized, or may be, by our name."""
-    found = {p: leaf for p, leaf in model.named_modules() if _may_be(p.split("."), leaf)}
-    return dict(sorted(found.items()))
+def _pack(model: nn.Module, layers: Mapping[str, tuple[Any, Format | None]]) -> None:
+    """Quantize each layer that has a format."""
+    packed = {path: x.to_quantized(**form.to_dict()) for path, (x, form) in layers.items() if form}
+    replace_layers(model, packed)
 
 
-def _may_be(path: list[str], leaf: nn.Module) -> bool:
-    if isinstance(leaf, nn.Embedding | nn.QuantizedEmbedding):
-        return path[-1] == TABLE
-    return isinstance(leaf, nn.Linear | nn.QuantizedLinear) and NEVER not in path
-
-
-def names_of(model: Any) -> dict[str, str]:
-    """Their names on disk, by ours."""
-    return {
-        path: model.renames.on_disk(f"{path}.weight").removesuffix(".weight")
-        for path in layers_of(model)
-    }
-
-
-def is_quantized(model: nn.Module) -> bool:
-    """Whether any layer is."""
-    return any(isinstance(leaf, Quantized) for leaf in layers_of(model).values())
-
-
-def _apply(model: Any, formats: Mapping[str, Format | None]) -> None:
-    def arguments(path: str, _: nn.Module) -> bool | dict[str, Any]:
-        found = formats.get(path)
-        return found.to_dict() if found else False
-
-    nn.quantize(model, class_predicate=arguments)
-    model.train(model.training)
-
-
-def prepare(model: Any, tensors: Mapping[str, mx.array], config: Mapping[str, Any]) -> None:
+def quantize_as_stored(
+    model: NamedModule, tensors: Mapping[str, mx.array], config: Mapping[str, Any]
+) -> None:
     """Give a new model the quantized layers that a file has tensors for.
 
     Which they are is what the block of its `config.json` says, or else the tensors' shapes.
     """
     settings = QuantizationConfig.from_config(config)
-    ours = {model.renames.ours(name): name for name in tensors}
-    formats: dict[str, Format | None] = {}
-    for path, leaf in layers_of(model).items():
-        scales = ours.get(f"{path}.scales")
-        if scales is not None:
-            name, dims = scales.removesuffix(".scales"), leaf.weight.shape[-1]
+    scales = {model.renames.ours(name): name for name in tensors if name.endswith(".scales")}
+    found: dict[str, tuple[Any, Format | None]] = {}
+    for path, layer in quantizable_layers(model).items() if scales else ():
+        if f"{path}.scales" in scales:
+            name = scales[f"{path}.scales"].removesuffix(".scales")
             _check_packed(name, tensors)
-            found = _stored_format(name, dims, tensors, settings)
-            if found and path.endswith(TABLE) and found.mode != "affine":
-                raise WeightsError(f"{name} is in mode {found.mode}; a table has to be affine here")
-            formats[path] = found
-    _apply(model, formats)
+            form = _stored_format(name, layer.weight.shape[-1], tensors, settings)
+            if form and path.endswith(TABLE) and form.mode != "affine":
+                raise WeightsError(f"{name} is in mode {form.mode}; a table has to be affine here")
+            found[path] = layer, form
+    _pack(model, found)
 
 
 def _stored_format(
     name: str, dims: int, tensors: Mapping[str, mx.array], settings: QuantizationConfig | None
 ) -> Format | None:
     if settings is None:
-        return inferred(name, dims, tensors)
+        return _inferred(name, dims, tensors)
     override = settings.override(name)
     if isinstance(override, Mapping):
         return settings.base.changed(override)
     return None if override is False else settings.base
+
+
+def _inferred(name: str, dims: int, tensors: Mapping[str, mx.array]) -> Format:
+    weight, scales = tensors[f"{name}.weight"], tensors[f"{name}.scales"]
+    found = stored_format(dims, weight, scales, has_biases=f"{name}.biases" in tensors)
+    if found is None:
+        raise WeightsError(
+            f"{name}.weight is {tuple(weight.shape)} and its scales {tuple(scales.shape)}, which "
+            f"is no quantization of {dims} inputs known here; give config.json its quantization "
+            "block"
+        )
+    return found
 
 
 def _check_packed(name: str, tensors: Mapping[str, mx.array]) -> None:
@@ -186,90 +185,32 @@ def _check_packed(name: str, tensors: Mapping[str, mx.array]) -> None:
         )
 
 
-def block(model: Any) -> dict[str, Any] | None:
+def quantization_block(model: NamedModule) -> dict[str, Any] | None:
     """The block of `config.json` that says how a model is quantized; None where it is not.
 
     The fewest bits that any layer has come first, and what differs from them is an override.
     """
     found = formats(model)
-    packed = [own for own in found.values() if own is not None]
+    packed = [form for form in found.values() if form is not None]
     if not packed:
         return None
-    base = min(set(packed), key=lambda own: (own.bits, -packed.count(own), str(own)))
-    others = {name: own.to_dict() if own else False for name, own in found.items() if own != base}
+    base = min(set(packed), key=lambda form: (form.bits, -packed.count(form), str(form)))
+    others = {n: form.to_dict() if form else False for n, form in found.items() if form != base}
     return {**base.to_dict(), **dict(sorted(others.items()))}
 
 
-def formats(model: Any) -> dict[str, Format | None]:
+def formats(model: NamedModule) -> dict[str, Format | None]:
     """What every layer is quantized to, by names on disk; None where it is floats."""
-    names = names_of(model)
-    return {names[path]: _format_of(leaf) for path, leaf in layers_of(model).items()}
+    layers = quantizable_layers(model).items()
+    return {model.renames.layer_on_disk(path): format_of(layer) for path, layer in layers}
 
 
-def _format_of(leaf: Any) -> Format | None:
-    if not isinstance(leaf, Quantized):
-        return None
-    return Format(leaf.bits, leaf.group_size, leaf.mode)
-
-
-def dequantize(model: Any) -> None:
-    """Make the layers of a quantized model floats again, in place: of what is left of them."""
-    _check_bare(model)
-    if not is_quantized(model):
+def dequantize(model: nn.Module) -> None:
+    """Make the quantized layers of a model floats again, in place: of what is left of them."""
+    _check_no_adapters(model)
+    quantized = {p: layer for p, layer in model.named_modules() if isinstance(layer, Quantized)}
+    if not quantized:
         raise OptionError("the model is not quantized; there is nothing to dequantize")
     dtype = float_type(model)
-    layers = layers_of(model)
-    floats = {path: floats_of(x, dtype) for path, x in layers.items() if isinstance(x, Quantized)}
-    leaves = tree_map_with_path(
-        lambda path, leaf: floats.get(path, leaf), model.leaf_modules(), is_leaf=nn.Module.is_module
-    )
-    model.update_modules(leaves)
-    model.train(model.training)
-
-
-def unfreeze(model: Any) -> None:
-    """Unfreeze a model but for quantized layers, whose packed weights have no gradient."""
-    model.unfreeze()
-    for leaf in model.modules():
-        if isinstance(leaf, Quantized):
-            leaf.freeze(recurse=False)
-
-
-def floats_of(leaf: Any, dtype: mx.Dtype) -> nn.Module:
-    """A layer like a quantized one, of floats."""
-    own = Format(leaf.bits, leaf.group_size, leaf.mode).to_dict()
-    weight = mx.dequantize(leaf.weight, leaf.scales, leaf.get("biases"), **own, dtype=dtype)
-    rows, dims = weight.shape
-    if isinstance(leaf, nn.QuantizedEmbedding):
-        table = nn.Embedding(rows, dims)
-        table.weight = weight
-        return table
-    linear = nn.Linear(dims, rows, bias="bias" in leaf)
-    linear.update({"weight": weight, **({"bias": leaf.bias} if "bias" in leaf else {})})
-    return linear
-
-
-def float_type(model: Any) -> mx.Dtype:
-    """The type of a model's own parameters that are not packed; float32 where they differ."""
-    types = {x.dtype for x in _arrays(model).values() if mx.issubdtype(x.dtype, mx.floating)}
-    return types.pop() if len(types) == 1 else mx.float32
-
-
-def bits_per_weight(model: Any) -> float:
-    """Bits of all parameters to each weight, scales and offsets of groups not being weights.
-
-    Adapters are left out, here and in `float_type`.
-    """
-    arrays = _arrays(model)
-    count = sum(x.size for x in arrays.values())
-    for path, leaf in layers_of(model).items():
-        if isinstance(leaf, Quantized):
-            extra = sum(arrays[f"{path}.{n}"].size for n in ("scales", "biases") if n in leaf)
-            count += leaf.weight.size * 32 // leaf.bits - leaf.weight.size - extra
-    return 8 * sum(x.nbytes for x in arrays.values()) / count
-
-
-def _arrays(model: Any) -> dict[str, mx.array]:
-    arrays: dict[str, mx.array] = dict(tree_flatten(model.parameters()))  # pyright: ignore
-    adapters = {f"{path}.{name}" for path in adapted_layers(model) for name in PARAMETERS}
-    return {name: array for name, array in arrays.items() if name not in adapters}
+    floats = {path: float_layer(x, weight_of(x, dtype)) for path, x in quantized.items()}
+    replace_layers(model, floats)

@@ -1,10 +1,16 @@
-"""Names on disk and names in memory, as data: a table that is read in both directions."""
+"""Names on disk and names in memory, as data: a table that is read in both directions.
+
+A table keeps each name that was looked up, so a model asks for each of its names once.
+"""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
+from typing import ClassVar
+
+import mlx.nn as nn
 
 Pairs = tuple[tuple[str, str], ...]
 OLD_LEAVES = (  # TensorFlow's names, which checkpoints of BERT's time kept
@@ -37,13 +43,25 @@ class Renames:
         for old, new in OLD_LEAVES:
             if name.endswith(old):
                 name = name.removesuffix(old) + new
-        return _first((*self.pairs, *self.aliases), name)
+        return self._to_ours[name]
 
     def on_disk(self, name: str) -> str:
         """The name under which a parameter of ours is saved."""
-        found = _first(tuple((ours, disk) for disk, ours in self.pairs), name)
+        found = self._to_disk[name]
         assert found is not None, f"{name} has no row in its renaming table"
         return found
+
+    def layer_on_disk(self, path: str) -> str:
+        """The name under which the weight of a layer is saved, without `.weight`."""
+        return self.on_disk(f"{path}.weight").removesuffix(".weight")
+
+    @cached_property
+    def _to_ours(self) -> _Names:
+        return _Names((*self.pairs, *self.aliases))
+
+    @cached_property
+    def _to_disk(self) -> _Names:
+        return _Names(tuple((ours, disk) for disk, ours in self.pairs))
 
     def carries(self, name: str) -> bool:
         """Whether the tensor on disk is kept without being computed with."""
@@ -103,24 +121,45 @@ class Renames:
         )
 
 
+class NamedModule(nn.Module):
+    """A module with a table of the names that its parameters have on disk."""
+
+    renames: ClassVar[Renames]
+
+
+class _Names(dict[str, str | None]):
+    """The other name by a name: of its first row in a table, looked up when it is first asked for.
+
+    A row's pattern is the name or a module that it is in; what follows in the name stays. Of a
+    name that no row is for it is None.
+    """
+
+    def __init__(self, pairs: Pairs) -> None:
+        super().__init__()
+        self._pattern = _any_of(tuple(pattern for pattern, _ in pairs))
+        self._replacements: dict[int, str] = {}  # by the number of a row's group
+        group = 1
+        for pattern, replacement in pairs:
+            self._replacements[group] = replacement
+            group += 1 + pattern.count("*")
+
+    def __missing__(self, name: str) -> str | None:
+        match, found = self._pattern.match(name), None
+        if match and match.lastindex:
+            found = self._replacements[match.lastindex]
+            for number in match.groups()[match.lastindex : match.lastindex + found.count("*")]:
+                found = found.replace("*", number, 1)
+            found += name[match.end() :]
+        return self.setdefault(name, found)
+
+
 def matches(patterns: tuple[str, ...], name: str) -> bool:
     """Whether one of the patterns is the name, or a module that it is in."""
-    return any(_match(pattern, name) for pattern in patterns)
+    return bool(_any_of(patterns).match(name))
 
 
-def _match(pattern: str, name: str) -> re.Match[str] | None:
-    return _compiled(pattern).match(name)
-
-
-@cache  # `re` forgets all but 512 patterns, and a table asks each for every name
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(re.escape(pattern).replace(r"\*", r"(\d+)") + r"(?=\.|$)")
-
-
-def _first(pairs: Pairs, name: str) -> str | None:
-    for pattern, replacement in pairs:
-        if match := _match(pattern, name):
-            for number in match.groups():
-                replacement = replacement.replace("*", number, 1)
-            return replacement + name[match.end() :]
-    return None
+@cache  # `re` forgets all but 512 patterns
+def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """The first of the patterns, each a group that has a group for each of its numbers."""
+    rows = (re.escape(pattern).replace(r"\*", r"(\d+)") for pattern in patterns)
+    return re.compile("|".join(rf"({row})(?=\.|$)" for row in rows) or "(?!)")

@@ -1,4 +1,7 @@
-"""The command line: `mlx_vedec <command>`, each also `mlx_vedec.<command>`."""
+"""The command line: `mlx_vedec <command>`, each also `mlx_vedec.<command>`; a file for each.
+
+Imports every room, a command only what it needs, once it runs.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`mlx_vedec benchmark`: how fast a model reads images here, and with how much memory.
+"""`mlx_vedec benchmark`: measure how fast a model reads images here, and with how much memory.
 
-A text has exactly the tokens asked for, whatever the model writes: no end token ends it.
+Every text has exactly the number of tokens that is asked for: no end token ends it earlier.
 """
 
 from __future__ import annotations
@@ -12,6 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
+from .shared_flags import (
+    BATCH_SIZE,
+    JSON,
+    NUM_BEAMS,
+    add_loading_flags,
+    loading_options,
+    unset,
+)
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_results import Benchmark, Trial
@@ -22,36 +30,47 @@ SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gp
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser("mlx_vedec benchmark", description=__doc__)
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--adapter-path", help="a folder of adapters for the model")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--shape", metavar="NAME", help=f"random weights of a shape: {SHAPES}")
+    add_loading_flags(p)
+    p.add_argument(
+        "--shape",
+        metavar="NAME",
+        help="Measure a model with random weights in place of --model, of the shape of a published "
+        f"checkpoint: {SHAPES}.",
+    )
     p.add_argument(
         "--image",
         nargs="+",
         default=[],
         metavar="IMAGE",
-        help="files or URLs, in turn until the batch is full; by default a line of print",
+        help="The images to read, files or URLs, repeated until the batch is full (default: a "
+        "printed line that comes with the package).",
     )
     p.add_argument(
-        "--image-size", type=_size, metavar="HxW", help="random pixels of this size instead"
+        "--image-size",
+        type=_size,
+        metavar="HxW",
+        help="Read random pixels of this height and width in place of --image.",
     )
-    p.add_argument("-b", "--batch-size", type=int, help="images read at once (1, or all of them)")
-    p.add_argument("--num-beams", type=int, help="beams of each image (the checkpoint's)")
+    p.add_argument(
+        "-b",
+        "--batch-size",
+        type=int,
+        help=unset(BATCH_SIZE, "1, or as many as --image has"),
+    )
+    p.add_argument("--num-beams", type=int, help=NUM_BEAMS)
     p.add_argument(
         *("-m", "--max-tokens", "-g", "--generation-tokens"),
         type=int,
-        help="tokens of each text (32, or as many as there are positions)",
+        help="The number of tokens of each text (default: 32, or fewer where the decoder has no "
+        "room for them).",
     )
-    p.add_argument("-n", "--num-trials", type=int, default=5, help="runs that count (5)")
-    p.add_argument("--warmup", type=int, default=1, help="runs before them (1)")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the weights, to 4 or 8 bits")
     p.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of the weights; by default the file's, float32 on a CPU",
+        "-n", "--num-trials", type=int, default=5, help="The number of measured runs (default: 5)."
     )
-    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    p.add_argument(
+        "--warmup", type=int, default=1, help="The number of runs before those (default: 1)."
+    )
+    p.add_argument("--json", action="store_true", help=JSON)
     return p
 
 
@@ -91,13 +110,7 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
     from ..reading.processor import Processor
 
     source = args.model or BUNDLED
-    model, load = timed_load(
-        source,
-        adapter_path=args.adapter_path,
-        dtype=args.dtype,
-        quantize=args.quantize,
-        revision=args.revision,
-    )
+    model, load = timed_load(source, **loading_options(args))
     processor = None  # which random pixels do not need
     if args.image_size is None:
         processor = Processor.from_pretrained(source, revision=args.revision)

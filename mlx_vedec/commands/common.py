@@ -12,7 +12,7 @@ Command = Callable[[argparse.Namespace], int]
 
 def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
     """Parse and run; an error of ours is one line and exit code 1, unless `--debug` is given."""
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--debug", action="store_true", help="Show the traceback of an error.")
     args = parser.parse_args(argv)
     try:
         code = command(args)

@@ -1,6 +1,8 @@
-"""`mlx_vedec convert`: a checkpoint rewritten in another type, or quantized, or made floats again.
+"""`mlx_vedec convert`: write a checkpoint in another type, quantized, or as floats again.
 
-What is not quantized is readable by transformers too. The folder is written whole or not at all.
+Unless it is quantized, transformers opens the result too. The folder is written whole or not at
+all. With --target-bpw, --calibrate and --verify, images help to choose bits, to round, and to see
+what it cost.
 """
 
 from __future__ import annotations
@@ -14,57 +16,96 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Bytes, Count, run
+from .shared_flags import (
+    DEQUANTIZE,
+    DRY_RUN,
+    MODEL,
+    OVERWRITE,
+    PRIVATE,
+    REVISION,
+    TYPES,
+    UPLOAD_REPO,
+)
 
 if TYPE_CHECKING:
-    from ..layers.quantization import HalfBits, QuantizationConfig
+    from ..layers.quantization_config import PartBits, QuantizationConfig
 
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
-RECIPE = "uniform, head or mixed: which layers keep 6 or 8 bits where others have fewer (mixed)"
+RECIPE = (
+    "Which layers keep more bits than the others: none (uniform); the table of tokens and the "
+    "head, 8 bits (head); or those, the cross-attention and each half's first and last layer, "
+    "6 bits (mixed) (default: mixed)."
+)
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec convert", description=__doc__)
     p.add_argument(
-        "--hf-path", "--model", dest="hf_path", required=True, help="a folder or a Hub id"
+        *("--hf-path", "--model"), dest="hf_path", required=True, metavar="MODEL", help=MODEL
     )
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--mlx-path", default="mlx_model", help="where to write (mlx_model)")
-    p.add_argument("--overwrite", action="store_true", help="replace a model that is there")
-    p.add_argument("--dry-run", action="store_true", help="say what would be done, write nothing")
-    p.add_argument("--max-shard-size", type=_size, default="5GB", help="of a file of weights (5GB)")
+    p.add_argument("--revision", help=REVISION)
+    p.add_argument(
+        "--mlx-path",
+        default="mlx_model",
+        metavar="FOLDER",
+        help="The folder to write (default: mlx_model).",
+    )
+    p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
+    p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    p.add_argument(
+        "--max-shard-size",
+        type=_size,
+        default="5GB",
+        metavar="SIZE",
+        help="The size above which weights are split into several files (default: 5GB).",
+    )
     p.add_argument(
         "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of what is not quantized; kept by default, but half of float32 with -q",
+        choices=TYPES,
+        help="The type to write for what is not quantized (default: the type it is stored in, but "
+        "a half type for float32 with -q).",
     )
-    p.add_argument("-d", "--dequantize", action="store_true", help="make quantized weights floats")
+    p.add_argument("-d", "--dequantize", action="store_true", help=DEQUANTIZE)
     p.add_argument(
         "--config",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="a field of the config to change, its value in JSON: decoder.vocab_size=50265",
+        help="Change a field of the config, where it does not fit the weights; the value is JSON: "
+        "decoder.vocab_size=50265; may be given several times.",
     )
     _add_quantization(p.add_argument_group("quantization"))
     _add_fitting(p.add_argument_group("on images such as the model is to read"))
-    g = p.add_argument_group("the Hub")
-    g.add_argument("--upload-repo", metavar="ID", help="put the result there, as upload does")
-    g.add_argument("--private", action="store_true", help="make a new repository private")
+    g = p.add_argument_group("the Hub", "uploads the result as `mlx_vedec upload` does")
+    g.add_argument("--upload-repo", metavar="ID", help=UPLOAD_REPO)
+    g.add_argument("--private", action="store_true", help=PRIVATE)
     return p
 
 
 def _add_quantization(g: argparse._ArgumentGroup) -> None:
-    g.add_argument("-q", "--quantize", action="store_true", help="quantize the weights")
-    g.add_argument("--q-bits", type=int, help="2 to 6, or 8 (the mode's own, 4 or 8)")
-    g.add_argument("--q-group-size", type=int, help="weights that share a scale (the mode's own)")
-    g.add_argument("--q-mode", default="affine", help="affine, mxfp4, nvfp4 or mxfp8 (affine)")
+    g.add_argument("-q", "--quantize", action="store_true", help="Quantize the weights.")
+    g.add_argument(
+        "--q-bits", type=int, help="Bits of a quantized weight, 2 to 6 or 8 (default: 4; mxfp8: 8)."
+    )
+    g.add_argument(
+        "--q-group-size",
+        type=int,
+        help="The number of weights that share a scale (default: affine 64, mxfp4 and mxfp8 32, "
+        "nvfp4 16).",
+    )
+    g.add_argument(
+        "--q-mode",
+        default="affine",
+        help="The format of quantized weights: affine, mxfp4, nvfp4 or mxfp8 (default: affine).",
+    )
     for half in ("encoder", "decoder"):
         g.add_argument(
             f"--q-{half}-bits",
             type=_bits,
             default="same",
-            help=f"bits of the {half}, or none to leave it alone (as --q-bits)",
+            metavar="BITS",
+            help=f"Bits of the {half}'s weights, or none to leave it as it is (default: --q-bits).",
         )
     g.add_argument("--quant-predicate", metavar="RECIPE", default="mixed", help=RECIPE)
 
@@ -81,9 +122,6 @@ def _add_fitting(g: argparse._ArgumentGroup) -> None:
     )
     g.add_argument(
         "--calibrate", action="store_true", help="round anew, to agree with the source on images"
-    )
-    g.add_argument(
-        "--calibrate-iters", type=int, metavar="N", help="batches to tune scales on besides (0)"
     )
     g.add_argument(
         "--verify",
@@ -141,8 +179,6 @@ def _check_fitting(args: argparse.Namespace) -> None:
     tuned = chosen or args.calibrate
     if args.dry_run and (tuned or args.verify is not None or args.upload_repo):
         raise OptionError("--dry-run writes nothing to calibrate, verify or upload; leave them out")
-    if args.calibrate_iters is not None and not args.calibrate:
-        raise OptionError("--calibrate-iters is given without --calibrate; add it, or leave it out")
     if args.private and not args.upload_repo:
         raise OptionError("--private is given without --upload-repo; say where to upload to")
     if tuned and not args.images:
@@ -185,15 +221,13 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
 def _calibrate(path: Path, args: argparse.Namespace) -> None:
     from ..conversion.fitting import calibrate_folder
 
-    options = {} if args.calibrate_iters is None else {"iters": args.calibrate_iters}
     found = calibrate_folder(
         path,
         args.hf_path,
         _paths(args.images),
         revision=args.revision,
         max_shard_size=args.max_shard_size,
-        progress=Count("steps of calibration"),
-        **options,
+        progress=Count("layers rounded"),
     )
     _say(
         f"calibrated on {found.images} images: divergence from the source {found.before:.2e} before"
@@ -220,7 +254,7 @@ def _verify(path: Path, args: argparse.Namespace) -> None:
 
 def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
     from ..errors import OptionError
-    from ..layers.quantization import QuantizationConfig
+    from ..layers.quantization_config import QuantizationConfig
 
     settings = QuantizationConfig(
         args.q_bits,
@@ -248,7 +282,7 @@ def _field(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def _bits(text: str) -> HalfBits:
+def _bits(text: str) -> PartBits:
     if text in ("same", "none"):
         return "same" if text == "same" else None
     return int(text)

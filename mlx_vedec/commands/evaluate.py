@@ -1,4 +1,4 @@
-"""`mlx_vedec evaluate`: how well a model reads data whose texts are known."""
+"""`mlx_vedec evaluate`: measure how well a model reads images whose texts are known."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from .common import Progress, run
 from .flags import add_generation_flags, generation_options
+from .shared_flags import JSON, add_loading_flags, add_reading_flags, loading_options
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -22,37 +23,71 @@ PROGRAM = "mlx_vedec evaluate"
 def parser() -> argparse.ArgumentParser:
     """The flags; `generate`'s where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--adapter-path", help="a folder of adapters for the model")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded")
-    p.add_argument("--reference", metavar="MODEL", help="another model to compare with")
-    p.add_argument("--data", required=True, help="a folder or a table of images with their texts")
-    p.add_argument("--split", help="of the data: train, valid or test")
-    p.add_argument("--metrics", nargs="+", metavar="NAME", help="what to measure, by name")
-    p.add_argument("--unicode", choices=("NFC", "NFKC"), help="compare texts in this normal form")
-    p.add_argument("--lowercase", action="store_true", help="upper and lower case are the same")
-    p.add_argument("--ignore-punctuation", action="store_true", help="punctuation does not count")
     p.add_argument(
-        "--collapse-whitespace", action="store_true", help="any white space is one space"
+        "--data",
+        required=True,
+        help="The images with their texts: a table, or a folder in a layout that LORA.md lists.",
     )
     p.add_argument(
-        "--bootstrap", type=int, default=1000, help="draws for the intervals (1000); 0: none"
+        "--split", help="The split to read, train, valid or test; needed where the data has splits."
     )
-    p.add_argument("--csv", metavar="FILE", help="write a row per sample")
-    p.add_argument("--worst", metavar="FILE.png", help="write an image of the worst samples")
-    p.add_argument("--num-worst", type=int, default=20, help="how many of them (20)")
-    p.add_argument("-p", "--prompt", help="for samples that have none of their own")
-    p.add_argument("--grammar", action="store_true", help="only well-formed tags (Donut)")
+    add_loading_flags(p)
+    p.add_argument(
+        "--reference",
+        metavar="MODEL",
+        help="A second model, a folder or a Hub id, that reads the same images for a comparison; "
+        "--revision, --adapter-path and --quantize are not for it.",
+    )
+    _add_measures(p.add_argument_group("what is measured"))
+    add_reading_flags(p)
     add_generation_flags(p)
-    p.add_argument("--batch-size", type=int, default=16, help="images decoded at once (16)")
-    p.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of the weights; by default the file's, float32 on a CPU",
-    )
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--json", action="store_true", help="the metrics as one JSON object")
+    p.add_argument("--json", action="store_true", help=JSON)
     return p
+
+
+def _add_measures(g: argparse._ArgumentGroup) -> None:
+    g.add_argument(
+        "--metrics",
+        nargs="+",
+        metavar="NAME",
+        help="The metrics to compute, of cer, wer, mean_cer, mean_wer, exact_match, similarity, "
+        "anls, field_f1 and tree_accuracy (default: those that suit the model and the data).",
+    )
+    g.add_argument(
+        "--unicode",
+        choices=("NFC", "NFKC"),
+        help="Bring all texts into this normal form before they are compared (default: neither).",
+    )
+    g.add_argument(
+        "--lowercase", action="store_true", help="Compare texts without regard to their case."
+    )
+    g.add_argument(
+        "--ignore-punctuation", action="store_true", help="Compare texts without their punctuation."
+    )
+    g.add_argument(
+        "--collapse-whitespace",
+        action="store_true",
+        help="Compare texts with a single space for each run of white space.",
+    )
+    g.add_argument(
+        "--bootstrap",
+        type=int,
+        default=1000,
+        metavar="N",
+        help="The number of random draws of the samples from which the 95 %% intervals are made; "
+        "0 leaves them out (default: 1000).",
+    )
+    g.add_argument("--csv", metavar="FILE", help="Write a table there, with a row for each sample.")
+    g.add_argument(
+        "--worst", metavar="FILE.png", help="Write a picture there of the samples with most edits."
+    )
+    g.add_argument(
+        "--num-worst",
+        type=int,
+        default=20,
+        metavar="N",
+        help="The number of samples in that picture (default: 20).",
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -114,9 +149,8 @@ def _read(
     from ..text.error_rates import Normalization
 
     model_name = args.reference if reference else args.model
-    own = () if reference else ("adapter_path", "revision", "quantize")
-    given = {name: getattr(args, name) for name in own if getattr(args, name) is not None}
-    model, processor = load(model_name, dtype=args.dtype, **given)
+    how = {"dtype": args.dtype} if reference else loading_options(args)
+    model, processor = load(model_name, **how)
     dataset = load_dataset(
         args.data, split=args.split, added_vocab=added_vocabulary(processor.reader)
     )
@@ -144,4 +178,4 @@ def _read(
         **generation_options(args),
     )
     name = model_name or "bundled model"
-    return f"{name} + {args.adapter_path}" if "adapter_path" in given else name, evaluation
+    return f"{name} + {args.adapter_path}" if how.get("adapter_path") else name, evaluation

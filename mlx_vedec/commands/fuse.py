@@ -1,7 +1,7 @@
-"""`mlx_vedec fuse`: a checkpoint with its adapters merged into it, written as a checkpoint.
+"""`mlx_vedec fuse`: merge adapters into their model, and write that as a checkpoint.
 
-Adapters are those of `mlx_vedec lora`, or of PEFT. Without quantized layers, transformers opens the
-result. The folder is written whole or not at all.
+Layers that were quantized are quantized again as they were, unless --dequantize is given; without
+quantized layers, transformers opens the result too. The folder is written whole or not at all.
 """
 
 from __future__ import annotations
@@ -12,22 +12,28 @@ from collections.abc import Sequence
 from functools import partial
 
 from .common import run
+from .shared_flags import ADAPTERS, DEQUANTIZE, MODEL, OVERWRITE, REVISION, unset
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names."""
     p = argparse.ArgumentParser("mlx_vedec fuse", description=__doc__)
-    p.add_argument("--model", required=True, help="a folder or a Hub id")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--adapter-path", default="adapters", help="a folder of adapters (adapters)")
-    p.add_argument("--save-path", default="fused_model", help="where to write (fused_model)")
-    p.add_argument("--overwrite", action="store_true", help="replace a model that is there")
+    p.add_argument("--model", required=True, help=MODEL)
+    p.add_argument("--revision", help=REVISION)
     p.add_argument(
-        "-d",
-        "--dequantize",
-        action="store_true",
-        help="make a quantized model floats, instead of quantizing what was merged again",
+        "--adapter-path",
+        default="adapters",
+        metavar="FOLDER",
+        help=unset(ADAPTERS, "adapters"),
     )
+    p.add_argument(
+        "--save-path",
+        default="fused_model",
+        metavar="FOLDER",
+        help="The folder to write (default: fused_model).",
+    )
+    p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
+    p.add_argument("-d", "--dequantize", action="store_true", help=DEQUANTIZE)
     return p
 
 

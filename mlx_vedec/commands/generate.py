@@ -1,4 +1,4 @@
-"""`mlx_vedec generate`: the text of images on stdout, a line per line of text."""
+"""`mlx_vedec generate`: read images and print their text, one line for each line of text."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
 from .flags import add_generation_flags, generation_options
+from .shared_flags import add_loading_flags, add_reading_flags, loading_options
 
 if TYPE_CHECKING:
     from ..reading.pipeline import GenerationResult
@@ -24,44 +25,41 @@ Read = tuple[str, "GenerationResult"]
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--adapter-path", help="a folder of adapters for the model")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded")
     p.add_argument(
         "--image",
         nargs="+",
         required=True,
         metavar="IMAGE",
-        help="files, folders of images, URLs, or - for stdin",
+        help="The images to read: files, folders of images, URLs, or - for one from stdin.",
     )
-    p.add_argument(
-        "-p",
-        "--prompt",
-        help="text that the decoder starts from; a question or a task's tags for Donut",
-    )
-    p.add_argument("--grammar", action="store_true", help="only well-formed tags (Donut)")
-    p.add_argument(
-        "--pages",
-        metavar="FOLDER",
-        help="read images as the pages of a document (Nougat): each into a file of Markdown there, "
-        "unless it has one, and all joined on stdout",
-    )
-    add_generation_flags(p)
-    p.add_argument("--boxes", action="store_true", help="where each word stands, with --json")
     p.add_argument(
         "--split-lines",
         action="store_true",
-        help="cut a clean printed page into its lines and read each",
+        help="Cut each image, a clean printed page, into its lines and read those.",
     )
-    p.add_argument("--batch-size", type=int, default=16, help="images decoded at once (16)")
     p.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        help="of the weights; by default the file's, float32 on a CPU",
+        "--pages",
+        metavar="FOLDER",
+        help="Read the images as the pages of one document (Nougat): write each page's Markdown to "
+        "a file in this folder, skip pages that have one, and print all of them joined.",
     )
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--json", action="store_true", help="one JSON object per image or line")
-    p.add_argument("--verbose", action="store_true", help="say on stderr what is used, how fast")
+    add_loading_flags(p)
+    add_reading_flags(p)
+    add_generation_flags(p)
+    p.add_argument(
+        "--json",
+        action="store_true",
+        help="Print a JSON object for each image, or for each line with --split-lines.",
+    )
+    p.add_argument(
+        "--boxes", action="store_true", help="With --json, add the place of each word in its image."
+    )
+    p.add_argument(
+        "--verbose",
+        action="store_true",
+        help="Say on stderr which options are in force, how fast each text came, and how sure "
+        "it is.",
+    )
     return p
 
 
@@ -76,13 +74,7 @@ def _generate(args: argparse.Namespace) -> int:
     from ..reading.pipeline import load
 
     sources = expand(args.image)
-    model, processor = load(
-        args.model,
-        adapter_path=args.adapter_path,
-        dtype=args.dtype,
-        quantize=args.quantize,
-        revision=args.revision,
-    )
+    model, processor = load(args.model, **loading_options(args))
     options = generation_options(args)
     effective = model.generation_options(tokenizer=processor.tokenizer, **options)
     if args.verbose:

@@ -1,4 +1,4 @@
-"""`mlx_vedec inspect`: what a checkpoint is, where its settings come from, whether it loads."""
+"""`mlx_vedec inspect`: say what a model is, where its settings come from, and if it loads."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .common import complain, run
+from .shared_flags import JSON, MODEL, REVISION
 
 if TYPE_CHECKING:
     from ..measuring.inspection import Inspection
@@ -18,9 +19,9 @@ PROGRAM = "mlx_vedec inspect"
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("model", help="a folder or a Hub id")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    p.add_argument("model", help=MODEL)
+    p.add_argument("--revision", help=REVISION)
+    p.add_argument("--json", action="store_true", help=JSON)
     return p
 
 

@@ -45,11 +45,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _lora(p: argparse.ArgumentParser, args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..training.machines import told
+    from ..measuring.processes import from_first
 
     group = mx.distributed.init()
     asked = layered(read_settings(args.config, p) if args.config else {}, given(args))
-    options = _completed(told(lambda: _settled(p, asked), group))
+    options = _completed(from_first(lambda: _settled(p, asked), group))
     tuning = Finetuning(options, group)
     tuning.prepare()
     result = tuning.train() if options.get("train") else None

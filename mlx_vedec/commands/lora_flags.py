@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from .shared_flags import BUNDLED_MODEL, JSON, QUANTIZE, REVISION
+
 Group = argparse._ArgumentGroup
 
 # name, type or choices, help; the defaults of `TrainingArguments` and `LoraConfig` are in brackets
@@ -81,9 +83,9 @@ def _of_kind(kind: Any) -> dict[str, Any]:
 def _add_what(p: argparse.ArgumentParser) -> None:
     yes: Any = {"action": "store_true", "default": None}
     p.add_argument("-c", "--config", metavar="FILE", help="YAML or JSON of flags; flags here win")
-    p.add_argument("--model", help="a folder or a Hub id; without it, the bundled line reader")
-    p.add_argument("--revision", help="branch, tag or commit of a Hub id")
-    p.add_argument("--quantize", type=int, metavar="BITS", help="the model as it is loaded (QLoRA)")
+    p.add_argument("--model", help=BUNDLED_MODEL)
+    p.add_argument("--revision", help=REVISION)
+    p.add_argument("--quantize", type=int, metavar="BITS", help=QUANTIZE)
     p.add_argument("--train", help="train on the data's split train", **yes)
     p.add_argument("--test", help="evaluate on its split test, at the end", **yes)
     p.add_argument("--adapter-path", help="the folder of this training (adapters)")
@@ -93,7 +95,7 @@ def _add_what(p: argparse.ArgumentParser) -> None:
         metavar="PATH",
         help="begin with these adapters, of ours or PEFT's, and not with new ones",
     )
-    p.add_argument("--json", help="what it came to, as one JSON object", **yes)
+    p.add_argument("--json", help=JSON, **yes)
 
 
 def _add_data(g: Group) -> None:

@@ -1,6 +1,6 @@
-"""`mlx_vedec selfcheck`: whether every family computes on this machine what it should.
+"""`mlx_vedec selfcheck`: check that every family computes on this machine what it should.
 
-Prints a table to paste into an issue; the exit code is 1 where something failed.
+What it prints can be pasted into an issue; the exit code is 1 where something failed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
+from .shared_flags import JSON
 
 if TYPE_CHECKING:
     from ..measuring.selfcheck import BundledCheck, FamilyCheck, SelfCheck
@@ -27,9 +28,13 @@ def parser() -> argparse.ArgumentParser:
         PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     p.add_argument(
-        "--family", nargs="+", metavar="NAME", help="these model types alone, such as vit and trocr"
+        "--family",
+        nargs="+",
+        metavar="NAME",
+        help="The model types to check, such as vit and trocr (default: all of them, and the line "
+        "reader that comes with the package).",
     )
-    p.add_argument("--json", action="store_true", help="everything, as one JSON object")
+    p.add_argument("--json", action="store_true", help=JSON)
     return p
 
 

@@ -1,6 +1,7 @@
-"""`mlx_vedec upload`: a model's folder put on the Hugging Face Hub, with a model card.
+"""`mlx_vedec upload`: put a model's folder on the Hugging Face Hub, with a model card.
 
-The login is that of `hf auth login`, or HF_TOKEN. The address is printed at the end.
+The login is that of `hf auth login`, or HF_TOKEN. The address is printed at the end. With --dry-run
+the files and the model card are printed, and no network is asked.
 """
 
 from __future__ import annotations
@@ -12,29 +13,48 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .common import run
+from .shared_flags import DRY_RUN, PRIVATE, UPLOAD_REPO
 
 if TYPE_CHECKING:
-    from ..conversion.upload import Plan
+    from ..conversion.upload import Upload
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec upload", description=__doc__)
-    p.add_argument("--path", default="mlx_model", help="the folder (mlx_model)")
-    p.add_argument("--upload-repo", required=True, help="owner/name; made if it is not there")
-    p.add_argument("--private", action="store_true", help="make a new repository private")
-    p.add_argument("--revision", help="the branch to write to, made if it is not there (main)")
-    p.add_argument("--create-pr", action="store_true", help="open a pull request")
-    p.add_argument("--commit-message", help="of the one commit")
     p.add_argument(
-        "--dry-run", action="store_true", help="print files and card, touch nothing, ask no network"
+        "--path",
+        default="mlx_model",
+        metavar="FOLDER",
+        help="The folder of the model, or of adapters (default: mlx_model).",
     )
-    g = p.add_argument_group("model card", "where the folder's README.md does not know it")
-    g.add_argument("--base-model", metavar="ID", help="Hub id of what the model was made from")
+    p.add_argument("--upload-repo", required=True, metavar="ID", help=UPLOAD_REPO)
+    p.add_argument("--private", action="store_true", help=PRIVATE)
+    p.add_argument(
+        "--revision", help="The branch to write to, made if it is not there (default: main)."
+    )
+    p.add_argument(
+        "--create-pr", action="store_true", help="Open a pull request instead of writing to it."
+    )
+    p.add_argument(
+        "--commit-message",
+        metavar="TEXT",
+        help="The message of the commit that holds all files (default: names this version).",
+    )
+    p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    g = p.add_argument_group("model card", "where the folder's README.md does not say it")
     g.add_argument(
-        "--base-model-relation", help="quantized, finetune, adapter or merge (by the weights)"
+        "--base-model", metavar="ID", help="The Hub id of the model that this one was made from."
     )
-    g.add_argument("--license", help="by the Hub's short name, such as mit or apache-2.0")
+    g.add_argument(
+        "--base-model-relation",
+        metavar="RELATION",
+        help="What was done to that model: quantized, finetune, adapter or merge (default: told by "
+        "the weights).",
+    )
+    g.add_argument(
+        "--license", help="The licence, by the Hub's short name, such as mit or apache-2.0."
+    )
     return p
 
 
@@ -50,10 +70,10 @@ def _upload(args: argparse.Namespace) -> int:
     say = partial(print, file=sys.stderr)
     if args.dry_run:
         origin = Origin(args.base_model, args.base_model_relation, args.license)
-        plan = planned(args.path, args.upload_repo, origin)
-        for note in plan.notes:
+        found = planned(args.path, args.upload_repo, origin)
+        for note in found.notes:
             say(note)
-        print(_listing(plan))
+        print(_listing(found))
         return 0
     address = upload(
         args.path,
@@ -71,6 +91,7 @@ def _upload(args: argparse.Namespace) -> int:
     return 0
 
 
-def _listing(plan: Plan) -> str:
-    sizes = [f"{size:>14,}  {name}" for name, size in sorted(plan.files.items())]
-    return "\n".join([*sizes, f"{sum(plan.files.values()):>14,}  bytes together", "", plan.card])
+def _listing(found: Upload) -> str:
+    """A line for each file with its bytes, one for their sum, and the card."""
+    sizes = [f"{size:>14,}  {name}" for name, size in sorted(found.files.items())]
+    return "\n".join([*sizes, f"{sum(found.files.values()):>14,}  bytes together", "", found.card])

@@ -1,52 +1,49 @@
-"""Quantized models brought nearer to the floats that they came from, by what both make of images.
+"""A quantized model brought nearer to the floats that it came from, by what both make of images.
 
-No labels are needed: along the tokens that the model of floats, the teacher, writes for each image,
-both say how likely each token of the vocabulary is. First the weights are rounded anew, such that
-the outputs of layers change least (`rounding`); then scales and offsets may be tuned such that the
-divergence of the two models gets small, while the packed integers stay. Layers in mxfp4, nvfp4 and
-mxfp8 stay as they are: their scales have too few values to be moved in small steps.
+No labels are needed. The model of floats, the teacher, writes a text for each image. The weights of
+the quantized model are then rounded anew such that the outputs of its layers change least on those
+texts (`rounding`). Some images are held out, to judge the model: along their texts both models say
+how likely each token of the vocabulary is, and measured is how far these distributions are apart.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
-from typing import Any
 
+import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
-from ..checkpoints.quantizing import Quantized, layers_of
+from ..checkpoints.quantizing import dequantize
 from ..errors import OptionError
-from ..measuring.teacher import written
+from ..layers.packed import Quantized
+from ..layers.quantization_recipes import quantizable_layers
+from ..measuring.teacher import Written, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor
-from .calibration_data import example
 from .rounding import affine_layers, round_weights
-from .tuning import CalibrationConfig, History, Tuning
 
 
 @dataclass(frozen=True)
 class Calibration:
     """What calibration did to a model.
 
-    before, rounded, after -- mean KL divergence from the teacher on the images held out, nats per
-                        token: at first, with the weights rounded anew, and at the end
-    iteration        -- whose scales were kept; 0 where none were better than those before
-    images, held_out -- how many it was calibrated on, and judged by
-    history          -- (iteration, divergence) of each look at those held out while it was tuned
+    before, rounded  -- mean KL divergence from the teacher on the images held out, in nats per
+                        token, before the weights were rounded anew and with them rounded anew
+    after            -- the same of the model as it is now: the smaller of the two
+    images, held_out -- how many images it was calibrated on, and how many others judged it
     """
 
     before: float
-    rounded: float | None
+    rounded: float
     after: float
-    iteration: int
     images: int
     held_out: int
-    history: History
 
 
 def calibrate(
@@ -56,53 +53,91 @@ def calibrate(
     images: Sequence[Source],
     *,
     prompt: str | None = None,
+    batch_size: int = 16,
+    held_out: float = 0.125,
+    seed: int = 0,
     progress: Callable[[int, int], object] | None = None,
-    **options: Any,
 ) -> Calibration:
     """Bring a quantized model nearer to its teacher, in place.
 
     teacher -- the model before it was quantized. images -- such as the model is to read, a hundred
-    or more. prompt -- for all of them. progress -- is called with the steps that are done, and of
-    how many: a step is a layer, or an iteration. options -- those of `CalibrationConfig`.
+    or more. prompt -- the decoder's prompt, the same for all images. held_out -- the part of the
+    images that judges the model and that it is not calibrated on. seed -- of the draw of those.
+    progress -- is called after each layer with the number of layers done, and of all.
 
-    What is best on the images held out is kept, in the types that the model has; where nothing is
-    better, or numbers run out of range, the model is as it was. It is computed in float32, and
-    meanwhile the layers of both models are exchanged: do not use them from another thread.
+    Only layers in affine mode are rounded anew; those in mxfp4, nvfp4 and mxfp8 stay as they are.
+    Where the model does not come nearer on the images held out, or anything fails, it is as it was.
+    Meanwhile the layers of both models are exchanged: do not use them from another thread.
     """
-    config = CalibrationConfig(**options)
+    if batch_size < 1:
+        raise OptionError(f"batch_size is {batch_size}; expected 1 or more")
+    if not 0 < held_out < 1:
+        raise OptionError(f"held_out is {held_out}; expected a part between 0 and 1")
     _check(model, teacher, images)
-    order = random.Random(config.seed)
-    greedy: dict[str, Any] = {"num_beams": 1, "num_return_sequences": 1}
-    greedy["batch_size"] = config.batch_size
-    texts = written(teacher, processor, images, prompt=prompt, **greedy)
-    order.shuffle(texts)
-    apart = min(max(1, round(config.held_out * len(texts))), len(texts) - 1)
-    held = [example(teacher, processor, text) for text in texts[:apart]]
-    texts = texts[apart:]
-    step = _counter(progress, config.rounding * len(affine_layers(model)) + config.iters)
-    work = Tuning(model, teacher.decoder.head, processor, config, held)
-    before = after = work.divergence()
+    texts = written(
+        teacher,
+        processor,
+        images,
+        prompt=prompt,
+        batch_size=batch_size,
+        num_beams=1,
+        num_return_sequences=1,
+    )
+    random.Random(seed).shuffle(texts)
+    apart = min(max(1, round(held_out * len(texts))), len(texts) - 1)
+    held, texts = texts[:apart], texts[apart:]
+    before = _divergence(model, teacher, processor, held, batch_size)
     if not math.isfinite(before):
         raise OptionError(f"the model's divergence from its teacher is {before}; expected a number")
-    rounded, iteration, history = None, 0, ()
-    if config.rounding:
-        own = tree_flatten(model.parameters())
-        round_weights(model, teacher, processor, texts, batch_size=config.batch_size, step=step)
-        rounded = work.divergence()
+    own, rounded = tree_flatten(model.parameters()), math.inf
+    try:
+        step = _counter(progress, len(affine_layers(model)))
+        round_weights(model, teacher, processor, texts, batch_size=batch_size, step=step)
+        rounded = _divergence(model, teacher, processor, held, batch_size)
+    finally:
         if not rounded < before:
             model.update(tree_unflatten(own))  # pyright: ignore[reportArgumentType]
-        after = min(before, rounded)
-    if config.iters:
-        tuned = [example(teacher, processor, text) for text in texts]
-        history = work.run(tuned, order, step)
-        after, iteration = min((found, number) for number, found in history)
-    return Calibration(before, rounded, after, iteration, len(texts), apart, history)
+    return Calibration(before, rounded, min(before, rounded), len(texts), apart)
+
+
+def _divergence(
+    model: VisionEncoderDecoderModel,
+    teacher: VisionEncoderDecoderModel,
+    processor: Processor,
+    texts: Sequence[Written],
+    batch_size: int,
+) -> float:
+    """The mean KL divergence of the model from its teacher along texts, in nats per token."""
+    found = 0.0
+    with _floats(model):
+        for batch in forced(texts, processor, batch_size):
+            exact, own = (
+                logprobs(one, one.features(batch.pixels), batch) for one in (teacher, model)
+            )
+            found += total(divergence(a, b) for a, b in zip(exact, own, strict=True))
+    return found / sum(len(text.tokens) for text in texts)
+
+
+@contextmanager
+def _floats(model: VisionEncoderDecoderModel) -> Iterator[None]:
+    """Within it the quantized model computes the same in float32, which is fast on a CPU."""
+    own, training = tree_flatten(model.parameters()), model.training
+    layers = {path: x for path, x in quantizable_layers(model).items() if isinstance(x, Quantized)}
+    try:
+        model.set_dtype(mx.float32)
+        dequantize(model)
+        model.eval()
+        yield
+    finally:
+        model.update_modules(tree_unflatten(list(layers.items())))
+        model.update(tree_unflatten(own))  # pyright: ignore[reportArgumentType]
+        model.train(training)
 
 
 def _check(
     model: VisionEncoderDecoderModel, teacher: VisionEncoderDecoderModel, images: Sequence[Source]
 ) -> None:
-    modes = {x.mode for x in layers_of(model).values() if isinstance(x, Quantized)}
+    modes = {x.mode for x in quantizable_layers(model).values() if isinstance(x, Quantized)}
     if not modes:
         raise OptionError("the model is not quantized; quantize it, then calibrate it")
     if "affine" not in modes:
@@ -112,24 +147,20 @@ def _check(
         )
     if model is teacher:
         raise OptionError("the model is its own teacher; load it a second time, not quantized")
-    for what, sizes in _sizes(model, teacher).items():
-        if sizes[0] != sizes[1]:
+    for what, own, other in (
+        ("tokens", model.config.decoder.vocab_size, teacher.config.decoder.vocab_size),
+        ("features", model.config.encoder.feature_dims, teacher.config.encoder.feature_dims),
+    ):
+        if own != other:
             raise OptionError(
-                f"the model has {sizes[0]} {what}, and the teacher {sizes[1]}; expected as the "
-                "teacher the model that was quantized"
+                f"the model has {own} {what}, and the teacher {other}; expected as the teacher "
+                "the model that was quantized"
             )
     if len(images) < 2:
         raise OptionError(
             f"the images are {len(images)}; expected a hundred or more, and at least 2, as the "
             "model is judged by some that it is not calibrated on"
         )
-
-
-def _sizes(*models: VisionEncoderDecoderModel) -> dict[str, list[int]]:
-    return {
-        "tokens": [model.config.decoder.vocab_size for model in models],
-        "features": [model.config.encoder.feature_dims for model in models],
-    }
 
 
 def _counter(progress: Callable[[int, int], object] | None, total: int) -> Callable[[], object]:

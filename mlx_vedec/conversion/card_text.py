@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,8 +11,7 @@ import mlx.core as mx
 
 from ..checkpoints import weights
 from ..checkpoints.hub import HUB_ID
-from ..checkpoints.quantizing import Quantized, bits_per_weight, is_quantized, layers_of
-from ..layers.quantization import Format
+from ..layers.packed import Quantized, bits_per_weight, format_of, is_quantized, weight_shape
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..version import __version__
 
@@ -98,13 +98,13 @@ def _weights(model: VisionEncoderDecoderModel) -> str:
 def _formats(model: VisionEncoderDecoderModel) -> Iterator[Row]:
     """A row for each format of quantized layers, one for the floats, and the sum."""
     every = sum(x.nbytes for x in weights.parameters(model).values())
-    layers = [leaf for leaf in layers_of(model).values() if isinstance(leaf, Quantized)]
+    layers = [leaf for leaf in model.modules() if isinstance(leaf, Quantized)]
     count, packed, meant = Counter(), Counter(), Counter()
     for leaf in layers:
-        form = Format(leaf.bits, leaf.group_size, leaf.mode)
+        form = format_of(leaf)
         count[form] += 1
         packed[form] += sum(leaf[key].nbytes for key in PACKED if key in leaf)
-        meant[form] += leaf.weight.size * 32 // leaf.bits
+        meant[form] += math.prod(weight_shape(leaf))
     for form in sorted(count, key=str):
         kind = f"{form.mode}, {form.bits} bits in groups of {form.group_size}"
         yield kind, count[form], f"{8 * packed[form] / meant[form]:.2f}", _megabytes(packed[form])

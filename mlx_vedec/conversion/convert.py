@@ -9,14 +9,15 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..checkpoints import quantizing as quantized, weights
+from ..checkpoints import quantizing, weights
 from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, Saving
 from ..checkpoints.tensor_files import TYPES
 from ..errors import CheckpointError, OptionError, WeightsError
-from ..layers.quantization import QuantizationConfig
+from ..layers.packed import bits_per_weight, float_type
+from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
@@ -73,7 +74,7 @@ def convert(
         say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
         return target
     origin = Source(model, source) if files else None
-    if wanted is None and quantize is not None and quantized.float_type(model) == mx.float32:
+    if wanted is None and quantize is not None and float_type(model) == mx.float32:
         wanted = mx.float16 if not files or fits(model, source, mx.float16) else mx.bfloat16
         name = str(wanted).removeprefix("mlx.core.")
         say(f"floats become {name}, which holds all of them; dtype float32 keeps them")
@@ -148,16 +149,16 @@ def _change(
     """Change a model whose weights are still unread, in place, and tell of it."""
     before = _size(model)
     if to_floats:
-        quantized.dequantize(model)
+        quantizing.dequantize(model)
     if dtype is not None:
         model.astype(dtype)
     if settings is not None:
-        yield from _told(quantized.quantize(model, settings))
-    bits = quantized.bits_per_weight(model)
+        yield from _told(quantizing.quantize(model, settings))
+    bits = bits_per_weight(model)
     yield f"{_size(model) / 1e6:.1f} MB, {bits:.2f} bits per weight; {before / 1e6:.1f} MB before"
 
 
-def _told(plan: quantized.Plan) -> Iterator[str]:
+def _told(plan: quantizing.QuantizationPlan) -> Iterator[str]:
     kinds = Counter(
         f"{form.mode}, {form.bits} bits in groups of {form.group_size}"
         for form in plan.formats.values()

@@ -1,20 +1,20 @@
-"""Quantization fitted to images: bits chosen, scales tuned, and what was lost written down.
+"""Quantization fitted to images: bits chosen, weights rounded anew, and what was lost written down.
 
-Each works on a source, a folder or a Hub id, and on the folder that `convert` made or will make of
-it. `images` are what `labelled` takes: a folder, files, or None for the package's own lines.
+Each function takes a source, which is a folder or a Hub id, and most the folder that `convert` made
+of it. `images` are what `labelled_images` takes: a folder, files, or None for the lines that come
+with the bundled model. `progress` is called with the number of steps done, and of all.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 from ..checkpoints import weights
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE
-from ..data.labelled import Labelled, Paths, labelled
-from ..layers.quantization import QuantizationConfig
+from ..data.datasets import LabelledImages, Paths, labelled_images
+from ..layers.quantization_config import QuantizationConfig
 from ..measuring.verification import Verification, verify
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
@@ -22,13 +22,12 @@ from .calibration import Calibration, calibrate
 from .sensitivity import choose, measure, unmeasured
 
 Images = Paths | Iterable[Paths] | None
-Progress = Callable[[int, int], object]
 
 
-def images_for(source: str | Path, images: Images, revision: str | None = None) -> Labelled:
-    """The images, which have to be there, before anything is computed."""
+def images_for(source: str | Path, images: Images, revision: str | None = None) -> LabelledImages:
+    """The images and their labels; an error where there are none, before anything is computed."""
     processor = Processor.from_pretrained(source, revision=revision)
-    return labelled(images, line_aspect_ratio=processor.line_aspect_ratio)
+    return labelled_images(images, line_aspect_ratio=processor.line_aspect_ratio)
 
 
 def choose_bits(
@@ -38,9 +37,12 @@ def choose_bits(
     *,
     group_size: int = 64,
     revision: str | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> QuantizationConfig:
-    """The bits of each layer that cost least on these images at a size; see `sensitivity`."""
+    """The bits of each layer that cost least on the images, for a size of the whole model.
+
+    bits_per_weight -- that size: the mean over all weights, scales and floats included.
+    """
     found = images_for(source, images, revision)
     model, processor = _read(source, revision)
     choose(unmeasured(model, group_size=group_size), bits_per_weight)  # whether it is in reach
@@ -55,17 +57,13 @@ def calibrate_folder(
     *,
     revision: str | None = None,
     max_shard_size: int = SHARD_SIZE,
-    progress: Progress | None = None,
-    **options: Any,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Calibration:
-    """Bring the quantized model of a folder nearer to its source, and write it there again.
-
-    The options are those of `CalibrationConfig`.
-    """
+    """Bring the quantized model of a folder nearer to its source, and write it there again."""
     found = images_for(source, images, revision)
     teacher, processor = _read(source, revision)
     model = VisionEncoderDecoderModel.from_folder(Path(folder))
-    calibration = calibrate(model, teacher, processor, found.images, progress=progress, **options)
+    calibration = calibrate(model, teacher, processor, found.images, progress=progress)
     if calibration.after < calibration.before:
         model.save_pretrained(folder, max_shard_size=max_shard_size)
     return calibration
@@ -78,7 +76,7 @@ def verify_folder(
     *,
     revision: str | None = None,
     say: Callable[[str], object] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> Verification:
     """Compare a folder's model with its source on images; the report is written to the folder."""
     found = images_for(source, images, revision)

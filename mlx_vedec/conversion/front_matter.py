@@ -1,6 +1,8 @@
-"""The YAML block at the head of a model card: read, written, and completed without a rewrite.
+"""The front matter of a model card, the YAML block at its head: read, written and completed.
 
-Words are read as the Hub reads them, by YAML 1.2: `language: no` is Norwegian, not false.
+It is not left to `huggingface_hub.ModelCard` or `metadata_save`, for two reasons. They read YAML
+1.1, where `language: no` is false; the Hub reads YAML 1.2, where it is Norwegian. And to add a key
+they write the whole block anew, which loses the author's comments and layout.
 """
 
 from __future__ import annotations
@@ -29,7 +31,9 @@ _Loader.add_implicit_resolver(TRUTH, re.compile("^(?:true|false)$"), list("tf"))
 
 
 def split(text: str, source: str = "the card") -> tuple[dict[str, Any], str]:
-    """The values of a card's block, empty where it has none, and the text after it.
+    """The values of a card's front matter, none where it has no such block, and the text after it.
+
+    source -- how errors name the card.
 
     >>> split("---\\nlanguage: no\\n---\\n# A model\\n")
     ({'language': 'no'}, '# A model\\n')
@@ -52,12 +56,12 @@ def split(text: str, source: str = "the card") -> tuple[dict[str, Any], str]:
 
 
 def joined(values: Mapping[str, Any], text: str) -> str:
-    """A card of these values and this text."""
+    """A card whose front matter has these values, before this text."""
     return f"---\n{_dumped(values)}---\n{text}"
 
 
 def completed(card: str, values: Mapping[str, Any]) -> str:
-    """A card with values that its block lacks at the block's end, and not a letter changed."""
+    """A card with these values added at the end of its front matter, and not a letter changed."""
     found = BLOCK.match(card)
     if found is None:
         return joined(values, f"\n{card}")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ..adapters.wrapping import FusedLayer, fuse, load_adapters
-from ..checkpoints import quantizing as quantized, weights
+from ..checkpoints import quantizing, weights
 from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE, Saving
@@ -60,7 +60,7 @@ def _merge(model: VisionEncoderDecoderModel, dequantize: bool) -> Iterator[str]:
     if adapted_layers(model):
         yield from _told(fuse(model, dequantize=dequantize))
     elif dequantize:
-        quantized.dequantize(model)
+        quantizing.dequantize(model)
 
 
 def _told(report: Sequence[FusedLayer]) -> Iterator[str]:

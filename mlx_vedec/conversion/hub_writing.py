@@ -10,14 +10,10 @@ import re
 import tempfile
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from ..checkpoints.config import read_json
 from ..errors import CheckpointError
-
-if TYPE_CHECKING:
-    from huggingface_hub import HfApi
 
 TOKEN = re.compile(r"hf_[A-Za-z0-9]{16,}")
 LONGEST = 300  # characters of what the Hub says
@@ -25,46 +21,65 @@ LOG_IN = "log in with hf auth login and a token that may write, or set HF_TOKEN 
 Say = Callable[[str], object]
 
 
-@dataclass(frozen=True)
-class Target:
-    """Where to write. private -- if the repository is new; create_pr -- to a pull request."""
-
-    repo: str
-    private: bool = False
-    revision: str | None = None
-    create_pr: bool = False
-
-
 class Writer:
-    """A login, for one repository."""
+    """The user's login to the Hub, for writing to one repository.
 
-    def __init__(self, target: Target, say: Say) -> None:
+    private -- make the repository private, if it is new. revision -- the branch to write to, made
+    if it is not there. create_pr -- open a pull request instead. say -- is told what is done.
+    """
+
+    def __init__(
+        self,
+        repo: str,
+        say: Say,
+        *,
+        private: bool = False,
+        revision: str | None = None,
+        create_pr: bool = False,
+    ) -> None:
         from huggingface_hub import HfApi, constants, get_token
 
         if constants.HF_HUB_OFFLINE:
             raise CheckpointError("HF_HUB_OFFLINE forbids to upload: unset it")
-        self.target = target
+        self.repo, self.private, self.revision, self.create_pr = repo, private, revision, create_pr
         self.say = say
         self._token = get_token()
         if not self._token:
             raise CheckpointError(f"not logged in to the Hub: {LOG_IN}")
-        self._api: HfApi = HfApi(token=self._token)
+        self._api = HfApi(token=self._token)
 
     def prepare(self) -> frozenset[str]:
-        """Make the repository and the branch where there are none; the files that are there."""
+        """Make the repository and the branch where there are none; the names of the files there."""
+        from huggingface_hub import errors
+
+        api, repo = self._api, self.repo
         with self._told():
-            return self._prepared()
+            try:
+                info = api.model_info(repo)
+            except errors.RepositoryNotFoundError:
+                api.create_repo(repo, private=self.private or None, exist_ok=True)
+                self.say(f"made {repo}{', private' if self.private else ''}")
+                info = api.model_info(repo)
+            if self.private and not info.private:
+                raise CheckpointError(
+                    f"{repo} is there and public, which an upload does not change; make it "
+                    "private on its page, give another name, or leave out private"
+                )
+            if self.revision:
+                try:
+                    info = api.model_info(repo, revision=self.revision)
+                except errors.RevisionNotFoundError:
+                    api.create_branch(repo, branch=self.revision)
+        return frozenset(file.rfilename for file in info.siblings or ())
 
     def model_type(self) -> str | None:
-        """What the repository's config.json says of its model; None where it says nothing."""
+        """The model_type in the repository's config.json; None where it names none."""
         from huggingface_hub import hf_hub_download
 
-        from ..checkpoints.config import read_json
-
-        target, token = self.target, self._token
+        revision, token = self.revision, self._token
         with self._told(), tempfile.TemporaryDirectory() as folder:
             path = hf_hub_download(
-                target.repo, "config.json", revision=target.revision, token=token, cache_dir=folder
+                self.repo, "config.json", revision=revision, token=token, cache_dir=folder
             )
             with contextlib.suppress(ValueError):  # of what is not JSON
                 return read_json(Path(path)).get("model_type")
@@ -74,48 +89,24 @@ class Writer:
         """Write files by their name and remove others; the address of what was written."""
         from huggingface_hub import CommitOperationAdd, CommitOperationDelete
 
-        target = self.target
         operations = [
             *(CommitOperationDelete(name, is_folder=False) for name in removed),
             *(CommitOperationAdd(name, str(path)) for name, path in files.items()),
         ]
         with self._told():
             done = self._api.create_commit(
-                target.repo,
+                self.repo,
                 operations,
                 commit_message=message,
-                revision=target.revision,
-                create_pr=target.create_pr,
+                revision=self.revision,
+                create_pr=self.create_pr,
             )
-        address = f"{self._api.endpoint}/{target.repo}"
-        branch = f"/tree/{target.revision}" if target.revision else ""
-        return done.pr_url or f"{address}{branch}"
-
-    def _prepared(self) -> frozenset[str]:
-        from huggingface_hub import errors
-
-        api, target = self._api, self.target
-        try:
-            info = api.model_info(target.repo)
-        except errors.RepositoryNotFoundError:
-            api.create_repo(target.repo, private=target.private or None, exist_ok=True)
-            self.say(f"made {target.repo}{', private' if target.private else ''}")
-            info = api.model_info(target.repo)
-        if target.private and not info.private:
-            raise CheckpointError(
-                f"{target.repo} is there and public, which an upload does not change; make it "
-                "private on its page, give another name, or leave out private"
-            )
-        if target.revision:
-            try:
-                info = api.model_info(target.repo, revision=target.revision)
-            except errors.RevisionNotFoundError:
-                api.create_branch(target.repo, branch=target.revision)
-        return frozenset(file.rfilename for file in info.siblings or ())
+        branch = f"/tree/{self.revision}" if self.revision else ""
+        return done.pr_url or f"{self._api.endpoint}/{self.repo}{branch}"
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:
-        """Errors and warnings of the Hub's library in our words, and without the token."""
+        """Within it, errors and warnings of the Hub's library become ours, without the token."""
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
@@ -130,13 +121,14 @@ class Writer:
                         self.say(self._clean(warning.message))
 
     def _reason(self, error: Exception) -> str:
+        """What an error of the Hub's library means for the user, and what to do."""
         from huggingface_hub import errors
 
-        repo = self.target.repo
+        repo = self.repo
         inner = error.__cause__ if type(error) is RuntimeError and error.__cause__ else error
         status = getattr(getattr(inner, "response", None), "status_code", None)
         if isinstance(error, errors.RevisionNotFoundError):
-            return f"{repo} has no revision {self.target.revision}, and none can be made of it"
+            return f"{repo} has no revision {self.revision}, and none can be made of it"
         why = self._clean(inner)
         if status == 401:
             return f"the Hub does not accept this login for {repo}: {LOG_IN} ({why})"
@@ -148,7 +140,7 @@ class Writer:
         return f"{repo} was not written: {why}; the same upload can be started again"
 
     def _clean(self, said: object) -> str:
-        """On one line, cut short, with no token."""
+        """A message of the Hub's on one line, cut short, with every token masked."""
         words = " ".join(str(said).split()) or repr(said)
         assert self._token
         return TOKEN.sub("hf_…", words.replace(self._token, "hf_…"))[:LONGEST]

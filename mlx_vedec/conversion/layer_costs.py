@@ -1,15 +1,10 @@
-"""What layers of a model cost at so many bits, as data: measured by `sensitivity`."""
+"""What layers of a model cost at each number of bits, as data: `sensitivity` measures it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import NamedTuple
-
-from ..checkpoints.config import read_json
-from ..errors import ConfigError
-from ..files import write_json
 
 FLOAT_BITS = 16  # of what is not quantized, scales included, in most files
 
@@ -25,16 +20,19 @@ class Move(NamedTuple):
 
 @dataclass(frozen=True)
 class LayerCosts:
-    """A layer by its name on disk, its size, and what it costs by its bits."""
+    """A layer: its name on disk, its number of weights, and what it costs at each number of bits.
+
+    costs -- how far the model's distribution over the next token moves, in nats per token.
+    """
 
     name: str
     weights: int
     group_size: int
     costs: Mapping[int, float]
 
-    def size(self, bits: int, float_bits: int = FLOAT_BITS) -> int:
-        """Bits of memory: weights, and a scale and an offset of each group."""
-        return self.weights * bits + 2 * float_bits * self.weights // self.group_size
+    def size(self, bits: int) -> int:
+        """Bits of memory of the whole layer: its weights, a scale and an offset for each group."""
+        return self.weights * bits + 2 * FLOAT_BITS * self.weights // self.group_size
 
     @property
     def rising(self) -> dict[int, float]:
@@ -48,9 +46,9 @@ class LayerCosts:
         return found
 
     def moves(self) -> Iterator[Move]:
-        """From the most bits to the fewest, over those that no mixture of others undercuts.
+        """The steps from the most bits to the fewest; their slopes rise.
 
-        Their slopes rise.
+        Numbers of bits that lie above the lower hull of cost over size are passed over.
         """
         costs = self.rising
         bits, slope = max(costs), 0.0
@@ -66,7 +64,7 @@ class LayerCosts:
 
 @dataclass(frozen=True)
 class Sensitivities:
-    """What was measured: `layers`, of a model that has `others` more weights.
+    """What was measured: the costs of `layers`, in a model that has `others` more weights.
 
     images, tokens -- how many the costs are means of
     """
@@ -74,32 +72,11 @@ class Sensitivities:
     layers: tuple[LayerCosts, ...]
     others: int
     group_size: int
-    images: int
-    tokens: int
+    images: int = 0
+    tokens: int = 0
 
-    def bits_per_weight(self, bits: Mapping[str, int], *, float_bits: int = FLOAT_BITS) -> float:
-        """Of the model, with bits for each layer by name, all else at `float_bits`."""
-        size = sum(layer.size(bits[layer.name], float_bits) for layer in self.layers)
+    def bits_per_weight(self, bits: Mapping[str, int]) -> float:
+        """The model's, with these bits for each layer by name, and all else in half precision."""
+        size = sum(layer.size(bits[layer.name]) for layer in self.layers)
         weights = sum(layer.weights for layer in self.layers) + self.others
-        return (size + self.others * float_bits) / weights
-
-    def cost(self, bits: Mapping[str, int]) -> float:
-        """The sum of the layers' costs, nats per token."""
-        return sum(layer.rising[bits[layer.name]] for layer in self.layers)
-
-    def save(self, path: str | Path) -> None:
-        """Write it as JSON."""
-        write_json(Path(path), asdict(self))
-
-    @classmethod
-    def read(cls, path: str | Path) -> Sensitivities:
-        """From the JSON that `save` writes."""
-        values = read_json(Path(path))
-        try:
-            layers = tuple(
-                LayerCosts(**{**row, "costs": {int(b): c for b, c in row["costs"].items()}})
-                for row in values["layers"]
-            )
-            return cls(**{**values, "layers": layers})
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ConfigError(f"{path} has no sensitivities; expected what save() wrote") from error
+        return (size + self.others * FLOAT_BITS) / weights

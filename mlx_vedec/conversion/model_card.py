@@ -1,7 +1,7 @@
-"""Model cards: the README.md of a folder, by which the Hub files a model.
+"""Model cards: the README.md of a folder, by whose front matter the Hub files a model.
 
-A card of ours carries a mark and is written anew each time; of anybody else's, only the front
-matter is completed.
+A card that this package wrote carries a mark and is written anew each time. One that somebody else
+wrote is kept; its front matter gains the keys that it lacks.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ LookUp = Callable[[str, str | None], Values]
 
 @dataclass(frozen=True)
 class Origin:
-    """What a model was made from, where the folder does not say it or is to say otherwise.
+    """What a model was made from, as the caller of `upload` gives it.
 
-    base_model -- a Hub id. relation -- to it, as the Hub calls it: quantized, which takes in the
-    same weights in another type, finetune, adapter or merge. license -- by the Hub's short name.
+    base_model -- the Hub id of the model that it was made from. relation -- how, in the Hub's
+    words: quantized, which takes in the same weights in another type, finetune, adapter or merge.
+    license -- by the Hub's short name, such as mit.
     """
 
     base_model: str | None = None
@@ -51,14 +52,17 @@ class Origin:
 
     @property
     def values(self) -> Values:
-        """Those that are given, by their names in front matter."""
+        """What was given, by its keys in front matter."""
         named = dict(zip(BASE, (self.base_model, self.relation), strict=False))
         return {k: v for k, v in {**named, "license": self.license}.items() if v is not None}
 
 
 @dataclass(frozen=True)
 class Card:
-    """A folder's README.md as it is; `ours` where it carries the mark, or there is none."""
+    """A folder's README.md: its front matter's values, and all of its text.
+
+    ours -- it carries the mark, or there is no README.md.
+    """
 
     values: Values
     text: str
@@ -66,7 +70,7 @@ class Card:
 
     @classmethod
     def read(cls, folder: Path) -> Card:
-        """Read it, or what stands for it where there is none."""
+        """Read a folder's README.md, which may be absent."""
         path = folder / README
         if not path.is_file():
             return cls({}, "", True)
@@ -79,18 +83,22 @@ class Card:
 
 
 def kept(values: Mapping[str, Any]) -> Values:
-    """Of a source's front matter, what is true of a model made from it."""
-    tags = values.get("tags")
-    own = [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
-    tags = [tag for tag in own if tag not in FOREIGN_TAGS]
+    """What of a model's front matter is true of another that is made from it."""
+    tags = [tag for tag in _tags(values) if tag not in FOREIGN_TAGS]
     return {**{k: values[k] for k in KEPT if values.get(k)}, **({"tags": tags} if tags else {})}
 
 
-def leave(folder: Path, source: Path, given: str | Path, *, tuned: bool = False) -> None:
-    """Leave a card in a folder that was made from `source`, which the Hub id or path `given` named.
+def _tags(values: Mapping[str, Any]) -> list[str]:
+    tags = values.get("tags")
+    return [tag for tag in tags if isinstance(tag, str)] if isinstance(tags, list) else []
 
-    It says what the source's card and id do: the model's base, licence and language. Where they
-    say nothing, none is left. tuned -- the weights were trained, not only written otherwise.
+
+def leave(folder: Path, source: Path, given: str | Path, *, tuned: bool = False) -> None:
+    """Write a first card into a new folder: the model's base, licence, languages and tags.
+
+    They are what the card of the source says, the folder that the new one was made from, and the
+    Hub id that was given for it. Where both say nothing, no card is written. given -- that id, or
+    the source's path. tuned -- the weights were trained, and not only stored otherwise.
     """
     try:
         said = Card.read(source).values
@@ -109,40 +117,48 @@ def leave(folder: Path, source: Path, given: str | Path, *, tuned: bool = False)
 
 
 def completed(
-    card: Card, origin: Origin, kind: str, tags: Iterable[str] = (), look_up: LookUp | None = None
+    card: Card,
+    origin: Origin,
+    relation: str,
+    tags: Iterable[str] = (),
+    look_up: LookUp | None = None,
 ) -> Values:
-    """The front matter of a folder's card: what is there, what is given, and what is known.
+    """The front matter that a folder's card is to have.
 
-    kind -- the relation to the base model where nobody names one. look_up -- a base model's front
-    matter, by its id and commit; asked where no licence is known.
+    It is that of the card as it is, what the caller gave, and what follows from the weights:
+    relation -- to the base model, where neither of the first two names one -- and tags. look_up --
+    gives the front matter of a base model by its id and commit; it is asked where no licence is
+    known.
     """
-    given = origin.values
+    values, given = card.values, origin.values
     if not card.ours:
-        _refuse_conflicts(card.values, given)
-    other = "base_model" in given and given["base_model"] != card.values.get("base_model")
-    values = {**(_without(card.values, *BASE) if other else card.values), **given}
-    base, own = values.get("base_model"), values.get("tags")
+        _refuse_conflicts(values, given)
+    if given.get("base_model", values.get("base_model")) != values.get("base_model"):
+        values = _without(values, *BASE)
+    values = {**values, **given}
+    base = values.get("base_model")
     if look_up and isinstance(base, str) and HUB_ID.fullmatch(base) and "license" not in values:
         values = {**kept(look_up(base, values.get("base_model_revision"))), **values}
-        own = values["tags"] if own is None and "tags" in values else own
-    own = own if isinstance(own, list) else []
     values = {"library_name": "mlx", "pipeline_tag": "image-to-text", **values}
-    values["tags"] = list(dict.fromkeys([*TAGS, *tags, *own]))
+    values["tags"] = list(dict.fromkeys([*TAGS, *tags, *_tags(values)]))
     if not base:
         return _without(values, *BASE)
-    relation = "merge" if isinstance(base, list) and len(base) > 1 else kind
+    relation = "merge" if isinstance(base, list) and len(base) > 1 else relation
     return {**values, "base_model_relation": values.get("base_model_relation", relation)}
 
 
 def page(card: Card, values: Values, text: str) -> str:
-    """The README.md to be: ours with this text, or another's with what its front matter lacks."""
+    """The text of README.md as it is to be, of a card with these values of front matter.
+
+    text -- the page below it, where this package writes it.
+    """
     if card.ours:
         return front_matter.joined(values, f"{MARK}\n\n{text}")
     return front_matter.completed(card.text, _without(values, *card.values))
 
 
 def write(folder: Path, content: str) -> None:
-    """Put a card in its folder, as it is."""
+    """Write a folder's README.md; the file appears whole."""
     data = content.encode()
     write_file(folder / README, lambda temporary: temporary.write_bytes(data))
 

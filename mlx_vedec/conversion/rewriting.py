@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import mlx.core as mx
 
-from ..checkpoints import quantizing as quantized, weights
+from ..checkpoints import quantizing, weights
 from ..checkpoints.tensor_files import Place
-from ..layers.quantization import Format
+from ..layers.packed import float_type
+from ..layers.quantization_config import Format
 
 if TYPE_CHECKING:
     from ..checkpoints.pretrained import Pretrained
@@ -65,8 +66,8 @@ class Source:
 
     def __init__(self, model: Pretrained, folder: Path) -> None:
         self._places = _places(model, folder)
-        self._formats = quantized.formats(model)
-        self._floats = quantized.float_type(model)
+        self._formats = quantizing.formats(model)
+        self._floats = float_type(model)
 
     def pieces(
         self, model: Pretrained, dtype: mx.Dtype | None
@@ -76,7 +77,7 @@ class Source:
         dtype -- that it was cast to, if it was
         """
         layers: dict[str, Layer] = {}
-        for name, becomes in quantized.formats(model).items():
+        for name, becomes in quantizing.formats(model).items():
             places = {p: x for p in PARTS if (x := self._places.get(f"{name}.{p}")) is not None}
             if "weight" in places:
                 layer = Layer(places, self._formats[name], becomes, self._floats, dtype)

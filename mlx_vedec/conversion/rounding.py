@@ -14,16 +14,17 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
-from mlx.utils import tree_unflatten
 
-from ..checkpoints.quantizing import Quantized, layers_of, names_of
 from ..errors import OptionError
+from ..layers.packed import Quantized, weight_shape
+from ..layers.quantization_recipes import quantizable_layers
+from ..layers.replacing import replace_layers
 from ..measuring.teacher import Written, forced, logprobs
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 
-DAMPING = 0.01  # of the inputs' mean square, added to that of each
-LOOKUP = 0.3  # what the table of tokens counts for as an embedding, to 1 for it as the head
+DAMPING = 0.01  # part of the inputs' mean square that is added to the mean square of each input
+LOOKUP = 0.3  # the same for the table of tokens, whose rows are also read as they are: embeddings
 
 
 def round_weights(
@@ -35,14 +36,14 @@ def round_weights(
     batch_size: int = 16,
     step: Callable[[], object] = lambda: None,
 ) -> None:
-    """Quantize the layers of a quantized model anew, in place, to the formats that they have.
+    """Round the weights of a quantized model anew, in place; each layer keeps its format.
 
-    teacher -- the model of floats that it came from; texts -- what it wrote. step -- is called
-    after each layer. Layers that are not in affine mode, or were given nothing, stay; if anything
-    goes wrong, so do all.
+    teacher -- the model of floats that it came from. texts -- what the teacher wrote for images.
+    step -- is called after each layer. Layers that are not in affine mode stay as they are, and so
+    do those that were given no input but zeros; if anything fails, all do.
     """
     layers = affine_layers(model)
-    floats = _floats(layers, teacher, names_of(model))
+    floats = _floats(layers, teacher, model.renames.layer_on_disk)
     with _watched(teacher, floats) as watched:
         for batch in forced(texts, processor, batch_size):
             mx.eval([*logprobs(teacher, teacher.features(batch.pixels), batch)])
@@ -60,39 +61,36 @@ def round_weights(
 
 def affine_layers(model: nn.Module) -> dict[str, Any]:
     """The layers that are quantized in affine mode, by our name."""
-    layers = layers_of(model).items()
+    layers = quantizable_layers(model).items()
     return {path: x for path, x in layers if isinstance(x, Quantized) and x.mode == "affine"}
 
 
 def _floats(
-    layers: Mapping[str, Any], teacher: VisionEncoderDecoderModel, names: Mapping[str, str]
+    layers: Mapping[str, Any], teacher: VisionEncoderDecoderModel, on_disk: Callable[[str], str]
 ) -> dict[str, Any]:
-    """The teacher's layers of the same names."""
-    theirs = layers_of(teacher)
+    """The teacher's layers in place of these, by our name; it has to have floats for all."""
+    theirs = quantizable_layers(teacher)
     found = {path: theirs[path] for path in layers if path in theirs}
     strange = [
-        names[path]
+        on_disk(path)
         for path, layer in layers.items()
-        if path not in found or isinstance(found[path], Quantized) or _differ(layer, found[path])
+        if path not in found
+        or isinstance(found[path], Quantized)
+        or weight_shape(found[path]) != weight_shape(layer)
     ]
     if strange:
         raise OptionError(
             f"the teacher has no floats for {len(strange)} of the layers, such as {strange[0]}; "
-            "expected the model that was quantized, or rounding=False"
+            "expected the model that was quantized"
         )
     return found
-
-
-def _differ(layer: Any, other: Any) -> bool:
-    rows, columns = layer.weight.shape
-    return other.weight.shape != (rows, columns * 32 // layer.bits)
 
 
 # --- what the layers are given
 
 
 class Watched(nn.Module):
-    """A layer that gives what it always gave, and sums up x xᵀ of its inputs."""
+    """A layer that computes what it always did, and sums up x xᵀ of its inputs x."""
 
     def __init__(self, own: Any) -> None:
         super().__init__()
@@ -100,13 +98,13 @@ class Watched(nn.Module):
         self.sum = mx.array(0.0)
 
     def __call__(self, x: mx.array) -> mx.array:
-        """As the layer itself; a table is given ids here, which are no inputs to sum."""
+        """As the layer itself; a table of tokens is given ids here, which are not summed."""
         if isinstance(self.own, nn.Linear):
             self._note(x)
         return self.own(x)
 
     def as_linear(self, x: mx.array) -> mx.array:
-        """A table as the head."""
+        """As the table of tokens itself where it is the head."""
         self._note(x)
         return self.own.as_linear(x)
 
@@ -115,7 +113,10 @@ class Watched(nn.Module):
         self.sum = self.sum + x.T @ x
 
     def gram(self) -> np.ndarray | None:
-        """The sum (D, D), float64, damped; None where there were no inputs but zeros."""
+        """The sum (D, D), float64, scaled to a mean of 1 on its diagonal and damped.
+
+        It is None where there were no inputs but zeros.
+        """
         found = np.array(self.sum).astype(np.float64)
         scale = found.diagonal().mean() if found.ndim else 0.0
         if not scale > 0:
@@ -126,20 +127,23 @@ class Watched(nn.Module):
 
 @contextmanager
 def _watched(model: nn.Module, layers: Mapping[str, Any]) -> Iterator[dict[str, Watched]]:
-    """Within it the model's layers are watched."""
+    """Within it these layers of the model are replaced by watched ones, by our name."""
     watched = {path: Watched(layer) for path, layer in layers.items()}
     try:
-        model.update_modules(tree_unflatten(list(watched.items())))
+        replace_layers(model, watched)
         yield watched
     finally:
-        model.update_modules(tree_unflatten(list(layers.items())))
+        replace_layers(model, layers)
 
 
 # --- rounding
 
 
 def quantized(weight: np.ndarray, gram: np.ndarray, layer: Any) -> dict[str, mx.array]:
-    """Weights (R, D) as a layer's arrays, in its format, for inputs of this gram (D, D)."""
+    """Weights (R, D) as the arrays of a quantized layer, in its format.
+
+    gram (D, D) -- the sum of x xᵀ over the layer's inputs x, from which follows what errors cost.
+    """
     rest, size = weight.astype(np.float64), layer.group_size
     spread = np.linalg.cholesky(np.linalg.inv(gram)).T  # of a column's error, on those after it
     integers, scales, biases = [], [], []
@@ -162,7 +166,10 @@ def quantized(weight: np.ndarray, gram: np.ndarray, layer: Any) -> dict[str, mx.
 def _rounded(
     group: np.ndarray, scales: mx.array, biases: mx.array, spread: np.ndarray, bits: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A group (R, G) to its integers, and to the errors (R, G) that later columns make up for."""
+    """The integers (R, G) of a group of columns, and the errors (R, G) that later ones make up for.
+
+    scales, biases (R, 1) -- of the group. spread (G, G) -- of a column's error over the others.
+    """
     rest, errors = group.copy(), np.zeros_like(group)
     integers = np.zeros(group.shape, np.uint8)
     scale, bias = (
@@ -178,7 +185,7 @@ def _rounded(
 
 
 def packed(integers: np.ndarray, bits: int) -> mx.array:
-    """Rows (R, D) of so many bits each as MLX packs them: a stream of bits, the lowest first."""
+    """Integers (R, D) of so many bits each, packed as MLX does: a stream of bits, lowest first."""
     rows, columns = integers.shape
     stream = np.unpackbits(integers[..., None], axis=-1, count=bits, bitorder="little")
     return mx.array(

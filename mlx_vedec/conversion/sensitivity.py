@@ -19,15 +19,16 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..checkpoints.quantizing import is_quantized, layers_of, names_of
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
-from ..layers.quantization import POSSIBLE, Format, QuantizationConfig
+from ..layers.packed import is_quantized
+from ..layers.quantization_config import POSSIBLE, Format, QuantizationConfig
+from ..layers.quantization_recipes import quantizable_layers
 from ..measuring.teacher import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor
-from .layer_costs import FLOAT_BITS, LayerCosts, Sensitivities
+from .layer_costs import LayerCosts, Sensitivities
 
 CANDIDATES = (2, 3, 4, 5, 6, 8)
 TEMPERATURE = 2.0
@@ -42,16 +43,14 @@ def measure(
     candidates: Sequence[int] = CANDIDATES,
     group_size: int = 64,
     max_images: int | None = 128,
-    prompt: str | None = None,
-    batch_size: int = 16,
     progress: Callable[[int, int], object] | None = None,
-    **options: Any,
 ) -> Sensitivities:
     """What each layer of a model of floats costs at each of the candidates' bits.
 
-    Every image is read once and then passed through the model for every layer and candidate, so a
-    larger model is measured on fewer images: of those given the first max_images are. While it runs
-    the model's weights are exchanged: do not use it from another thread.
+    Every image is read once and then passed through the model for every layer and candidate, so of
+    the images that are given only the first max_images are used. progress -- is called with the
+    number of images done, and of all. While it runs the model's weights are exchanged: do not use
+    it from another thread.
     """
     if is_quantized(model):
         raise OptionError("the model is quantized already; measure it before, or dequantize it")
@@ -62,19 +61,18 @@ def measure(
     images = [*images][:max_images]
     if not images:
         raise OptionError("there are no images to measure with; give one or more")
-    packed = _packed(model, sorted(set(candidates)), group_size)
-    given = {"prompt": prompt, "batch_size": batch_size, **options}
-    texts = written(model, processor, images, **given)
+    packed = _packed(model, candidates, group_size)
+    texts = written(model, processor, images)
     sums, done = dict.fromkeys(packed, 0.0), 0
-    for batch in forced(texts, processor, batch_size):
+    for batch in forced(texts, processor):
         for key, cost in _costs(model, batch, packed):
             sums[key] += cost
         done += len(batch.tokens)
         if progress is not None:
             progress(done, len(texts))
     tokens = sum(len(text.tokens) for text in texts)
-    found = unmeasured(model, candidates=sorted(set(candidates)), group_size=group_size)
-    paths = {name: path for path, name in names_of(model).items()}
+    found = unmeasured(model, candidates=candidates, group_size=group_size)
+    paths = {model.renames.layer_on_disk(path): path for path in quantizable_layers(model)}
     layers = tuple(
         replace(layer, costs={b: sums[paths[layer.name], b] / tokens for b in layer.costs})
         for layer in found.layers
@@ -88,21 +86,31 @@ def unmeasured(
     candidates: Sequence[int] = CANDIDATES,
     group_size: int = 64,
 ) -> Sensitivities:
-    """The same without costs, for which nothing is computed: it says which sizes are in reach."""
-    names, layers = names_of(model), []
-    for path, leaf in layers_of(model).items():
-        forms = {
-            bits: Format(bits, group_size).fitted(leaf.weight.shape[-1]) for bits in candidates
-        }
-        fitted = {bits: form for bits, form in forms.items() if form is not None}
-        if fitted:
-            size = fitted[min(fitted)].sizes[1]
-            layers.append(
-                LayerCosts(names[path], leaf.weight.size, size, dict.fromkeys(fitted, 0.0))
-            )
+    """The layers, each with costs of 0: they tell which sizes are in reach before a measurement."""
+    leaves = quantizable_layers(model)
+    layers = tuple(
+        LayerCosts(
+            model.renames.layer_on_disk(path),
+            leaves[path].weight.size,
+            forms[0].sizes[1],  # which is the same for all bits
+            {form.sizes[0]: 0.0 for form in forms},
+        )
+        for path, forms in _formats(model, candidates, group_size).items()
+    )
     count = sum(x.size for x in parameters(model).values())
-    others = count - sum(layer.weights for layer in layers)
-    return Sensitivities(tuple(layers), others, group_size, 0, 0)
+    return Sensitivities(layers, count - sum(layer.weights for layer in layers), group_size)
+
+
+def _formats(
+    model: VisionEncoderDecoderModel, candidates: Sequence[int], group_size: int
+) -> dict[str, list[Format]]:
+    """A format for each number of bits, for every layer by our name that some group divides."""
+    wanted = [Format(bits, group_size) for bits in sorted(set(candidates))]
+    found = {
+        path: [form.fitted(leaf.weight.shape[-1]) for form in wanted]
+        for path, leaf in quantizable_layers(model).items()
+    }
+    return {path: fitted for path, forms in found.items() if (fitted := [*filter(None, forms)])}
 
 
 class Packed:
@@ -115,21 +123,20 @@ class Packed:
 
     @property
     def weight(self) -> mx.array:
-        """(out, in), of the layer's type."""
+        """The weight (out, in) as floats of the layer's type."""
         return mx.dequantize(*self.parts, **self.own, dtype=self.dtype)
 
 
 def _packed(
     model: VisionEncoderDecoderModel, candidates: Sequence[int], group_size: int
 ) -> dict[Change, Packed]:
-    """Every layer that some group divides, with all candidates; together as large as float32."""
-    packed = {}
-    for path, leaf in layers_of(model).items():
-        for bits in candidates:
-            form = Format(bits, group_size).fitted(leaf.weight.shape[-1])
-            if form is not None:
-                packed[path, bits] = Packed(leaf, form)
-    return packed
+    """Every layer's weight with each of the candidates' bits; together as large as in float32."""
+    leaves = quantizable_layers(model)
+    return {
+        (path, form.sizes[0]): Packed(leaves[path], form)
+        for path, forms in _formats(model, candidates, group_size).items()
+        for form in forms
+    }
 
 
 def _costs(
@@ -152,12 +159,10 @@ def _costs(
         yield key, cost
 
 
-def choose(
-    found: Sensitivities, bits_per_weight: float, *, float_bits: int = FLOAT_BITS
-) -> QuantizationConfig:
+def choose(found: Sensitivities, bits_per_weight: float) -> QuantizationConfig:
     """The bits of each layer that cost least where a model may have so many bits per weight.
 
-    That is all parameters, those that stay floats and the scales counted with `float_bits`. Bits
+    Those are of all parameters, what stays floats and the scales counted as half precision. Bits
     are taken away where the cost grows least for each bit of memory, until the size is reached.
 
     >>> head = LayerCosts("head", 6400, 64, {2: 0.5, 4: 0.1, 8: 0.0})
@@ -166,10 +171,8 @@ def choose(
     {'head': {'bits': 8}}
     """
     bits = {layer.name: max(layer.costs) for layer in found.layers}
-    least = found.bits_per_weight(
-        {x.name: min(x.costs) for x in found.layers}, float_bits=float_bits
-    )
-    most = found.bits_per_weight(bits, float_bits=float_bits)
+    least = found.bits_per_weight({x.name: min(x.costs) for x in found.layers})
+    most = found.bits_per_weight(bits)
     if not least <= bits_per_weight <= most:
         raise OptionError(
             f"{bits_per_weight} bits per weight are out of reach: with the bits that were measured "
@@ -177,7 +180,7 @@ def choose(
         )
     moves = [move for layer in found.layers for move in layer.moves()]
     for move in sorted(moves, key=lambda move: (move.slope, move.name)):
-        if found.bits_per_weight(bits, float_bits=float_bits) <= bits_per_weight:
+        if found.bits_per_weight(bits) <= bits_per_weight:
             break
         bits[move.name] = move.bits
     base = min(bits.values())

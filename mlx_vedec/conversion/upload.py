@@ -12,16 +12,16 @@ from typing import Any
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import HUB_ID, PICKLES, SAFETENSORS, required
-from ..checkpoints.quantizing import is_quantized
 from ..errors import CheckpointError, OptionError
+from ..layers.packed import is_quantized
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from ..version import __version__
 from . import card_text, front_matter, model_card
-from .hub_writing import Say, Target, Writer
+from .hub_writing import Say, Writer
 from .model_card import README, Card, LookUp, Origin, Values
 
-KIND = VisionEncoderDecoderModel.config_class.model_type
+MODEL_TYPE = VisionEncoderDecoderModel.config_class.model_type
 SINGLE, INDEX = SAFETENSORS
 MEASURED = "verification.json"
 MODEL = (
@@ -37,16 +37,16 @@ ALWAYS = (README, "LICENSE", "LICENSE.*")
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What an upload sends: a folder's files by name with their bytes, and the card among them.
+class Upload:
+    """What is sent to the Hub: the names of a folder's files with their bytes, README.md included.
 
-    left_out -- what else is in the folder. patterns -- of the files that the repository has after
-    it only if the folder has them.
+    card -- the text that README.md is to have. patterns -- names of a model's or an adapter's
+    files; those that the repository has and the folder has not are removed there. notes -- lines to
+    tell the user, such as what is left out.
     """
 
     folder: Path
     files: dict[str, int]
-    left_out: tuple[str, ...]
     patterns: tuple[str, ...]
     card: str
     notes: tuple[str, ...]
@@ -65,40 +65,41 @@ def upload(
     message: str | None = None,
     say: Say | None = None,
 ) -> str:
-    """Put a folder on the Hub, as one commit of owner/name; the address where it is then.
+    """Put a model's or an adapter's folder on the Hub in one commit; the address of what is there.
 
-    A repository that is not there is made, private if asked for. The folder's README.md becomes
-    its model card first, and nothing else here is changed; one that somebody wrote is kept, and
-    gains what its front matter lacks. Files of a model that the repository has and the folder has
-    not are removed there. An upload that failed can be started again.
+    repo -- owner/name; it is made if it is not there, private if asked for. First the folder's
+    README.md becomes its model card, and nothing else in the folder is changed; a README.md that
+    somebody wrote is kept, and gains the keys that its front matter lacks. Files of a model that
+    the repository has and the folder has not are removed there. An upload that failed can be
+    started again.
 
-    base_model, relation, license -- as of `Origin`, where the card does not know them. revision --
-    a branch to write to, made if it is not there. create_pr -- open a pull request instead.
-    message -- of the commit. say -- is told what is done, line by line.
+    base_model, relation, license -- what the model was made from, where README.md does not say it;
+    see `Origin`. revision -- the branch to write to, made if it is not there. create_pr -- open a
+    pull request instead. message -- of the commit. say -- is told what is done, line by line.
     """
     tell = say or _silent
     origin = Origin(base_model, relation, license)
-    plan = planned(path, repo, origin, look_up=partial(_base_card, tell))
-    for note in plan.notes:
+    sent = planned(path, repo, origin, look_up=partial(_base_card, tell))
+    for note in sent.notes:
         tell(note)
-    writer = Writer(Target(repo, private, revision, create_pr), tell)
+    writer = Writer(repo, tell, private=private, revision=revision, create_pr=create_pr)
     there = writer.prepare()
-    if "config.json" in there and SINGLE in plan.patterns:
+    if "config.json" in there and SINGLE in sent.patterns:
         _check_type(repo, writer.model_type())
-    removed = sorted(n for n in there - plan.files.keys() if _matches(n, plan.patterns))
+    removed = sorted(n for n in there - sent.files.keys() if _matches(n, sent.patterns))
     if removed:
         tell(f"removed from {repo}, as the folder has none: {', '.join(removed)}")
-    model_card.write(plan.folder, plan.card)
-    files = {name: plan.folder / name for name in plan.files}
+    model_card.write(sent.folder, sent.card)
+    files = {name: sent.folder / name for name in sent.files}
     return writer.commit(files, removed, message or f"Upload with mlx_vedec {__version__}")
 
 
 def planned(
     path: str | Path, repo: str, origin: Origin | None = None, *, look_up: LookUp | None = None
-) -> Plan:
+) -> Upload:
     """What `upload` would send, found without a network; the folder has to be one that loads.
 
-    look_up -- as of `model_card.completed`.
+    look_up -- gives the front matter of a base model by its id and commit, to learn its licence.
     """
     _check_id(repo)
     folder = Path(path).expanduser()
@@ -114,10 +115,9 @@ def planned(
     sent |= _weights(folder, adapter)
     sizes = {name: (folder / name).stat().st_size for name in sorted(sent)}
     left_out = sorted({path.name for path in folder.iterdir()} - sent)
-    return Plan(
+    return Upload(
         folder,
         {**sizes, README: len(content.encode())},
-        tuple(left_out),
         (*patterns, *(ADAPTER_WEIGHTS if adapter else MODEL_WEIGHTS)),
         content,
         tuple(_notes(card, values, left_out)),
@@ -139,7 +139,7 @@ def _check_id(repo: str) -> None:
 def _model_card(
     folder: Path, repo: str, card: Card, origin: Origin, look_up: LookUp | None
 ) -> tuple[Values, str]:
-    """Front matter and page for a folder that holds a model, which is opened, but not read."""
+    """Front matter and text of the card of a model's folder; the weights are not read for it."""
     required(folder, "config.json")
     if not any((folder / name).is_file() for name in SAFETENSORS):
         found = [name for name in PICKLES if (folder / name).is_file()]
@@ -150,9 +150,9 @@ def _model_card(
             )
     model = VisionEncoderDecoderModel.from_folder(folder)
     Processor.from_pretrained(folder)
-    kind = "quantized" if is_quantized(model) else "finetune"
+    relation = "quantized" if is_quantized(model) else "finetune"
     tags = ("ocr",) if model.config.decoder.model_type == "trocr" else ()
-    values = model_card.completed(card, origin, kind, tags, look_up)
+    values = model_card.completed(card, origin, relation, tags, look_up)
     text = card_text.text(repo, model, values, _measured(folder))
     return values, model_card.page(card, values, text)
 
@@ -160,7 +160,7 @@ def _model_card(
 def _adapter_card(
     folder: Path, repo: str, card: Card, origin: Origin, look_up: LookUp | None
 ) -> tuple[Values, str]:
-    """Front matter and page for a folder that holds an adapter alone."""
+    """Front matter and text of the card of a folder that holds an adapter alone."""
     required(folder, *(n for n in ADAPTER_WEIGHTS if (folder / n).is_file()), *ADAPTER_WEIGHTS)
     config = read_json(folder / ADAPTER[0])
     base = config.get("base_model_name_or_path") or config.get("model")
@@ -180,7 +180,7 @@ def _measured(folder: Path) -> Any:
 
 
 def _weights(folder: Path, adapter: bool) -> set[str]:
-    """Names of the files that hold the weights which a load reads."""
+    """The names of the files of weights that a load of the folder would read."""
     if adapter:
         return {name for name in ADAPTER_WEIGHTS if (folder / name).is_file()}
     read = {path.name for path in weights.files(folder)}
@@ -192,6 +192,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
 
 
 def _notes(card: Card, values: Values, left_out: list[str]) -> Iterator[str]:
+    """What the user is told of a folder before it is sent."""
     if left_out:
         yield f"not uploaded: {', '.join(left_out)}"
     added = [key for key in values if key not in card.values]
@@ -216,9 +217,9 @@ def _base_card(say: Say, base: str, commit: str | None) -> Values:
 
 
 def _check_type(repo: str, found: str | None) -> None:
-    if found != KIND:
+    if found != MODEL_TYPE:
         raise CheckpointError(
-            f"{repo} holds a model of type {found}, not {KIND}; give another name"
+            f"{repo} holds a model of type {found}, not {MODEL_TYPE}; give another name"
         )
 
 

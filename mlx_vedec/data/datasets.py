@@ -1,4 +1,4 @@
-"""Data as people have it: what a folder holds says how it is read.
+"""Images with their texts as people have them: what a folder holds says how it is read.
 
 - a table: `metadata.jsonl` or `metadata.csv` as the Hub's image folders have them, or another file
   `.jsonl`, `.tsv` or `.csv`, with a row for each image;
@@ -9,19 +9,24 @@ A folder of splits has one of these for each: `train.jsonl`, or a folder `train`
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
-from ..errors import DataError
+from ..errors import DataError, OptionError
+from ..images.pictures import images_in
+from ..reading.pipeline import BUNDLED
 from .problems import Problems
 from .samples import Dataset, Sample
 from .tables import READERS, read_table, read_text
 
-__all__ = ["Dataset", "Sample", "load_dataset", "load_splits"]
-
+Paths = str | os.PathLike[str]
+LINES = BUNDLED / "lines"  # 64 lines of the bundled model's validation set, labelled
+LINES_ASPECT = 12.0  # `line_aspect_ratio` of the checkpoints that read those lines
 SPLITS = {
     "train": ("train",),
     "valid": ("valid", "validation", "val", "dev"),
@@ -67,34 +72,108 @@ def load_splits(folder: str | Path, *, added_vocab: Container[str] = ()) -> dict
     return {split: Dataset(_read(path, added_vocab)) for split, path in splits.items()}
 
 
+class LabelledImages(NamedTuple):
+    """Images, and the text that each shows; `labels` is None where none of them has a text."""
+
+    images: tuple[Path, ...]
+    labels: tuple[str, ...] | None
+
+
+def labelled_images(
+    images: Paths | Iterable[Paths] | None, *, line_aspect_ratio: float | None = None
+) -> LabelledImages:
+    """The images of a folder, one image, or several, to measure a model on; texts are optional.
+
+    A text stands in a table in the image's folder, such as `labels.tsv`, or in a `.txt` beside the
+    image. All images have a text, or none. None for images is 64 validation lines of the package;
+    they suit the bundled model, which line_aspect_ratio, the processor's, has to be that of.
+
+    >>> found = labelled_images(None, line_aspect_ratio=12.0)
+    >>> len(found.images), found.images[-1].name, found.labels[-1]
+    (64, 'seen_093.png', "curtsy Beverly's")
+    """
+    if images is None and line_aspect_ratio != LINES_ASPECT:
+        raise OptionError(
+            "images are needed: the lines that the package has suit the bundled model alone; give "
+            "a folder of images such as the model is to read, with their labels if you can"
+        )
+    paths = _listed(LINES if images is None else images)
+    texts: dict[Path, str] = {}
+    for folder in {path.parent for path in paths}:
+        texts |= _texts(folder)
+    bare = [str(path) for path in paths if path not in texts]
+    if 0 < len(bare) < len(paths):
+        raise DataError(
+            f"{len(bare)} of {len(paths)} images have no label: {_some(bare)}; give each a row in "
+            "a table such as labels.tsv or a .txt of its name, or give none labels"
+        )
+    lost = sorted(path.name for path in texts.keys() - set(paths) if not path.is_file())
+    if lost:
+        raise DataError(
+            f"there are labels for {len(lost)} images that are not there: {_some(lost)}; add the "
+            "images, or take out the rows"
+        )
+    return LabelledImages(tuple(paths), None if bare else tuple(texts[path] for path in paths))
+
+
+def _listed(images: Paths | Iterable[Paths]) -> list[Path]:
+    """The image files that are meant by a folder, a file or several; each has to be there."""
+    if isinstance(images, (str, os.PathLike)):
+        path = Path(images)
+        paths = images_in(path) if path.is_dir() else [path]
+    else:
+        paths = [Path(path) for path in images]
+    if not paths:
+        raise OptionError("there are no images; give one or more")
+    missing = [str(path) for path in paths if not path.is_file()]
+    if missing:
+        raise OptionError(f"there is no {_some(missing)}; give images, or a folder of them")
+    return paths
+
+
+def _texts(folder: Path) -> dict[Path, str]:
+    """The texts of a folder's images, by path; nothing where there is neither table nor text."""
+    table = _table(folder)
+    samples = read_table(table) if table else _beside(folder, Problems())
+    texts = {Path(str(sample.image)): sample.text for sample in samples}
+    if len(texts) < len(samples):
+        counts = Counter(Path(str(sample.image)).name for sample in samples)
+        twice = [name for name, count in counts.items() if count > 1]
+        raise DataError(f"{table} has {_some(twice)} more than once; expected a row per image")
+    return texts
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
 def _no_split(path: Path, split: str, splits: dict[str, Path]) -> Path:
     found = f"the splits {', '.join(splits)}" if splits else "no splits"
     raise DataError(f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}")
 
 
 def _read(path: Path, added_vocab: Container[str]) -> list[Sample]:
-    if path.is_dir():
-        path = _only_source(path) or path
-    elif not path.exists():
+    """The samples of a table, or of a folder without splits."""
+    if not path.exists():
         raise DataError(f"{path} does not exist; expected a table or a folder")
-    if path.is_dir():
-        return _read_texts(path)
-    if path.suffix.lower() not in READERS:
-        raise DataError(f"{path} is no table; expected a file {', '.join(READERS)}")
-    return read_table(path, added_vocab)
+    table = _table(path) if path.is_dir() else path
+    if table is None:
+        return _with_texts(path)
+    if table.suffix.lower() not in READERS:
+        raise DataError(f"{table} is no table; expected a file {', '.join(READERS)}")
+    return read_table(table, added_vocab)
 
 
-def _only_source(folder: Path) -> Path | None:
-    """The table of a folder, None where texts stand beside images; an error where both or none."""
-    tables, texts = _tables(folder), bool(_pairs(folder))
-    sources = [table.name for table in tables] + ["images with .txt beside them"] * texts
+def _table(folder: Path) -> Path | None:
+    """The only table of a folder, if there is one; an error where texts could be read two ways."""
+    tables = _tables(folder)
+    sources = [path.name for path in tables]
+    sources += ["images with .txt beside them"] * bool(_pairs(folder))
     if len(sources) > 1:
         raise DataError(
             f"{folder} has {', '.join(sources)}; expected one of them; name the file you mean, "
             "or move the others"
         )
-    if not sources:
-        raise DataError(f"{folder} has no training data; {ACCEPTED}")
     return tables[0] if tables else None
 
 
@@ -113,13 +192,21 @@ def _images(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix.lower() in endings)
 
 
-def _read_texts(folder: Path) -> list[Sample]:
-    """Images in the order of their names, without the line break at the end of their texts."""
-    pairs, problems, samples = _pairs(folder), Problems(), []
+def _with_texts(folder: Path) -> list[Sample]:
+    """The images of a folder, each of which has to have a text beside it."""
+    pairs, problems = _pairs(folder), Problems()
+    if not pairs:
+        raise DataError(f"{folder} has no training data; {ACCEPTED}")
     paired = {image for image, _ in pairs}
     for image in _images(folder):
         if image not in paired:
             problems.add(f"{image}: has no text; expected {image.stem}.txt beside it")
+    return _beside(folder, problems)
+
+
+def _beside(folder: Path, problems: Problems) -> list[Sample]:
+    """Images that have a text beside them, by name; texts without the line break at their end."""
+    pairs, samples = _pairs(folder), []
     images_of = Counter(text for _, text in pairs)
     for image, text in pairs:
         with problems.at(str(image)):

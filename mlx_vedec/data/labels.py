@@ -89,8 +89,7 @@ class Labeller:
     def prompt(self, prompt: str | None) -> list[int]:
         """The ids that `generate` starts from."""
         if prompt not in self._prompts:
-            text = self.processor.prompt_text(prompt or None)
-            given = self.processor.reader.encode(text, add_special_tokens=False) if text else None
+            given = self.processor.prompt_ids(prompt)
             fed, _ = self.model.prompt(1, mx.array([given]) if given else None, {})
             self._prompts[prompt] = fed[0].tolist()  # pyright: ignore[reportArgumentType]
         return self._prompts[prompt]

@@ -68,13 +68,15 @@ def _object(line: str) -> Mapping[Any, Any]:
 
 
 def _of_tabs(text: str) -> Rows:
-    header: Sequence[str] = ("file", "text")
-    for index, (number, line) in enumerate(_lines(text)):
+    header: Sequence[str] = ()
+    for number, line in _lines(text):
         cells = line.split("\t")
-        if not index and set(cells) & set(IMAGE) and set(cells) & set(TEXT):
+        if not header and set(cells) & set(IMAGE) and set(cells) & set(TEXT):
             header = cells
-        else:
-            yield number, partial(_columns, header, cells)
+            continue
+        if not header:
+            header = ("file", "text", *(f"column {n}" for n in range(3, len(cells) + 1)))
+        yield number, partial(_columns, header, cells)
 
 
 def _of_commas(text: str) -> Rows:

@@ -9,13 +9,13 @@ import mlx.nn as nn
 
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, TokenError
-from ..layers.attention import Trace, resize_rows
-from ..layers.cache_parts import kv_group_size
 from ..layers.decoder_cache import DecoderCache
+from ..layers.embeddings import resize_rows
 from ..layers.kv_cache import KVCache
+from ..layers.kv_quantization import kv_group_size
 from ..layers.lora import Adapted
-from ..layers.outputs import CausalLMOutputWithCrossAttentions, arrays
-from ..layers.token_ids import check_ids, cross_entropy
+from ..layers.losses import cross_entropy
+from ..layers.outputs import CausalLMOutputWithCrossAttentions, Trace, arrays
 from .layer import DecoderConfig, DecoderLayer
 
 C = TypeVar("C", bound=DecoderConfig)
@@ -203,7 +203,6 @@ class Decoder(Pretrained, Generic[C]):
         )
 
     def _loss(self, logits: mx.array, labels: mx.array) -> mx.array:
-        check_ids(labels, self.config.vocab_size, "labels", ignored=-100)
         if self.shifts_labels:
             logits, labels = logits[:, :-1], labels[:, 1:]
         return cross_entropy(logits, labels)

@@ -15,9 +15,10 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
 from ..errors import ConfigError
-from ..layers.attention import AttentionCore, initialise
-from ..layers.decoder_cache import KeysValues
+from ..layers.attention import AttentionCore
 from ..layers.dropout import Dropout
+from ..layers.initialisers import initialise
+from ..layers.kv_cache import KeysValues
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 

@@ -9,9 +9,11 @@ import mlx.nn as nn
 
 from ..checkpoints.config import Config
 from ..errors import ConfigError
-from ..layers.attention import MLP, Attention, AttentionCore, Mask, Trace
+from ..layers.attention import Attention, AttentionCore, Mask
 from ..layers.dropout import Dropout
 from ..layers.kv_cache import KVCache, Memory
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
 
 
 @dataclass(frozen=True, kw_only=True)

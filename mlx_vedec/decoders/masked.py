@@ -14,8 +14,9 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs
 from ..errors import ConfigError
-from ..layers.attention import activation, initialise
+from ..layers.activations import activation
 from ..layers.dropout import Dropout
+from ..layers.initialisers import initialise
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions

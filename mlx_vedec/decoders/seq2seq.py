@@ -11,8 +11,8 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
 from ..errors import ConfigError
-from ..layers.attention import initialise
 from ..layers.dropout import Dropout
+from ..layers.initialisers import initialise
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions, Positions, SinusoidalTable

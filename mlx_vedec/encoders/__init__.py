@@ -1,4 +1,7 @@
-"""Image encoders by Hugging Face's model type."""
+"""Image encoders by Hugging Face's model type, a file for each family.
+
+Imports layers and checkpoints, and reads no files.
+"""
 
 from __future__ import annotations
 

@@ -15,8 +15,11 @@ import mlx.nn as nn
 import numpy as np
 
 from ..checkpoints.renames import Renames
-from ..layers.attention import MLP, Attention, Trace, initialise
+from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
+from ..layers.initialisers import initialise
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, bilinear, pair, resize_positions, resize_table
 from .windows import relative_bias, relative_index

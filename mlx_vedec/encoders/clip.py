@@ -14,7 +14,9 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..layers.attention import MLP, Attention, Trace
+from ..layers.attention import Attention
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
 from .patches import PatchEmbedding, pair, resize_positions
 

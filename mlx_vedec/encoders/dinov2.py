@@ -14,8 +14,12 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers.attention import MLP, Attention, Trace, initialise, silu
+from ..layers.activations import silu
+from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
+from ..layers.initialisers import initialise
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
 from .patches import PatchEmbedding, pair, resize_positions
 

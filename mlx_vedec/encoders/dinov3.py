@@ -16,8 +16,11 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers.attention import Attention, Trace, activation, initialise
+from ..layers.activations import activation
+from ..layers.attention import Attention
 from ..layers.dropout import DropPath
+from ..layers.initialisers import initialise
+from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, pair
 

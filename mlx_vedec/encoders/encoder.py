@@ -10,8 +10,7 @@ import mlx.core as mx
 from ..checkpoints.config import Config
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError
-from ..layers.attention import Trace
-from ..layers.outputs import EncoderOutput
+from ..layers.outputs import EncoderOutput, Trace
 from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
 
 Size = int | tuple[int, ...]

@@ -15,8 +15,11 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
-from ..layers.attention import MLP, Attention, Trace, initialise
+from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
+from ..layers.initialisers import initialise
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
 from .encoder import Encoder, EncoderConfig, Size
 from .patches import Grid, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
 from .windows import Cut, OffsetBias, attend_in_windows, in_pieces, pad_to

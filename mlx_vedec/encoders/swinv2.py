@@ -18,7 +18,7 @@ import numpy as np
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
 from ..layers.attention import Attention, Mask
-from ..layers.cache_parts import Held
+from ..layers.kv_quantization import Held
 from .swin import BLOCK, COMMON, INDEX, LAYER, NORM, PatchMerging, SwinConfig, SwinLayer, SwinModel
 from .windows import Cut, in_pieces, relative_bias, relative_index
 

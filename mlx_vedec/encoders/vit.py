@@ -13,8 +13,11 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
-from ..layers.attention import MLP, Attention, Trace, initialise
+from ..layers.attention import Attention
 from ..layers.dropout import Dropout
+from ..layers.initialisers import initialise
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import PatchEmbedding, pair, resize_positions
 

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import mlx.core as mx
 
 from .options import Options
-from .rules import applied, logits_processors, logits_warpers
-from .search import Decoded, rows_of
-from .stopping import LENGTH, REASONS, Stopping
+from .rules import applied
+from .search import Decoded, Search
+from .stopping import LENGTH
 
 NEVER = -1e9
 
@@ -35,19 +36,19 @@ class Hypotheses:
     reasons: mx.array
 
     def take(self, places: mx.array) -> Hypotheses:
-        """Those at the places (B, M') of each image."""
+        """The sequences at the places (B, M') of each image."""
         wide = places[:, :, None]
         return Hypotheses(
             *(mx.take_along_axis(x, wide if x.ndim == 3 else places, axis=1) for x in self.arrays())
         )
 
     def joined(self, other: Hypotheses) -> Hypotheses:
-        """These, then the others, of each image."""
+        """The sequences of each image, then the other's."""
         pairs = zip(self.arrays(), other.arrays(), strict=True)
         return Hypotheses(*(mx.concatenate([a, b], axis=1) for a, b in pairs))
 
     def extended(self, ids: mx.array, picked: mx.array, origins: mx.array) -> Hypotheses:
-        """With one more token (B, M), its log-probability and its origin."""
+        """The sequences with one more token (B, M) each, its log-probability and its origin."""
         return replace(
             self,
             tokens=mx.concatenate([self.tokens, ids[..., None]], axis=2),
@@ -56,12 +57,13 @@ class Hypotheses:
         )
 
     def padded(self, fill: int) -> Hypotheses:
-        """With a column of nothing."""
-        none = mx.full(self.scores.shape, -1, mx.int32)
-        return self.extended(mx.full(self.scores.shape, fill, mx.int32), mx.zeros(none.shape), none)
+        """The same sequences one place longer: `fill` for a token, and no origin."""
+        shape = self.scores.shape
+        ids, origins = (mx.full(shape, value, mx.int32) for value in (fill, -1))
+        return self.extended(ids, mx.zeros(shape), origins)
 
     def of(self, images: mx.array) -> Hypotheses:
-        """Those of some of the images."""
+        """The sequences of some of the images."""
         return Hypotheses(*(x[images] for x in self.arrays()))
 
     def arrays(self) -> list[mx.array]:
@@ -101,44 +103,36 @@ class Beams:
         return [*states, self.improvable, self.exhausted, self.parents]
 
 
-class BeamSearch:
+class BeamSearch(Search):
     """`num_beams` hypotheses for each image; with `do_sample`, candidates are drawn.
 
     Each image ends as if it were alone, so a batch gives what its images give one by one.
     """
 
     def __init__(self, options: Options, attention_mask: mx.array | None = None) -> None:
-        self.options = options
-        self.images: list[int] | None = None
-        self.processors = logits_processors(options, self._image, attention_mask)
-        self.processors += logits_warpers(options)
-        self.stopping = Stopping(options)
+        super().__init__(options, attention_mask)
         eos, pad = options.eos_token_ids, options.pad_token_id
         # transformers takes a padding of 0 for none, and fills with the end token
         self.fill = (pad or eos[0]) if eos else -1
 
-    def _image(self, place: int) -> int:
-        return place if self.images is None else self.images[place]
-
-    def start(self, prompt: mx.array, logits: mx.array) -> Beams:
-        """The beams after their first token, all of them from one beam for each prompt (B, P)."""
+    def _empty(self, prompt: mx.array) -> Beams:
+        """As many beams of each image as are wanted, all but the first of them not there."""
         images, beams = len(prompt), self.options.num_beams
-        tokens = mx.repeat(prompt.astype(mx.int32)[:, None], beams, axis=1)
-        nothing = mx.zeros((images, beams, 0))
+        tokens = mx.repeat(prompt[:, None], beams, axis=1)
+        none = mx.zeros((images, beams, 0))
         first = mx.broadcast_to(mx.where(mx.arange(beams) == 0, 0.0, NEVER), (images, beams))
         ends = mx.zeros((images, beams), mx.int32)
-        running = Hypotheses(tokens, nothing, nothing.astype(mx.int32), first, ends)
+        running = Hypotheses(tokens, none, none.astype(mx.int32), first, ends)
         finished = replace(running, scores=mx.full(first.shape, NEVER))
         flags = mx.ones((images,), mx.bool_)
-        logits = mx.repeat(logits, beams, axis=0)
-        empty = Beams(running, finished, flags, ~flags, mx.zeros((0,)), logits, logits)
-        return self.advance(empty, logits)
+        return Beams(running, finished, flags, ~flags, *(mx.zeros((0,)),) * 3)
 
     def advance(self, state: Beams, logits: mx.array) -> Beams:
         """The beams one token on, given the logits (N, V) of the running ones."""
         logits = logits.astype(mx.float32)
         scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
-        scores = applied(self.processors, state.running.tokens.flatten(0, 1), scores)
+        tokens = state.running.tokens.flatten(0, 1)
+        scores = applied(self.warpers, tokens, applied(self.processors, tokens, scores))
         candidates, beams = self._candidates(state.running, scores)
         hit = candidates.reasons != 0
         chosen = _best(candidates.scores + hit * NEVER, self.options.num_beams)
@@ -173,7 +167,7 @@ class BeamSearch:
         beam, ids = places // width, (places % width).astype(mx.int32)
         totals = mx.take_along_axis(flat, places, axis=1)
         picked = mx.take_along_axis(scores.reshape(images, -1), places, axis=1)
-        rows = mx.array([self._image(i) * beams for i in range(images)])
+        rows = mx.array(self.images) * beams
         origins = (beam + rows[:, None]).astype(mx.int32)
         candidates = running.take(beam).extended(ids, picked, origins)
         tokens = candidates.tokens.flatten(0, 1)
@@ -214,16 +208,12 @@ class BeamSearch:
         full = (state.finished.reasons != 0).all(axis=1) & (self.options.early_stopping is True)
         return ~state.improvable | full | state.exhausted
 
-    def select(self, state: Beams, images: Sequence[int]) -> Beams:
-        """The beams of some of the images, by their places."""
-        before = range(len(state.improvable)) if self.images is None else self.images
-        self.images = [before[i] for i in images]
-        places, rows = mx.array(list(images)), rows_of(images, self.options.num_beams)
+    def _selected(self, state: Beams, images: mx.array, rows: mx.array) -> Beams:
         return Beams(
-            state.running.of(places),
-            state.finished.of(places),
-            state.improvable[places],
-            state.exhausted[places],
+            state.running.of(images),
+            state.finished.of(images),
+            state.improvable[images],
+            state.exhausted[images],
             mx.arange(len(rows)),
             state.scores[rows],
             state.logits[rows],
@@ -231,17 +221,14 @@ class BeamSearch:
 
     def results(self, state: Beams, images: Sequence[int]) -> list[list[Decoded]]:
         """For each of these images, its `num_return_sequences` best beams."""
-        best = state.finished.of(mx.array(list(images)))
+        best, wanted = state.finished.of(mx.array(list(images))), self.options.num_return_sequences
+        columns: Any = [x[:, :wanted].tolist() for x in best.arrays()]
         return [
-            [self._decoded(*beam) for beam in list(zip(*image, strict=True))[: self._wanted]]
-            for image in zip(*(x.tolist() for x in best.arrays()), strict=True)  # pyright: ignore
+            [self._beam(*beam) for beam in zip(*image, strict=True)]
+            for image in zip(*columns, strict=True)
         ]
 
-    @property
-    def _wanted(self) -> int:
-        return self.options.num_return_sequences
-
-    def _decoded(
+    def _beam(
         self,
         tokens: list[int],
         picked: list[float],
@@ -249,14 +236,8 @@ class BeamSearch:
         score: float,
         reason: int,
     ) -> Decoded:
-        start, count = self.options.prompt_length, sum(origin >= 0 for origin in origins)
-        return Decoded(
-            tuple(tokens[start : start + count]),
-            tuple(picked[:count]),
-            score,
-            REASONS[reason] or "length",
-            tuple(origins[:count]),
-        )
+        count = sum(origin >= 0 for origin in origins)
+        return self._decoded(tokens, picked, count, score, reason, origins)
 
 
 def _best(scores: mx.array, count: int) -> mx.array:

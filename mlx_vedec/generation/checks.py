@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from ..errors import OptionError
-from .options import Options, listed
-
-SAMPLING = ("temperature", "top_k", "top_p", "min_p", "typical_p", "epsilon_cutoff", "eta_cutoff")
+from .options import OPTIONS, Options
 
 
 def check_call(call: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -26,7 +23,8 @@ def check_call(call: Mapping[str, Any], values: Mapping[str, Any]) -> None:
             raise OptionError(f"{one} and {other} are both given; give one of them")
     samples = values.get("temp", 0) > 0 or values.get("do_sample", False)
     if not samples:
-        idle = [name for name in SAMPLING if name in call and call[name] != _default(name)]
+        draws = {name: option for name, option in OPTIONS.items() if option.draws}
+        idle = [n for n in call if n in draws and call[n] != draws[n].default]
         if idle:
             raise OptionError(
                 f"{idle[0]}={call[idle[0]]!r} is for sampling, but tokens are not drawn; pass "
@@ -34,10 +32,6 @@ def check_call(call: Mapping[str, Any], values: Mapping[str, Any]) -> None:
             )
     if "kv_group_size" in call and "kv_bits" not in values:
         raise OptionError("kv_group_size is given without kv_bits; give kv_bits=8 or 4 too")
-
-
-def _default(name: str) -> Any:
-    return next(f.default for f in fields(Options) if f.name == name)
 
 
 def check_together(options: Options) -> None:
@@ -60,11 +54,6 @@ def check_together(options: Options) -> None:
         )
     if options.stop_strings and options.tokenizer is None:
         raise OptionError("stop_strings need a tokenizer; pass tokenizer=processor.tokenizer")
-    if options.max_kv_size is not None and options.max_kv_size <= options.prompt_length:
-        raise OptionError(
-            f"max_kv_size={options.max_kv_size} has no room beside the prompt's "
-            f"{options.prompt_length} tokens, which are kept; raise it"
-        )
     if beams > 1 and "variance" in options.stop_on_repetition:
         raise OptionError(
             'the "variance" rule follows single rows; pass stop_on_repetition="ngram" with beams'
@@ -73,18 +62,9 @@ def check_together(options: Options) -> None:
 
 def check_vocabulary(options: Options, size: int) -> None:
     """Raise for an id outside the vocabulary in any list."""
-    ids = {
-        "eos_token_id": options.eos_token_ids,
-        "pad_token_id": (options.pad_token_id,),
-        "forced_bos_token_id": listed(options.forced_bos_token_id),
-        "forced_eos_token_id": options.forced_eos_token_ids,
-        "bad_words_ids": tuple(i for word in options.bad_words_ids for i in word),
-        "sequence_bias": tuple(i for word, _ in options.sequence_bias for i in word),
-        "suppress_tokens": options.suppress_tokens,
-        "begin_suppress_tokens": options.begin_suppress_tokens,
-    }
-    for name, listed_ids in ids.items():
-        wrong = sorted({i for i in listed_ids if not 0 <= i < size})
+    for name, option in OPTIONS.items():
+        ids = option.value.ids(getattr(options, option.settled, ()))
+        wrong = sorted({i for i in ids if not 0 <= i < size})
         if wrong:
             raise OptionError(
                 f"{name} has {str(wrong[:8])[1:-1]}, outside the vocabulary of {size}; expected "

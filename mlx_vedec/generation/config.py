@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.config import Config, read_json
 from ..files import write_json
+from .options import OPTIONS
 
-Ids = int | tuple[int, ...] | None
+FILED = [name for name, option in OPTIONS.items() if option.value.in_files]
+
+if TYPE_CHECKING:
+
+    class _Settings(Config):
+        def __init__(self, **options: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+else:
+    _Settings = make_dataclass(
+        "_Settings", [(name, Any, None) for name in FILED], bases=(Config,), kw_only=True
+    )
 
 
-@dataclass(kw_only=True)
-class GenerationConfig(Config):
+class GenerationConfig(_Settings):
     """The options in force for a model; editable, checked when a generation starts.
 
-    Names and meanings are those of transformers' class, `None` is "not set", and `Options` says
-    what each does. Keys it does not know are kept.
+    It has a field for every option that can stand in a file, of the names and meanings that
+    transformers' class has: `Options` says what each does. None is "not set". Keys that are no
+    options are kept.
     """
-
-    max_length: int | None = None
-    max_new_tokens: int | None = None
-    min_length: int | None = None
-    min_new_tokens: int | None = None
-    max_time: float | None = None
-    stop_strings: Any = None
-    stop_on_repetition: Any = None
-    do_sample: bool | None = None
-    num_beams: int | None = None
-    num_return_sequences: int | None = None
-    early_stopping: bool | str | None = None
-    length_penalty: float | None = None
-    temperature: float | None = None
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-    typical_p: float | None = None
-    epsilon_cutoff: float | None = None
-    eta_cutoff: float | None = None
-    renormalize_logits: bool | None = None
-    remove_invalid_values: bool | None = None
-    repetition_penalty: float | None = None
-    no_repeat_ngram_size: int | None = None
-    bad_words_ids: Any = None
-    sequence_bias: Any = None
-    suppress_tokens: Any = None
-    begin_suppress_tokens: Any = None
-    exponential_decay_length_penalty: Any = None
-    decoder_start_token_id: Ids = None
-    bos_token_id: int | None = None
-    eos_token_id: Ids = None
-    pad_token_id: int | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_id: Ids = None
-    max_kv_size: int | None = None
-    kv_bits: int | None = None
-    kv_group_size: int | None = None
 
     @classmethod
     def from_folder(cls, folder: Path, config: Mapping[str, Any]) -> GenerationConfig:
@@ -83,9 +56,8 @@ class GenerationConfig(Config):
         top, decoder = _set(config), _set(config["decoder"])
         if decoder.get("max_length") == 20:
             del decoder["max_length"]
-        known = {f.name for f in fields(cls)} - {"extra"}
         values = {**decoder, **top}
-        return cls.from_dict({name: values[name] for name in values if name in known})
+        return cls.from_dict({name: values[name] for name in values if name in FILED})
 
     def settings(self) -> dict[str, Any]:
         """Every option that is set, unknown ones included."""

@@ -1,132 +1,266 @@
-"""What one generation goes by: every option, its default and what it does."""
+"""What one generation goes by: every option, declared once.
+
+From a field here come the check of its values, its flag on the command line with the help, its
+place in `GenerationConfig` and its line in the documentation of `Options`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-import mlx.core as mx
+from ..errors import OptionError
+from .lengths import Lengths
+from .values import (
+    BIASES,
+    CONFIG,
+    DECAY,
+    EARLY,
+    FUNCTION,
+    FUNCTIONS,
+    ID,
+    IDS,
+    NUMBER,
+    POSITIVE,
+    REPETITION,
+    START,
+    TEMP,
+    TEMPERATURE,
+    TEXTS,
+    TOKENIZER,
+    TRUTH,
+    WORDS,
+    Option,
+    at_least,
+    one_of,
+    option,
+    share,
+)
 
-LogitsProcessor = Callable[[mx.array, mx.array], mx.array]
-Criterion = Callable[[mx.array, Any], Any]
+if TYPE_CHECKING:
+    import mlx.core as mx
+
+LogitsProcessor: TypeAlias = "Callable[[mx.array, mx.array], mx.array]"
+Criterion: TypeAlias = "Callable[[mx.array, Any], Any]"
+draws = partial(option, draws=True)
 
 
 @dataclass(frozen=True)
 class Options:
     """Settled options, under transformers' names; mlx-lm's where transformers has none.
 
-    max_length -- tokens of a row, the prompt included
-    eos_token_ids -- a row ends after any of these
-    pad_token_id -- fills a row that has ended
-    prompt_length -- tokens that every row begins with
-    min_length -- tokens a row has before it may end, the prompt included
-    max_time -- seconds; no token is begun after them
-    stop_strings -- a row ends when its text, the prompt aside, holds one; needs a tokenizer
-    stop_on_repetition -- "variance", "ngram" or both: see `generation/repetition.py`
-    stopping_criteria -- functions of (tokens (N, T), scores of the step) to bool (N,), or one for
-        all; with beams N counts candidates
-
-    num_beams -- beams of each image; above 1 the search is transformers' beam search
-    num_return_sequences -- sequences returned for each image, best first
-    early_stopping -- an image's search ends when it has as many finished beams as beams (True),
-        when no running beam is likely to beat them (False), or when none can ("never")
-    length_penalty -- a finished beam's score is its log-probability / length ** length_penalty
-
-    do_sample -- draw tokens, instead of taking the likeliest
-    temperature, top_k, top_p, min_p, typical_p, epsilon_cutoff, eta_cutoff -- what is drawn from
-    sampler -- draws instead: log-probabilities (N, V) to ids (N,), as in mlx-lm
-    renormalize_logits -- make the scores log-probabilities again after the other rules
-
-    repetition_penalty -- above 1 makes ids that a row has less likely (arXiv:1909.05858)
-    no_repeat_ngram_size -- no n-gram of this size twice in a row
-    bad_words_ids, suppress_tokens, begin_suppress_tokens -- sequences and ids that do not come at
-        all, or not at the beginning
-    sequence_bias -- pairs of a sequence of ids and what is added to the logit of its last
-    exponential_decay_length_penalty -- (start, factor): ends become likelier past that many tokens
-    forced_bos_token_id, forced_eos_token_ids -- the second token of a row, and the one that its
-        length ends with, whatever the model says
-    prefix_allowed_tokens_fn -- (image, tokens (T,)) to the ids that may follow
-    remove_invalid_values -- replace what is not finite in the logits
-    logits_processor -- functions of (tokens (N, T), scores (N, V)) to scores, after all rules
-    logits_processors -- the same with mlx-lm's shapes, for each row: tokens (T,), logits (1, V)
-
-    max_kv_size -- tokens each row remembers, its prompt always among them
-    kv_bits, kv_group_size -- of the quantized keys and values, the image's too
+    max_length, min_length and prompt_length count the tokens of a row. They are those for one
+    prompt: `after` has them for another, by what `lengths` says.
     """
 
     max_length: int
-    eos_token_ids: tuple[int, ...]
-    pad_token_id: int
+    eos_token_ids: tuple[int, ...] = option(
+        IDS, "Ids after any of which a row ends.", name="eos_token_id"
+    )
+    pad_token_id: int = option(ID, "The id that fills a row after its end.", unset="an end token")
     prompt_length: int = 1
     min_length: int = 0
-    max_time: float | None = None
-    stop_strings: tuple[str, ...] = ()
-    stop_on_repetition: tuple[str, ...] = ()
-    stopping_criteria: tuple[Criterion, ...] = ()
-    num_beams: int = 1
-    num_return_sequences: int = 1
-    early_stopping: bool | str = False
-    length_penalty: float = 1.0
-    do_sample: bool = False
-    temperature: float = 1.0
-    top_k: int = 50
-    top_p: float = 1.0
-    min_p: float | None = None
-    typical_p: float = 1.0
-    epsilon_cutoff: float = 0.0
-    eta_cutoff: float = 0.0
-    sampler: Callable[[mx.array], mx.array] | None = None
-    renormalize_logits: bool = False
-    repetition_penalty: float = 1.0
-    no_repeat_ngram_size: int = 0
-    bad_words_ids: tuple[tuple[int, ...], ...] = ()
-    suppress_tokens: tuple[int, ...] = ()
-    begin_suppress_tokens: tuple[int, ...] = ()
-    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = ()
-    exponential_decay_length_penalty: tuple[int, float] | None = None
-    forced_bos_token_id: int | None = None
-    forced_eos_token_ids: tuple[int, ...] = ()
-    prefix_allowed_tokens_fn: Callable[[int, mx.array], Sequence[int]] | None = None
-    remove_invalid_values: bool = False
-    logits_processor: tuple[LogitsProcessor, ...] = ()
-    logits_processors: tuple[LogitsProcessor, ...] = ()
-    max_kv_size: int | None = None
-    kv_bits: int | None = None
-    kv_group_size: int | None = None
-    tokenizer: Any = None
+    lengths: Lengths | None = field(default=None, compare=False, repr=False)
+    decoder_start_token_id: int | tuple[int, ...] | None = option(
+        START, "The id that every row begins with, or one for each image.", None
+    )
+    bos_token_id: int | tuple[int, ...] | None = option(
+        START, "The id that every row begins with, where decoder_start_token_id is not set.", None
+    )
+
+    max_time: float | None = option(POSITIVE, "Seconds after which no token is begun.", None)
+    stop_strings: tuple[str, ...] = option(
+        TEXTS,
+        "Texts that end a row when it holds one, its prompt aside; they need a tokenizer.",
+        (),
+    )
+    stop_on_repetition: tuple[str, ...] = option(
+        REPETITION,
+        'End a row that runs in circles: by "variance", by "ngram" or by both, as '
+        "`generation/repetition.py` tells.",
+        (),
+    )
+    stopping_criteria: tuple[Criterion, ...] = option(
+        FUNCTIONS,
+        "Functions of (tokens (N, T), scores of the step) to bool (N,), or one for all rows; with "
+        "beams N counts candidates.",
+        (),
+    )
+
+    num_beams: int = option(
+        at_least(1), "Beams of each image; more than 1 is transformers' beam search.", 1, flag=True
+    )
+    num_return_sequences: int = option(
+        at_least(1), "Sequences returned for each image, best first.", 1
+    )
+    early_stopping: bool | str = option(
+        EARLY,
+        "End an image's search when it has as many finished beams as beams (True), when no running "
+        'beam is likely to beat them (False), or when none can ("never").',
+        False,
+    )
+    length_penalty: float = option(
+        NUMBER, "A finished beam's score is its log-probability / length ** length_penalty.", 1.0
+    )
+
+    do_sample: bool = option(TRUTH, "Draw tokens, instead of taking the likeliest.", False)
+    temperature: float = draws(TEMPERATURE, "Divide scores by this before tokens are drawn.", 1.0)
+    top_k: int = draws(
+        at_least(0), "Draw from this many of the likeliest tokens; 0 is all.", 50, flag=True
+    )
+    top_p: float = draws(
+        share(),
+        "Draw from the fewest likeliest tokens that have this probability between them.",
+        1.0,
+        flag=True,
+    )
+    min_p: float | None = draws(
+        share(),
+        "Draw from tokens at least this many times as likely as the likeliest.",
+        None,
+        unset="from all",
+        flag=True,
+    )
+    typical_p: float = draws(
+        share(above=0),
+        "Draw from tokens of about the expected surprise that have this probability between them.",
+        1.0,
+    )
+    epsilon_cutoff: float = draws(
+        share(below=1), "Draw from tokens of at least this probability.", 0.0
+    )
+    eta_cutoff: float = draws(
+        share(below=1), "As epsilon_cutoff, at a lower bound where many tokens are likely.", 0.0
+    )
+    sampler: Callable[[mx.array], mx.array] | None = option(
+        FUNCTION,
+        "A function of log-probabilities (N, V) to ids (N,), as in mlx-lm, that draws instead.",
+        None,
+    )
+    renormalize_logits: bool = option(
+        TRUTH, "Make the scores log-probabilities again after the other rules.", False
+    )
+
+    repetition_penalty: float = option(
+        POSITIVE, "Above 1, make ids that a row has less likely (arXiv:1909.05858).", 1.0
+    )
+    no_repeat_ngram_size: int = option(
+        at_least(0), "Size of n-grams that may not come twice in a row of tokens; 0 lets them.", 0
+    )
+    bad_words_ids: tuple[tuple[int, ...], ...] = option(
+        WORDS, "Sequences of ids that do not come.", ()
+    )
+    suppress_tokens: tuple[int, ...] = option(IDS, "Ids that do not come.", ())
+    begin_suppress_tokens: tuple[int, ...] = option(IDS, "Ids that do not come first.", ())
+    sequence_bias: tuple[tuple[tuple[int, ...], float], ...] = option(
+        BIASES,
+        "Sequences of ids, each with what is added to the logit of its last.",
+        (),
+        alias="logit_bias",
+    )
+    exponential_decay_length_penalty: tuple[int, float] | None = option(
+        DECAY, "(start, factor): ends become likelier after so many tokens.", None
+    )
+    forced_bos_token_id: int | None = option(
+        ID, "The second id of a row, whatever the model says.", None
+    )
+    forced_eos_token_ids: tuple[int, ...] = option(
+        IDS, "Ids that a row of the greatest length ends with.", (), name="forced_eos_token_id"
+    )
+    prefix_allowed_tokens_fn: Callable[[int, mx.array], Sequence[int]] | None = option(
+        FUNCTION, "A function of (image, tokens (T,)) to the ids that may follow.", None
+    )
+    remove_invalid_values: bool = option(TRUTH, "Replace logits that are not finite.", False)
+    logits_processor: tuple[LogitsProcessor, ...] = option(
+        FUNCTIONS,
+        "Functions of (tokens (N, T), scores (N, V)) to scores, called after all rules.",
+        (),
+    )
+    logits_processors: tuple[LogitsProcessor, ...] = option(
+        FUNCTIONS,
+        "As logits_processor, in mlx-lm's shapes for each row: tokens (T,), logits (1, V).",
+        (),
+    )
+
+    max_kv_size: int | None = option(
+        at_least(2),
+        "Tokens that each row remembers, its prompt always among them.",
+        None,
+        unset="all",
+        flag=True,
+    )
+    kv_bits: int | None = option(
+        one_of(2, 3, 4, 5, 6, 8),
+        "Quantize the keys and values, the image's too, to this many bits.",
+        None,
+        unset="not at all",
+        flag=True,
+    )
+    kv_group_size: int | None = option(
+        one_of(32, 64, 128),
+        "Quantize keys and values in groups of 32, 64 or 128 numbers.",
+        None,
+        unset="of 64, or of 32 where 64 does not divide a head",
+        flag=True,
+    )
+    tokenizer: Any = option(TOKENIZER, "What makes texts of ids, for stop_strings.", None)
 
     @property
     def sequences_per_image(self) -> int:
         """Rows that are decoded for each image."""
         return self.num_beams if self.num_beams > 1 else self.num_return_sequences
 
+    def after(self, prompt_length: int) -> Options:
+        """The same options for rows that begin with so many tokens."""
+        if self.lengths is None:
+            return replace(self, prompt_length=prompt_length)
+        greatest, least = self.lengths.after(prompt_length)
+        if self.max_kv_size is not None and self.max_kv_size <= prompt_length:
+            raise OptionError(
+                f"max_kv_size={self.max_kv_size} has no room beside the prompt's {prompt_length} "
+                "tokens, which are kept; raise it"
+            )
+        return replace(self, max_length=greatest, min_length=least, prompt_length=prompt_length)
+
     def changed(self) -> dict[str, Any]:
         """The options that have no default or another value than it, to be printed."""
-        values = {f.name: getattr(self, f.name) for f in fields(self)}
-        defaults = {f.name: f.default for f in fields(self)}
-        return {
-            name: value
-            for name, value in values.items()
-            if value != defaults[name] and name != "tokenizer"
-        }
+        values = {f.name: (getattr(self, f.name), f.default) for f in fields(self) if f.compare}
+        del values["tokenizer"]
+        return {name: value for name, (value, default) in values.items() if value != default}
 
 
-def listed(value: Any) -> tuple[Any, ...]:
-    """An option of one item or several as a tuple; nothing where it is not set."""
-    if value is None:
-        return ()
-    if isinstance(value, (str, int)) or callable(value):
-        return (value,)
-    return tuple(value)
+def _declared(kind: Any) -> dict[str, Option]:
+    """The options that are fields of a dataclass, by the name that a call has for each."""
+    found = {f: f.metadata["option"] for f in fields(kind) if "option" in f.metadata}
+    return {
+        said.name or f.name: replace(said, type=f.type, settled=f.name) for f, said in found.items()
+    }
 
 
-def words(value: Any) -> tuple[tuple[int, ...], ...]:
-    """Sequences of ids as tuples."""
-    return tuple(tuple(word) for word in value or ())
+# Every option by its name in a call; the last two become others when options are settled.
+OPTIONS: dict[str, Option] = {
+    **_declared(Lengths),
+    **_declared(Options),
+    "temp": Option(
+        TEMP,
+        "Draw tokens at this temperature; 0 takes the likeliest.",
+        unset="0",
+        type="float | None",
+        flag=True,
+    ),
+    "generation_config": Option(CONFIG, "What is in force where the call says nothing."),
+}
+Options.__doc__ = f"{(Options.__doc__ or '').rstrip()}\n\n" + "\n".join(
+    f"    {said.settled or name} -- {said.help}{said.unset and f' Unset: {said.unset}.'}"
+    for name, said in OPTIONS.items()
+)
 
 
-def biases(value: Any) -> tuple[tuple[tuple[int, ...], float], ...]:
-    """A mapping from sequences to numbers, or pairs of them as JSON has it."""
-    pairs = value.items() if isinstance(value, Mapping) else value or ()
-    return tuple((tuple(word), float(bias)) for word, bias in pairs)
+def start_token(options: Any) -> int | tuple[int, ...] | None:
+    """What every prompt starts with by `Options` or a `GenerationConfig`."""
+    for value in (options.decoder_start_token_id, options.bos_token_id):
+        if value is not None:
+            return START.form(value)
+    return None

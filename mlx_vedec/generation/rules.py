@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import mlx.core as mx
 
@@ -23,61 +23,70 @@ def logits_processors(
     options: Options, image: Imaged, attention_mask: mx.array | None = None
 ) -> list[LogitsProcessor]:
     """The rules of every way of decoding. attention_mask (N, P) is the prompts'."""
-    o, eos, p = options, options.eos_token_ids, processors
-    asked, rows = o.prefix_allowed_tokens_fn, o.sequences_per_image
-    decay = o.exponential_decay_length_penalty
-    table: list[tuple[object, Callable[[], LogitsProcessor]]] = [
-        (o.sequence_bias, lambda: p.sequence_bias(dict(o.sequence_bias))),
-        (
-            o.repetition_penalty != 1.0,
-            lambda: p.repetition_penalty(o.repetition_penalty, attention_mask),
-        ),
-        (o.no_repeat_ngram_size, lambda: p.no_repeat_ngram(o.no_repeat_ngram_size)),
-        (o.bad_words_ids, lambda: p.bad_words(o.bad_words_ids, eos)),
-        (o.min_length and eos, lambda: p.min_length(o.min_length, eos)),
-        (
-            asked,
-            lambda: p.prefix_allowed_tokens(lambda i, ids: asked(image(i), ids), rows),  # pyright: ignore[reportOptionalCall]
-        ),
-        (
-            o.forced_bos_token_id is not None,
-            lambda: p.forced_bos(o.forced_bos_token_id),  # pyright: ignore[reportArgumentType]
-        ),
-        (o.forced_eos_token_ids, lambda: p.forced_eos(o.forced_eos_token_ids, o.max_length)),
-        (o.remove_invalid_values, p.remove_invalid_values),
-        (
-            decay and eos,
-            lambda: p.exponential_decay_length_penalty(*decay, eos, o.prompt_length),  # pyright: ignore
-        ),
-        (o.suppress_tokens, lambda: p.suppress_tokens(o.suppress_tokens)),
-        (
-            o.begin_suppress_tokens,
-            lambda: p.begin_suppress_tokens(o.begin_suppress_tokens, _begin(o)),
-        ),
-    ]
-    rules = [make() for wanted, make in table if wanted]
-    return [*rules, *o.logits_processor, *(_row_by_row(f) for f in o.logits_processors)]
+    rules = [*_first_rules(options, image, attention_mask), *_last_rules(options)]
+    return [*rules, *options.logits_processor, *map(_row_by_row, options.logits_processors)]
+
+
+def _first_rules(
+    o: Options, image: Imaged, attention_mask: mx.array | None
+) -> Iterator[LogitsProcessor]:
+    if o.sequence_bias:
+        yield processors.sequence_bias(dict(o.sequence_bias))
+    if o.repetition_penalty != 1.0:
+        yield processors.repetition_penalty(o.repetition_penalty, attention_mask)
+    if o.no_repeat_ngram_size:
+        yield processors.no_repeat_ngram(o.no_repeat_ngram_size)
+    if o.bad_words_ids:
+        yield processors.bad_words(o.bad_words_ids, o.eos_token_ids)
+    if o.min_length and o.eos_token_ids:
+        yield processors.min_length(o.min_length, o.eos_token_ids)
+    if allowed := o.prefix_allowed_tokens_fn:
+        rows = o.sequences_per_image
+        yield processors.prefix_allowed_tokens(lambda i, ids: allowed(image(i), ids), rows)
+
+
+def _last_rules(o: Options) -> Iterator[LogitsProcessor]:
+    eos, decay = o.eos_token_ids, o.exponential_decay_length_penalty
+    if o.forced_bos_token_id is not None:
+        yield processors.forced_bos(o.forced_bos_token_id)
+    if o.forced_eos_token_ids:
+        yield processors.forced_eos(o.forced_eos_token_ids, o.max_length)
+    if o.remove_invalid_values:
+        yield processors.remove_invalid_values()
+    if decay and eos:
+        yield processors.exponential_decay_length_penalty(*decay, eos, o.prompt_length)
+    if o.suppress_tokens:
+        yield processors.suppress_tokens(o.suppress_tokens)
+    if o.begin_suppress_tokens:
+        yield processors.begin_suppress_tokens(o.begin_suppress_tokens, _first_length(o))
 
 
 def logits_warpers(options: Options) -> list[LogitsProcessor]:
     """The rules of sampling, and the renormalisation that comes last in every way of decoding."""
-    o = options
+    rules = [*_sampling_rules(options)] if options.do_sample else []
+    return [*rules, warpers.renormalize()] if options.renormalize_logits else rules
+
+
+def _sampling_rules(o: Options) -> Iterator[LogitsProcessor]:
     keep = max(2, 1 + len(o.eos_token_ids)) if o.num_beams > 1 else 1
-    warping = [
-        (o.temperature != 1.0, lambda: warpers.temperature(o.temperature)),
-        (o.top_k, lambda: warpers.top_k(o.top_k, keep)),
-        (o.top_p < 1.0, lambda: warpers.top_p(o.top_p, keep)),
-        (o.min_p is not None, lambda: warpers.min_p(o.min_p or 0.0, keep)),
-        (o.typical_p < 1.0, lambda: warpers.typical_p(o.typical_p, keep)),
-        (o.epsilon_cutoff, lambda: warpers.epsilon_cutoff(o.epsilon_cutoff, keep)),
-        (o.eta_cutoff, lambda: warpers.eta_cutoff(o.eta_cutoff, keep)),
-    ]
-    chosen = [make() for wanted, make in warping if wanted and o.do_sample]
-    return [*chosen, warpers.renormalize()] if o.renormalize_logits else chosen
+    if o.temperature != 1.0:
+        yield warpers.temperature(o.temperature)
+    if o.top_k:
+        yield warpers.top_k(o.top_k, keep)
+    if o.top_p < 1.0:
+        yield warpers.top_p(o.top_p, keep)
+    if o.min_p is not None:
+        yield warpers.min_p(o.min_p, keep)
+    if o.typical_p < 1.0:
+        yield warpers.typical_p(o.typical_p, keep)
+    if o.epsilon_cutoff:
+        yield warpers.epsilon_cutoff(o.epsilon_cutoff, keep)
+    if o.eta_cutoff:
+        yield warpers.eta_cutoff(o.eta_cutoff, keep)
 
 
-def _begin(options: Options) -> int:
-    """The length at which a row begins: after the prompt, and after a token forced upon it."""
+def _first_length(options: Options) -> int:
+    """Tokens of a row where the model first chooses: its prompt, and a token forced upon it."""
     forced = options.prompt_length == 1 and options.forced_bos_token_id is not None
     return options.prompt_length + int(forced)
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import mlx.core as mx
 
 from .options import Options
 from .repetition import Variance
-from .rules import applied, logits_processors, logits_warpers
-from .search import Decoded, rows_of
-from .stopping import LENGTH, REASONS, REPETITION, Stopping
+from .rules import applied
+from .search import Decoded, Search, rows_of
+from .stopping import REPETITION
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Rows:
         return [self.tokens, self.picked, self.reasons, self.counts]
 
 
-class Sampling:
+class Sampling(Search):
     """The likeliest token of each row, or one that is drawn.
 
     logprobs -- keep the log-probability of each token, which costs a pass over all ids a step
@@ -63,30 +64,16 @@ class Sampling:
         *,
         logprobs: bool = True,
     ) -> None:
-        self.options, self.fill, self.logprobs = options, options.pad_token_id, logprobs
-        self.images: list[int] | None = None
-        self.processors = logits_processors(options, self._image, attention_mask)
-        self.warpers = logits_warpers(options)
-        self.stopping = Stopping(options)
+        super().__init__(options, attention_mask)
+        self.logprobs = logprobs
 
-    def _image(self, place: int) -> int:
-        return place if self.images is None else self.images[place]
-
-    def start(self, prompt: mx.array, logits: mx.array) -> Rows:
-        """The rows after their first token, `num_return_sequences` for each prompt (B, P)."""
-        count = self.options.num_return_sequences
-        tokens, logits = (mx.repeat(x, count, axis=0) if count > 1 else x for x in (prompt, logits))
+    def _empty(self, prompt: mx.array) -> Rows:
+        tokens = self._spread(prompt)
         rows = len(tokens)
+        none, zeros = mx.zeros((rows, 0)), mx.zeros((rows,), mx.int32)
         follows = "variance" in self.options.stop_on_repetition
-        empty = Rows(
-            tokens.astype(mx.int32),
-            mx.zeros((rows, 0)),
-            mx.zeros((rows,), mx.int32),
-            mx.zeros((rows,), mx.int32),
-            *(logits,) * 3,
-            variance=Variance.of(rows) if follows else None,
-        )
-        return self.advance(empty, logits)
+        variance = Variance.of(rows) if follows else None
+        return Rows(tokens, none, zeros, zeros, none, none, none, variance)
 
     def advance(self, state: Rows, logits: mx.array) -> Rows:
         """The rows with one more token."""
@@ -131,32 +118,21 @@ class Sampling:
         ended = state.reasons != 0
         return mx.unflatten(ended, 0, (-1, self.options.num_return_sequences)).all(axis=1)
 
-    def select(self, state: Rows, images: Sequence[int]) -> Rows:
-        """The rows of some of the images, by their places."""
-        before = range(len(state.tokens)) if self.images is None else self.images
-        self.images = [before[i] for i in images]
-        rows = rows_of(images, self.options.num_return_sequences)
+    def _selected(self, state: Rows, images: mx.array, rows: mx.array) -> Rows:
         kept = {name: getattr(state, name)[rows] for name in KEPT}
         variance = None if state.variance is None else state.variance.take(rows)
         return replace(state, **kept, variance=variance)
 
     def results(self, state: Rows, images: Sequence[int]) -> list[list[Decoded]]:
         """For each of these images, its sequences in the order they were drawn in."""
-        count = self.options.num_return_sequences
-        rows = rows_of(images, count)
-        table = [x[rows].tolist() for x in (state.tokens, state.picked, state.counts)]
-        reasons = mx.where(state.reasons == 0, LENGTH, state.reasons)[rows].tolist()
-        decoded = [self._decoded(*row) for row in zip(*table, reasons, strict=True)]  # pyright: ignore
-        return [decoded[i : i + count] for i in range(0, len(decoded), count)]
-
-    def _decoded(self, tokens: list[int], picked: list[float], count: int, reason: int) -> Decoded:
-        start = self.options.prompt_length
-        return Decoded(
-            tuple(tokens[start : start + count]),
-            tuple(picked[:count]),
-            sum(picked[:count]) / count,
-            REASONS[reason] or "length",
-        )
+        per_image = self.options.num_return_sequences
+        rows = rows_of(images, per_image)
+        columns: Any = [x[rows].tolist() for x in state.arrays()]
+        decoded = [
+            self._decoded(tokens, picked, count, sum(picked[:count]) / count, reason)
+            for tokens, picked, reason, count in zip(*columns, strict=True)
+        ]
+        return [decoded[i : i + per_image] for i in range(0, len(decoded), per_image)]
 
 
 KEPT = ("tokens", "picked", "reasons", "counts", "logits", "scores", "logprobs")

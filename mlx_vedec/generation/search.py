@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 
 from ..layers.decoder_cache import DecoderCache
 from .options import Options
+from .rules import logits_processors, logits_warpers
+from .stopping import REASONS, Stopping
 
 Step = Callable[[mx.array, DecoderCache, mx.array | None], mx.array]
 
@@ -33,64 +36,77 @@ class Decoded:
     beams: tuple[int, ...] = ()
 
 
-class State(Protocol):
-    """After a step: what to feed next, and what a caller may want to see of it."""
+class Search(ABC):
+    """Greedy decoding, sampling or beam search, of `sequences_per_image` rows for each image.
 
-    @property
-    def next(self) -> mx.array:
-        """The last token of every row, (N,)."""
-        ...
+    A state is what there is after a step: arrays, which `state.arrays()` lists; `state.next` (N,)
+    is the last token of every row, `state.parents` (N,) the rows of the step before that these
+    continue, None where each continues its own; `state.length` counts tokens, the prompt included.
+    `state.logits` (N, V) are the model's, `state.scores` the same after the rules; float32.
+    """
 
-    @property
-    def parents(self) -> mx.array | None:
-        """The rows of the step before that these continue, (N,); None where each its own."""
-        ...
-
-    @property
-    def length(self) -> int:
-        """Tokens of a row, the prompt included."""
-        ...
-
-    @property
-    def logits(self) -> mx.array:
-        """What the model gave in the step, (N, V), float32."""
-        ...
-
-    @property
-    def scores(self) -> mx.array:
-        """The same after the rules; with beams, log-probabilities."""
-        ...
-
-    def arrays(self) -> list[mx.array]:
-        """What has to be computed before the next step is in flight."""
-        ...
-
-
-class Search(Protocol):
-    """Greedy decoding, sampling or beam search, of `sequences_per_image` rows for each image."""
-
-    options: Options
-    fill: int  # stands after a row's end
+    def __init__(self, options: Options, attention_mask: mx.array | None = None) -> None:
+        self.options = options
+        self.fill = options.pad_token_id  # stands after a row's end
+        self.images: list[int] = []  # of each place, the number that its image began with
+        self.processors = logits_processors(options, lambda i: self.images[i], attention_mask)
+        self.warpers = logits_warpers(options)
+        self.stopping = Stopping(options)
 
     def start(self, prompt: mx.array, logits: mx.array) -> Any:
         """Prompts (B, P) and the logits (B, V) that follow them to a state of all rows."""
-        ...
+        self.images = list(range(len(prompt)))
+        return self.advance(self._empty(prompt.astype(mx.int32)), self._spread(logits))
 
-    def advance(self, state: Any, logits: mx.array) -> Any:
-        """The state one token on, given the logits (N, V) of the tokens fed."""
-        ...
-
-    def done(self, state: Any) -> mx.array:
-        """Which images (B,) need no further step."""
-        ...
+    def _spread(self, per_image: mx.array) -> mx.array:
+        """What there is of each image, (B, …), for each of its rows, (N, …)."""
+        rows = self.options.sequences_per_image
+        return mx.repeat(per_image, rows, axis=0) if rows > 1 else per_image
 
     def select(self, state: Any, images: Sequence[int]) -> Any:
         """The state of some of the images, by their places in it."""
-        ...
+        self.images = [self.images[i] for i in images]
+        rows = rows_of(images, self.options.sequences_per_image)
+        return self._selected(state, mx.array(list(images)), rows)
 
+    @abstractmethod
+    def advance(self, state: Any, logits: mx.array) -> Any:
+        """The state one token on, given the logits (N, V) of the tokens fed."""
+
+    @abstractmethod
+    def done(self, state: Any) -> mx.array:
+        """Which images (B,) need no further step."""
+
+    @abstractmethod
     def results(self, state: Any, images: Sequence[int]) -> list[list[Decoded]]:
         """For each of these images, its sequences, best first."""
-        ...
+
+    @abstractmethod
+    def _empty(self, prompt: mx.array) -> Any:
+        """The state before the first token, from prompts (B, P)."""
+
+    @abstractmethod
+    def _selected(self, state: Any, images: mx.array, rows: mx.array) -> Any:
+        """The state of the images (B',) at these places, whose rows are (N',)."""
+
+    def _decoded(
+        self,
+        tokens: list[int],
+        picked: list[float],
+        count: int,
+        score: float,
+        reason: int,
+        origins: Sequence[int] = (),
+    ) -> Decoded:
+        """A row, prompt first and filled at its end, as the `count` tokens generated."""
+        start = self.options.prompt_length
+        return Decoded(
+            tuple(tokens[start : start + count]),
+            tuple(picked[:count]),
+            score,
+            REASONS[reason] or "length",
+            tuple(origins[:count]),
+        )
 
 
 def rows_of(images: Sequence[int], per_image: int) -> mx.array:

@@ -1,13 +1,13 @@
-"""What each option may be, one by one."""
+"""What an option is: the values that it may have, and what is said of it wherever it is met."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, dataclass, field
+from itertools import chain
 from typing import Any
 
 from ..errors import OptionError
-from .config import GenerationConfig
-from .options import listed
 
 
 def is_int(value: Any) -> bool:
@@ -19,109 +19,148 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _at_least(low: int) -> tuple[Callable[[Any], bool], str]:
-    return lambda v: is_int(v) and v >= low, f"a whole number of at least {low}"
-
-
-def _share(low_closed: bool, high_closed: bool) -> tuple[Callable[[Any], bool], str]:
-    def fits(v: Any) -> bool:
-        above = v >= 0 if low_closed else v > 0
-        return above and (v <= 1 if high_closed else v < 1)
-
-    bounds = f"{'from 0' if low_closed else 'above 0'} {'to 1' if high_closed else 'to below 1'}"
-    return lambda v: _is_number(v) and fits(v), f"a number {bounds}"
-
-
-def _ids(value: Any) -> bool:
-    return all(is_int(v) for v in listed(value))
-
-
-TRUTH = (lambda v: isinstance(v, bool), "True or False")
-POSITIVE = (lambda v: _is_number(v) and v > 0, "a number above 0")
-CALLS = (lambda v: all(callable(f) for f in listed(v)), "a function, or a list of them")
-CALL = (callable, "a function")
-IDS = (_ids, "token ids")
-# What each option may be, in words too.
-FITS: dict[str, tuple[Callable[[Any], bool], str]] = {
-    "max_length": _at_least(1),
-    "max_new_tokens": _at_least(1),
-    "min_length": _at_least(0),
-    "min_new_tokens": _at_least(0),
-    "max_time": POSITIVE,
-    "stop_strings": (
-        lambda v: all(isinstance(s, str) and s for s in listed(v)),
-        "a text, or a list of texts",
-    ),
-    "stop_on_repetition": (
-        lambda v: isinstance(v, bool) or set(listed(v)) <= {"variance", "ngram"},
-        'True, False, "variance" or "ngram"',
-    ),
-    "stopping_criteria": CALLS,
-    "num_beams": _at_least(1),
-    "num_return_sequences": _at_least(1),
-    "early_stopping": (lambda v: v in (True, False, "never"), 'True, False or "never"'),
-    "length_penalty": (_is_number, "a number"),
-    "do_sample": TRUTH,
-    "temp": (lambda v: _is_number(v) and v >= 0, "a number of 0 (greedy) or more"),
-    "temperature": (
-        POSITIVE[0],
-        "a number above 0; pass do_sample=False, or temp=0, to decode greedily",
-    ),
-    "top_k": _at_least(0),
-    "top_p": _share(True, True),
-    "min_p": _share(True, True),
-    "typical_p": _share(False, True),
-    "epsilon_cutoff": _share(True, False),
-    "eta_cutoff": _share(True, False),
-    "sampler": CALL,
-    "renormalize_logits": TRUTH,
-    "repetition_penalty": POSITIVE,
-    "no_repeat_ngram_size": _at_least(0),
-    "bad_words_ids": (
-        lambda v: all(not is_int(w) and len(w) and _ids(w) for w in v),
-        "a list of lists of token ids, none of them empty",
-    ),
-    "suppress_tokens": IDS,
-    "begin_suppress_tokens": IDS,
-    "sequence_bias": (
-        lambda v: all(len(w) and _ids(w) and _is_number(b) for w, b in _pairs(v)),
-        "sequences of token ids, each with a number",
-    ),
-    "exponential_decay_length_penalty": (
-        lambda v: len(v) == 2 and is_int(v[0]) and _is_number(v[1]),
-        "(start, factor): a whole number and a number",
-    ),
-    "decoder_start_token_id": IDS,
-    "bos_token_id": IDS,
-    "eos_token_id": IDS,
-    "pad_token_id": (is_int, "a token id"),
-    "forced_bos_token_id": (is_int, "a token id"),
-    "forced_eos_token_id": IDS,
-    "prefix_allowed_tokens_fn": CALL,
-    "remove_invalid_values": TRUTH,
-    "logits_processor": CALLS,
-    "logits_processors": CALLS,
-    "max_kv_size": _at_least(2),
-    "kv_bits": (lambda v: v in (2, 3, 4, 5, 6, 8), "2, 3, 4, 5, 6 or 8"),
-    "kv_group_size": (lambda v: v in (32, 64, 128), "32, 64 or 128"),
-    "tokenizer": (lambda v: hasattr(v, "decode"), "a tokenizer"),
-    "generation_config": (
-        lambda v: isinstance(v, (GenerationConfig, Mapping)),
-        "a GenerationConfig, or a mapping of options",
-    ),
-}
+def listed(value: Any) -> tuple[Any, ...]:
+    """One item or several as a tuple; nothing where it is not set."""
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, (str, int)) or callable(value) else tuple(value)
 
 
 def _pairs(value: Any) -> Any:
     return value.items() if isinstance(value, Mapping) else value
 
 
-def check_value(name: str, value: Any, source: str = "") -> None:
-    """Raise `OptionError` for a value that an option cannot have; source -- where it stands."""
-    fits, expected = FITS[name]
-    try:
-        fine = fits(value)
-    except TypeError:  # of a kind that the question does not apply to
-        fine = False
-    if not fine:
-        raise OptionError(f"{name} is {value!r}{source}; expected {expected}")
+@dataclass(frozen=True)
+class Value:
+    """A kind of value.
+
+    fits -- whether a value is of it; expected -- what is, in words. form -- one form for several
+    that are taken. ids -- the token ids in that form. in_files -- whether JSON has such values.
+    """
+
+    fits: Callable[[Any], bool]
+    expected: str
+    form: Callable[[Any], Any] = lambda value: value
+    ids: Callable[[Any], Iterable[int]] = lambda value: ()
+    in_files: bool = True
+
+    def check(self, name: str, value: Any, source: str = "") -> None:
+        """Raise `OptionError` for a value of another kind; source -- where it stands."""
+        try:
+            fine = self.fits(value)
+        except TypeError:  # of a kind that the question does not apply to
+            fine = False
+        if not fine:
+            raise OptionError(f"{name} is {value!r}{source}; expected {self.expected}")
+
+
+def at_least(low: int) -> Value:
+    """Whole numbers from `low` on."""
+    return Value(lambda v: is_int(v) and v >= low, f"a whole number of at least {low}")
+
+
+def one_of(*values: int) -> Value:
+    """A few whole numbers."""
+    *first, last = map(str, values)
+    return Value(lambda v: is_int(v) and v in values, f"{', '.join(first)} or {last}")
+
+
+def share(above: float = -1, below: float = 2) -> Value:
+    """Numbers from 0 to 1; above=0 leaves out 0 and below=1 leaves out 1."""
+    low, high = ("above 0" if above == 0 else "from 0"), ("to below 1" if below == 1 else "to 1")
+    return Value(
+        lambda v: _is_number(v) and 0 <= v <= 1 and above < v < below, f"a number {low} {high}"
+    )
+
+
+def _are_ids(value: Any) -> bool:
+    return all(is_int(v) for v in listed(value))
+
+
+def _words_fit(value: Any) -> bool:
+    return all(not is_int(w) and len(w) and _are_ids(w) for w in value)
+
+
+def _biases_fit(value: Any) -> bool:
+    return all(len(w) and _are_ids(w) and _is_number(b) for w, b in _pairs(value))
+
+
+TRUTH = Value(lambda v: isinstance(v, bool), "True or False")
+NUMBER = Value(_is_number, "a number")
+POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0")
+TEMPERATURE = Value(
+    POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily"
+)
+TEMP = Value(lambda v: _is_number(v) and v >= 0, "a number of 0 (greedy) or more")
+EARLY = Value(lambda v: v in (True, False, "never"), 'True, False or "never"')
+REPETITION = Value(
+    lambda v: isinstance(v, bool) or set(listed(v)) <= {"variance", "ngram"},
+    'True, False, "variance" or "ngram"',
+    lambda v: ("variance", "ngram") if v is True else listed(v or ()),
+)
+DECAY = Value(
+    lambda v: len(v) == 2 and is_int(v[0]) and _is_number(v[1]),
+    "(start, factor): a whole number and a number",
+    tuple,
+)
+TEXTS = Value(
+    lambda v: all(isinstance(s, str) and s for s in listed(v)), "a text, or a list of texts", listed
+)
+ID = Value(is_int, "a token id", ids=listed)
+IDS = Value(_are_ids, "token ids", listed, lambda v: v)
+START = Value(_are_ids, "token ids", lambda v: v if is_int(v) else tuple(v))
+WORDS = Value(
+    _words_fit,
+    "a list of lists of token ids, none of them empty",
+    lambda v: tuple(map(tuple, v)),
+    chain.from_iterable,
+)
+BIASES = Value(
+    _biases_fit,
+    "sequences of token ids, each with a number",
+    lambda v: tuple((tuple(word), float(bias)) for word, bias in _pairs(v)),
+    lambda v: chain.from_iterable(word for word, _ in v),
+)
+FUNCTION = Value(callable, "a function", in_files=False)
+FUNCTIONS = Value(
+    lambda v: all(callable(f) for f in listed(v)),
+    "a function, or a list of them",
+    listed,
+    in_files=False,
+)
+TOKENIZER = Value(lambda v: hasattr(v, "decode"), "a tokenizer", in_files=False)
+CONFIG = Value(
+    lambda v: isinstance(v, Mapping) or hasattr(v, "settings"),
+    "a GenerationConfig, or a mapping of options",
+    in_files=False,
+)
+
+
+@dataclass(frozen=True)
+class Option:
+    """What checks, `--help` and a checkpoint's file need to know of an option.
+
+    help -- one sentence; unset -- what it is to have no value, where None is the default. name --
+    in a call, where the settled field has another; alias -- mlx-lm's name. flag -- whether the
+    command line has it, by the alias or else the name; short -- its letter there. draws -- whether
+    it is idle where tokens are not drawn. default, type and settled -- those of the field that it
+    was declared with, and its name.
+    """
+
+    value: Value
+    help: str
+    unset: str = ""
+    name: str = ""
+    alias: str = ""
+    flag: bool = False
+    short: str = ""
+    draws: bool = False
+    default: Any = None
+    type: str = ""
+    settled: str = ""
+
+
+def option(value: Value, help: str, default: Any = MISSING, **said: Any) -> Any:
+    """A field of a dataclass that is an option; said -- other fields of `Option`."""
+    own = Option(value, help, default=default, **said)
+    return field(default=default, metadata={"option": own})

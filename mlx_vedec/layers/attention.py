@@ -1,106 +1,15 @@
-"""What all families share: activations, attention, the MLP, traces, initialisers."""
+"""Multi-head attention (arXiv:1706.03762), over the sequence itself or over an image's features."""
 
 from __future__ import annotations
-
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import cache, partial
 
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError
-from .cache_parts import Held
 from .dropout import Dropout
 from .kv_cache import KeysValues, KVCache, Memory
+from .kv_quantization import Held
 
-Activation = Callable[[mx.array], mx.array]
 Mask = mx.array | str | None  # True = attend; "causal"; None = every key. Or additive, in x's type.
-
-
-def gelu(x: mx.array) -> mx.array:
-    """Exact GELU (arXiv:1606.08415), in an order of products that float16 does not overflow."""
-    return x * (0.5 + 0.5 * mx.erf(x * math.sqrt(0.5)))
-
-
-def gelu_tanh(x: mx.array) -> mx.array:
-    """GELU's tanh approximation: `gelu_new` and `gelu_pytorch_tanh` in Hugging Face's configs."""
-    return x * (0.5 + 0.5 * mx.tanh(math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x)))
-
-
-def quick_gelu(x: mx.array) -> mx.array:
-    """CLIP's approximation, x·sigmoid(1.702 x)."""
-    return x * mx.sigmoid(1.702 * x)
-
-
-def silu(x: mx.array) -> mx.array:
-    """x·sigmoid(x), also called swish."""
-    return x * mx.sigmoid(x)
-
-
-ACTIVATIONS: dict[str, Activation] = {
-    "gelu": gelu,
-    "gelu_python": gelu,
-    "gelu_10": lambda x: mx.clip(gelu(x), -10, 10),
-    "gelu_new": gelu_tanh,
-    "gelu_pytorch_tanh": gelu_tanh,
-    "gelu_fast": gelu_tanh,
-    "gelu_accurate": gelu_tanh,
-    "quick_gelu": quick_gelu,
-    "relu": lambda x: mx.maximum(x, 0),
-    "relu2": lambda x: mx.square(mx.maximum(x, 0)),
-    "relu6": lambda x: mx.clip(x, 0, 6),
-    "silu": silu,
-    "swish": silu,
-    "mish": lambda x: x * mx.tanh(mx.logaddexp(x, mx.zeros_like(x))),
-    "tanh": mx.tanh,
-    "sigmoid": mx.sigmoid,
-    "leaky_relu": lambda x: mx.maximum(x, 0.01 * x),
-    "hardswish": lambda x: x * mx.clip(x + 3, 0, 6) / 6,
-    "linear": lambda x: x,
-}
-
-
-def activation(name: str) -> Activation:
-    """The function a config names. On a GPU it is one compiled kernel; on a CPU that costs a C++
-    compiler run at first use and gains nothing (41 ms either way for 577×3072)."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"activation {name!r} is unknown; known are {', '.join(ACTIVATIONS)}")
-    return partial(_activate, name)
-
-
-def _activate(name: str, x: mx.array) -> mx.array:
-    on_gpu = mx.default_device().type == mx.DeviceType.gpu
-    return (_compiled(name) if on_gpu else ACTIVATIONS[name])(x)
-
-
-@cache
-def _compiled(name: str) -> Activation:
-    return mx.compile(ACTIVATIONS[name], shapeless=True)
-
-
-@dataclass
-class Trace:
-    """What a forward pass keeps on request, layer by layer; a list that is None keeps nothing."""
-
-    hidden_states: list[mx.array] | None = None
-    attentions: list[mx.array] | None = None
-    cross_attentions: list[mx.array] | None = None
-
-    @classmethod
-    def of(cls, attentions: bool, hidden_states: bool) -> Trace:
-        """A trace that keeps what the two flags ask for."""
-        return cls(
-            [] if hidden_states else None,
-            [] if attentions else None,
-            [] if attentions else None,
-        )
-
-    def keep(self, x: mx.array) -> None:
-        """Keep a hidden state."""
-        if self.hidden_states is not None:
-            self.hidden_states.append(x)
 
 
 class AttentionCore(nn.Module):
@@ -240,38 +149,3 @@ def attention_weights(queries: mx.array, keys: Held, mask: Mask) -> mx.array:
 def causal_mask(length: int, offset: int) -> mx.array:
     """What each of L tokens attends to, of itself and all T before: (L, T)."""
     return mx.arange(offset + length) <= mx.arange(offset, offset + length)[:, None]
-
-
-class MLP(nn.Module):
-    """Two linear layers with an activation between them."""
-
-    def __init__(self, dims: int, hidden_dims: int, act: str, *, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.fc1 = nn.Linear(dims, hidden_dims)
-        self.fc2 = nn.Linear(hidden_dims, dims)
-        self.act = activation(act)
-        self.dropout = Dropout(dropout)
-
-    def __call__(self, x: mx.array) -> mx.array:
-        """(…, dims) to (…, dims)."""
-        return self.fc2(self.dropout(self.act(self.fc1(x))))
-
-
-def initialise(module: nn.Module, std: float) -> None:
-    """Hugging Face's initialisers: normal weights of one deviation, zero biases, norms of one.
-
-    Source: `PreTrainedModel._init_weights` of transformers 5.23.
-    """
-    for _, leaf in module.named_modules():
-        if isinstance(leaf, nn.Linear | nn.Conv2d | nn.Embedding):
-            leaf.weight = mx.random.normal(leaf.weight.shape, scale=std)
-        if isinstance(leaf, nn.Linear | nn.Conv2d) and "bias" in leaf:
-            leaf.bias = mx.zeros_like(leaf.bias)
-
-
-def resize_rows(table: mx.array, rows: int, std: float) -> mx.array:
-    """A table (N, …) cut to its first rows, or extended by rows drawn with a deviation."""
-    if rows <= len(table):
-        return table[:rows]
-    drawn = mx.random.normal((rows - len(table), *table.shape[1:]), scale=std)
-    return mx.concatenate([table, drawn.astype(table.dtype)])

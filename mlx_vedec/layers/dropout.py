@@ -1,8 +1,9 @@
-"""What training draws at random, such that a layer that is computed twice draws the same."""
+"""Dropout, of single values and of whole branches."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 import mlx.core as mx
@@ -37,28 +38,14 @@ class DropPath(Dropout):
         return self._thin(x, (x.shape[0], *[1] * (x.ndim - 1)))
 
 
-def checkpointed(layer: nn.Module) -> Callable[..., mx.array]:
-    """The layer, its activations computed again in the backward pass instead of kept.
-
-    `mx.checkpoint` alone would draw other dropouts the second time, and so give the gradient of
-    another function.
-    """
-
-    def compute(parameters: dict, key: mx.array, *arguments: object) -> mx.array:
-        outer = _keys.set([mx.stop_gradient(key)])
-        layer.update(parameters)
-        try:
-            return layer(*arguments)
-        finally:
-            _keys.reset(outer)
-
-    compute = mx.checkpoint(compute)
-
-    def run(*arguments: object) -> mx.array:
-        key = mx.random.randint(0, 2**31 - 1, (2,)).astype(mx.uint32)
-        return compute(layer.trainable_parameters(), key, *arguments)
-
-    return run
+@contextmanager
+def drawing_from(key: mx.array) -> Iterator[None]:
+    """Within it, dropouts are drawn from a key (2,) uint32, so that it can be repeated."""
+    outer = _keys.set([key])
+    try:
+        yield
+    finally:
+        _keys.reset(outer)
 
 
 def _next_key() -> mx.array | None:

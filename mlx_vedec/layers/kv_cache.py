@@ -15,16 +15,8 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import OptionError, TokenError
-from .cache_parts import (
-    DENSE,
-    Held,
-    Packing,
-    Parts,
-    Quantization,
-    Window,
-    check_alike,
-    check_chosen,
-)
+from .kv_quantization import DENSE, Held, Packing, Parts, Quantization
+from .kv_window import Window
 
 KeysValues = tuple[mx.array, mx.array]
 Memory = tuple[Held, Held]  # keys and values (B, H, S, Dh) to attend to, perhaps quantized
@@ -66,10 +58,6 @@ class KVCache:
     def size(self) -> int:
         """Slots that are filled, in the longest row."""
         return min(self.offset, self.window.max_size)
-
-    def empty(self) -> bool:
-        """Whether no row has a token."""
-        return self.offset == 0
 
     @property
     def nbytes(self) -> int:
@@ -284,6 +272,20 @@ class RotatingKVCache(KVCache):
     ) -> None:
         super().__init__(limit, rows=rows, packing=packing)
         self.window = Window(max_size, keep)
+
+
+def check_chosen(chosen: Sequence[int], count: int, name: str) -> None:
+    """Raise `OptionError` unless there is something to keep, of what there is."""
+    wrong = [index for index in chosen if not 0 <= index < count]
+    if wrong or not chosen:
+        raise OptionError(f"{name} to keep are {list(chosen)}; expected some of 0 to {count - 1}")
+
+
+def check_alike(parts: Parts, others: Parts, axis: int) -> None:
+    """Raise `OptionError` where parts differ in type, heads, or size from an axis on."""
+    ours, theirs = ([(x.dtype, x.shape[1], *x.shape[axis:]) for x in p] for p in (parts, others))
+    if ours != theirs:
+        raise OptionError(f"the other cache holds {theirs}; expected {ours}, as this one does")
 
 
 def _vacant(like: mx.array, rows: int) -> mx.array:

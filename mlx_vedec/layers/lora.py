@@ -7,17 +7,14 @@ weights and what reads them stay. The change is computed in the type of what the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_unflatten
 
 from .dropout import Dropout
-
-PARAMETERS = ("lora_a", "lora_b", "m")  # an adapter's, under mlx-lm's names
+from .packed import ADAPTER, weight_of, weight_shape
 
 
 @dataclass(frozen=True)
@@ -46,12 +43,12 @@ class Adapted(nn.Module):
 
     def merged(self) -> mx.array:
         """The weight that the layer and its adapter are together, in float32."""
-        weight = floats(self) + self.change()
+        weight = weight_of(self) + self.change()
         return weight * self._spread(self.m / self._norm(weight)) if "m" in self else weight
 
     def magnitude(self) -> mx.array:
         """The norms (outputs,) of the changed weight, in float32."""
-        return self._norm(floats(self) + self.change())
+        return self._norm(weight_of(self) + self.change())
 
     def _low_rank(self, x: mx.array) -> mx.array:
         product = self.lora_dropout(x) @ self.lora_a.astype(x.dtype) @ self.lora_b.astype(x.dtype)
@@ -163,7 +160,7 @@ def bare(layer: Adapted) -> Any:
     """The layer without its adapter."""
     plain = next(kind for kind, ours in CLASSES.items() if type(layer) is ours)
     new = _copy(layer, plain)
-    for name in (*PARAMETERS, "lora_dropout"):
+    for name in (*ADAPTER, "lora_dropout"):
         dict.pop(new, name, None)
     vars(new).pop("kind")
     return new
@@ -179,34 +176,12 @@ def _copy(leaf: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 def sides(leaf: Any) -> tuple[int, int]:
     """Inputs and outputs of a layer; of a table rows and width."""
-    rows, columns = shape_of(leaf)
+    rows, columns = weight_shape(leaf)
     table = isinstance(leaf, nn.Embedding | nn.QuantizedEmbedding)
     return (rows, columns) if table else (columns, rows)
-
-
-def shape_of(leaf: Any) -> tuple[int, int]:
-    """The shape of a layer's weight, as it is without being packed."""
-    rows, columns = leaf.weight.shape
-    packed = isinstance(leaf, nn.QuantizedLinear | nn.QuantizedEmbedding)
-    return rows, columns * 32 // leaf.bits if packed else columns
-
-
-def floats(leaf: Any) -> mx.array:
-    """A layer's own weight in float32."""
-    if not isinstance(leaf, nn.QuantizedLinear | nn.QuantizedEmbedding):
-        return leaf.weight.astype(mx.float32)
-    own = {"group_size": leaf.group_size, "bits": leaf.bits, "mode": leaf.mode}
-    parts = leaf.weight, leaf.scales, leaf.get("biases")
-    return mx.dequantize(*parts, **own, dtype=mx.float32)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, Adapted]:
     """The layers of a model that have adapters, by path."""
     found = {path: leaf for path, leaf in model.named_modules() if isinstance(leaf, Adapted)}
     return dict(sorted(found.items()))
-
-
-def replace(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
-    """Put layers in the places of others, by path."""
-    model.update_modules(tree_unflatten([*layers.items()]))  # pyright: ignore
-    model.train(model.training)

@@ -8,10 +8,32 @@ from typing import Any
 
 import mlx.core as mx
 
-from .attention import Trace
 from .decoder_cache import DecoderCache
 
 Arrays = tuple[mx.array, ...]
+
+
+@dataclass
+class Trace:
+    """What a forward pass keeps on request, layer by layer; a list that is None keeps nothing."""
+
+    hidden_states: list[mx.array] | None = None
+    attentions: list[mx.array] | None = None
+    cross_attentions: list[mx.array] | None = None
+
+    @classmethod
+    def of(cls, attentions: bool, hidden_states: bool) -> Trace:
+        """A trace that keeps what the two flags ask for."""
+        return cls(
+            [] if hidden_states else None,
+            [] if attentions else None,
+            [] if attentions else None,
+        )
+
+    def keep(self, x: mx.array) -> None:
+        """Keep a hidden state."""
+        if self.hidden_states is not None:
+            self.hidden_states.append(x)
 
 
 def arrays(kept: list[mx.array] | None) -> Arrays | None:

@@ -16,14 +16,15 @@ import mlx.core as mx
 
 from ..adapters.wrapping import load_adapters
 from ..checkpoints.hub import fetch
-from ..checkpoints.quantizing import bits_per_weight, block, float_type
+from ..checkpoints.quantizing import quantization_block
 from ..checkpoints.weights import parameters
 from ..encoders.patches import Pair, pair
 from ..errors import OptionError
 from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..layers.decoder_cache import DecoderCache
-from ..layers.quantization import QuantizationConfig
+from ..layers.packed import bits_per_weight, float_type
+from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import BUNDLED, Source
@@ -105,7 +106,7 @@ def _found(model: VisionEncoderDecoderModel, work: Work, trials: Sequence[Trial]
         dtype=str(float_type(model)).removeprefix("mlx.core."),
         weights=sum(x.nbytes for x in parameters(model).values()),
         bits_per_weight=bits_per_weight(model),
-        quantization=block(model),
+        quantization=quantization_block(model),
         machine=machine(),
         device=device(),
         versions=versions(),

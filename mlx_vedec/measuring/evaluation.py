@@ -18,8 +18,8 @@ from ..reading.results import GenerationResult
 from ..text.donut_scores import field_share, tree_share
 from ..text.error_rates import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
 from .expected import Item, items_of
-from .gathering import gather
 from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
+from .processes import gather_results
 
 DATA_SHARES = {"field_f1": field_share, "tree_accuracy": tree_share}  # of documents
 METRICS = (*SHARES, *DATA_SHARES)
@@ -179,20 +179,10 @@ def _in_shares(
     items: Sequence[Item],
     group: mx.distributed.Group | None,
 ) -> list[Found]:
-    """What all processes read together; if one fails, all do, so that none waits for it."""
+    """What all processes read together, each a share."""
     rank, world = (group.rank(), group.size()) if group else (0, 1)
-    own, failure = [], None
-    try:
-        own = read(items[rank::world])
-    except (ValueError, OSError) as error:
-        failure = error
-    parts = gather([own, failure and str(failure)], group)
-    if failure is not None:
-        raise failure
     found: list[Found] = [{} for _ in items]
-    for process, (part, message) in enumerate(parts):
-        if message is not None:
-            raise MetricError(f"process {process} could not read its share: {message}")
+    for process, part in enumerate(gather_results(lambda: read(items[rank::world]), group)):
         found[process::world] = part
     return found
 

@@ -9,15 +9,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, required
-from ..checkpoints.quantizing import float_type
 from ..encoders.patches import Grid
-from ..generation.resolve import start_token
+from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
+from ..layers.packed import count_weights, float_type
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.memory import estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -91,7 +90,7 @@ class Inspection:
 def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Inspection:
     """Look at a folder or a Hub id as `load` would, and go on where it would stop.
 
-    >>> from mlx_vedec.pipeline import BUNDLED
+    >>> from mlx_vedec.reading.pipeline import BUNDLED
     >>> found = inspect(BUNDLED)
     >>> found.loads, found.halves["decoder"]
     (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')
@@ -130,7 +129,7 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
     own = weights.parameters(model)
     for half in ("encoder", "decoder", "enc_to_dec_proj"):
         if half in model:
-            found.parameters[half] = sum(_count(leaf) for _, leaf in model[half].named_modules())
+            found.parameters[half] = sum(map(count_weights, model[half].modules()))
     tensors = weights.read(found.folder)
     found.tensors = {
         "stored": len(tensors),
@@ -146,14 +145,6 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
         for s in found.settings
         if s.disputed
     ]
-
-
-def _count(module: nn.Module) -> int:
-    """A module's own parameters; of a quantized one, the weights that it stands for."""
-    own = {name: x for name, x in module.items() if isinstance(x, mx.array) and name[0] != "_"}
-    if not isinstance(module, nn.QuantizedLinear | nn.QuantizedEmbedding):
-        return sum(x.size for x in own.values())
-    return own["weight"].size * 32 // module.bits + (own["bias"].size if "bias" in own else 0)
 
 
 def _memory(model: VisionEncoderDecoderModel, own: weights.Tensors) -> dict[str, int]:
@@ -196,7 +187,7 @@ def _settings(folder: Path, model: VisionEncoderDecoderModel) -> list[Setting]:
     settings = []
     for name in (*IDS, *OPTIONS):
         values = {p: v[name] for p, v in places.items() if v.get(name) is not None}
-        used = start_token(own, {}) if name == "decoder_start_token_id" else getattr(own, name)
+        used = start_token(own) if name == "decoder_start_token_id" else getattr(own, name)
         if isinstance(used, tuple):
             used = list(used)
         if not values and used is None:

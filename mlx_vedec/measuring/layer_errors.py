@@ -10,9 +10,10 @@ from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
-from mlx.utils import tree_unflatten
 
-from ..checkpoints.quantizing import Quantized, layers_of, names_of
+from ..layers.packed import Quantized, weight_shape
+from ..layers.quantization_recipes import quantizable_layers
+from ..layers.replacing import replace_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 
 
@@ -33,7 +34,7 @@ class Beside(nn.Module):
 
     def __init__(self, own: Any, other: Any) -> None:
         super().__init__()
-        self.own, self._other = own, other
+        self.own, self._other, self.bits = own, other, other.bits
         self._sums: dict[str, tuple[mx.array, mx.array]] = {}
 
     def __call__(self, x: mx.array) -> mx.array:
@@ -70,36 +71,27 @@ def beside(
 
     Layers of another shape, or that the original has not, are left out.
     """
-    own, other = layers_of(original), layers_of(changed)
+    own, other = quantizable_layers(original), quantizable_layers(changed)
+    quantized = {path: x for path, x in other.items() if isinstance(x, Quantized) and path in own}
     pairs = {
-        path: Beside(own[path], leaf)
-        for path, leaf in other.items()
-        if isinstance(leaf, Quantized) and path in own and _shape(own[path]) == _shape(leaf)
+        path: Beside(own[path], layer)
+        for path, layer in quantized.items()
+        if weight_shape(own[path]) == weight_shape(layer)
     }
     try:
-        _replace(original, pairs)
+        replace_layers(original, pairs)
         yield pairs
     finally:
-        _replace(original, {path: own[path] for path in pairs})
+        replace_layers(original, {path: own[path] for path in pairs})
 
 
 def layer_errors(
     changed: VisionEncoderDecoderModel, pairs: Mapping[str, Beside]
 ) -> tuple[LayerError, ...]:
     """What was noted, the worst first."""
-    names, layers = names_of(changed), layers_of(changed)
     found = [
-        LayerError(names[path], layers[path].bits, pair.error)
+        LayerError(changed.renames.layer_on_disk(path), pair.bits, pair.error)
         for path, pair in pairs.items()
         if pair.error is not None
     ]
     return tuple(sorted(found, key=lambda layer: (-layer.error, layer.name)))
-
-
-def _shape(leaf: Any) -> tuple[int, int]:
-    rows, columns = leaf.weight.shape
-    return rows, columns * 32 // leaf.bits if isinstance(leaf, Quantized) else columns
-
-
-def _replace(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
-    model.update_modules(tree_unflatten(list(layers.items())))

@@ -29,7 +29,7 @@ import numpy as np
 from ..checkpoints.quantizing import quantize
 from ..checkpoints.weights import read_file
 from ..errors import OptionError
-from ..layers.quantization import QuantizationConfig
+from ..layers.quantization_config import QuantizationConfig
 from ..reading.pipeline import BUNDLED, batch_generate, generate, load
 from .machine import device, machine, versions
 from .selfcheck_models import FAMILIES, answers, small_model

@@ -67,8 +67,7 @@ def written(
     failed = [str(result.error) for result in results if result.error is not None]
     if failed:
         raise ImageError(f"{len(failed)} of {len(images)} images failed: {'; '.join(failed)}")
-    text = processor.prompt_text(prompt or None)
-    given = processor.reader.encode(text, add_special_tokens=False) if text else None
+    given = processor.prompt_ids(prompt)
     whole = model.prompt(1, mx.array([given]) if given else None, options)[0]
     start = tuple(whole[0].tolist())  # pyright: ignore[reportArgumentType]
     return [Written(i, start, r.tokens, r.text) for i, r in zip(images, results, strict=True)]

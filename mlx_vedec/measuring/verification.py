@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.quantizing import bits_per_weight
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
+from ..layers.packed import bits_per_weight
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -14,13 +14,13 @@ from ..errors import OptionError, TokenError
 from ..generation.beams import BeamSearch
 from ..generation.config import GenerationConfig
 from ..generation.flow import Cohort, Flow, begin, follow
-from ..generation.options import Options
-from ..generation.resolve import resolve, start_token
+from ..generation.options import Options, start_token
+from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
 from ..generation.search import Decoded, Search
 from ..layers.decoder_cache import DecoderCache
+from ..layers.embeddings import check_ids
 from ..layers.outputs import EncoderOutput, GenerateOutput
-from ..layers.token_ids import check_ids
 from .half_precision import is_finite, not_finite, widen
 
 
@@ -113,14 +113,14 @@ class GenerationMixin:
 
     def generation_options(self, prompt_length: int = 1, **options: Any) -> Options:
         """The options that a call with these would go by, after a prompt of this many tokens."""
+        return self.settle(options).after(prompt_length)
+
+    def settle(self, options: Mapping[str, Any]) -> Options:
+        """The options that a call with these goes by; `after` has them for a prompt's length."""
         decoder = self.decoder
-        return resolve(
-            self.generation_config,
-            options,
-            prompt_length=prompt_length,
-            limit=decoder.max_positions or decoder.config.shape.positions,
-            vocab_size=decoder.config.vocab_size,
-        )
+        limit = decoder.max_positions or decoder.config.shape.positions
+        vocab_size = decoder.config.vocab_size
+        return resolve(self.generation_config, options, limit=limit, vocab_size=vocab_size)
 
     def prompt(
         self, rows: int, tokens: mx.array | None, options: dict[str, Any]
@@ -130,7 +130,8 @@ class GenerationMixin:
         Without tokens it is the start token. Before tokens the start token is put unless some row
         has it already or the encoder is Donut's, whose prompts are whole, as transformers does.
         """
-        start = start_token(self.generation_config, options)
+        settled = self.settle(options)
+        start = start_token(settled)
         if tokens is None and start is None:
             raise TokenError("the checkpoint names no decoder_start_token_id; give it as an option")
         prompt = _checked(tokens, rows)
@@ -140,7 +141,7 @@ class GenerationMixin:
             if not (prompt[:, :1] == column).any().item():
                 prompt = mx.concatenate([column, prompt], axis=1)
         check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
-        return prompt, self.generation_options(prompt.shape[1], **options)
+        return prompt, settled.after(prompt.shape[1])
 
     def features(
         self,

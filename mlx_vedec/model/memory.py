@@ -14,15 +14,16 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.pretrained import parse_dtype
-from ..checkpoints.quantizing import float_type, is_quantized, quantize as quantize_model
+from ..checkpoints.quantizing import quantize as quantize_model
 from ..checkpoints.weights import parameters
 from ..encoders.encoder import Encoder
 from ..encoders.patches import Pair, pair
 from ..encoders.windows import PIECE
 from ..errors import OptionError
-from ..layers.cache_parts import kv_group_size
 from ..layers.kv_cache import STEP
-from ..layers.quantization import QuantizationConfig
+from ..layers.kv_quantization import kv_group_size
+from ..layers.packed import float_type, is_quantized
+from ..layers.quantization_config import QuantizationConfig
 from .config import VisionEncoderDecoderConfig
 from .vision_encoder_decoder import VisionEncoderDecoderModel
 

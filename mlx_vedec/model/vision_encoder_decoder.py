@@ -18,10 +18,11 @@ from ..encoders import ENCODERS
 from ..encoders.encoder import Encoder
 from ..errors import ConfigError, OptionError, TokenError
 from ..generation.config import GenerationConfig
-from ..layers.attention import initialise
 from ..layers.decoder_cache import DecoderCache
+from ..layers.embeddings import check_ids
+from ..layers.initialisers import initialise
+from ..layers.losses import IGNORED, cross_entropy
 from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
-from ..layers.token_ids import check_ids, cross_entropy, shift_tokens_right
 from .assembly import assemble
 from .config import VisionEncoderDecoderConfig
 from .generate import GenerationMixin
@@ -128,7 +129,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         )
         assert out.logits is not None
         result = Seq2SeqLMOutput(
-            loss=None if labels is None else self._loss(out.logits, labels),
+            loss=None if labels is None else cross_entropy(out.logits, labels),
             logits=out.logits,
             past_key_values=out.past_key_values,
             decoder_hidden_states=out.hidden_states,
@@ -147,10 +148,6 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         check_ids(ids, self.config.decoder.vocab_size, "decoder_input_ids")
         return ids
 
-    def _loss(self, logits: mx.array, labels: mx.array) -> mx.array:
-        check_ids(labels, self.config.decoder.vocab_size, "labels", ignored=-100)
-        return cross_entropy(logits, labels)
-
     def memory(self, features: mx.array) -> mx.array:
         """Features of the encoder as the decoder reads them."""
         return self.enc_to_dec_proj(features) if "enc_to_dec_proj" in self else features
@@ -158,7 +155,9 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
     def prepare_decoder_input_ids_from_labels(self, labels: mx.array) -> mx.array:
         """Labels (B, L) shifted right by the start token, -100 made padding."""
         start, pad = self._id("decoder_start_token_id"), self._id("pad_token_id")
-        return shift_tokens_right(labels, pad, start)
+        first = mx.full((labels.shape[0], 1), start, labels.dtype)
+        shifted = mx.concatenate([first, labels[:, :-1]], axis=1)
+        return mx.where(shifted == IGNORED, pad, shifted)
 
     def _id(self, name: str) -> int:
         """A token id from the config, else the decoder's, else the generation config's."""

@@ -18,7 +18,7 @@ from ..images.image_processors import load_image
 from ..images.line_pieces import cut_line, line_image, line_origin
 from ..images.lines import Box, find_lines
 from ..images.pictures import images_in
-from ..layers.quantization import QuantizationConfig
+from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
@@ -149,7 +149,7 @@ def stream_generate(
         raise OptionError("there are no images to read; give one or more")
     options = _task_options(processor, options)
     check_streams(model.generation_options(**options))
-    return stream(model, processor, images, _prompt_ids(processor, prompt), options)
+    return stream(model, processor, images, processor.prompt_ids(prompt), options)
 
 
 def batch_generate(
@@ -262,12 +262,12 @@ def _with_prompts(
 ) -> Iterator[tuple[Source, list[int] | None]]:
     """Each image with the ids of its prompt."""
     shared = prompts is None or isinstance(prompts, str)
-    ids = _prompt_ids(processor, prompts) if shared else None  # pyright: ignore[reportArgumentType]
+    ids = processor.prompt_ids(prompts) if shared else None  # pyright: ignore[reportArgumentType]
     count = 0
     for image in images:
         if not shared and count == len(prompts):  # pyright: ignore[reportArgumentType]
             raise OptionError(f"{count} prompts for more images; give one, or one per image")
-        yield image, ids if shared else _prompt_ids(processor, prompts[count])  # pyright: ignore
+        yield image, ids if shared else processor.prompt_ids(prompts[count])  # pyright: ignore
         count += 1
     if not count:
         raise OptionError("there are no images to read; give one or more")
@@ -298,11 +298,6 @@ def _with_grammar(
         added_vocabulary(processor.reader), settled.eos_token_ids, max_length=settled.max_length
     )
     return {**options, "logits_processor": [*settled.logits_processor, rule]}
-
-
-def _prompt_ids(processor: Processor, prompt: str | None) -> list[int] | None:
-    text = processor.prompt_text(prompt or None)
-    return processor.reader.encode(text, add_special_tokens=False) if text else None
 
 
 def report(result: GenerationResult, options: Options) -> None:

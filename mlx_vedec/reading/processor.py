@@ -186,6 +186,11 @@ class Processor:
         """What the decoder is given before it writes."""
         return prompt
 
+    def prompt_ids(self, prompt: str | None = None) -> list[int] | None:
+        """The ids of what the decoder is given before it writes, its start token aside."""
+        text = self.prompt_text(prompt or None)
+        return self.reader.encode(text, add_special_tokens=False) if text else None
+
     def task_options(self) -> dict[str, Any]:
         """Generation options this kind of checkpoint is read with, unless a call says otherwise."""
         return {}

@@ -14,10 +14,10 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import TrainingError
+from ..measuring.processes import broadcast, from_first
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .arguments import TrainingArguments
-from .machines import same, told
 from .optimizers import Tree, learning_rate
 from .reports import Metrics, notify
 from .state import Progress, Store, publish, saving
@@ -94,9 +94,10 @@ class Loop:
 
     def begin(self, resume: bool, callbacks: Sequence[object]) -> None:
         """Start anew, or after the newest checkpoint, with the same state in all processes."""
-        self.progress = Progress(**told(lambda: self._restored(resume), self.group))
+        self.progress = Progress(**from_first(lambda: self._restored(resume), self.group))
         own = self.stepper.weights
-        self.stepper.weights = Weights(*same([own.trained, own.optimizer, own.average], self.group))
+        trees = [own.trained, own.optimizer, own.average]
+        self.stepper.weights = Weights(*broadcast(trees, self.group))
         self.stepper.place(self.stepper.weights.trained)
         if self.writes:
             metrics = [Metrics(self.folder / METRICS, self.progress.step)] if self.folder else []
@@ -137,7 +138,7 @@ class Loop:
         if self.store is None:
             assert self.best is not None
             return self.best
-        return same(self.store.read_best() if self.writes else self.weights, self.group)
+        return broadcast(self.store.read_best() if self.writes else self.weights, self.group)
 
     # an iteration and what is due after it
 

@@ -7,12 +7,14 @@ computes with. Nothing is evaluated here but at the end of a batch or of an upda
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import mlx.core as mx
 import mlx.nn as nn
+import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from ..errors import TrainingError
@@ -141,11 +143,8 @@ class Stepper:
         counted = mx.maximum(tokens, 1 / self.group.size())
         loss = loss / counted
         gradients = {name: g / counted for name, g in zip(trained, found, strict=True)}
-        norm = global_norm(gradients)
         most = self.arguments.max_grad_norm
-        if most is not None:
-            scale = mx.minimum(most / (norm + 1e-6), 1.0)
-            gradients = {name: g * scale for name, g in gradients.items()}
+        gradients, norm = optim.clip_grad_norm(gradients, math.inf if most is None else most)
         new, after = self.optimizer.updated(state, rate, gradients, trained)
         finite = mx.isfinite(loss) & mx.isfinite(norm)
         good = finite & (tokens > 0)
@@ -190,19 +189,15 @@ def token_losses(logits: Any, labels: Any, smoothing: float = 0.0) -> tuple[mx.a
 
     logits (B, L, V), labels (B, L). smoothing -- the part of a label spread over all tokens.
     """
-    logits = logits.astype(mx.float32)
     counted = labels != IGNORED
-    chosen = mx.where(counted, labels, 0)
-    whole = mx.logsumexp(logits, axis=-1)
-    losses = whole - mx.take_along_axis(logits, chosen[..., None], axis=-1).squeeze(-1)
-    if smoothing:
-        losses = (1 - smoothing) * losses + smoothing * (whole - logits.mean(axis=-1))
-    return mx.where(counted, losses, 0.0).sum(), counted.sum().astype(mx.float32)
-
-
-def global_norm(gradients: Tree) -> mx.array:
-    """The Euclidean norm of all gradients as one vector."""
-    return mx.sqrt(sum((g.square().sum() for g in gradients.values()), mx.array(0.0)))
+    loss = nn.losses.cross_entropy(
+        logits.astype(mx.float32),
+        mx.where(counted, labels, 0),
+        weights=counted,
+        label_smoothing=smoothing,
+        reduction="sum",
+    )
+    return loss, counted.sum().astype(mx.float32)
 
 
 def _where(condition: mx.array, then: Tree, otherwise: Tree) -> Tree:

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, Protocol
 import mlx.core as mx
 
 from ..errors import TrainingError
+from ..measuring.processes import gather
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from ..text.error_rates import characters, words
-from .machines import summed
 from .optimizers import Tree
 from .steps import IGNORED, Batch, Stepper
 
@@ -90,7 +90,7 @@ def validate(
         stepper.model.train()
         stepper.place(stepper.weights.trained)
         mx.clear_cache()  # generation leaves buffers of many sizes
-    totals = summed(totals, stepper.group)
+    totals = [float(sum(column)) for column in zip(*gather(totals, stepper.group), strict=True)]
     return _validation(totals, samples, processor is not None, time.perf_counter() - start)
 
 

@@ -10,7 +10,7 @@ import mlx_vedec
 from mlx_vedec.adapters.wrapping import LoraConfig, add_adapters, load_adapters, save_adapters
 from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.data.batches import Batches
-from mlx_vedec.layers.quantization import QuantizationConfig
+from mlx_vedec.layers.quantization_config import QuantizationConfig
 from mlx_vedec.training.trainer import train
 from tests.conftest import DATA
 from tests.support.training import Keeper, RandomBatches, fresh, quick

@@ -20,19 +20,14 @@ from mlx_vedec.adapters.wrapping import (
     remove_adapters,
     save_adapters,
 )
-from mlx_vedec.checkpoints.quantizing import (
-    bits_per_weight,
-    block,
-    dequantize,
-    float_type,
-    quantize,
-)
+from mlx_vedec.checkpoints.quantizing import dequantize, quantization_block, quantize
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import ConfigError, OptionError, WeightsError
 from mlx_vedec.layers.lora import Kind, adapted_layers
-from mlx_vedec.layers.quantization import POSSIBLE, QuantizationConfig
+from mlx_vedec.layers.packed import bits_per_weight, float_type
+from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
 from mlx_vedec.model.config import VisionEncoderDecoderConfig
 from mlx_vedec.reading.pipeline import BUNDLED
 from tests.checkpoints.test_quantizing import small_model, tiny_decoder
@@ -143,11 +138,11 @@ def test_quantized_layers_learn_as_their_floats_do(mode, bits, kind):
     floats = small_model()
     quantize(floats, QuantizationConfig(bits, mode=mode, recipe="uniform"))
     dequantize(floats)
-    before, saved = logits(model), block(model)
+    before, saved = logits(model), quantization_block(model)
     for one in (model, floats):
         mx.random.seed(0)
         add_adapters(one, LoraConfig(kind, rank=4, embeddings=True))
-    assert mx.array_equal(logits(model), before) and block(model) == saved
+    assert mx.array_equal(logits(model), before) and quantization_block(model) == saved
     stirred(model), stirred(floats)
     packed, plain = gradients(model), gradients(floats)
     assert packed.keys() == plain.keys() and len(packed) == (3 if kind == "dora" else 2) * 43
@@ -561,7 +556,7 @@ def test_load_with_adapters(tmp_path, caplog):
     assert not caplog.records
     half, _ = load(adapter_path=tmp_path, dtype="float16", quantize=8)
     types = {x.dtype for name, x in parameters(half).items() if ".lora_" in name}
-    assert types == {mx.float32} and float_type(half) == mx.float16 and block(half)
+    assert types == {mx.float32} and float_type(half) == mx.float16 and quantization_block(half)
     assert "another quantization" in caplog.text
     caplog.clear()
     shutil.copytree(BUNDLED, tmp_path / "moved", ignore=shutil.ignore_patterns("lines"))

@@ -16,7 +16,7 @@ import numpy as np
 from mlx_vedec.decoders.bart import TrOCRForCausalLM
 from mlx_vedec.decoders.bert import BertLMHeadModel
 from mlx_vedec.encoders.windows import relative_index
-from mlx_vedec.layers.attention import ACTIVATIONS
+from mlx_vedec.layers.activations import ACTIVATIONS
 
 Layer = Callable[[mx.array], mx.array]
 attend = mx.fast.scaled_dot_product_attention

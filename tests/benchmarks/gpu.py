@@ -26,7 +26,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from mlx_vedec.checkpoints.quantizing import float_type
+from mlx_vedec.layers.packed import float_type
 from mlx_vedec.measuring.machine import device, versions
 from mlx_vedec.measuring.shapes import SHAPES, random_model
 

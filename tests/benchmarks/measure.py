@@ -74,13 +74,13 @@ def timed(work: Callable[[], object]) -> Side:
     return side
 
 
-def in_turn(sides: Mapping[str, Side], rounds: int, *, warm: bool = True) -> Times:
-    """Seconds of every side, once in each round; to warm up, after a round that does not count."""
+def in_turn(sides: Mapping[str, Side], rounds: int) -> Times:
+    """Seconds of every side, once in each round, after a first round that does not count."""
     times: Times = {name: [] for name in sides}
-    for number in range(rounds + warm):
+    for number in range(rounds + 1):
         for name, side in sides.items():
             seconds = side()
-            if number >= warm:
+            if number:
                 times[name].append(seconds)
     return times
 
@@ -92,7 +92,7 @@ def show_times(times: Times, rows: int = 1) -> None:
         print(f"  {name:34} {_spread([1000 * s for s in seconds], 1)} ms{rate}", flush=True)
 
 
-def show_ratio(times: Times, over: str, under: str, target: float | None = None) -> float:
+def show_ratio(times: Times, over: str, under: str, target: float | None = None) -> None:
     """A line: the median of the ratios round by round, their quartiles, whether that will do."""
     ratios = [a / b for a, b in zip(times[over], times[under], strict=True)]
     median = statistics.median(ratios)
@@ -100,7 +100,6 @@ def show_ratio(times: Times, over: str, under: str, target: float | None = None)
     if target is not None:
         verdict = f"  target {target}: {'met' if median <= target else 'MISSED'}"
     print(f"  {f'{over} / {under}':52} {_spread(ratios, 2)}{verdict}", flush=True)
-    return median
 
 
 def _spread(values: list[float], digits: int) -> str:

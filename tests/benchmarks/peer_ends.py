@@ -157,40 +157,11 @@ def _stepper(begin: Callable[[int], Callable[[Any], Any]]) -> Callable[..., dict
     return decode
 
 
-def operations() -> Callable[..., dict[str, Any]]:
-    """Single operations of torch on random arrays."""
-    import torch
-    from torch.nn import functional as F
-
-    work: dict[str, Callable[..., Any]] = {
-        "gelu": F.gelu,
-        "relu": F.relu,
-        "add": torch.add,
-        "softmax": lambda x: torch.softmax(x, -1),
-        "logsumexp": lambda x: torch.logsumexp(x, -1),
-        "layer norm": lambda x, w, b: F.layer_norm(x, w.shape, w, b, 1e-12),
-        "product": F.linear,
-        "product of a row": F.linear,
-        "attention": F.scaled_dot_product_attention,
-        "attention of a row": F.scaled_dot_product_attention,
-    }
-
-    def run(operation: str, shapes: list[list[int]]) -> dict[str, Any]:
-        values = [torch.randn(shape) for shape in shapes]
-        with torch.inference_mode():
-            start = clock()
-            work[operation](*values)
-            return {"seconds": clock() - start}
-
-    return run
-
-
 PEERS = {
     "transformers": transformers,
     "optimum-onnx": optimum,
     "mlx-vlm": florence,
     "mlx-whisper": whisper,
-    "torch": operations,
 }
 
 

@@ -1,7 +1,6 @@
 """What quantization costs the bundled model on labelled lines: bits, divergence, lines, errors.
 
     python -m tests.benchmarks.quantize [FOLDER] [--calibrate] [--only NAME …]
-        [--iters N] [--no-rounding]
 
 FOLDER holds `labels.tsv` (name, text) and the images; by default the 200 validation lines beside
 the repository. KL is per token, to the distributions of float32, along the tokens that it reads.
@@ -17,9 +16,10 @@ from pathlib import Path
 import mlx.core as mx
 
 from mlx_vedec import QuantizationConfig, load
-from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
+from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.conversion.calibration import calibrate
-from mlx_vedec.data.labelled import LINES as OWN, labelled
+from mlx_vedec.data.datasets import LINES as OWN, labelled_images
+from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.text.error_rates import character_error_rate
 
 from . import BLAS
@@ -115,13 +115,13 @@ def compare(measure):
     print(f"4 bits lose at most 0.5 points of error rate: {verdict(lost <= 0.5)}")
 
 
-def compare_calibrated(measure, images, names, options):
+def compare_calibrated(measure, images, names):
     """A line per setting: before and after, and whether the divergence is half or less."""
     for name in names:
         before = measure.figures(as_floats(quantized(SETTINGS[name])))
         model = quantized(SETTINGS[name])
         start = time.perf_counter()
-        calibrate(model, measure.model, measure.processor, images, **options)
+        calibrate(model, measure.model, measure.processor, images)
         seconds = time.perf_counter() - start
         after = measure.figures(as_floats(model))
         fits = after[0] <= before[0] / 2 and after[2] <= before[2]
@@ -138,10 +138,8 @@ def main():
     parser.add_argument("folder", nargs="?", type=Path, default=LINES)
     parser.add_argument("--calibrate", action="store_true", help="before and after")
     parser.add_argument("--only", nargs="+", choices=CALIBRATED, default=CALIBRATED)
-    parser.add_argument("--iters", type=int, default=0, help="to tune scales on besides (0)")
-    parser.add_argument("--no-rounding", action="store_true", help="only tune scales")
     chosen = parser.parse_args()
-    images, texts = labelled(chosen.folder)
+    images, texts = labelled_images(chosen.folder)
     rows = list(zip(images, texts, strict=True))
     if chosen.calibrate:
         own = {path.name for path in OWN.glob("*.png")}
@@ -151,9 +149,8 @@ def main():
     rate = measure.errors(measure.texts)
     print(f"{BLAS}; {len(rows)} lines; float32: error rate {rate:.2f} %", flush=True)
     if chosen.calibrate:
-        options = {"iters": chosen.iters, "rounding": not chosen.no_rounding}
-        print(f"calibrated on {len(others)} others with {options}", flush=True)
-        compare_calibrated(measure, others, chosen.only, options)
+        print(f"calibrated on {len(others)} others", flush=True)
+        compare_calibrated(measure, others, chosen.only)
     else:
         compare(measure)
 

@@ -1,9 +1,9 @@
 """Bits chosen by measured cost against recipes of equal size, with the bundled model.
 
-    python -m tests.benchmarks.sensitivity [--images 136] [--keep FILE]
+    python -m tests.benchmarks.sensitivity [--images 136]
 
 Costs are measured on validation lines beside the repository that are not among the package's 64;
-what comes of the bits is measured on those 64. --keep writes the costs there, or reads them.
+what comes of the bits is measured on those 64.
 """
 
 import argparse
@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 from mlx_vedec import QuantizationConfig, load
-from mlx_vedec.checkpoints.quantizing import bits_per_weight, dequantize, quantize
-from mlx_vedec.conversion.layer_costs import Sensitivities
+from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.conversion.sensitivity import choose, measure
-from mlx_vedec.data.labelled import labelled
+from mlx_vedec.data.datasets import labelled_images
+from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.measuring.verification import verify
 
 LINES = Path(__file__).resolve().parents[3] / "shared" / "checkpoints" / "tiny-ocr" / "val"
@@ -26,28 +26,23 @@ RECIPES = {
 }
 
 
-def measured(model, processor, own, count, keep):
-    if keep is not None and keep.is_file():
-        return Sensitivities.read(keep)
-    others = [path for path in labelled(LINES).images if path.name not in own]
+def measured(model, processor, own, count):
+    others = [path for path in labelled_images(LINES).images if path.name not in own]
     begun = time.perf_counter()
     found = measure(model, processor, others[:: len(others) // count][:count], max_images=None)
     seconds = time.perf_counter() - begun
     print(f"measured on {found.images} lines, {found.tokens} tokens: {seconds:.0f} s")
-    if keep is not None:
-        found.save(keep)
     return found
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=136)
-    parser.add_argument("--keep", type=Path)
     args = parser.parse_args()
     model, processor = load()
-    lines = labelled(None, line_aspect_ratio=processor.line_aspect_ratio)
+    lines = labelled_images(None, line_aspect_ratio=processor.line_aspect_ratio)
     own = {path.name for path in lines.images}
-    found = measured(model, processor, own, args.images, args.keep)
+    found = measured(model, processor, own, args.images)
 
     def show(name, settings):
         changed, _ = load(dtype="float16")

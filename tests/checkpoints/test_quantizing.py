@@ -9,19 +9,18 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, load
 from mlx_vedec.checkpoints.quantizing import (
-    bits_per_weight,
-    block,
     dequantize,
-    is_quantized,
-    names_of,
-    planned,
+    plan_quantization,
+    quantization_block,
     quantize,
 )
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import ConfigError, OptionError, WeightsError
-from mlx_vedec.layers.quantization import POSSIBLE, QuantizationConfig
+from mlx_vedec.layers.packed import bits_per_weight, is_quantized
+from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
+from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from mlx_vedec.model.config import VisionEncoderDecoderConfig
 from tests.support.tiny import pixels, tiny_model
 
@@ -188,7 +187,7 @@ def test_gpt2_is_stored_with_its_rows_packed(tmp_path):
 
 def formats(model, *arguments, **settings):
     """The plan's bits by the name on disk."""
-    plan = planned(model, QuantizationConfig(*arguments, **settings))
+    plan = plan_quantization(model, QuantizationConfig(*arguments, **settings))
     return {name: own.bits for name, own in plan.formats.items()}
 
 
@@ -206,7 +205,7 @@ def test_what_is_never_quantized(encoder):
     tables = [path for path, leaf in model.named_modules() if isinstance(leaf, nn.Embedding)]
     assert "decoder.embed_positions" in tables and "decoder.embed_tokens" not in tables
     packed = {name for name, x in parameters(model).items() if x.dtype == mx.uint32}
-    assert packed == {f"{path}.weight" for path in names_of(model)}
+    assert packed == {f"{path}.weight" for path in quantizable_layers(model)}
 
 
 def test_recipes():
@@ -248,7 +247,7 @@ def test_halves():
     assert not [n for n in formats(model, 4, decoder_bits=None) if n.startswith("decoder")]
     half = model.encoder
     quantize(half, QuantizationConfig(2, recipe="uniform"))
-    assert block(half) == {"bits": 2, "group_size": 64, "mode": "affine"}
+    assert quantization_block(half) == {"bits": 2, "group_size": 64, "mode": "affine"}
 
 
 def test_overrides(tmp_path):
@@ -260,9 +259,9 @@ def test_overrides(tmp_path):
     assert (plan.formats[TABLE].bits, plan.formats[TABLE].group_size) == (8, 32)
     assert plan.formats["decoder.model.decoder.layers.2.fc1"].bits == 3
     again = saved_and_loaded(model, tmp_path)
-    assert equal(model, again) and block(model) == block(again)
+    assert equal(model, again) and quantization_block(model) == quantization_block(again)
     written = json.loads((tmp_path / "config.json").read_text())
-    assert written["quantization"] == written["quantization_config"] == block(model)
+    assert written["quantization"] == written["quantization_config"] == quantization_block(model)
     assert written["quantization"][name] is False and written["quantization"]["bits"] == 3
     with pytest.raises(
         OptionError, match="no layer to quantize is called decoder.model.dekoder; e"
@@ -296,7 +295,7 @@ def test_bits_per_weight():
 
 def test_the_plan_changes_nothing():
     model = small_model()
-    planned(model, 4)
+    plan_quantization(model, 4)
     assert not is_quantized(model) and equal(model, small_model())
 
 
@@ -311,7 +310,7 @@ def test_quantized_as_it_is_loaded(tmp_path):
     assert equal(model, other)
     settings = QuantizationConfig(mode="nvfp4", encoder_bits=None, recipe="uniform")
     model, _ = load(quantize=settings, dtype="float16", lazy=True)
-    assert block(model)["mode"] == "nvfp4" and not is_quantized(model.encoder)
+    assert quantization_block(model)["mode"] == "nvfp4" and not is_quantized(model.encoder)
     with pytest.raises(ConfigError, match="quantize is '4bit'; expected bits or a Quantization"):
         load(quantize="4bit")
 
@@ -328,7 +327,7 @@ def test_without_its_block(tmp_path, mode, bits, group_size):
     del config["quantization"], config["quantization_config"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     again = VisionEncoderDecoderModel.from_pretrained(tmp_path)
-    assert equal(model, again) and block(again) == block(model)
+    assert equal(model, again) and quantization_block(again) == quantization_block(model)
 
 
 def test_as_mlx_lm_writes_it(tmp_path):
@@ -340,7 +339,7 @@ def test_as_mlx_lm_writes_it(tmp_path):
     del config["quantization_config"], config["quantization"]["mode"]
     (tmp_path / "config.json").write_text(json.dumps(config))
     assert equal(model, VisionEncoderDecoderModel.from_pretrained(tmp_path))
-    assert model.config.extra["quantization"] == block(model)
+    assert model.config.extra["quantization"] == quantization_block(model)
 
 
 @pytest.fixture

@@ -1,8 +1,10 @@
 import pytest
 
-from mlx_vedec import TrOCRForCausalLM, ViTModel
+from mlx_vedec import TrOCRForCausalLM, ViTModel, convert, load
+from mlx_vedec.checkpoints import renames
 from mlx_vedec.checkpoints.renames import Renames
 from mlx_vedec.checkpoints.weights import parameters
+from mlx_vedec.reading.pipeline import BUNDLED
 from tests.support.tiny import tiny_model
 
 TABLE = Renames(
@@ -38,6 +40,44 @@ def test_under_a_prefix():
     assert table.ours("encoder.layer.1.attn.q") == "encoder.layers.1.a.q"
     assert table.ours("layer.1.attn.q") is None
     assert table.carries("encoder.pooler.x") and table.tied[0][0] == "encoder.head.weight"
+
+
+def test_the_first_of_nested_rows_and_numbers_that_are_dropped():
+    table = Renames(pairs=(("a.*.b.*.c", "x.*"), ("a.*.b", "y.*"), ("a.0", "zero"), ("a", "z")))
+    assert [table.ours(name) for name in ("a.1.b.2.c.w", "a.1.b.2.d", "a.0.e", "a.00.e", "b")] == [
+        *("x.1.w", "y.1.2.d", "zero.e", "z.00.e", None)
+    ]
+    assert not any((Renames(()).ours(""), Renames(()).carries(""), Renames(()).ours(".")))
+
+
+@pytest.fixture
+def count(monkeypatch):
+    """How often a pattern was matched with a name, since the last time one asked."""
+    real, seen = renames._any_of, []
+
+    class Counted:
+        def __init__(self, patterns):
+            self.pattern = real(patterns)
+
+        def match(self, name):
+            seen.append(name)
+            return self.pattern.match(name)
+
+    def counted():
+        found = len(seen)
+        seen.clear()
+        return found
+
+    monkeypatch.setattr(renames, "_any_of", Counted)
+    return counted
+
+
+def test_each_name_is_matched_once(count, tmp_path):
+    """Of the 142 tensors of the bundled model, for each thing that a table says about it."""
+    load()
+    assert 142 < count() < 4 * 142
+    convert(BUNDLED, tmp_path / "out", quantize=4)
+    assert 142 < count() < 7 * 142  # scales and offsets have names too
 
 
 @pytest.mark.parametrize("deit", [False, True])

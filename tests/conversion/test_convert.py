@@ -14,12 +14,13 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, commands, convert, generate, load
 from mlx_vedec.checkpoints import folders, tensor_files
-from mlx_vedec.checkpoints.quantizing import bits_per_weight, block
+from mlx_vedec.checkpoints.quantizing import quantization_block
 from mlx_vedec.checkpoints.weights import INDEX, parameters
 from mlx_vedec.commands.common import Bytes
 from mlx_vedec.conversion import convert as conversion, rewriting
 from mlx_vedec.errors import CheckpointError, ConfigError, OptionError, WeightsError
-from mlx_vedec.layers.quantization import POSSIBLE, QuantizationConfig
+from mlx_vedec.layers.packed import bits_per_weight
+from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
 from mlx_vedec.reading.pipeline import BUNDLED
 from tests.checkpoints.test_quantizing import family_model
 from tests.conftest import DATA
@@ -51,7 +52,7 @@ def test_quantized(packed):
     stored = VisionEncoderDecoderModel.from_pretrained(packed, dtype="float16")
     assert all(mx.array_equal(x, parameters(stored)[n]) for n, x in parameters(other).items())
     config = json.loads((packed / "config.json").read_text())
-    assert config["quantization"] == block(model) and config["dtype"] == "float16"
+    assert config["quantization"] == quantization_block(model) and config["dtype"] == "float16"
     size = (packed / "model.safetensors").stat().st_size
     assert size < 0.42 * (BUNDLED / "model.safetensors").stat().st_size
     _, metadata = mx.load(str(packed / "model.safetensors"), return_metadata=True)
@@ -472,10 +473,12 @@ def test_command(run, tmp_path):
     assert "21 layers: affine, 5 bits in groups of 32" in err and "MB before" in err
     assert len(list(target.glob("*.safetensors"))) > 1
     model = VisionEncoderDecoderModel.from_pretrained(target)
-    assert block(model)["bits"] == 5 and not block(model)["encoder.encoder.layer.0.output.dense"]
+    block = quantization_block(model)
+    assert block["bits"] == 5 and block["encoder.encoder.layer.0.output.dense"] is False
     assert bits_per_weight(model) > 8
     code, out, err = run("--mlx-path", target, "-q", "--q-mode", "mxfp8", "--overwrite")
-    assert code == 0 and block(VisionEncoderDecoderModel.from_pretrained(target))["mode"] == "mxfp8"
+    model = VisionEncoderDecoderModel.from_pretrained(target)
+    assert code == 0 and quantization_block(model)["mode"] == "mxfp8"
     code, out, err = run("--mlx-path", target, "--overwrite", "--config", "decoder.dropout=0.5")
     config = json.loads((target / "config.json").read_text())
     assert code == 0 and config["decoder"]["dropout"] == 0.5 and err.endswith(" MB written\n")

@@ -8,13 +8,14 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, commands, generate, load
 from mlx_vedec.adapters.wrapping import LoraConfig, add_adapters, fuse, load_adapters, save_adapters
-from mlx_vedec.checkpoints.quantizing import block, is_quantized, quantize
+from mlx_vedec.checkpoints.quantizing import quantization_block, quantize
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.conversion.convert import convert
 from mlx_vedec.conversion.fuse import fuse_checkpoint
 from mlx_vedec.errors import OptionError
 from mlx_vedec.layers.lora import adapted_layers
-from mlx_vedec.layers.quantization import QuantizationConfig
+from mlx_vedec.layers.packed import is_quantized
+from mlx_vedec.layers.quantization_config import QuantizationConfig
 from mlx_vedec.reading.pipeline import BUNDLED
 from tests.adapters.test_adapters import FORMATS, add, logits, same, stirred, trainable
 from tests.checkpoints.test_quantizing import family_model, small_model
@@ -59,14 +60,14 @@ def test_quantized_layers_are_merged_as_floats_or_rounded_as_reported(mode, bits
         return stirred(add(model, LoraConfig(kind, rank=4, embeddings=True)))
 
     model = adapted()
-    expected, before = logits(model), block(model)
+    expected, before = logits(model), quantization_block(model)
     merged = {path: layer.merged() for path, layer in adapted_layers(model).items()}
     report = fuse(model, dequantize=True)
     assert not is_quantized(model) and relative(logits(model), expected) < 1e-4
     assert all(layer.rounding is None for layer in report)
     again = adapted()
     report = fuse(again)
-    assert block(again) == before
+    assert quantization_block(again) == before
     modules = dict(again.named_modules())
     for (path, whole), layer in zip(merged.items(), report, strict=True):
         own = modules[path]

@@ -7,12 +7,12 @@ from huggingface_hub import ModelCard
 
 from mlx_vedec import convert, load
 from mlx_vedec.checkpoints.hub import fetch
-from mlx_vedec.checkpoints.quantizing import bits_per_weight
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.conversion import card_text, front_matter
 from mlx_vedec.conversion.model_card import MARK, Card, Origin, leave
 from mlx_vedec.conversion.upload import planned, upload
 from mlx_vedec.errors import CheckpointError, OptionError
+from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.reading.pipeline import BUNDLED
 from tests.conversion.test_upload import FILES, REPO, TOKEN, contents, folder, received, server  # noqa: F401
 from tests.support.hub_server import Repo, commit_of
@@ -191,6 +191,11 @@ def test_relations(folder, tmp_path):  # noqa: F811
     assert relation(folder) == "merge"
     (folder / "README.md").write_text("---\nbase_model: a/b\nbase_model_relation: quantized\n---\n")
     assert relation(folder) == "quantized"
+
+
+def test_tags_that_are_no_words_fall_away(folder):  # noqa: F811
+    (folder / "README.md").write_text(f"---\ntags: [mine, {{a: b}}, 3]\n---\n{MARK}\n")
+    assert values_of(planned_card(folder))["tags"][-2:] == ["ocr", "mine"]
 
 
 def test_another_base_model_takes_nothing_of_the_first(folder):  # noqa: F811

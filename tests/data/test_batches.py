@@ -13,7 +13,7 @@ import pytest
 from mlx_vedec.data.augmentation import Augment
 from mlx_vedec.data.background import ahead_of
 from mlx_vedec.data.batches import Batches
-from mlx_vedec.data.datasets import Dataset, Sample
+from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import ConfigError, DataError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.images.image_processors import ImageProcessor
@@ -77,7 +77,7 @@ def test_all_problems_come_at_once(tmp_path, model, processor):
         r"d\.jsonl:4: the text has 21 tokens .* the position table ends at 20",
         r"d\.jsonl:5: the text has </s> inside",
         r"sample 6: the row has image",
-        r"2 tags are no tokens yet: <s_nm> </s_nm>; add them with mlx_vedec\.training\.vocabulary",
+        r"2 tags are no tokens yet: <s_nm> </s_nm>; add them with mlx_vedec\.add_tokens",
     ]
     for line, pattern in zip(lines, expected, strict=True):
         assert re.match("  " + pattern, line)

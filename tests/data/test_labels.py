@@ -8,8 +8,8 @@ from hypothesis import given, settings, strategies as st
 from tokenizers import processors
 
 from mlx_vedec.data.batches import Batches
-from mlx_vedec.data.datasets import Sample
 from mlx_vedec.data.labels import Labeller, describe
+from mlx_vedec.data.samples import Sample
 from mlx_vedec.encoders.swin import DonutSwinConfig
 from mlx_vedec.errors import DataError, TokenError
 from mlx_vedec.reading.processor import DonutProcessor, Processor

@@ -5,11 +5,11 @@ import json
 import mlx.core as mx
 import pytest
 
+from mlx_vedec.commands.generate import parser
 from mlx_vedec.errors import ConfigError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
-from mlx_vedec.generation.options import Options
-from mlx_vedec.generation.resolve import resolve, start_token
-from mlx_vedec.generation.values import FITS
+from mlx_vedec.generation.options import OPTIONS, Options, start_token
+from mlx_vedec.generation.resolve import resolve
 from tests.support.tiny import pixels, tiny_model
 
 CONFIG = {"decoder": {}, "encoder": {}}
@@ -17,7 +17,7 @@ CONFIG = {"decoder": {}, "encoder": {}}
 
 def settle(config=None, prompt_length=1, limit=50, **given):
     config = GenerationConfig.from_dict(config or {})
-    return resolve(config, given, prompt_length=prompt_length, limit=limit)
+    return resolve(config, given, limit=limit).after(prompt_length)
 
 
 def test_the_call_wins_over_the_checkpoint():
@@ -148,14 +148,23 @@ def test_options_that_cannot_be(given, message):
     given = dict(given)
     prompt_length = given.pop("prompt_length", 1)
     with pytest.raises(OptionError, match=message):
-        resolve(GenerationConfig(), given, prompt_length=prompt_length, limit=50, vocab_size=60)
+        resolve(GenerationConfig(), given, limit=50, vocab_size=60).after(prompt_length)
 
 
 def test_every_option_is_checked():
     """A value of a class of its own fits nowhere."""
-    for name in FITS:
+    for name in OPTIONS:
         with pytest.raises(OptionError, match=name):
             settle(**{name: object()})
+
+
+def test_an_option_is_declared_once():
+    """Its field makes the check, the place in a checkpoint's file, the documentation, the help."""
+    help = parser().format_help()
+    for name, option in OPTIONS.items():
+        assert option.help.endswith(".") and (option.settled or name) in Options.__doc__
+        assert hasattr(GenerationConfig(), name) == option.value.in_files
+        assert (f"--{(option.alias or name).replace('_', '-')} " in help) == option.flag, name
 
 
 def test_values_that_change_nothing_pass():
@@ -186,13 +195,13 @@ def folder_with(tmp_path, values=None, config=CONFIG):
 def test_generation_config_file_is_the_only_one_asked(tmp_path):
     config = {"max_length": 99, "decoder": {"eos_token_id": 5, "decoder_start_token_id": 4}}
     found = folder_with(tmp_path, {"bos_token_id": 0, "use_cache": False}, config)
-    assert (found.max_length, found.eos_token_id, start_token(found, {})) == (None, None, 0)
+    assert (found.max_length, found.eos_token_id, start_token(found)) == (None, None, 0)
     assert found.to_dict()["use_cache"] is False
 
 
 def test_a_start_token_named_in_config_json_alone_is_found(tmp_path):
     config = {"decoder": {"decoder_start_token_id": 4}}
-    assert start_token(folder_with(tmp_path, {"eos_token_id": 1}, config), {}) == 4
+    assert start_token(folder_with(tmp_path, {"eos_token_id": 1}, config)) == 4
 
 
 def test_without_the_file_the_top_comes_before_the_decoder(tmp_path):
@@ -200,18 +209,19 @@ def test_without_the_file_the_top_comes_before_the_decoder(tmp_path):
     config = {"eos_token_id": 3, "pad_token_id": None, "decoder": decoder, "image_size": 9}
     found = folder_with(tmp_path, None, config)
     assert (found.eos_token_id, found.pad_token_id, found.max_length) == (3, 6, None)
-    assert start_token(found, {}) == 4 and "image_size" not in found.to_dict()
+    assert start_token(found) == 4 and "image_size" not in found.to_dict()
     top = folder_with(tmp_path, None, {**config, "max_length": 20})
     assert top.max_length == 20
 
 
 def test_start_token():
-    config = GenerationConfig(decoder_start_token_id=4, bos_token_id=0)
-    assert start_token(config, {}) == 4
-    assert start_token(config, {"decoder_start_token_id": 7}) == 7
-    assert start_token(config, {"bos_token_id": 7}) == 4
-    assert start_token(GenerationConfig(bos_token_id=0), {"bos_token_id": 7}) == 7
-    assert start_token(GenerationConfig(), {}) is None
+    own = {"decoder_start_token_id": 4, "bos_token_id": 0}
+    assert start_token(settle(own)) == start_token(GenerationConfig(**own)) == 4
+    assert start_token(settle(own, decoder_start_token_id=7)) == 7
+    assert start_token(settle(own, decoder_start_token_id=[7, 8])) == (7, 8)
+    assert start_token(settle(own, bos_token_id=7)) == 4
+    assert start_token(settle({"bos_token_id": 0}, bos_token_id=7)) == 7
+    assert start_token(settle()) is None
 
 
 def test_generation_config_that_is_not_json(tmp_path):

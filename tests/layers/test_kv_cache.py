@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from mlx_vedec.errors import OptionError, TokenError
-from mlx_vedec.layers.cache_parts import Quantization
 from mlx_vedec.layers.kv_cache import STEP, KVCache, RotatingKVCache
+from mlx_vedec.layers.kv_quantization import Quantization
 
 KINDS = ("plain", "rotating", "quantized", "both")
 
@@ -19,7 +19,7 @@ def test_fetches_what_was_appended(chunks, limit):
     keys = mx.random.normal((2, 3, total, 4))
     values = mx.random.normal((2, 3, total, 5))
     start = 0
-    assert cache.empty() and cache.state == ()
+    assert cache.offset == 0 and cache.state == ()
     for size in chunks:
         end = start + size
         assert cache.make_mask(size) == ("causal" if size > 1 else None)

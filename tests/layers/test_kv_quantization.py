@@ -6,8 +6,8 @@ import pytest
 
 from mlx_vedec.errors import OptionError
 from mlx_vedec.layers.attention import Attention, attention_weights, product
-from mlx_vedec.layers.cache_parts import DENSE, Quantization, kv_group_size
 from mlx_vedec.layers.kv_cache import KVCache
+from mlx_vedec.layers.kv_quantization import DENSE, Quantization, kv_group_size
 
 from .test_decoder_cache import ids, images, logits, wide_decoder
 from .test_rotating_cache import PLAIN, compositions, drawn, feed, ragged, reference

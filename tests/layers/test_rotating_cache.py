@@ -8,8 +8,8 @@ import pytest
 
 from mlx_vedec.errors import OptionError, TokenError
 from mlx_vedec.layers.attention import attention_weights, product
-from mlx_vedec.layers.cache_parts import DENSE
 from mlx_vedec.layers.kv_cache import KVCache, RotatingKVCache
+from mlx_vedec.layers.kv_quantization import DENSE
 
 WINDOWS = [(size, keep) for size in range(1, 6) for keep in range(size)]
 PLAIN = (None, 0)

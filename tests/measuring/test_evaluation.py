@@ -15,7 +15,7 @@ from mlx_vedec.errors import MetricError, OptionError, TokenError
 from mlx_vedec.measuring import evaluation as module
 from mlx_vedec.measuring.evaluation import DEFAULT, METRICS, compare, evaluate
 from mlx_vedec.measuring.expected import expected, items_of
-from mlx_vedec.measuring.gathering import gather
+from mlx_vedec.measuring.processes import gather
 from mlx_vedec.reading.processor import MangaOCRProcessor, Processor
 from mlx_vedec.reading.results import GenerationResult
 from mlx_vedec.text.error_rates import Normalization, Share, character_error_rate, metric
@@ -296,10 +296,10 @@ import json, sys
 import tests.support.blas
 import mlx.core as mx
 from mlx_vedec import load
-from mlx_vedec.evaluation.scoring import evaluate
+from mlx_vedec.measuring.evaluation import evaluate
 from mlx_vedec.errors import MetricError, OptionError, TokenError
-from mlx_vedec.evaluation.gathering import gather
-from mlx_vedec.training.samples import Sample
+from mlx_vedec.measuring.processes import gather
+from mlx_vedec.data.samples import Sample
 
 group = mx.distributed.init(backend="ring", strict=True)
 samples = [Sample(*pair) for pair in json.load(open(sys.argv[1]))]
@@ -349,7 +349,7 @@ def test_two_processes_read_what_one_does(tmp_path, lines, found):
     ]
     outputs = [process.communicate(timeout=300) for process in processes]
     assert [process.returncode for process in processes] == [0, 0], outputs
-    messages = ["process 1 could not read its share: the second fails", "the second fails"]
+    messages = ["process 1 failed: the second fails", "the second fails"]
     for (out, _), message in zip(outputs, messages, strict=True):
         texts, confidences, cer, parts, said, few = json.loads(out)
         assert texts == [row.prediction for row in found.rows[:3]]

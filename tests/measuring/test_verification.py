@@ -14,10 +14,11 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import ImageProcessor, Processor, QuantizationConfig, Tokenizer, load
-from mlx_vedec.checkpoints.quantizing import layers_of, names_of, quantize
+from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.errors import ImageError, OptionError
+from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from mlx_vedec.measuring import teacher
 from mlx_vedec.measuring.layer_errors import LayerError, beside
 from mlx_vedec.measuring.teacher import forced, written
@@ -140,9 +141,10 @@ def test_errors_of_layers(monkeypatch, processor, pictures):
     for text in texts:
         model(processor.pixels([text.image]), mx.array([[*text.prompt, *text.tokens[:-1]]]))
     monkeypatch.undo()
-    layers, names = layers_of(model), names_of(model)
+    layers = quantizable_layers(model)
+    names = {path: model.renames.layer_on_disk(path) for path in layers}
     assert set(found) == set(names.values()) and len(found) == 43
-    for path, leaf in layers_of(changed).items():
+    for path, leaf in quantizable_layers(changed).items():
         expected = []
         for method in ("__call__", "as_linear"):
             errors = squares = 0.0
@@ -160,7 +162,7 @@ def test_errors_of_layers(monkeypatch, processor, pictures):
 def test_errors_of_layers_do_not_add_up(processor, pictures):
     """A layer's own error is the same whether or not the layers before it are quantized."""
     model = small_model()
-    name = names_of(model)["decoder.layers.1.mlp.fc1"]
+    name = model.renames.layer_on_disk("decoder.layers.1.mlp.fc1")
     alone = QuantizationConfig(4, overrides={"encoder": False, "decoder": False, name: {"bits": 4}})
     errors = [
         {
@@ -174,12 +176,12 @@ def test_errors_of_layers_do_not_add_up(processor, pictures):
 
 def test_the_original_is_left_as_it_was(processor, pictures):
     model, before = small_model(), small_model()
-    leaves = layers_of(model)
+    leaves = quantizable_layers(model)
     verify(model, small_model(UNIFORM), processor, pictures[:2])
     with pytest.raises(KeyError), beside(model, small_model(UNIFORM)):
-        assert layers_of(model) != leaves
+        assert quantizable_layers(model) != leaves
         raise KeyError
-    after = layers_of(model)
+    after = quantizable_layers(model)
     assert after.keys() == leaves.keys() and all(after[path] is leaves[path] for path in leaves)
     ours, theirs = parameters(model), parameters(before)
     assert ours.keys() == theirs.keys() and all(mx.array_equal(ours[n], theirs[n]) for n in ours)

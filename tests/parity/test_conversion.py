@@ -10,7 +10,7 @@ import mlx.core as mx  # noqa: E402
 
 from mlx_vedec import VisionEncoderDecoderModel, convert  # noqa: E402
 from mlx_vedec.checkpoints.quantizing import dequantize, quantize  # noqa: E402
-from mlx_vedec.layers.quantization import POSSIBLE, QuantizationConfig  # noqa: E402
+from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig  # noqa: E402
 from mlx_vedec.reading.pipeline import BUNDLED  # noqa: E402
 from tests.parity.reference import close, image, pair  # noqa: E402
 

@@ -31,7 +31,7 @@ def keys_of(tree: ast.Module) -> set[str]:
     return strings | {n.arg for n in ast.walk(tree) if isinstance(n, ast.keyword) and n.arg}
 
 
-PATHS = {*HERE.glob("test_*.py"), *HERE.parent.glob("test_*.py")} - {Path(__file__)}
+PATHS = {*HERE.parent.rglob("test_*.py")} - {Path(__file__)}
 KEYS = {path: keys_of(ast.parse(path.read_text(encoding="utf-8"))) for path in PATHS}
 
 

@@ -11,8 +11,8 @@ transformers = pytest.importorskip("transformers")
 from transformers import PreTrainedTokenizerFast  # noqa: E402
 
 from mlx_vedec.data.batches import Batches  # noqa: E402
-from mlx_vedec.data.datasets import Sample  # noqa: E402
 from mlx_vedec.data.labels import Labeller  # noqa: E402
+from mlx_vedec.data.samples import Sample  # noqa: E402
 from mlx_vedec.reading.processor import NougatProcessor, Processor  # noqa: E402
 from mlx_vedec.text.tokenizer import Tokenizer  # noqa: E402
 from tests.parity.reference import pair  # noqa: E402

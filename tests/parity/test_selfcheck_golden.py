@@ -7,7 +7,7 @@ import pytest
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.checkpoints.quantizing import dequantize, quantize
 from mlx_vedec.checkpoints.weights import read_file
-from mlx_vedec.layers.quantization import QuantizationConfig
+from mlx_vedec.layers.quantization_config import QuantizationConfig
 from mlx_vedec.measuring.selfcheck import GOLDEN, golden_name, kept
 from mlx_vedec.measuring.selfcheck_models import DECODERS, ENCODERS, given, small_model, tokens
 from tests.parity.reference import torch, transformers

@@ -173,6 +173,11 @@ def test_decoding(processor):
     ]
 
 
+def test_a_prompt_has_no_special_tokens_and_may_be_nothing(processor):
+    assert processor.prompt_ids("a line") == processor.tokenizer.encode("a line", False)
+    assert processor.prompt_ids("") is processor.prompt_ids(None) is None
+
+
 def test_the_line_aspect_is_passed_on(processor):
     assert processor.line_aspect_ratio is None
     processor.image_processor.line_aspect_ratio = 12

@@ -19,7 +19,7 @@ from pathlib import Path
 import mlx.core as mx  # noqa: E402
 
 import tests.support.blas  # noqa: F401  (before MLX is imported)
-from mlx_vedec.errors import TrainingError  # noqa: E402
+from mlx_vedec.errors import ProcessError, TrainingError  # noqa: E402
 from mlx_vedec.training import state  # noqa: E402
 from mlx_vedec.training.trainer import train  # noqa: E402
 from tests.support.training import OFF, ON, Keeper, RandomBatches, fresh, quick  # noqa: E402
@@ -89,5 +89,5 @@ def run(folder, *, kill_at=0, kill_write=0, bytes=None, resume=False, losses=Non
 if __name__ == "__main__":
     try:
         run(**json.loads(sys.argv[1]))
-    except TrainingError as error:
-        sys.exit(f"TrainingError: {error}")
+    except (TrainingError, ProcessError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,6 +1,6 @@
-"""How layers are quantized, as data: bits, group size and mode, for all and for single ones.
+"""How a model is to be quantized, as data: bits, group size and mode, of all layers or of some.
 
-Each group of weights in a row shares a scale, and in affine mode an offset. On disk it is mlx-lm's
+Each group of weights in a row shares a scale, and in affine mode a bias. On disk it is mlx-lm's
 block of `config.json`, whose keys beside those three are layers by their names there.
 """
 
@@ -10,9 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import mlx.core as mx
-
-from ..errors import ConfigError, WeightsError
+from ..errors import ConfigError
 
 POSSIBLE = {  # mode: bits and group sizes, the default first
     "affine": ((4, 2, 3, 5, 6, 8), (64, 32, 128)),
@@ -22,7 +20,7 @@ POSSIBLE = {  # mode: bits and group sizes, the default first
 }
 KEYS = ("quantization", "quantization_config")  # of config.json; the second is the Hub's
 Override = Mapping[str, Any] | bool
-HalfBits = int | Literal["same"] | None
+PartBits = int | Literal["same"] | None
 
 
 @dataclass(frozen=True)
@@ -78,24 +76,24 @@ class QuantizationConfig(Format):
     """What a model is quantized to.
 
     overrides -- a layer or module, by its name on disk, to False, to leave it alone, or to what is
-    other there: {"bits": 8}. They come before the recipe. encoder_bits, decoder_bits -- of one half
-    alone; None leaves it alone. recipe -- which layers keep more bits, of those in
-    `mlx_vedec.recipes.RECIPES`.
+    other there: {"bits": 8}. They come before the recipe. encoder_bits, decoder_bits -- of that
+    part alone; None leaves it as floats. recipe -- which layers keep more bits: "uniform", "head"
+    or "mixed".
 
     >>> QuantizationConfig(4, overrides={"encoder": {"bits": 8}}).group_size
     64
     """
 
     overrides: Mapping[str, Override] = field(default_factory=dict)
-    encoder_bits: HalfBits = "same"
-    decoder_bits: HalfBits = "same"
+    encoder_bits: PartBits = "same"
+    decoder_bits: PartBits = "same"
     recipe: str = "mixed"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "overrides", dict(self.overrides))
-        for half in ("encoder", "decoder"):
-            self.of_half(half)
+        for part in ("encoder", "decoder"):
+            self.part_format(part)
         for name, override in self.overrides.items():
             if isinstance(override, Mapping):
                 self.base.changed(override)
@@ -109,9 +107,12 @@ class QuantizationConfig(Format):
         """The three values for all layers."""
         return Format(self.bits, self.group_size, self.mode)
 
-    def of_half(self, half: str) -> Format | None:
-        """What one half starts from; None where it is left alone."""
-        bits = self.encoder_bits if half == "encoder" else self.decoder_bits
+    def part_format(self, part: str) -> Format | None:
+        """What the layers of "encoder" or "decoder" are quantized to before recipe and overrides.
+
+        None where that part stays floats.
+        """
+        bits = self.encoder_bits if part == "encoder" else self.decoder_bits
         if bits is None:
             return None
         return self.base if bits == "same" else Format(bits, self.group_size, self.mode)
@@ -142,24 +143,6 @@ class QuantizationConfig(Format):
         rest = {key: block[key] for key in block if key not in own}
         overrides = {key: x for key, x in rest.items() if isinstance(x, (Mapping, bool))}
         return cls(**own, overrides=overrides, recipe="uniform")
-
-
-def inferred(name: str, dims: int, tensors: Mapping[str, mx.array]) -> Format:
-    """What a layer of `dims` inputs was quantized to, from its tensors' shapes and types."""
-    weight, scales = tensors[f"{name}.weight"], tensors[f"{name}.scales"]
-    columns, groups = weight.shape[-1], scales.shape[-1]
-    if groups and not (columns * 32 % dims or dims % groups):
-        for mode in POSSIBLE:
-            affine = mode == "affine"
-            if affine == (f"{name}.biases" in tensors) and affine == (scales.dtype != mx.uint8):
-                try:
-                    return Format(columns * 32 // dims, dims // groups, mode)
-                except ConfigError:
-                    continue
-    raise WeightsError(
-        f"{name}.weight is {tuple(weight.shape)} and its scales {tuple(scales.shape)}, which is no "
-        f"quantization of {dims} inputs known here; give config.json its quantization block"
-    )
 
 
 def _format(values: Mapping[str, Any]) -> Format:

@@ -1,0 +1,74 @@
+"""Activation functions by the names that Hugging Face's configs give them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cache, partial
+
+import mlx.core as mx
+
+from ..errors import ConfigError
+
+Activation = Callable[[mx.array], mx.array]
+
+
+def gelu(x: mx.array) -> mx.array:
+    """Exact GELU (arXiv:1606.08415), in an order of products that float16 does not overflow."""
+    return x * (0.5 + 0.5 * mx.erf(x * math.sqrt(0.5)))
+
+
+def gelu_tanh(x: mx.array) -> mx.array:
+    """GELU's tanh approximation: `gelu_new` and `gelu_pytorch_tanh` in Hugging Face's configs."""
+    return x * (0.5 + 0.5 * mx.tanh(math.sqrt(2 / math.pi) * x * (1 + 0.044715 * x * x)))
+
+
+def quick_gelu(x: mx.array) -> mx.array:
+    """CLIP's approximation, x·sigmoid(1.702 x)."""
+    return x * mx.sigmoid(1.702 * x)
+
+
+def silu(x: mx.array) -> mx.array:
+    """x·sigmoid(x), also called swish."""
+    return x * mx.sigmoid(x)
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    "gelu": gelu,
+    "gelu_python": gelu,
+    "gelu_10": lambda x: mx.clip(gelu(x), -10, 10),
+    "gelu_new": gelu_tanh,
+    "gelu_pytorch_tanh": gelu_tanh,
+    "gelu_fast": gelu_tanh,
+    "gelu_accurate": gelu_tanh,
+    "quick_gelu": quick_gelu,
+    "relu": lambda x: mx.maximum(x, 0),
+    "relu2": lambda x: mx.square(mx.maximum(x, 0)),
+    "relu6": lambda x: mx.clip(x, 0, 6),
+    "silu": silu,
+    "swish": silu,
+    "mish": lambda x: x * mx.tanh(mx.logaddexp(x, mx.zeros_like(x))),
+    "tanh": mx.tanh,
+    "sigmoid": mx.sigmoid,
+    "leaky_relu": lambda x: mx.maximum(x, 0.01 * x),
+    "hardswish": lambda x: x * mx.clip(x + 3, 0, 6) / 6,
+    "linear": lambda x: x,
+}
+
+
+def activation(name: str) -> Activation:
+    """The function a config names. On a GPU it is one compiled kernel; on a CPU that costs a C++
+    compiler run at first use and gains nothing (41 ms either way for 577×3072)."""
+    if name not in ACTIVATIONS:
+        raise ConfigError(f"activation {name!r} is unknown; known are {', '.join(ACTIVATIONS)}")
+    return partial(_activate, name)
+
+
+def _activate(name: str, x: mx.array) -> mx.array:
+    on_gpu = mx.default_device().type == mx.DeviceType.gpu
+    return (_compiled(name) if on_gpu else ACTIVATIONS[name])(x)
+
+
+@cache
+def _compiled(name: str) -> Activation:
+    return mx.compile(ACTIVATIONS[name], shapeless=True)
