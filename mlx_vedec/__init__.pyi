@@ -189,13 +189,20 @@ from .model.memory import (
 from .model.vision_encoder_decoder import (
     VisionEncoderDecoderModel as VisionEncoderDecoderModel,
 )
+from .pages.page import (
+    Page as Page,
+)
+from .pages.reading import (
+    read_lines as read_lines,
+    read_page as read_page,
+    read_pages as read_pages,
+)
 from .reading.pipeline import (
     GenerationResponse as GenerationResponse,
     GenerationResult as GenerationResult,
     batch_generate as batch_generate,
     generate as generate,
     load as load,
-    read_lines as read_lines,
     stream_generate as stream_generate,
 )
 from .reading.processor import (

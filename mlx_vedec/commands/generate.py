@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
 from .flags import add_generation_flags, generation_options
-from .shared_flags import add_loading_flags, add_reading_flags, loading_options
+from .results import as_json, as_text, report, warn
+from .shared_flags import OVERWRITE, add_loading_flags, add_reading_flags, loading_options
 
 if TYPE_CHECKING:
+    from ..pages.sheets import Sheet
     from ..reading.pipeline import GenerationResult
     from ..reading.processor import Processor
 
 PROGRAM = "mlx_vedec generate"
-Read = tuple[str, "GenerationResult"]
+FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -30,7 +29,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         required=True,
         metavar="IMAGE",
-        help="The images to read: files, folders of images, URLs, or - for one from stdin.",
+        help="The images to read: files, folders, patterns in quotes, URLs, or - for one from "
+        "stdin. A PDF or TIFF may have many pages; a PAGE, ALTO or hOCR file names its image.",
     )
     p.add_argument(
         "--split-lines",
@@ -38,18 +38,35 @@ def parser() -> argparse.ArgumentParser:
         help="Cut each image, a clean printed page, into its lines and read those.",
     )
     p.add_argument(
+        "--layout",
+        metavar="FILE",
+        help="Read the lines that this PAGE, ALTO or hOCR file names, or the file of the image's "
+        "name in this folder (default: the one beside the image, if there is one).",
+    )
+    p.add_argument(
+        "--format",
+        choices=FORMATS,
+        help="The format of pages, with their lines, words and confidences (default: text).",
+    )
+    p.add_argument(
+        "--output",
+        metavar="FOLDER",
+        help="Write a file for each page to this folder, skip pages that have one, and note what "
+        "goes wrong in errors.jsonl there.",
+    )
+    p.add_argument(
         "--pages",
         metavar="FOLDER",
-        help="Read the images as the pages of one document (Nougat): write each page's Markdown to "
-        "a file in this folder, skip pages that have one, and print all of them joined.",
+        help="The same as --output FOLDER --format markdown, for Nougat.",
     )
+    p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
     add_loading_flags(p)
     add_reading_flags(p)
     add_generation_flags(p)
     p.add_argument(
         "--json",
         action="store_true",
-        help="Print a JSON object for each image, or for each line with --split-lines.",
+        help="Print a JSON object for each image, or for each line of a page.",
     )
     p.add_argument(
         "--boxes", action="store_true", help="With --json, add the place of each word in its image."
@@ -71,9 +88,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
+    from ..pages.sheets import all_sheets
     from ..reading.pipeline import load
+    from .pages import check_flags, read_as_pages, wants_pages
 
-    sources = expand(args.image)
+    check_flags(args)
+    sheets = [*all_sheets(args.image)]
     model, processor = load(args.model, **loading_options(args))
     options = generation_options(args)
     effective = model.generation_options(tokenizer=processor.tokenizer, **options)
@@ -81,49 +101,27 @@ def _generate(args: argparse.Namespace) -> int:
         print(f"options: {effective.changed()}", file=sys.stderr)
     if args.seed is not None:
         mx.random.seed(args.seed)
-    if args.pages is not None:
-        print(_document(model, processor, sources, args, options))
-        return 0
-    read = _pages if args.split_lines else _images
+    if wants_pages(args, processor, sheets):
+        return read_as_pages(PROGRAM, model, processor, sheets, args, options)
     failed = False
-    for source, result in read(model, processor, sources, args, options):
+    for source, result in _images(model, processor, sheets, args, options):
         if result.error is not None:
             failed = True
             complain(PROGRAM, result.error)
             continue
-        print(_as_json(source, result) if args.json else _plain(result), flush=True)
-        _warn(source, result, asked="max_tokens" in options or "max_new_tokens" in options)
+        print(as_json(source, result) if args.json else as_text(result), flush=True)
+        warn(PROGRAM, source, result, asked="max_tokens" in options or "max_new_tokens" in options)
         if args.verbose:
-            _report(source, result)
+            report(source, result)
     return int(failed)
 
 
-def _warn(source: str, result: GenerationResult, *, asked: bool) -> None:
-    """Say of a text that it did not end by itself, unless that was asked for."""
-    reasons = {
-        "length": f"was cut after {result.generation_tokens} tokens, where there is no more room",
-        "repetition": "runs in circles and was cut there",
-    }
-    reason = reasons.get(result.finish_reason or "")
-    if reason and not (asked and result.finish_reason == "length"):
-        print(f"{PROGRAM}: warning: the text of {source} {reason}", file=sys.stderr)
-
-
-def expand(names: Sequence[str]) -> list[str]:
-    """Images named one by one, and those in the folders that are named, sorted."""
-    from ..images.pictures import images_in
-
-    sources: list[str] = []
-    for name in names:
-        sources += [str(path) for path in images_in(name)] if Path(name).is_dir() else [name]
-    return sources
-
-
 def _images(
-    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
-) -> Iterator[Read]:
+    model: Any, processor: Processor, sheets: list[Sheet], args: argparse.Namespace, options: dict
+) -> Iterator[tuple[str, GenerationResult]]:
     from ..reading.pipeline import batch_generate
 
+    sources = [sheet.name for sheet in sheets]
     progress = Progress(len(sources))
     results = batch_generate(
         model,
@@ -151,79 +149,3 @@ def _hint_at_lines(source: str, result: GenerationResult, aspect: float | None) 
             f"lines on a canvas of {aspect:g}:1; --split-lines prepares them",
             file=sys.stderr,
         )
-
-
-def _pages(
-    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
-) -> Iterator[Read]:
-    from ..errors import ImageError, OptionError
-    from ..reading.pipeline import GenerationResult, read_lines
-
-    if args.prompt is not None:
-        raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
-    progress = Progress(len(sources))
-    for source in sources:
-        try:
-            results = read_lines(
-                model, processor, source, batch_size=args.batch_size, boxes=args.boxes, **options
-            )
-        except ImageError as error:
-            results = [GenerationResult(error=error)]
-        progress.step(source)
-        for result in results:
-            yield source, result
-
-
-def _document(
-    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
-) -> str:
-    """The pages of a document as one text; one that runs in circles is noticed unless told not."""
-    from ..reading.pipeline import generate
-    from ..tasks.nougat_pages import read_pages
-
-    progress = Progress(len(sources))
-    rules = {"stop_on_repetition": "ngram" if args.num_beams else True, **options}
-
-    def read(source: str) -> GenerationResult:
-        result = generate(model, processor, source, args.prompt, **rules)
-        progress.step(source)
-        text = processor.decode(result.tokens, skip_special_tokens=True)
-        return dataclasses.replace(result, text=text)
-
-    return read_pages(read, sources, args.pages)
-
-
-def _plain(result: GenerationResult) -> str:
-    """A text, or the data that it stands for."""
-    if result.data is None:
-        return result.text
-    return json.dumps(result.data, ensure_ascii=False)
-
-
-def _as_json(source: str, result: GenerationResult) -> str:
-    values = {
-        "image": source,
-        "text": result.text,
-        "confidence": round(result.confidence, 6),
-        "tokens": result.tokens,
-        "finish_reason": result.finish_reason,
-        "box": result.box,
-    }
-    if result.data is not None:
-        values["data"] = result.data
-    if result.boxes:
-        values["boxes"] = [vars(word) for word in result.boxes]
-    if result.alternatives:
-        values["alternatives"] = [
-            {"text": other.text, "confidence": round(other.confidence, 6), "score": other.score}
-            for other in result.alternatives
-        ]
-    return json.dumps(values, ensure_ascii=False)
-
-
-def _report(source: str, result: GenerationResult) -> None:
-    print(
-        f"{source}: {result.generation_tokens} tokens, {result.generation_tps:.1f} tokens/s, "
-        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB",
-        file=sys.stderr,
-    )

@@ -72,6 +72,14 @@ def _file_for(sheet: Sheet, given: str | Path | None) -> Path | None:
     return found[0] if found else None
 
 
+def has_layout(sheet: Sheet) -> bool:
+    """Whether a layout of a page is beside its image."""
+    if sheet.path is None or sheet.layout is not None:
+        return sheet.layout is not None
+    places = [sheet.path.parent, *(sheet.path.parent / name for name in FOLDERS)]
+    return any(_known(path) for place in places for path in _named_as(sheet, place))
+
+
 def _named_as(sheet: Sheet, folder: Path) -> Iterator[Path]:
     """The layout files of a folder that have a sheet's name."""
     assert sheet.path is not None

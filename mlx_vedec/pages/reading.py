@@ -82,6 +82,25 @@ def read_page(
     return page
 
 
+def read_lines(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    image: Any,
+    *,
+    batch_size: int | None = 16,
+    boxes: bool = False,
+    **options: Any,
+) -> list[GenerationResult]:
+    """The lines that are found on a clean printed page, top to bottom, each with its `box`.
+
+    They are the results of `read_page(..., layout=False)`.
+    """
+    page = read_page(
+        model, processor, image, layout=False, boxes=boxes, batch_size=batch_size, **options
+    )
+    return [line.result for line in page.lines if line.result is not None]
+
+
 def _single(pages: Iterator[Page]) -> list[Page]:
     found = list(itertools.islice(pages, 2))
     if len(found) != 1:

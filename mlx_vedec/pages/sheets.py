@@ -41,11 +41,16 @@ class Sheet:
     count: int = 1
     layout: Path | None = None
 
+    @property
+    def is_pdf(self) -> bool:
+        """Whether it is a page of a PDF."""
+        return self.path is not None and self.path.suffix.lower() == ".pdf"
+
 
 def sheets_of(source: Any) -> list[Sheet]:
     """The pages of an image, a PDF, a layout file, a folder, a pattern such as `scans/*.png`."""
     if isinstance(source, str) and (source == "-" or URL.match(source)):
-        name = "stdin" if source == "-" else source
+        name = source
         stem = Path(source.split("?")[0]).stem if source != "-" else "stdin"
         return [Sheet(name, stem or "page", partial(load_image, source))]
     if not isinstance(source, (str, os.PathLike)):
@@ -56,7 +61,7 @@ def sheets_of(source: Any) -> list[Sheet]:
     if glob.has_magic(str(path)) and not path.exists():
         return [sheet for inner in _matching(str(path)) for sheet in sheets_of(inner)]
     kind = path.suffix.lower()
-    if kind in LAYOUTS:
+    if kind in LAYOUTS and path.is_file():
         return [Sheet(str(path), bare_stem(path), partial(_no_image, path), path, layout=path)]
     if kind == ".pdf":
         return _of_pdf(path)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -14,9 +12,6 @@ import mlx.core as mx
 from ..adapters.wrapping import load_adapters
 from ..errors import OptionError
 from ..generation.options import Options
-from ..images.image_processors import load_image
-from ..images.line_pieces import cut_line, line_image, line_origin
-from ..images.lines import Box, find_lines
 from ..images.pictures import images_in
 from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import fitting_batch_size
@@ -81,10 +76,19 @@ def load(
         source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
     )
     processor = Processor.from_pretrained(source, revision=revision)
+    model.name_or_path = _name(path_or_hf_repo)
     if adapter_path is not None:
         restore_added(model, processor, adapter_path)
         load_adapters(model, adapter_path, requantized=quantize is not None)
     return (model, processor, model.config.to_dict()) if return_config else (model, processor)
+
+
+def _name(source: str | Path | None) -> str:
+    """What a model is called in what is made with it: a Hub id, or a folder's own name."""
+    if source is None:
+        return "the bundled line reader"
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else str(source)
 
 
 def generate(
@@ -204,55 +208,6 @@ def batch_generate(
     if isinstance(images, (str, Path)):
         images = images_in(images)
     return reader.read(_with_prompts(processor, images, prompts))
-
-
-def read_lines(
-    model: VisionEncoderDecoderModel,
-    processor: Processor,
-    image: Source,
-    *,
-    batch_size: int = 16,
-    **options: Any,
-) -> list[GenerationResult]:
-    """The lines of a clean printed page, top to bottom, each with its `box`.
-
-    Where the checkpoint names the aspect of the lines it was trained for, wider lines are cut at
-    word gaps and their texts joined by a space.
-    """
-    page = load_image(image)
-    aspect = processor.line_aspect_ratio
-    lines = find_lines(page)
-    pieces = [[line] if aspect is None else cut_line(page, line, aspect) for line in lines]
-    flat = [box for line in pieces for box in line]
-    if not flat:
-        return []
-    crops = [page.crop(box) if aspect is None else line_image(page, box, aspect) for box in flat]
-    origins = [box[:2] if aspect is None else line_origin(page, box, aspect) for box in flat]
-    results = batch_generate(model, processor, crops, batch_size=batch_size, **options)
-    placed = (
-        replace(result, boxes=tuple(word.moved(*origin, box) for word in result.boxes), box=box)
-        for result, origin, box in zip(results, origins, flat, strict=True)
-    )
-    return [
-        _join(list(islice(placed, len(boxes))), box)
-        for box, boxes in zip(lines, pieces, strict=True)
-    ]
-
-
-def _join(parts: list[GenerationResult], box: Box) -> GenerationResult:
-    """One line's result from those of its pieces."""
-    logprobs = tuple(value for part in parts for value in part.token_logprobs)
-    return replace(
-        parts[0],
-        text=" ".join(part.text for part in parts),
-        tokens=tuple(token for part in parts for token in part.tokens),
-        token_logprobs=logprobs,
-        score=parts[0].score if len(parts) == 1 else sum(logprobs) / max(len(logprobs), 1),
-        alternatives=parts[0].alternatives if len(parts) == 1 else (),
-        finish_reason=next((p.finish_reason for p in parts if p.finish_reason != "stop"), "stop"),
-        box=box,
-        boxes=tuple(word for part in parts for word in part.boxes),
-    )
 
 
 def _with_prompts(

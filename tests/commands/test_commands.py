@@ -69,10 +69,10 @@ def test_json(run):
 
 
 def test_split_lines(run):
-    expected = (ROOT / "examples" / "page.txt").read_text().split("\n")
-    expected = [line for line in expected if line]
+    text = (ROOT / "examples" / "page.txt").read_text()
+    expected = [line for line in text.split("\n") if line]
     page = ("generate", "--split-lines", "--image", "examples/page.png")
-    assert run(*page) == (0, "\n".join(expected) + "\n", "")
+    assert run(*page) == (0, text, "")
     code, out, _ = run(*page, "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [row["text"] for row in rows] == expected

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import statistics
 import time
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.tasks.nougat import to_markdown
-from mlx_vedec.tasks.nougat_pages import page_to_markdown, pages_to_markdown, read_pages
+from mlx_vedec.tasks.nougat_pages import page_to_markdown, pages_to_markdown
 from mlx_vedec.tasks.nougat_repeats import (
     cut_repeated_tail,
     drop_made_up_references,
@@ -145,67 +143,3 @@ def test_pages_are_joined():
     )
     assert pages_to_markdown([]) == ""
     assert page_to_markdown("One\n\ntwo.", "stop", 1) == "One\n\ntwo."
-
-
-class Reader:
-    """Reads strings, and stops where it is told to."""
-
-    def __init__(self, stop_at=None, broken=()):
-        self.seen, self.stop_at, self.broken = [], stop_at, broken
-
-    def __call__(self, source):
-        if source == self.stop_at:
-            raise KeyboardInterrupt
-        if source in self.broken:
-            raise ImageError(f"{source} cannot be read")
-        self.seen.append(source)
-        return SimpleNamespace(text=f"page {source}", finish_reason="stop")
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_an_interrupted_run_goes_on(tmp_path):
-    folder = tmp_path / "of" / "one"
-    with pytest.raises(KeyboardInterrupt):
-        read_pages(Reader(stop_at="c"), "abcd", folder)
-    assert names(folder) == ["0001.md", "0002.md"]
-    reader = Reader()
-    assert read_pages(reader, iter("abcd"), str(folder)) == "page a\n\npage b\n\npage c\n\npage d"
-    assert reader.seen == ["c", "d"]
-    assert (folder / "0003.md").read_text() == "page c\n"
-
-
-def test_pages_that_cannot_be_read_are_tried_again(tmp_path):
-    text = read_pages(Reader(broken="b"), "abc", tmp_path)
-    assert text == "page a\n\n[MISSING_PAGE_FAIL:2]\n\npage c"
-    assert names(tmp_path) == ["0001.md", "0003.md"]
-    failed = SimpleNamespace(text="", finish_reason=None)
-    assert "[MISSING_PAGE_FAIL:2]" in read_pages(lambda source: failed, "abc", tmp_path)
-    assert read_pages(Reader(), "abc", tmp_path) == "page a\n\npage b\n\npage c"
-
-
-def test_loops_and_empty_pages_are_kept(tmp_path):
-    looped = SimpleNamespace(text="so so", finish_reason="repetition")
-    read_pages(lambda source: looped, "a", tmp_path)
-    blank = SimpleNamespace(text="", finish_reason="stop")
-    assert read_pages(lambda source: blank, "ab", tmp_path) == "[MISSING_PAGE_FAIL:1]"
-    assert names(tmp_path) == ["0001.md", "0002.md"]
-
-
-def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    def full(path, text, **options):
-        path.write_bytes(b"pa")
-        raise OSError("no space left")
-
-    monkeypatch.setattr("pathlib.Path.write_text", full)
-    with pytest.raises(OSError, match="no space left"):
-        read_pages(Reader(), "a", tmp_path)
-    assert names(tmp_path) == []
-
-
-def test_a_file_is_no_folder(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OptionError, match="is a file; expected a folder"):
-        read_pages(Reader(), "a", tmp_path / "file")
