@@ -21,7 +21,7 @@ from ..layers.packed import (
     float_type,
     format_of,
     stored_format,
-    weight_of,
+    weight_by_rows,
 )
 from ..layers.quantization_config import Format, QuantizationConfig
 from ..layers.quantization_recipes import TABLE, affine, ends, quantizable_layers, recipe_named
@@ -190,19 +190,14 @@ def quantization_block(model: NamedModule) -> dict[str, Any] | None:
 
     The fewest bits that any layer has come first, and what differs from them is an override.
     """
-    found = formats(model)
-    packed = [form for form in found.values() if form is not None]
+    layers = quantizable_layers(model).items()
+    formats = {model.renames.layer_on_disk(path): format_of(layer) for path, layer in layers}
+    packed = [form for form in formats.values() if form is not None]
     if not packed:
         return None
     base = min(set(packed), key=lambda form: (form.bits, -packed.count(form), str(form)))
-    others = {n: form.to_dict() if form else False for n, form in found.items() if form != base}
+    others = {n: form.to_dict() if form else False for n, form in formats.items() if form != base}
     return {**base.to_dict(), **dict(sorted(others.items()))}
-
-
-def formats(model: NamedModule) -> dict[str, Format | None]:
-    """What every layer is quantized to, by names on disk; None where it is floats."""
-    layers = quantizable_layers(model).items()
-    return {model.renames.layer_on_disk(path): format_of(layer) for path, layer in layers}
 
 
 def dequantize(model: nn.Module) -> None:
@@ -212,5 +207,5 @@ def dequantize(model: nn.Module) -> None:
     if not quantized:
         raise OptionError("the model is not quantized; there is nothing to dequantize")
     dtype = float_type(model)
-    floats = {path: float_layer(x, weight_of(x, dtype)) for path, x in quantized.items()}
+    floats = {path: float_layer(x, weight_by_rows(x, dtype)) for path, x in quantized.items()}
     replace_layers(model, floats)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +24,12 @@ class Saving:
     """How weights are written.
 
     max_shard_size -- bytes of a file; a tensor larger than that has one of its own. release -- take
-    the parameters from the model, so that no more than one is in memory at a time. pieces -- gives
-    a tensor, by its name on disk, as pieces of its rows, in place of the parameter; or None.
-    progress -- is told the bytes written so far, and of all.
+    the parameters from the model, so that no more than one is in memory at a time. progress -- is
+    told the bytes written so far, and of all.
     """
 
     max_shard_size: int = SHARD_SIZE
     release: bool = False
-    pieces: Callable[[str], Iterable[mx.array] | None] = lambda name: None
     progress: Callable[[int, int], object] = lambda done, total: None
 
 
@@ -74,17 +72,13 @@ def _write(
     """Write the files; each tensor is let go before the next is read."""
     total, done = sum(map(tensor_files.nbytes, shards)), 0
 
-    def pieces(name: str) -> Iterable[mx.array]:
-        whole, rows = tensors.pop(name), how.pieces(name)
-        return (whole,) if rows is None else rows
-
     def wrote(count: int) -> None:
         nonlocal done
         done += count
         how.progress(done, total)
 
     for path, shapes in zip(paths, shards, strict=True):
-        tensor_files.write(path, shapes, pieces, {"format": layout}, wrote)
+        tensor_files.write(path, shapes, tensors.pop, {"format": layout}, wrote)
 
 
 def named(model: nn.Module, renames: Renames) -> Tensors:

@@ -13,11 +13,10 @@ from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, WeightsError
-from . import foreign, pickles, tensor_files
+from . import foreign, pickles
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
-from .tensor_files import Place
 
 SINGLE, INDEX = SAFETENSORS
 ROWS = {  # of a decoder's tables, the fields of its config that count them, or all but a few
@@ -44,13 +43,6 @@ def read(folder: Path) -> Mapping[str, mx.array]:
 def files(folder: Path) -> list[Path]:
     """The files that `read` reads."""
     return _source(folder)[1]
-
-
-def places(folder: Path) -> dict[str, Place]:
-    """Where the tensors of a folder lie, which `read` takes; nothing of pickles."""
-    read_one, paths = _source(folder)
-    shards = [tensor_files.places(path) for path in paths] if read_one is read_file else []
-    return {name: place for shard in shards for name, place in shard.items()}
 
 
 def _source(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], list[Path]]:

@@ -13,7 +13,6 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import count
 
 import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
@@ -26,7 +25,7 @@ from ..measuring.teacher import Written, divergence, forced, logprobs, total, wr
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor
-from .rounding import affine_layers, round_weights
+from .rounding import round_weights
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,7 @@ def calibrate(
         raise OptionError(f"the model's divergence from its teacher is {before}; expected a number")
     own, rounded = tree_flatten(model.parameters()), math.inf
     try:
-        step = _counter(progress, len(affine_layers(model)))
-        round_weights(model, teacher, processor, texts, batch_size=batch_size, step=step)
+        round_weights(model, teacher, processor, texts, batch_size=batch_size, progress=progress)
         rounded = _divergence(model, teacher, processor, held, batch_size)
     finally:
         if not rounded < before:
@@ -161,8 +159,3 @@ def _check(
             f"the images are {len(images)}; expected a hundred or more, and at least 2, as the "
             "model is judged by some that it is not calibrated on"
         )
-
-
-def _counter(progress: Callable[[int, int], object] | None, total: int) -> Callable[[], object]:
-    done = count(1)
-    return (lambda: progress(next(done), total)) if progress else (lambda: None)

@@ -22,7 +22,6 @@ from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from . import model_card
-from .rewriting import Source, fits
 
 Settings = int | QuantizationConfig | None
 Stamps = dict[Path, tuple[int, ...]]
@@ -73,15 +72,14 @@ def convert(
     if model is None:
         say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
         return target
-    origin = Source(model, source) if files else None
     if wanted is None and quantize is not None and float_type(model) == mx.float32:
-        wanted = mx.float16 if not files or fits(model, source, mx.float16) else mx.bfloat16
+        wanted = mx.float16 if _holds(mx.float16, model, files) else mx.bfloat16
         name = str(wanted).removeprefix("mlx.core.")
         say(f"floats become {name}, which holds all of them; dtype float32 keeps them")
     for line in _change(model, wanted, quantize, dequantize):
         say(line)
-    if origin is not None and not dry_run:
-        how = Saving(max_shard_size, True, origin.pieces(model, wanted), progress or _silent)
+    if files and not dry_run:
+        how = Saving(max_shard_size, release=True, progress=progress or _silent)
         with replacing(target) as new:
             write_folder(model, processor, new, how, stamps)
             model_card.leave(new, source, hf_path)
@@ -143,6 +141,24 @@ def _opened(
     return VisionEncoderDecoderModel.from_folder(source, config, tensors=tensors)
 
 
+def _holds(dtype: mx.Dtype, model: VisionEncoderDecoderModel, files: list[Path]) -> bool:
+    """Whether a type holds every number in the files, or, of pickles, in the model made of them.
+
+    Safetensors are read anew and let go one by one: what the model has stays unread.
+    """
+    limit = mx.finfo(dtype).max
+    tensors = {**weights.parameters(model), **model._carried}
+    for path in files:
+        if path.suffix == ".safetensors":
+            tensors = weights.read_file(path)
+        while tensors:
+            _, x = tensors.popitem()
+            counts = x.size and mx.issubdtype(x.dtype, mx.floating)
+            if counts and not mx.maximum(x.max(), -x.min()) <= limit:  # as it is not of NaN
+                return False
+    return True
+
+
 def _change(
     model: VisionEncoderDecoderModel, dtype: mx.Dtype | None, settings: Settings, to_floats: bool
 ) -> Iterator[str]:
@@ -181,7 +197,7 @@ def write_folder(
     """Fill a new folder; the model is empty afterwards."""
     try:
         model.write(folder, how)
-    except (RuntimeError, WeightsError) as error:
+    except RuntimeError as error:
         _check_unchanged(read)
         raise OSError(f"the weights could not be read or written: {error}") from error
     model.generation_config.save(folder)

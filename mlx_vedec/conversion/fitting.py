@@ -43,8 +43,7 @@ def choose_bits(
 
     bits_per_weight -- that size: the mean over all weights, scales and floats included.
     """
-    found = images_for(source, images, revision)
-    model, processor = _read(source, revision)
+    model, processor, found = _read(source, images, revision)
     choose(unmeasured(model, group_size=group_size), bits_per_weight)  # whether it is in reach
     costs = measure(model, processor, found.images, group_size=group_size, progress=progress)
     return choose(costs, bits_per_weight)
@@ -60,8 +59,7 @@ def calibrate_folder(
     progress: Callable[[int, int], object] | None = None,
 ) -> Calibration:
     """Bring the quantized model of a folder nearer to its source, and write it there again."""
-    found = images_for(source, images, revision)
-    teacher, processor = _read(source, revision)
+    teacher, processor, found = _read(source, images, revision)
     model = VisionEncoderDecoderModel.from_folder(Path(folder))
     calibration = calibrate(model, teacher, processor, found.images, progress=progress)
     if calibration.after < calibration.before:
@@ -79,9 +77,8 @@ def verify_folder(
     progress: Callable[[int, int], object] | None = None,
 ) -> Verification:
     """Compare a folder's model with its source on images; the report is written to the folder."""
-    found = images_for(source, images, revision)
-    original, processor = _read(source, revision)
-    changed, _ = _read(folder, None)
+    original, processor, found = _read(source, images, revision)
+    changed = VisionEncoderDecoderModel.from_pretrained(folder)
     sizes = _stored(fetch(source, revision)), _stored(Path(folder))
     verification = verify(
         original, changed, processor, found.images, found.labels, sizes=sizes, progress=progress
@@ -90,9 +87,13 @@ def verify_folder(
     return verification
 
 
-def _read(source: str | Path, revision: str | None) -> tuple[VisionEncoderDecoderModel, Processor]:
-    model = VisionEncoderDecoderModel.from_pretrained(source, revision=revision)
-    return model, Processor.from_pretrained(source, revision=revision)
+def _read(
+    source: str | Path, images: Images, revision: str | None
+) -> tuple[VisionEncoderDecoderModel, Processor, Labelled]:
+    """The source's model and processor, and the images for them, which have to be there."""
+    processor = Processor.from_pretrained(source, revision=revision)
+    found = labelled(images, line_aspect_ratio=processor.line_aspect_ratio)
+    return VisionEncoderDecoderModel.from_pretrained(source, revision=revision), processor, found
 
 
 def _stored(folder: Path) -> int:

@@ -34,13 +34,14 @@ def round_weights(
     texts: Sequence[Written],
     *,
     batch_size: int = 16,
-    step: Callable[[], object] = lambda: None,
+    progress: Callable[[int, int], object] | None = None,
 ) -> None:
     """Round the weights of a quantized model anew, in place; each layer keeps its format.
 
     teacher -- the model of floats that it came from. texts -- what the teacher wrote for images.
-    step -- is called after each layer. Layers that are not in affine mode stay as they are, and so
-    do those that were given no input but zeros; if anything fails, all do.
+    progress -- is called after each layer with the number of layers done, and of all. Layers that
+    are not in affine mode stay as they are, and so do those that were given no input but zeros; if
+    anything fails, all do.
     """
     layers = affine_layers(model)
     floats = _floats(layers, teacher, model.renames.layer_on_disk)
@@ -49,12 +50,13 @@ def round_weights(
             mx.eval([*logprobs(teacher, teacher.features(batch.pixels), batch)])
             mx.eval([layer.sum for layer in watched.values()])
     found = {}
-    for path, layer in layers.items():
+    for done, (path, layer) in enumerate(layers.items(), 1):
         gram = watched[path].gram()
         if gram is not None:
             found[path] = quantized(np.array(floats[path].weight.astype(mx.float32)), gram, layer)
             mx.eval(found[path])
-        step()
+        if progress is not None:
+            progress(done, len(layers))
     for path, arrays in found.items():
         layers[path].update(arrays)
 

@@ -14,6 +14,7 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
+from .expected import expected
 from .likelihoods import side_by_side
 from .teacher import Written, written
 from .verification_report import ChangedText, Side, Verification
@@ -49,6 +50,8 @@ def verify(
     """
     images = [*images]
     _check(original, changed, images, labels)
+    if labels is not None:
+        labels = [expected(processor, label, prompt).text for label in labels]
     step = _counter(3 * len(images), progress)
     sides: list[Side] = []
     texts: list[list[Written]] = []

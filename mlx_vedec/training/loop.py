@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ..data.batches import Batch, Batches
 from ..errors import TrainingError
 from ..measuring.processes import broadcast, from_first
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -21,8 +23,8 @@ from .arguments import TrainingArguments
 from .optimizers import Tree, learning_rate
 from .reports import Metrics, notify
 from .state import Progress, Store, publish, saving
-from .steps import Batch, Outcome, Stepper, Weights
-from .validation import Batches, Validation, epoch, validate
+from .steps import Outcome, Stepper, Weights
+from .validation import Validation, validate
 
 METRICS = "metrics.jsonl"
 
@@ -79,8 +81,8 @@ class Loop:
 
     def _data(self) -> dict[str, Any]:
         """What has to be the same in a run that goes on."""
-        with epoch(self.batches, 0) as stream:
-            first = next(iter(stream))
+        with closing(self.batches.epoch(0)) as stream:
+            first = next(stream)
         digest = hashlib.blake2b(digest_size=8)
         for array in (first.decoder_input_ids, first.labels):
             digest.update(np.array(array).tobytes())
@@ -118,7 +120,8 @@ class Loop:
         if not self.progress.step and not self.over:
             self._validate()
         while not self.over:
-            with epoch(self.batches, self.progress.epoch, self.progress.position) as stream:
+            place = self.progress.epoch, self.progress.position
+            with closing(self.batches.epoch(*place)) as stream:
                 self._iterate(stream)
                 while self.progress.position and not self.over:
                     self._iterate(stream)

@@ -10,30 +10,19 @@ import hashlib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
+from ..data.batches import Batch
+from ..data.labels import IGNORED
 from ..errors import TrainingError
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
 from .optimizers import Tree, make_optimizer
-
-IGNORED = -100  # labels that do not count
-
-
-class Batch(Protocol):
-    """Pixels (B, H, W, C), and ids and labels (B, L), of which -100 does not count."""
-
-    @property
-    def pixel_values(self) -> mx.array: ...  # noqa: D102
-    @property
-    def decoder_input_ids(self) -> mx.array: ...  # noqa: D102
-    @property
-    def labels(self) -> mx.array: ...  # noqa: D102
 
 
 @dataclass

@@ -14,12 +14,13 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..data.batches import Batches
 from ..errors import TrainingError
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .arguments import TrainingArguments
 from .loop import Loop
-from .validation import Batches, Validation
+from .validation import Validation
 
 
 @dataclass(frozen=True)
@@ -106,11 +107,11 @@ def _check(
 def _check_shares(group: mx.distributed.Group, *given: Batches | None) -> None:
     """Each process has to have its own share of every batch."""
     for batches in given:
-        share = getattr(batches, "rank", group.rank()), getattr(batches, "world", group.size())
-        if batches is not None and share != (group.rank(), group.size()):
+        own = group.rank(), group.size()
+        if batches is not None and (batches.rank, batches.world) != own:
             raise TrainingError(
-                f"the batches are the share of process {share[0]} of {share[1]}, and this is "
-                f"{group.rank()} of {group.size()}; make them with this rank and world"
+                f"the batches are the share of process {batches.rank} of {batches.world}, and this "
+                f"is {own[0]} of {own[1]}; make them with this rank and world"
             )
 
 

@@ -77,7 +77,7 @@ def test_each_name_is_matched_once(count, tmp_path):
     load()
     assert 142 < count() < 4 * 142
     convert(BUNDLED, tmp_path / "out", quantize=4)
-    assert 142 < count() < 7 * 142  # scales and offsets have names too
+    assert 142 < count() < 6 * 142  # scales and biases have names too
 
 
 @pytest.mark.parametrize("deit", [False, True])

@@ -366,20 +366,14 @@ def test_weights_are_the_old_or_the_new_when_a_save_ends(tmp_path, monkeypatch, 
 
 
 @pytest.mark.parametrize("dtype", NAMES, ids=NAMES.values())
-def test_every_type_is_written_and_read_by_rows(tmp_path, dtype):
-    """As MLX writes and reads it, views and what has no rows included."""
+def test_every_type_is_written(tmp_path, dtype):
+    """As MLX reads it, views and what has no rows included."""
     path, values = tmp_path / "x.safetensors", mx.arange(24).reshape(2, 3, 4).astype(dtype)
     tensors = {"all": values, "turned": values.T, "one": values[0, 0, 1], "none": values[:0]}
     shapes = {name: (x.dtype, x.shape) for name, x in tensors.items()}
     seen = []
-    tensor_files.write(path, shapes, lambda name: [tensors[name]], {"format": "pt"}, seen.append)
+    tensor_files.write(path, shapes, tensors.__getitem__, {"format": "pt"}, seen.append)
     found, metadata = mx.load(str(path), return_metadata=True)
     assert metadata == {"format": "pt"} and found.keys() == tensors.keys()
     assert all(x.dtype == dtype and mx.array_equal(x, tensors[n]) for n, x in found.items())
     assert sum(seen) == tensor_files.nbytes(shapes)
-    places = tensor_files.places(path)
-    assert places.keys() == {"all", "turned", "none"}
-    assert mx.array_equal(mx.concatenate([*places["turned"].pieces(7)]), values.T)
-    assert mx.array_equal(places["all"].rows(1, 5), values[1:]) and not [*places["none"].pieces(7)]
-    mx.save_safetensors(str(path), tensors)
-    assert mx.array_equal(tensor_files.places(path)["turned"].rows(0, 4), values.T)

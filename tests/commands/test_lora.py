@@ -418,12 +418,13 @@ def without_dropout(model):
 
 @pytest.mark.slow
 def test_two_processes_share_the_work(tune, model, data, tmp_path):
-    """The first writes and speaks; losses are those of one process."""
+    """The first writes and speaks; losses and error rates are those of one process."""
     without_dropout(model)
-    assert tune(out="one")[0] == 0
+    assert tune("--generate", out="one")[0] == 0
     file = hosts(tmp_path)
     argv = [sys.executable, "-m", "mlx_vedec", "lora", "--train", "--test", "--model", model]
     argv += ["--data", data, "--adapter-path", tmp_path / "two", "--iters", 4, "--batch-size", 2]
+    argv += ["--generate"]
     children = [
         subprocess.Popen(
             [*map(str, argv)],
@@ -438,8 +439,7 @@ def test_two_processes_share_the_work(tune, model, data, tmp_path):
     said = [child.communicate(timeout=120) for child in children]
     assert [child.returncode for child in children] == [0, 0], said
     assert said[0][0].splitlines()[-1] == str(tmp_path / "two") and said[1] == ("", "")
-    losses = [
-        [line.get("train_loss", line.get("val_loss")) for line in read_metrics(f / "metrics.jsonl")]
-        for f in (tmp_path / "one", tmp_path / "two")
-    ]
-    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+    one, two = (read_metrics(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    for name in ("train_loss", "val_loss", "cer"):
+        values = [[line[name] for line in lines if name in line] for lines in (one, two)]
+        assert values[0] and values[0] == pytest.approx(values[1], rel=1e-4), name

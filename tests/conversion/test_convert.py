@@ -14,11 +14,12 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, commands, convert, generate, load
 from mlx_vedec.checkpoints import folders, tensor_files
-from mlx_vedec.checkpoints.quantizing import quantization_block
+from mlx_vedec.checkpoints.quantizing import dequantize, quantization_block, quantize
 from mlx_vedec.checkpoints.weights import INDEX, parameters
 from mlx_vedec.commands.common import Bytes
-from mlx_vedec.conversion import convert as conversion, rewriting
+from mlx_vedec.conversion import convert as conversion
 from mlx_vedec.errors import CheckpointError, ConfigError, OptionError, WeightsError
+from mlx_vedec.layers import packed as packed_layers, quantization_recipes as recipes
 from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
 from mlx_vedec.reading.pipeline import BUNDLED
@@ -291,8 +292,7 @@ def cut(path):
 
 
 @pytest.mark.parametrize("change", [touch, rewrite, cut, os.unlink])
-def test_a_source_that_changes_meanwhile(tmp_path, monkeypatch, change):
-    monkeypatch.setattr(rewriting, "PIECE", 20_000)
+def test_a_source_that_changes_meanwhile(tmp_path, change):
     source, changed = shutil.copytree(BUNDLED, tmp_path / "source"), []
 
     def meddle(done, total):
@@ -304,7 +304,7 @@ def test_a_source_that_changes_meanwhile(tmp_path, monkeypatch, change):
     assert changed and [path.name for path in tmp_path.iterdir()] == ["source"]
 
 
-# types, and tensors by rows
+# types, and tensors one by one
 
 
 def types(folder):
@@ -361,42 +361,61 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("decoder", ["untied trocr", "gpt2"])
-def test_by_rows_and_whole_are_the_same(tmp_path, monkeypatch, decoder):
-    """To the bit, there and back; and no more is read at once of a layer that is large."""
-    source, seen, read = tmp_path / "source", [], tensor_files.Place.rows
+@pytest.mark.parametrize("name", CHANGES)
+def test_what_is_written_is_the_model_changed_in_memory(tmp_path, decoder, name):
+    """To the bit, there and back, though the converter never has the model in memory."""
+    source, change = tmp_path / "source", CHANGES[name]
     model = family_model(decoder.removeprefix("untied "))
     if decoder.startswith("untied"):
         model.untie()
     model.save_pretrained(source)
     load()[1].save_pretrained(source)
-    monkeypatch.setattr(
-        tensor_files.Place, "rows", lambda *a: seen.append((rows := read(*a)).size) or rows
-    )
-    for name, change in CHANGES.items():
-        written = []
-        for piece in (10**9, 1100):
-            monkeypatch.setattr(rewriting, "PIECE", piece)
-            seen.clear()
-            written.append([convert(source, tmp_path / f"{name} {piece}", **change)])
-            if change.get("quantize"):
-                back = tmp_path / f"{name} {piece} back"
-                written[-1].append(convert(written[-1][0], back, dequantize=True))
-        assert 0 < max(seen) <= 1100
-        assert [*map(contents, written[0])] == [*map(contents, written[1])]
+    dtype, settings = change.get("dtype", "float16" if "quantize" in change else None), None
+    if dtype:
+        model.astype(dtype)
+    if settings := change.get("quantize"):
+        quantize(model, settings)
+    written = [convert(source, tmp_path / "there", **change)]
+    model.save_pretrained(tmp_path / "there in memory")
+    if settings:
+        dequantize(model)
+        written.append(convert(written[0], tmp_path / "back", dequantize=True))
+        model.save_pretrained(tmp_path / "back in memory")
+    for folder in written:
+        expected = folder.with_name(f"{folder.name} in memory")
+        for file in ("model.safetensors", "config.json"):
+            assert (folder / file).read_bytes() == (expected / file).read_bytes()
 
 
 @pytest.mark.parametrize(
     "change", [{}, {"dtype": "float32"}, {"quantize": 8}, {"dequantize": True}]
 )
 def test_no_more_than_a_tensor_is_in_memory(packed, tmp_path, monkeypatch, change):
-    """Of 8 MB, or of 16 as float32; the largest tensor has 0.5 and 1."""
-    monkeypatch.setattr(rewriting, "PIECE", 50_000)
-    before, most = mx.get_active_memory(), []
-    progress = lambda *_: most.append(mx.get_active_memory() - before)  # noqa: E731
-    convert(
-        packed if "dequantize" in change else BUNDLED, tmp_path / "out", progress=progress, **change
-    )
-    assert 0 < max(most) < 1.2e6
+    """The largest twice: of 0.6 MB as float32, of 16 together; and what is unpacked at a time."""
+    monkeypatch.setattr(packed_layers, "PIECE", 2048)
+    source, before = packed if "dequantize" in change else BUNDLED, mx.get_active_memory()
+    mx.reset_peak_memory()
+    convert(source, tmp_path / "out", **change)
+    assert 0.29e6 < mx.get_peak_memory() - before < 2 * 0.59e6
+
+
+def test_finding_the_type_reads_one_tensor_after_another(tmp_path):
+    """Whether float16 holds the numbers of a float32 source is known before anything is written."""
+    source = convert(BUNDLED, tmp_path / "source", dtype="float32")
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    convert(source, tmp_path / "out", quantize=4, dry_run=True)
+    assert 0.58e6 < mx.get_peak_memory() - before < 2 * 0.59e6
+
+
+@pytest.mark.parametrize("change", [{}, {"quantize": 4}, {"dequantize": True}])
+def test_the_layers_of_a_model_are_sought_twice_at_most(packed, tmp_path, monkeypatch, change):
+    """To quantize them, as the file has it or as asked for, and to say so in the config."""
+    source, seen, real = packed if "dequantize" in change else BUNDLED, [], recipes._may_be
+    count = len(VisionEncoderDecoderModel.from_folder(source).modules())
+    monkeypatch.setattr(recipes, "_may_be", lambda *a: seen.append(a) or real(*a))
+    convert(source, tmp_path / "out", **change)
+    assert count <= len(seen) <= 2 * count
 
 
 def test_progress(source, tmp_path):

@@ -113,9 +113,9 @@ def test_a_model():
     for half in (model, before):
         quantize(half, FOUR)
     steps = []
-    round_weights(model, teacher, Pictures(), texts(), step=lambda: steps.append(1))
+    round_weights(model, teacher, Pictures(), texts(), progress=lambda *done: steps.append(done))
     layers = quantizable_layers(before)
-    assert len(steps) == len(layers)
+    assert steps == [(number + 1, len(layers)) for number in range(len(layers))]
     assert {f"{path}.weight" for path in layers} <= changed(model, before)
     assert {name.rpartition(".")[0] for name in changed(model, before)} == set(layers)
     assert {n: (x.shape, x.dtype) for n, x in arrays(model).items()} == {
@@ -128,14 +128,14 @@ def test_a_model():
 
 
 def test_a_failure_leaves_the_model():
-    def stop():
+    def stop(done, of):
         raise KeyboardInterrupt
 
     model, before = tiny_model(*WIDE), tiny_model(*WIDE)
     for half in (model, before):
         quantize(half, FOUR)
     with pytest.raises(KeyboardInterrupt):
-        round_weights(model, tiny_model(*WIDE), Pictures(), texts(), step=stop)
+        round_weights(model, tiny_model(*WIDE), Pictures(), texts(), progress=stop)
     assert not changed(model, before)
 
 

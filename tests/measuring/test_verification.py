@@ -24,6 +24,7 @@ from mlx_vedec.measuring.layer_errors import LayerError, beside
 from mlx_vedec.measuring.teacher import forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
 from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.text.error_rates import character_error_rate
 from tests.checkpoints.test_quantizing import family_model
 from tests.conftest import DATA
@@ -233,6 +234,19 @@ def test_texts_and_labels(read):
     assert {x.image: [x.original, x.changed, x.label] for x in found.texts} == wrong
     shares = [x.edits / len(x.original) for x in found.texts]
     assert shares == sorted(shares, reverse=True) and shares[-1] > 0
+
+
+def test_labels_are_compared_as_the_processor_reads(pictures):
+    """manga-ocr's texts are at full width, and labels as people have them are not."""
+    manga = MangaOCRProcessor(
+        ImageProcessor(size={"height": 16, "width": 16}), Tokenizer.from_pretrained(BUNDLED)
+    )
+    model = small_model()
+    texts = written(model, manga, pictures[:2])
+    labels = [manga.decode(text.tokens, skip_special_tokens=True) for text in texts]
+    assert labels != [text.text for text in texts]
+    found = verify(model, small_model(), manga, pictures[:2], labels)
+    assert found.original.error_rate == found.changed.error_rate == 0
 
 
 def test_sizes(read):

@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 from mlx.utils import tree_flatten, tree_map
 
+from mlx_vedec import generate
+from mlx_vedec.data.batches import Batches
+from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import TrainingError
-from mlx_vedec.reading.processor import Reading
-from mlx_vedec.text.error_rates import characters
+from mlx_vedec.text.error_rates import character_error_rate, word_error_rate
 from mlx_vedec.training import reports
 from mlx_vedec.training.arguments import OPTIMIZERS, TrainingArguments
 from mlx_vedec.training.optimizers import learning_rate, make_optimizer
@@ -22,6 +24,7 @@ from mlx_vedec.training.reports import Metrics, Table, read_metrics
 from mlx_vedec.training.steps import Stepper, token_losses
 from mlx_vedec.training.trainer import train
 from mlx_vedec.training.validation import validate
+from tests.support import training_parts as parts
 from tests.support.training import ON, Keeper, RandomBatch, RandomBatches, fresh, quick
 
 GROUP = mx.distributed.init()
@@ -173,7 +176,7 @@ def test_weight_decay_is_for_matrices(name, decay_all):
 def test_every_optimizer_lowers_the_loss(name):
     seen = Keeper()
     batches = RandomBatches(1)
-    batches.epoch = lambda number, start=0: iter([batches.batch(0, 0)][start:])
+    batches.epoch = lambda number, start=0: (b for b in [batches.batch(0, 0)][start:])
     rate = {"sgd": 0.1, "muon": 0.02}.get(name, 1e-3)
     train(fresh(), batches, quick(iters=8, optimizer=name, learning_rate=rate), callbacks=[seen])
     assert seen.losses[-1] < 0.9 * seen.losses[0]
@@ -256,48 +259,40 @@ def test_validation_without_labels_is_refused():
         validate(stepper, RandomBatches(1, empty=(0,)), stepper.weights.trained)
 
 
-class Letters:
-    """A processor whose tokens are letters; after the end token nothing is read."""
-
-    def task_options(self):
-        return {}
-
-    def read(self, prompt, tokens):
-        ended = tokens[: tokens.index(2)] if 2 in tokens else tokens
-        return Reading("".join(chr(60 + token) for token in ended))
-
-
-def test_texts_are_generated_after_their_prompts_and_compared():
-    """Each row alone, from the ids before its first label that counts, gives the same text."""
-    model = fresh()
-    batch = RandomBatches(1).batch(0, 0)
-    labels = np.array(batch.labels)
-    labels[1, 0] = -100  # a prompt of two tokens
-    labels[2] = -100  # filled up
-    labels[1, 1:] = [5, 6, 7, -100, -100]
-    valid = RandomBatches(1)
-    valid.epoch = lambda number, start=0: iter(
-        [RandomBatch(batch.pixel_values, batch.decoder_input_ids, mx.array(labels))]
-    )
+@pytest.mark.parametrize("limit", [-1, 2])
+def test_texts_are_read_as_they_are_evaluated(limit):
+    """Each image alone, from its own prompt to twice the longest label, gives the same text."""
+    model, reader = parts.model(), parts.processor()
+    rows = [("tea", None), ("a cup of rice", "ab"), ("x", None), ("y", "c"), ("z", None)]
+    images = [parts.picture(number) for number in range(len(rows))]
+    samples = [Sample(i, text, prompt) for i, (text, prompt) in zip(images, rows, strict=True)]
+    valid = Batches(samples, model, reader, batch_size=2, shuffle=False)
     stepper = Stepper(model, quick(), GROUP)
-    found = validate(stepper, valid, stepper.weights.trained, processor=Letters(), shown=9)
+    weights = {name: 0.9 * x for name, x in stepper.weights.trained.items()}
+    found = validate(stepper, valid, weights, processor=reader, limit=limit, shown=9)
+    stepper.place(weights)
     model.eval()
-    edits = chars = 0
-    for row, sample in zip((0, 1, 3), found.samples, strict=True):
-        length = 2 if row == 1 else 1
-        prompt = batch.decoder_input_ids[row : row + 1, :length]
-        alone = model.generate(
-            batch.pixel_values[row : row + 1], decoder_input_ids=prompt, max_new_tokens=12
-        ).tolist()[0]
-        wanted = [label for label in labels[row].tolist() if label != -100]
-        assert sample == (
-            Letters().read([], alone[length:]).text,
-            Letters().read([], wanted).text,
+    texts = []
+    for sample in samples[: 4 if limit == 2 else 5]:
+        longest = {"max_new_tokens": 2 * 16}
+        alone = generate(
+            model, reader, sample.image, sample.prompt, num_beams=1, generation_config=longest
         )
-        share = characters(*sample)
-        edits, chars = edits + share.part, chars + share.whole
-    assert found.cer == found.score == edits / chars
-    assert found.samples[1].reference == "ABC"
+        texts.append((alone.text, sample.text))
+    assert found.samples == tuple(texts)
+    assert found.cer == found.score == character_error_rate(*zip(*texts, strict=True))
+    assert found.wer == word_error_rate(*zip(*texts, strict=True))
+    assert len({text for text, _ in texts}) > 1
+
+
+def test_options_for_the_texts_win():
+    model, reader = parts.model(), parts.processor()
+    valid = Batches([(parts.picture(), "tea")], model, reader, batch_size=2)
+    stepper = Stepper(model, quick(), GROUP)
+    given = {"processor": reader, "options": {"max_new_tokens": 2}}
+    found = validate(stepper, valid, stepper.weights.trained, **given)
+    ((text, wanted),) = found.samples
+    assert text and len(reader.reader.encode(text, False)) <= 2 and wanted == "tea"
 
 
 def test_the_best_weights_are_kept_and_waiting_ends():
@@ -339,7 +334,7 @@ def test_the_average_is_what_is_validated_and_left():
 
 @pytest.mark.parametrize("lacking", ["valid", "processor"])
 def test_texts_need_batches_and_a_processor(lacking):
-    given = {"valid": RandomBatches(1), "processor": Letters()}
+    given = {"valid": RandomBatches(1), "processor": parts.processor()}
     given.pop(lacking)
     with pytest.raises(TrainingError, match="generate needs"):
         train(fresh(), RandomBatches(), quick(generate=True), **given)
