@@ -17,9 +17,11 @@ from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .processor import Processor
 from .results import GenerationResult
-from .word_boxes import word_boxes
+from .word_boxes import Maps, token_attentions, word_boxes
 
 Ids = Sequence[int]
+TOGETHER = 8  # texts whose words are placed in one pass,
+TOKENS = 2048  # unless they have more tokens than this
 IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
 
 
@@ -36,6 +38,7 @@ class Item:
     prompt_tps: float = 0.0
     begun: float = 0.0  # seconds, and
     before: int = 0  # tokens of the whole flow, when it began
+    tps: float = 0.0  # of the whole flow, from then to its end
 
     @property
     def group(self) -> tuple[tuple[int, ...], int]:
@@ -114,6 +117,7 @@ class _Work:
         self.window = reader.model.generation_options(**reader.options).max_kv_size
         self.waiting: list[Item] = []
         self.going: dict[int, Item] = {}
+        self.ended: list[tuple[Item, list[Decoded]]] = []  # whose results are to be made
         self.results: dict[int, GenerationResult] = {}
         self.failure: Exception | None = None
         self.dry = False  # nothing more comes from the sources
@@ -130,11 +134,39 @@ class _Work:
         self.generated += len(self.flow)
         for key, decoded in self.flow.advance():
             item = self.going.pop(key)  # pyright: ignore[reportArgumentType]
+            seconds = max(time.perf_counter() - item.begun, 1e-9)
+            item.tps = (self.generated - item.before) / seconds
+            self.ended.append((item, decoded))
+        if not self.reader.boxes or len(self.ended) >= TOGETHER or not len(self.flow):
+            yield from self._results()
+
+    def _results(self) -> Iterator[tuple[int, GenerationResult]]:
+        """The results of the images that ended."""
+        ended, self.ended = self.ended, []
+        maps = self._attention([(item, one) for item, decoded in ended for one in decoded])
+        for item, decoded in ended:
             try:
-                result = self._result(item, decoded)
+                result = self._result(item, decoded, maps)
             except ValueError as error:  # a text that says nothing, such as tags 100 deep
                 result = GenerationResult(error=error)
             yield item.index, result
+
+    def _attention(self, texts: list[tuple[Item, Decoded]]) -> dict[int, Maps]:
+        """Where the decoder looked for each token of texts, by the texts' `id`."""
+        found: dict[int, Maps] = {}
+        texts = [(item, one) for item, one in texts if self.reader.boxes and one.tokens]
+        for shape in {item.pixels.shape for item, _ in texts}:
+            alike = [pair for pair in texts if pair[0].pixels.shape == shape]
+            longest = max(len(item.start) + len(one.tokens) for item, one in alike)
+            size = max(1, min(TOGETHER, TOKENS // longest))
+            grid = self.reader.model.encoder.grid(*shape[1:3])
+            for start in range(0, len(alike), size):
+                items, ones = zip(*alike[start : start + size], strict=True)
+                features = mx.concatenate([item.features for item in items])
+                rows = [item.start for item in items], [one.tokens for one in ones]
+                maps = token_attentions(self.reader.model, features, *rows, grid)
+                found |= {id(one): own for one, own in zip(ones, maps, strict=True)}
+        return found
 
     def _take_in(self) -> Iterator[tuple[int, GenerationResult]]:
         if mx.get_cache_memory() > IDLE:  # batches of every size leave buffers of their own
@@ -198,19 +230,22 @@ class _Work:
         self.going |= {item.index: item for item in items}
         return cohort, cache
 
-    def _result(self, item: Item, decoded: list[Decoded]) -> GenerationResult:
-        seconds = max(time.perf_counter() - item.begun, 1e-9)
+    def _result(
+        self, item: Item, decoded: list[Decoded], maps: Mapping[int, Maps]
+    ) -> GenerationResult:
         shared = GenerationResult(
             box=(0, 0, *item.picture.size),
             prompt_tokens=len(item.start),
             prompt_tps=item.prompt_tps,
-            generation_tps=(self.generated - item.before) / seconds,
+            generation_tps=item.tps,
             peak_memory=mx.get_peak_memory() / 1e9,
         )
-        first, *others = [self._one(item, sequence, shared) for sequence in decoded]
+        first, *others = [self._one(item, one, shared, maps.get(id(one))) for one in decoded]
         return self.reader.again(item, replace(first, alternatives=tuple(others)))
 
-    def _one(self, item: Item, sequence: Decoded, shared: GenerationResult) -> GenerationResult:
+    def _one(
+        self, item: Item, sequence: Decoded, shared: GenerationResult, maps: Maps | None
+    ) -> GenerationResult:
         reader = self.reader
         text, data = reader.processor.read(item.start, sequence.tokens)
         found = replace(
@@ -232,5 +267,6 @@ class _Work:
             sequence.logprobs,
             prompt=item.start,
             features=item.features,
+            maps=maps,
         )
         return replace(found, boxes=boxes)
