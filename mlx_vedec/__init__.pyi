@@ -151,6 +151,8 @@ from .images.image_processors import (
     NougatImageProcessor as NougatImageProcessor,
     SiglipImageProcessor as SiglipImageProcessor,
     ViTImageProcessor as ViTImageProcessor,
+)
+from .images.loading import (
     load_image as load_image,
 )
 from .layers.decoder_cache import (

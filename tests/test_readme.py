@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from mlx_vedec.commands.lora_flags import parser
 from mlx_vedec.commands.settings import read_settings
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
-from mlx_vedec.generation.options import OPTIONS
+from mlx_vedec.generation.options import OPTIONS, Options
 from tests.conftest import ROOT
 from tests.test_layout import FLOORS, PACKAGE
 
@@ -159,6 +160,18 @@ def test_links_are_found():
 def test_generation_names_every_option():
     for option in OPTIONS:
         assert f"`{option}`" in GENERATION, option
+
+
+def test_generation_tells_the_defaults_that_there_are():
+    defaults = {f.name: f.default for f in fields(Options)}
+    checked = 0
+    for cell, said in re.findall(r"^\| (`[^|]*) \|.*\| ([^|]*) \|$", GENERATION, re.MULTILINE):
+        names, told = re.findall(r"`(\w+)`", cell), said.replace("`", "").split(", ")
+        for name, value in zip(names, told if len(names) == len(told) else (), strict=False):
+            if isinstance(defaults.get(name), (bool, int, float)):
+                assert value == str(defaults[name]), name
+                checked += 1
+    assert checked > 10
 
 
 def test_families_lists_every_model_type_and_names_tests_that_are_there():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ImageError
 from ..files import write_file
-from ..images.image_processors import load_image
+from ..images.loading import load_image
 from ..images.sheets import sheet
 from ..measuring.intervals import LEVEL, Difference, Estimate
 

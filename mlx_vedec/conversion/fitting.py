@@ -89,10 +89,10 @@ def verify_folder(
 
 def _read(
     source: str | Path, images: Images, revision: str | None
-) -> tuple[VisionEncoderDecoderModel, Processor, Labelled]:
+) -> tuple[VisionEncoderDecoderModel, Processor, LabelledImages]:
     """The source's model and processor, and the images for them, which have to be there."""
     processor = Processor.from_pretrained(source, revision=revision)
-    found = labelled(images, line_aspect_ratio=processor.line_aspect_ratio)
+    found = labelled_images(images, line_aspect_ratio=processor.line_aspect_ratio)
     return VisionEncoderDecoderModel.from_pretrained(source, revision=revision), processor, found
 
 

@@ -11,7 +11,7 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import ConfigError, DataError, OptionError
-from ..images.image_processors import load_image
+from ..images.loading import load_image
 from .augmentation import Augmentation
 from .background import ahead_of
 from .checks import checked_targets

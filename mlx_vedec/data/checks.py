@@ -12,7 +12,7 @@ from functools import cache
 import numpy as np
 
 from ..errors import DataError
-from ..images.pictures import check_header
+from ..images.loading import check_header
 from .labels import Labeller, Target
 from .problems import Problems
 from .samples import Sample

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..errors import DataError, OptionError
-from ..images.pictures import images_in
+from ..images.loading import images_in
 from ..reading.pipeline import BUNDLED
 from .problems import Problems
 from .samples import Dataset, Sample

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..errors import DataError
-from ..images.image_processors import ImageSource
+from ..images.loading import ImageSource
 from ..tasks.donut import json2token
 from ..tasks.donut_prompts import ANSWER, QUESTION
 

@@ -7,19 +7,20 @@ positions.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import mlx.core as mx
 
 from ..checkpoints.renames import Pairs, Renames
+from .layer import DecoderShape
 from .positions import Positions, Sinusoids
 from .seq2seq import (
     EMBED_NORM,
     LEARNED,
+    Normed,
     Seq2SeqConfig,
     Seq2SeqDecoder,
-    Seq2SeqShape,
     seq2seq_renames,
 )
 
@@ -29,7 +30,7 @@ class BartConfig(Seq2SeqConfig):
     """Fields and defaults of `facebook/bart-large`'s decoder."""
 
     model_type: ClassVar[str] = "bart"
-    # Hugging Face's, where two of the short names mean the encoder's half
+    # Hugging Face's, where two of the short names mean the encoder
     aliases: ClassVar[dict[str, str]] = {
         "hidden_size": "d_model",
         "num_hidden_layers": "encoder_layers",
@@ -48,7 +49,7 @@ class BartConfig(Seq2SeqConfig):
         self.divisible("d_model", "decoder_attention_heads")
 
     @property
-    def shape(self) -> Seq2SeqShape:
+    def shape(self) -> DecoderShape:
         """The fields under the names that the shared parts read."""
         return self.shape_of(
             self.decoder_layers,
@@ -97,26 +98,31 @@ class TrOCRConfig(BartConfig):
     layernorm_embedding: bool = True
 
     @property
-    def shape(self) -> Seq2SeqShape:
-        """The fields under the names that the shared parts read."""
-        return replace(super().shape, embed_norm="sum" if self.layernorm_embedding else None)
+    def embed_norm(self) -> Normed:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """What the embedding's norm reads, if there is one."""
+        return "sum" if self.layernorm_embedding else None
 
 
-def bart_renames(extra: Pairs) -> Renames:
-    """The table of a second half, which leaves out the first one."""
-    return seq2seq_renames("model.decoder.", "lm_head", extra) + Renames(
-        pairs=(),
-        # both halves' embedding, where files store it once; transformers 5.23 loses it
-        aliases=(("shared", "embed_tokens"), ("model.shared", "embed_tokens")),
-        ignored=("final_logits_bias", "model.encoder"),
-    )
+class CountedPositions(Sinusoids):
+    """Sines of the count of tokens so far that are not padding; padding itself is zero."""
+
+    def __init__(self, dims: int, padding: int) -> None:
+        super().__init__(dims)
+        self.padding = padding
+
+    def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
+        """Positions (B, L), and tokens (B, L) where they were given, to (B, L, D)."""
+        if tokens is None:
+            return self.rows(positions + self.padding + 1)
+        real = tokens != self.padding
+        count = positions[:, :1] + mx.cumsum(real.astype(mx.int32), axis=1)
+        return self.rows(self.padding + count) * real[..., None]
 
 
 class BartForCausalLM(Seq2SeqDecoder[BartConfig]):
-    """The second half of a sequence-to-sequence model, under the names it has there."""
+    """The decoder of a sequence-to-sequence model, under the names it has there."""
 
     config_class = BartConfig
-    renames: ClassVar[Renames] = bart_renames(LEARNED + EMBED_NORM)
 
 
 class PLBartForCausalLM(BartForCausalLM):
@@ -132,12 +138,9 @@ class MvpForCausalLM(BartForCausalLM):
 
 
 class TrOCRForCausalLM(Seq2SeqDecoder[TrOCRConfig]):
-    """BART's layers behind an embedding that may be neither normed nor have learned positions."""
+    """BART's layers after an embedding that may have no norm, and sines for positions."""
 
     config_class = TrOCRConfig
-    renames: ClassVar[Renames] = seq2seq_renames(
-        "model.decoder.", "output_projection", LEARNED + EMBED_NORM
-    )
 
     def make_positions(self) -> Positions:
         """A learned table, or sines that count tokens."""
@@ -147,17 +150,17 @@ class TrOCRForCausalLM(Seq2SeqDecoder[TrOCRConfig]):
         return CountedPositions(self.config.d_model, 1 if pad is None else pad)
 
 
-class CountedPositions(Sinusoids):
-    """Sines of the count of tokens so far that are not padding; padding itself is zero."""
+def bart_renames(extra: Pairs) -> Renames:
+    """The names of the decoder of a sequence-to-sequence model, whose encoder is left out."""
+    return seq2seq_renames("model.decoder.", "lm_head", extra) + Renames(
+        pairs=(),
+        # the embedding, where files store one for encoder and decoder; transformers 5.23 loses it
+        aliases=(("shared", "embed_tokens"), ("model.shared", "embed_tokens")),
+        ignored=("final_logits_bias", "model.encoder"),
+    )
 
-    def __init__(self, dims: int, padding: int) -> None:
-        super().__init__(dims)
-        self.padding = padding
 
-    def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
-        """Positions (B, L), and tokens where they were given, to (B, L, D)."""
-        if tokens is None:
-            return self.rows(positions + self.padding + 1)
-        real = tokens != self.padding
-        count = positions[:, :1] + mx.cumsum(real.astype(mx.int32), axis=1)
-        return self.rows(self.padding + count) * real[..., None]
+BartForCausalLM.renames = bart_renames(LEARNED + EMBED_NORM)
+TrOCRForCausalLM.renames = seq2seq_renames(
+    "model.decoder.", "output_projection", LEARNED + EMBED_NORM
+)

@@ -11,35 +11,6 @@ from typing import ClassVar
 from ..checkpoints.renames import Pairs, Renames
 from .masked import TIED_BIAS, MaskedConfig, MaskedDecoder, MaskedShape
 
-BODY: Pairs = (
-    ("embeddings.word_embeddings", "embed_tokens"),
-    ("embeddings.position_embeddings", "embed_positions"),
-    ("embeddings.LayerNorm", "embed_norm"),
-    ("encoder.layer.*.attention.self.query", "layers.*.self_attn.q_proj"),
-    ("encoder.layer.*.attention.self.key", "layers.*.self_attn.k_proj"),
-    ("encoder.layer.*.attention.self.value", "layers.*.self_attn.v_proj"),
-    ("encoder.layer.*.attention.output.dense", "layers.*.self_attn.o_proj"),
-    ("encoder.layer.*.attention.output.LayerNorm", "layers.*.self_attn_norm"),
-    ("encoder.layer.*.crossattention.self.query", "layers.*.cross_attn.q_proj"),
-    ("encoder.layer.*.crossattention.self.key", "layers.*.cross_attn.k_proj"),
-    ("encoder.layer.*.crossattention.self.value", "layers.*.cross_attn.v_proj"),
-    ("encoder.layer.*.crossattention.output.dense", "layers.*.cross_attn.o_proj"),
-    ("encoder.layer.*.crossattention.output.LayerNorm", "layers.*.cross_attn_norm"),
-    ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
-    ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
-    ("encoder.layer.*.output.LayerNorm", "layers.*.mlp_norm"),
-)
-TYPED_BODY: Pairs = (*BODY, ("embeddings.token_type_embeddings", "embed_types"))
-
-
-def body_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
-    """The table of what stands before the head, under the name of the model without one."""
-    return Renames(
-        pairs=tuple((f"{base}.{disk}", ours) for disk, ours in body),
-        carried=(f"{base}.pooler",),
-        ignored=(f"{base}.embeddings.position_ids", f"{base}.embeddings.token_type_ids"),
-    )
-
 
 @dataclass(kw_only=True)
 class BertBodyConfig(MaskedConfig):
@@ -91,26 +62,8 @@ class BertConfig(BertBodyConfig):
 
     @property
     def shape(self) -> MaskedShape:
-        """The body's, with token types, and a head with the activation of the layers."""
+        """`BertBodyConfig`'s, with token types, and a head with the activation of the layers."""
         return replace(super().shape, token_types=self.type_vocab_size, head_act=self.hidden_act)
-
-
-class BertLMHeadModel(MaskedDecoder[BertConfig]):
-    """BERT's decoder."""
-
-    config_class = BertConfig
-    base_model_prefix = "bert"
-    renames: ClassVar[Renames] = body_renames("bert") + Renames(
-        pairs=(
-            ("cls.predictions.transform.dense", "head_proj"),
-            ("cls.predictions.transform.LayerNorm", "head_norm"),
-            ("cls.predictions.decoder", "lm_head"),
-            ("cls.predictions.bias", "head_bias"),
-        ),
-        carried=("cls.predictions.bias",),
-        ignored=("cls.seq_relationship",),  # of the pretraining's other task
-        tied=TIED_BIAS,
-    )
 
 
 @dataclass(kw_only=True)
@@ -127,13 +80,66 @@ class BertGenerationConfig(BertBodyConfig):
     eos_token_id: int | tuple[int, ...] | None = 1
 
 
+class BertLMHeadModel(MaskedDecoder[BertConfig]):
+    """BERT's decoder."""
+
+    config_class = BertConfig
+    base_model_prefix = "bert"
+
+
 class BertGenerationDecoder(MaskedDecoder[BertGenerationConfig]):
     """BERT-generation's decoder."""
 
     config_class = BertGenerationConfig
     base_model_prefix = "bert"
-    renames: ClassVar[Renames] = body_renames("bert", BODY) + Renames(
-        pairs=(("lm_head.decoder", "lm_head"), ("lm_head.bias", "head_bias")),
-        carried=("lm_head.bias",),
-        tied=TIED_BIAS,
+
+
+BODY: Pairs = (
+    ("embeddings.word_embeddings", "embed_tokens"),
+    ("embeddings.position_embeddings", "embed_positions"),
+    ("embeddings.LayerNorm", "embed_norm"),
+    ("encoder.layer.*.attention.self.query", "layers.*.self_attn.q_proj"),
+    ("encoder.layer.*.attention.self.key", "layers.*.self_attn.k_proj"),
+    ("encoder.layer.*.attention.self.value", "layers.*.self_attn.v_proj"),
+    ("encoder.layer.*.attention.output.dense", "layers.*.self_attn.o_proj"),
+    ("encoder.layer.*.attention.output.LayerNorm", "layers.*.self_attn_norm"),
+    ("encoder.layer.*.crossattention.self.query", "layers.*.cross_attn.q_proj"),
+    ("encoder.layer.*.crossattention.self.key", "layers.*.cross_attn.k_proj"),
+    ("encoder.layer.*.crossattention.self.value", "layers.*.cross_attn.v_proj"),
+    ("encoder.layer.*.crossattention.output.dense", "layers.*.cross_attn.o_proj"),
+    ("encoder.layer.*.crossattention.output.LayerNorm", "layers.*.cross_attn_norm"),
+    ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
+    ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
+    ("encoder.layer.*.output.LayerNorm", "layers.*.mlp_norm"),
+)
+TYPED_BODY: Pairs = (*BODY, ("embeddings.token_type_embeddings", "embed_types"))
+
+
+def body_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
+    """The names of what stands before the head, in files of a model with one.
+
+    base -- what transformers calls the part without a head
+    """
+    return Renames(
+        pairs=tuple((f"{base}.{disk}", ours) for disk, ours in body),
+        carried=(f"{base}.pooler",),
+        ignored=(f"{base}.embeddings.position_ids", f"{base}.embeddings.token_type_ids"),
     )
+
+
+BertLMHeadModel.renames = body_renames("bert") + Renames(
+    pairs=(
+        ("cls.predictions.transform.dense", "head_proj"),
+        ("cls.predictions.transform.LayerNorm", "head_norm"),
+        ("cls.predictions.decoder", "lm_head"),
+        ("cls.predictions.bias", "head_bias"),
+    ),
+    carried=("cls.predictions.bias",),
+    ignored=("cls.seq_relationship",),  # the head for next sentences, of pretraining
+    tied=TIED_BIAS,
+)
+BertGenerationDecoder.renames = body_renames("bert", BODY) + Renames(
+    pairs=(("lm_head.decoder", "lm_head"), ("lm_head.bias", "head_bias")),
+    carried=("lm_head.bias",),
+    tied=TIED_BIAS,
+)

@@ -1,8 +1,8 @@
-"""What all decoders are: a stack of layers over tokens that reads a memory, with a head."""
+"""What all text decoders share: layers over tokens that read an image's features, and a head."""
 
 from __future__ import annotations
 
-from typing import ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -22,16 +22,21 @@ C = TypeVar("C", bound=DecoderConfig)
 
 
 class Decoder(Pretrained, Generic[C]):
-    """Base of the families: they add `embed` and `head`, and their layers."""
+    """Base of the families, which add `embed`, their layers, and a `head` that is not plain.
+
+    Here and in the families `memory` is the encoder's features as the decoder reads them.
+    """
 
     config_class: ClassVar[type[DecoderConfig]]
     may_lack: ClassVar[tuple[str, ...]] = (
         *("layers.*.cross_attn", "layers.*.cross_attn_norm"),
         *("head_proj", "head_norm", "head_bias", "lm_head"),
     )
-    shifts_labels: ClassVar[bool] = False  # its own loss is of each logits' next label
+    shifts_labels: ClassVar[bool] = False  # the loss compares logits with the label after theirs
     config: C
     embed_tokens: nn.Embedding
+    embed_positions: Any  # of the family's own kind, one of `positions.Positions`
+    norm: nn.LayerNorm  # after the last layer, where layers norm first
     lm_head: nn.Linear  # where the head is not the embedding
     head_bias: mx.array  # where a head has one apart from its matrix
     layers: list[DecoderLayer]
@@ -53,16 +58,20 @@ class Decoder(Pretrained, Generic[C]):
 
     def head(self, x: mx.array) -> mx.array:
         """Hidden states (B, L, D) to logits (B, L, V)."""
-        raise NotImplementedError
+        return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
 
-    def finish(self, x: mx.array) -> mx.array:
-        """What stands between the last layer and the head: nothing, or a norm."""
-        return x
+    def untie(self) -> None:
+        """Give the head weights of its own, which start as the embedding's."""
+        self.check_table("untying")
+        self.config.tie_word_embeddings = False
+        vocabulary, width = self.embed_tokens.weight.shape
+        self.lm_head = nn.Linear(width, vocabulary, bias=False)
+        self.lm_head.weight = self.embed_tokens.weight
 
     @property
     def max_positions(self) -> int | None:
-        """How many tokens have a position; None where there is no end."""
-        raise NotImplementedError
+        """How many tokens have a position; None where there is no end, as with some sines."""
+        return self.embed_positions.count
 
     def resize_token_embeddings(self, new_num_tokens: int) -> None:
         """Cut or extend the vocabulary, here and in the config; ties stay.
@@ -83,7 +92,7 @@ class Decoder(Pretrained, Generic[C]):
         self.config.vocab_size = new_num_tokens
 
     def check_table(self, doing: str) -> None:
-        """Raise `ConfigError` unless the table of tokens is plain floats."""
+        """Raise `ConfigError` unless the embedding of tokens is plain floats."""
         if isinstance(self.embed_tokens, Adapted):
             raise ConfigError(f"the embedding has an adapter; fuse or remove it before {doing}")
         if isinstance(self.embed_tokens, nn.QuantizedEmbedding):
@@ -153,7 +162,7 @@ class Decoder(Pretrained, Generic[C]):
             x = self._drop(x, layer(x, memories[index], mask, own, trace, seen))
             if index + 1 < len(self.layers):
                 trace.keep(x)
-        x = self.finish(x)
+        x = self.norm(x) if "norm" in self else x
         trace.keep(x)
         return x
 
@@ -229,7 +238,7 @@ class Decoder(Pretrained, Generic[C]):
 
 
 def _given(tokens: mx.array | None, inputs_embeds: mx.array | None) -> mx.array:
-    """The one of the two that is there."""
+    """The token ids or the embeddings, whichever a call gave."""
     if tokens is not None and inputs_embeds is None:
         return tokens
     if inputs_embeds is not None and tokens is None:

@@ -64,6 +64,29 @@ class DistilBertConfig(MaskedConfig):
         )
 
 
+def sines_and_cosines(count: int, dims: int) -> mx.array:
+    """A table (count, dims) of sines in the even columns and cosines in the odd ones."""
+    columns = np.arange(dims)
+    angles = np.arange(count)[:, None] / 10000 ** (2 * (columns // 2) / dims)
+    table = np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))
+    return mx.array(table.astype(np.float32))
+
+
+class DistilBertForCausalLM(MaskedDecoder[DistilBertConfig]):
+    """DistilBERT's decoder; the head's bias is stored once."""
+
+    config_class = DistilBertConfig
+    base_model_prefix = "distilbert"
+    ties_bias = False
+
+    def __init__(self, config: DistilBertConfig) -> None:
+        super().__init__(config)
+        if config.sinusoidal_pos_embds:
+            self.embed_positions.weight = sines_and_cosines(
+                config.max_position_embeddings, config.dim
+            )
+
+
 BODY: Pairs = (
     ("embeddings.word_embeddings", "embed_tokens"),
     ("embeddings.position_embeddings", "embed_positions"),
@@ -82,37 +105,14 @@ BODY: Pairs = (
     ("transformer.layer.*.ffn.lin2", "layers.*.mlp.fc2"),
     ("transformer.layer.*.output_layer_norm", "layers.*.mlp_norm"),
 )
-
-
-class DistilBertForCausalLM(MaskedDecoder[DistilBertConfig]):
-    """DistilBERT's decoder; the head's bias is stored once."""
-
-    config_class = DistilBertConfig
-    base_model_prefix = "distilbert"
-    ties_bias = False
-    renames: ClassVar[Renames] = Renames(
-        pairs=(
-            *((f"distilbert.{disk}", ours) for disk, ours in BODY),
-            ("vocab_transform", "head_proj"),
-            ("vocab_layer_norm", "head_norm"),
-            ("vocab_projector.bias", "head_bias"),
-            ("vocab_projector", "lm_head"),
-        ),
-        ignored=("distilbert.embeddings.position_ids",),
-        tied=TIED,
-    )
-
-    def __init__(self, config: DistilBertConfig) -> None:
-        super().__init__(config)
-        if config.sinusoidal_pos_embds:
-            self.embed_positions.weight = sines_and_cosines(
-                config.max_position_embeddings, config.dim
-            )
-
-
-def sines_and_cosines(count: int, dims: int) -> mx.array:
-    """A table (count, dims) of sines in the even columns and cosines in the odd ones."""
-    columns = np.arange(dims)
-    angles = np.arange(count)[:, None] / 10000 ** (2 * (columns // 2) / dims)
-    table = np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))
-    return mx.array(table.astype(np.float32))
+DistilBertForCausalLM.renames = Renames(
+    pairs=(
+        *((f"distilbert.{disk}", ours) for disk, ours in BODY),
+        ("vocab_transform", "head_proj"),
+        ("vocab_layer_norm", "head_norm"),
+        ("vocab_projector.bias", "head_bias"),
+        ("vocab_projector", "lm_head"),
+    ),
+    ignored=("distilbert.embeddings.position_ids",),
+    tied=TIED,
+)

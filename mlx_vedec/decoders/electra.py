@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from ..checkpoints.renames import Pairs, Renames
+from ..checkpoints.renames import Renames
 from .bert import TYPED_BODY, BertConfig, body_renames
 from .masked import TIED, MaskedDecoder, MaskedShape
 
@@ -30,21 +30,21 @@ class ElectraConfig(BertConfig):
         return replace(super().shape, embed_dims=self.embedding_size, head_act="gelu")
 
 
-ELECTRA_BODY: Pairs = (*TYPED_BODY, ("embeddings_project", "embed_proj"))
-
-
 class ElectraForCausalLM(MaskedDecoder[ElectraConfig]):
     """ELECTRA's generator as a decoder."""
 
     config_class = ElectraConfig
     base_model_prefix = "electra"
     ties_bias = False
-    renames: ClassVar[Renames] = body_renames("electra", ELECTRA_BODY) + Renames(
-        pairs=(
-            ("generator_predictions.dense", "head_proj"),
-            ("generator_predictions.LayerNorm", "head_norm"),
-            ("generator_lm_head.bias", "head_bias"),
-            ("generator_lm_head", "lm_head"),
-        ),
-        tied=TIED,
-    )
+
+
+PROJECTED_BODY = (*TYPED_BODY, ("embeddings_project", "embed_proj"))
+ElectraForCausalLM.renames = body_renames("electra", PROJECTED_BODY) + Renames(
+    pairs=(
+        ("generator_predictions.dense", "head_proj"),
+        ("generator_predictions.LayerNorm", "head_norm"),
+        ("generator_lm_head.bias", "head_bias"),
+        ("generator_lm_head", "lm_head"),
+    ),
+    tied=TIED,
+)

@@ -21,6 +21,7 @@ from ..layers.initialisers import initialise
 from ..layers.kv_cache import KeysValues
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
+from .positions import LearnedPositions
 
 
 @dataclass(kw_only=True)
@@ -80,6 +81,7 @@ class GPT2Config(DecoderConfig):
         """The fields under the names that the shared parts read."""
         return DecoderShape(
             dims=self.n_embd,
+            num_layers=self.n_layer,
             num_heads=self.n_head,
             mlp_dims=self.n_inner or 4 * self.n_embd,
             act=self.activation_function,
@@ -141,7 +143,36 @@ def shrink_residuals(layer: DecoderLayer, std: float) -> None:
     ends = [layer.self_attn.o_proj, layer.mlp.fc2]
     ends += [layer.cross_attn.o_proj] if "cross_attn" in layer else []
     for linear in ends:
-        linear.weight = mx.random.normal(linear.weight.shape, scale=std)
+        initialise(linear, std)
+
+
+class GPT2LMHeadModel(Decoder[GPT2Config]):
+    """Tokens and positions added, layers, a norm, and a head without bias that may be tied."""
+
+    config_class = GPT2Config
+    base_model_prefix = "transformer"
+    shifts_labels = True
+
+    def __init__(self, config: GPT2Config) -> None:
+        super().__init__(config)
+        dims, std = config.n_embd, config.initializer_range
+        self.embed_tokens = nn.Embedding(config.vocab_size, dims)
+        self.embed_positions = LearnedPositions(config.n_positions, dims, offset=0)
+        self.dropout = Dropout(config.embd_pdrop)
+        self.layers = [*(GPT2Layer(config, index) for index in range(config.n_layer))]
+        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_epsilon)
+        if not config.tie_word_embeddings:
+            self.lm_head = nn.Linear(dims, config.vocab_size, bias=False)
+        initialise(self, std)
+        for layer in self.layers:
+            shrink_residuals(layer, std / math.sqrt(2 * config.n_layer))
+
+    def embed(
+        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
+    ) -> mx.array:
+        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+        return self.dropout(x + self.embed_positions(positions))
 
 
 BODY: Pairs = (
@@ -165,58 +196,9 @@ BUFFERS = (  # the causal mask and what fills it, which older versions stored
     "transformer.h.*.crossattention.bias",
     "transformer.h.*.crossattention.masked_bias",
 )
-
-
-class GPT2LMHeadModel(Decoder[GPT2Config]):
-    """Tokens and positions added, layers, a norm, and a head without bias that may be tied."""
-
-    config_class = GPT2Config
-    base_model_prefix = "transformer"
-    shifts_labels = True
-    renames: ClassVar[Renames] = Renames(
-        pairs=(*((f"transformer.{disk}", ours) for disk, ours in BODY), ("lm_head", "lm_head")),
-        ignored=BUFFERS,
-        tied=(("lm_head.weight", "embed_tokens.weight"),),
-        transposed=("layers.*.self_attn", "layers.*.cross_attn", "layers.*.mlp"),
-    )
-
-    def __init__(self, config: GPT2Config) -> None:
-        super().__init__(config)
-        dims, std = config.n_embd, config.initializer_range
-        self.embed_tokens = nn.Embedding(config.vocab_size, dims)
-        self.embed_positions = nn.Embedding(config.n_positions, dims)
-        self.dropout = Dropout(config.embd_pdrop)
-        self.layers = [*(GPT2Layer(config, index) for index in range(config.n_layer))]
-        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_epsilon)
-        if not config.tie_word_embeddings:
-            self.lm_head = nn.Linear(dims, config.vocab_size, bias=False)
-        initialise(self, std)
-        for layer in self.layers:
-            shrink_residuals(layer, std / math.sqrt(2 * config.n_layer))
-
-    @property
-    def max_positions(self) -> int | None:
-        """Tokens that have a row in the position table."""
-        return self.config.n_positions
-
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        return self.dropout(x + self.embed_positions(positions))
-
-    def finish(self, x: mx.array) -> mx.array:
-        """The last norm."""
-        return self.norm(x)
-
-    def head(self, x: mx.array) -> mx.array:
-        """Hidden states (B, L, D) to logits (B, L, V)."""
-        return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
-
-    def untie(self) -> None:
-        """Give the head weights of its own, which start as the embedding's."""
-        self.check_table("untying")
-        self.config.tie_word_embeddings = False
-        self.lm_head = nn.Linear(self.config.n_embd, self.config.vocab_size, bias=False)
-        self.lm_head.weight = self.embed_tokens.weight
+GPT2LMHeadModel.renames = Renames(
+    pairs=(*((f"transformer.{disk}", ours) for disk, ours in BODY), ("lm_head", "lm_head")),
+    ignored=BUFFERS,
+    tied=(("lm_head.weight", "embed_tokens.weight"),),
+    transposed=("layers.*.self_attn", "layers.*.cross_attn", "layers.*.mlp"),
+)

@@ -22,11 +22,13 @@ class DecoderShape:
 
     positions   -- tokens the checkpoint was trained for, the length where none is asked for
     memory_dims -- width of what cross-attention reads; None in a decoder that has none
-    norm_first  -- norms before each part (arXiv:2002.04745) instead of after
+    norm_first  -- norms before each part and after the last layer (arXiv:2002.04745), instead of
+                   after each part
     layerdrop   -- probability of skipping a layer in training (arXiv:1909.11556)
     """
 
     dims: int
+    num_layers: int
     num_heads: int
     mlp_dims: int
     act: str

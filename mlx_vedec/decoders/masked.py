@@ -21,13 +21,10 @@ from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
 from .positions import LearnedPositions
 
-TIED: Pairs = (("lm_head.weight", "embed_tokens.weight"),)
-TIED_BIAS: Pairs = (*TIED, ("lm_head.bias", "head_bias"))
-
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedShape(DecoderShape):
-    """A `DecoderShape` with the ways in which BERT's kin differ.
+    """A `DecoderShape` with the ways in which BERT and its kin differ.
 
     embed_dims  -- width of the embeddings and of the head; a projection follows where it is not
                    that of the layers
@@ -35,7 +32,6 @@ class MaskedShape(DecoderShape):
     head_act    -- activation between the head's linear layer and its norm; None without the three
     """
 
-    num_layers: int
     embed_dims: int
     token_types: int = 0
     head_act: str | None = None
@@ -86,7 +82,7 @@ class MaskedDecoder(Decoder[C]):
         super().__init__(config)
         shape, width = config.shape, config.shape.embed_dims
         self.embed_tokens = nn.Embedding(config.vocab_size, width)
-        self.embed_positions = self._position_table()
+        self.embed_positions = self.make_positions()
         if shape.token_types:
             self.embed_types = nn.Embedding(shape.token_types, width)
         self.embed_norm = nn.LayerNorm(width, eps=shape.eps)
@@ -94,6 +90,8 @@ class MaskedDecoder(Decoder[C]):
         if width != shape.dims:
             self.embed_proj = nn.Linear(width, shape.dims)
         self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
+        if shape.norm_first:
+            self.norm = nn.LayerNorm(shape.dims, eps=shape.eps)
         self._make_head(shape)
         initialise(self, config.initializer_range)
         if config.pad_token_id is not None:
@@ -110,14 +108,10 @@ class MaskedDecoder(Decoder[C]):
         if not tied:
             self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.ties_bias)
 
-    def _position_table(self) -> LearnedPositions:
+    def make_positions(self) -> LearnedPositions:
+        """What turns positions into vectors: a table."""
         rows, width = self.config.max_position_embeddings, self.config.shape.embed_dims
         return LearnedPositions(rows, width, offset=0)
-
-    @property
-    def max_positions(self) -> int | None:
-        """Tokens that have a row in the position table."""
-        return self.embed_positions.count
 
     def embed(
         self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
@@ -133,16 +127,16 @@ class MaskedDecoder(Decoder[C]):
         """Hidden states (B, L, D) to logits (B, L, V)."""
         if "head_proj" in self:
             x = self.head_norm(self.head_act(self.head_proj(x)))
-        x = self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
+        x = super().head(x)
         return x + self.head_bias if "head_bias" in self else x
 
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
-        self.check_table("untying")
-        self.config.tie_word_embeddings = False
-        vocabulary, width = self.embed_tokens.weight.shape
-        self.lm_head = nn.Linear(width, vocabulary, bias=self.ties_bias)
-        self.lm_head.weight = self.embed_tokens.weight
+        super().untie()
         if self.ties_bias:
             self.lm_head.bias = self.head_bias
             del self.head_bias
+
+
+TIED: Pairs = (("lm_head.weight", "embed_tokens.weight"),)
+TIED_BIAS: Pairs = (*TIED, ("lm_head.bias", "head_bias"))

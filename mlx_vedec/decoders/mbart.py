@@ -110,14 +110,12 @@ class MBartForCausalLM(BartForCausalLM):
     """`BartForCausalLM` that norms first."""
 
     config_class = MBartConfig
-    renames: ClassVar[Renames] = bart_renames(LEARNED + EMBED_NORM + FINAL_NORM)
 
 
 class BlenderbotForCausalLM(BartForCausalLM):
     """`BartForCausalLM` that norms first, its embedding not at all."""
 
     config_class = BlenderbotConfig
-    renames: ClassVar[Renames] = bart_renames(LEARNED + FINAL_NORM)
 
 
 class BlenderbotSmallForCausalLM(BartForCausalLM):
@@ -126,19 +124,20 @@ class BlenderbotSmallForCausalLM(BartForCausalLM):
     config_class = BlenderbotSmallConfig
 
 
-# a table of sines, which is computed here
-STORED = Renames(pairs=(), carried=("model.decoder.embed_positions",))
-
-
 class PegasusForCausalLM(BartForCausalLM):
     """`BartForCausalLM` that norms first, with sines for positions."""
 
     config_class = PegasusConfig
-    renames: ClassVar[Renames] = bart_renames(FINAL_NORM) + STORED
 
 
 class MarianForCausalLM(BartForCausalLM):
     """`BartForCausalLM` that does not norm its embedding, with sines for positions."""
 
     config_class = MarianConfig
-    renames: ClassVar[Renames] = bart_renames(()) + STORED
+
+
+STORED = Renames(pairs=(), carried=("model.decoder.embed_positions",))  # sines, computed here
+MBartForCausalLM.renames = bart_renames(LEARNED + EMBED_NORM + FINAL_NORM)
+BlenderbotForCausalLM.renames = bart_renames(LEARNED + FINAL_NORM)
+PegasusForCausalLM.renames = bart_renames(FINAL_NORM) + STORED
+MarianForCausalLM.renames = bart_renames(()) + STORED

@@ -22,7 +22,7 @@ class LearnedPositions(nn.Embedding):
 
     def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
         """Positions (B, L) to (B, L, D)."""
-        return super().__call__(positions + self.offset)
+        return super().__call__(positions + self.offset if self.offset else positions)
 
 
 class SinusoidalTable(nn.Module):

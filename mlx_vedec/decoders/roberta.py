@@ -49,6 +49,36 @@ class RobertaConfig(BertConfig):
         return replace(super().shape, positions=positions, head_act="gelu")
 
 
+@dataclass(kw_only=True)
+class XLMRobertaConfig(RobertaConfig):
+    """Fields and defaults of transformers, whose vocabulary is BERT's."""
+
+    model_type: ClassVar[str] = "xlm-roberta"
+    vocab_size: int = 30522
+
+
+@dataclass(kw_only=True)
+class CamembertConfig(XLMRobertaConfig):
+    """Fields and defaults of transformers, whose vocabulary is BERT's."""
+
+    model_type: ClassVar[str] = "camembert"
+
+
+@dataclass(kw_only=True)
+class Data2VecTextConfig(XLMRobertaConfig):
+    """Fields and defaults of transformers, whose vocabulary is BERT's."""
+
+    model_type: ClassVar[str] = "data2vec-text"
+
+
+@dataclass(kw_only=True)
+class RobertaPreLayerNormConfig(RobertaConfig):
+    """Fields and defaults of `andreasmadsen/efficient_mlm_m0.40`, but for its 514 positions."""
+
+    model_type: ClassVar[str] = "roberta-prelayernorm"
+    norm_first: ClassVar[bool] = True
+
+
 class PaddedPositions(LearnedPositions):
     """A table in which padding has the row of its own id, and the first token the next one."""
 
@@ -68,8 +98,50 @@ class PaddedPositions(LearnedPositions):
         return nn.Embedding.__call__(self, self.padding + counted * real)
 
 
-def renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
-    """The table of a model with RoBERTa's head."""
+class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
+    """RoBERTa's decoder."""
+
+    config_class = RobertaConfig
+    base_model_prefix = "roberta"
+
+    def __init__(self, config: RobertaConfig) -> None:
+        super().__init__(config)
+        self.embed_positions.weight[config.first_position - 1] = 0
+
+    def make_positions(self) -> LearnedPositions:
+        """A table whose rows up to padding's are of no position."""
+        shape, padding = self.config.shape, self.config.first_position - 1
+        return PaddedPositions(shape.positions, shape.embed_dims, padding)
+
+
+class XLMRobertaForCausalLM(RobertaForCausalLM):
+    """XLM-RoBERTa's decoder, under RoBERTa's names."""
+
+    config_class = XLMRobertaConfig
+
+
+class CamembertForCausalLM(RobertaForCausalLM):
+    """CamemBERT's decoder, under RoBERTa's names."""
+
+    config_class = CamembertConfig
+
+
+class Data2VecTextForCausalLM(RobertaForCausalLM):
+    """The decoder of data2vec for text."""
+
+    config_class = Data2VecTextConfig
+    base_model_prefix = "data2vec_text"
+
+
+class RobertaPreLayerNormForCausalLM(RobertaForCausalLM):
+    """`RobertaForCausalLM` with its norms before each part, and one after the last layer."""
+
+    config_class = RobertaPreLayerNormConfig
+    base_model_prefix = "roberta_prelayernorm"
+
+
+def roberta_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
+    """The names of a model with RoBERTa's head."""
     return body_renames(base, body) + Renames(
         pairs=(
             ("lm_head.dense", "head_proj"),
@@ -82,72 +154,6 @@ def renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
     )
 
 
-class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
-    """RoBERTa's decoder."""
-
-    config_class = RobertaConfig
-    base_model_prefix = "roberta"
-    renames: ClassVar[Renames] = renames("roberta")
-
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__(config)
-        self.embed_positions.weight[config.first_position - 1] = 0
-
-    def _position_table(self) -> LearnedPositions:
-        shape, padding = self.config.shape, self.config.first_position - 1
-        return PaddedPositions(shape.positions, shape.embed_dims, padding)
-
-
-@dataclass(kw_only=True)
-class XLMRobertaConfig(RobertaConfig):
-    """Fields and defaults of transformers, whose vocabulary is BERT's."""
-
-    model_type: ClassVar[str] = "xlm-roberta"
-    vocab_size: int = 30522
-
-
-class XLMRobertaForCausalLM(RobertaForCausalLM):
-    """XLM-RoBERTa's decoder, under RoBERTa's names."""
-
-    config_class = XLMRobertaConfig
-
-
-@dataclass(kw_only=True)
-class CamembertConfig(XLMRobertaConfig):
-    """Fields and defaults of transformers, whose vocabulary is BERT's."""
-
-    model_type: ClassVar[str] = "camembert"
-
-
-class CamembertForCausalLM(RobertaForCausalLM):
-    """CamemBERT's decoder, under RoBERTa's names."""
-
-    config_class = CamembertConfig
-
-
-@dataclass(kw_only=True)
-class Data2VecTextConfig(XLMRobertaConfig):
-    """Fields and defaults of transformers, whose vocabulary is BERT's."""
-
-    model_type: ClassVar[str] = "data2vec-text"
-
-
-class Data2VecTextForCausalLM(RobertaForCausalLM):
-    """The decoder of data2vec for text."""
-
-    config_class = Data2VecTextConfig
-    base_model_prefix = "data2vec_text"
-    renames: ClassVar[Renames] = renames("data2vec_text")
-
-
-@dataclass(kw_only=True)
-class RobertaPreLayerNormConfig(RobertaConfig):
-    """Fields and defaults of `andreasmadsen/efficient_mlm_m0.40`, but for its 514 positions."""
-
-    model_type: ClassVar[str] = "roberta-prelayernorm"
-    norm_first: ClassVar[bool] = True
-
-
 PRE_NORMED = {
     "encoder.layer.*.attention.output.LayerNorm": "encoder.layer.*.attention.LayerNorm",
     "encoder.layer.*.crossattention.output.LayerNorm": "encoder.layer.*.crossattention.LayerNorm",
@@ -158,18 +164,6 @@ PRE_NORMED_BODY: Pairs = (
     ("LayerNorm", "norm"),
 )
 
-
-class RobertaPreLayerNormForCausalLM(RobertaForCausalLM):
-    """`RobertaForCausalLM` with its norms before each part, and one after the last layer."""
-
-    config_class = RobertaPreLayerNormConfig
-    base_model_prefix = "roberta_prelayernorm"
-    renames: ClassVar[Renames] = renames("roberta_prelayernorm", PRE_NORMED_BODY)
-
-    def __init__(self, config: RobertaConfig) -> None:
-        super().__init__(config)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-
-    def finish(self, x: mx.array) -> mx.array:
-        """The last norm."""
-        return self.norm(x)
+RobertaForCausalLM.renames = roberta_renames("roberta")
+Data2VecTextForCausalLM.renames = roberta_renames("data2vec_text")
+RobertaPreLayerNormForCausalLM.renames = roberta_renames("roberta_prelayernorm", PRE_NORMED_BODY)

@@ -1,4 +1,7 @@
-"""What BART's kin share: scaled tokens plus positions, layers, a head; norms in various places."""
+"""What BART's kin share: scaled tokens plus positions, layers, a head; norms in various places.
+
+They are the decoders of sequence-to-sequence models.
+"""
 
 from __future__ import annotations
 
@@ -20,27 +23,16 @@ from .positions import LearnedPositions, Positions, SinusoidalTable
 Normed = Literal["sum", "tokens"] | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Seq2SeqShape(DecoderShape):
-    """A `DecoderShape` with the ways in which BART's kin differ.
-
-    embed_norm  -- what the embedding's norm reads: the "sum" of tokens and positions, the "tokens"
-                   before positions are added, or None where there is no such norm
-    scale_given -- whether embeddings given instead of tokens are scaled as tokens are
-    """
-
-    num_layers: int
-    embed_norm: Normed = "sum"
-    scale_given: bool = False
-
-
 @dataclass(kw_only=True)
 class Seq2SeqConfig(DecoderConfig):
     """Fields that all of BART's kin have; a family sets the class variables it differs in.
 
-    norm_first -- norms before each part, and one after the last layer
-    sinusoidal -- positions are sines, whose table is computed
-    offset     -- rows of a learned table before the first position; for the rest see `Seq2SeqShape`
+    norm_first  -- norms before each part and after the last layer, instead of after each part
+    embed_norm  -- what the embedding's norm reads: the "sum" of tokens and positions, the "tokens"
+                   before positions are added, or None where there is no such norm
+    scale_given -- whether embeddings given instead of tokens are scaled as tokens are
+    sinusoidal  -- positions are sines, whose table is computed
+    offset      -- rows of a learned table before the first position
     """
 
     norm_first: ClassVar[bool] = False
@@ -73,14 +65,9 @@ class Seq2SeqConfig(DecoderConfig):
         """Standard deviation of new weights."""
         return self.init_std
 
-    @property
-    def shape(self) -> Seq2SeqShape:
-        """The fields under the names that the shared parts read."""
-        raise NotImplementedError
-
-    def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> Seq2SeqShape:
+    def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> DecoderShape:
         """The shape, given the fields that families name differently."""
-        return Seq2SeqShape(
+        return DecoderShape(
             dims=self.d_model,
             num_layers=layers,
             num_heads=heads,
@@ -89,8 +76,6 @@ class Seq2SeqConfig(DecoderConfig):
             positions=self.max_position_embeddings,
             memory_dims=self.cross_attention_hidden_size or self.d_model,
             norm_first=self.norm_first,
-            embed_norm=self.embed_norm,
-            scale_given=self.scale_given,
             dropout=self.dropout,
             attention_dropout=self.attention_dropout,
             activation_dropout=self.activation_dropout,
@@ -98,22 +83,21 @@ class Seq2SeqConfig(DecoderConfig):
         )
 
 
-K = TypeVar("K", bound=Seq2SeqConfig)
+C = TypeVar("C", bound=Seq2SeqConfig)
 
 
-class Seq2SeqDecoder(Decoder[K]):
+class Seq2SeqDecoder(Decoder[C]):
     """Base of the families: they add names on disk, and positions of their own."""
 
     base_model_prefix = "model"
 
-    def __init__(self, config: K) -> None:
+    def __init__(self, config: C) -> None:
         super().__init__(config)
         shape, dims, pad = config.shape, config.d_model, config.pad_token_id
-        self.normed, self.scale_given = shape.embed_norm, shape.scale_given
         self.embed_scale = math.sqrt(dims) if config.scale_embedding else 1.0
         self.embed_tokens = nn.Embedding(config.vocab_size, dims)
         self.embed_positions = self.make_positions()
-        if shape.embed_norm:
+        if config.embed_norm:
             self.embed_norm = nn.LayerNorm(dims)
         self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
         if shape.norm_first:
@@ -133,36 +117,17 @@ class Seq2SeqDecoder(Decoder[K]):
             return SinusoidalTable(count, dims)
         return LearnedPositions(count, dims, config.offset)
 
-    @property
-    def max_positions(self) -> int | None:
-        """Tokens that have a row in the position table; some sines have no end."""
-        return self.embed_positions.count
-
     def embed(
         self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
     ) -> mx.array:
         """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+        config = self.config
         x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        x = x * self.embed_scale if inputs_embeds is None or self.scale_given else x
-        x = self.embed_norm(x) if self.normed == "tokens" else x
+        x = x * self.embed_scale if inputs_embeds is None or config.scale_given else x
+        x = self.embed_norm(x) if config.embed_norm == "tokens" else x
         x = x + self.embed_positions(positions, tokens).astype(x.dtype)
-        x = self.embed_norm(x) if self.normed == "sum" else x
+        x = self.embed_norm(x) if config.embed_norm == "sum" else x
         return self.dropout(x)
-
-    def finish(self, x: mx.array) -> mx.array:
-        """The norm after the last layer (B, L, D), where layers norm first."""
-        return self.norm(x) if "norm" in self else x
-
-    def head(self, x: mx.array) -> mx.array:
-        """Hidden states (B, L, D) to logits (B, L, V)."""
-        return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
-
-    def untie(self) -> None:
-        """Give the head weights of its own, which start as the embedding's."""
-        self.check_table("untying")
-        self.config.tie_word_embeddings = False
-        self.lm_head = nn.Linear(self.config.d_model, self.config.vocab_size, bias=False)
-        self.lm_head.weight = self.embed_tokens.weight
 
 
 PARTS: Pairs = (
@@ -180,14 +145,14 @@ PARTS: Pairs = (
 LEARNED: Pairs = (("embed_positions", "embed_positions"),)
 EMBED_NORM: Pairs = (("layernorm_embedding", "embed_norm"),)
 FINAL_NORM: Pairs = (("layer_norm", "norm"),)
-# tables that are computed, under their names in several versions, and fairseq's version number
+# sines, which are computed, under their names in several versions, and fairseq's version number
 COMPUTED = ("embed_positions._float_tensor", "embed_positions.weights", "version")
 
 
 def seq2seq_renames(prefix: str, head: str, extra: Pairs) -> Renames:
-    """The table of a decoder at `prefix` with a head of this name.
+    """The names of a decoder whose parts have a prefix on disk, and of its head.
 
-    extra -- the parts that only some families have
+    extra -- the names of parts that only some families have
     """
     return Renames(
         pairs=(*((prefix + disk, ours) for disk, ours in PARTS + extra), (head, "lm_head")),

@@ -1,6 +1,6 @@
 """XGLM (arXiv:2112.10668): a language model of BART's kin, normed first, with sines for positions.
 
-It has no half that encodes. Cross-attention is there where the config says so.
+It has no encoder of its own. Cross-attention is there where the config says so.
 """
 
 from __future__ import annotations
@@ -10,16 +10,9 @@ from typing import ClassVar
 
 import mlx.core as mx
 
-from ..checkpoints.renames import Renames
+from .layer import DecoderShape
 from .positions import Positions, Sinusoids
-from .seq2seq import (
-    FINAL_NORM,
-    Normed,
-    Seq2SeqConfig,
-    Seq2SeqDecoder,
-    Seq2SeqShape,
-    seq2seq_renames,
-)
+from .seq2seq import FINAL_NORM, Normed, Seq2SeqConfig, Seq2SeqDecoder, seq2seq_renames
 
 
 @dataclass(kw_only=True)
@@ -50,22 +43,10 @@ class XGLMConfig(Seq2SeqConfig):
         self.divisible("d_model", "attention_heads")
 
     @property
-    def shape(self) -> Seq2SeqShape:
+    def shape(self) -> DecoderShape:
         """The fields under the names that the shared parts read."""
         shape = self.shape_of(self.num_layers, self.attention_heads, self.ffn_dim, self.layerdrop)
         return shape if self.add_cross_attention else replace(shape, memory_dims=None)
-
-
-class XGLMForCausalLM(Seq2SeqDecoder[XGLMConfig]):
-    """The language model, with cross-attention to an image."""
-
-    config_class = XGLMConfig
-    shifts_labels = True
-    renames: ClassVar[Renames] = seq2seq_renames("model.", "lm_head", FINAL_NORM)
-
-    def make_positions(self) -> Positions:
-        """Sines with two rows before the first position."""
-        return XGLMPositions(self.config.d_model, self.config.pad_token_id)
 
 
 class XGLMPositions(Sinusoids):
@@ -86,3 +67,17 @@ class XGLMPositions(Sinusoids):
         numbers = positions + self.offset
         rows = self.rows(numbers)
         return rows if self.padding is None else rows * (numbers != self.padding)[..., None]
+
+
+class XGLMForCausalLM(Seq2SeqDecoder[XGLMConfig]):
+    """The language model, with cross-attention to an image."""
+
+    config_class = XGLMConfig
+    shifts_labels = True
+
+    def make_positions(self) -> Positions:
+        """Sines with two rows before the first position."""
+        return XGLMPositions(self.config.d_model, self.config.pad_token_id)
+
+
+XGLMForCausalLM.renames = seq2seq_renames("model.", "lm_head", FINAL_NORM)

@@ -21,7 +21,15 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
-from .patches import Pair, PatchEmbedding, bilinear, pair, resize_positions, resize_table
+from .patches import (
+    Pair,
+    PatchEmbedding,
+    after_prefix,
+    bilinear,
+    pair,
+    resize_positions,
+    resize_table,
+)
 from .windows import relative_bias, relative_index
 
 
@@ -125,49 +133,11 @@ class BeitLayer(nn.Module):
         return own if shared is None else own + shared
 
 
-BIAS = "relative_position_bias.relative_position_bias_table"
-
-
 class BeitModel(Encoder[BeitConfig]):
     """Patches, class token, positions if any, layers, norm if any."""
 
     config_class = BeitConfig
     base_model_prefix = "beit"
-    renames = Renames(
-        pairs=(
-            ("embeddings.cls_token", "cls_token"),
-            ("embeddings.position_embeddings", "position_embeddings"),
-            ("embeddings.patch_embeddings.projection", "patches.projection"),
-            (f"encoder.{BIAS}", "shared_bias.table"),
-            ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
-            ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
-            ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
-            ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
-            ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
-            (f"encoder.layer.*.attention.attention.{BIAS}", "layers.*.attn_bias.table"),
-            ("encoder.layer.*.lambda_1", "layers.*.attn_scale"),
-            ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
-            ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
-            ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
-            ("encoder.layer.*.lambda_2", "layers.*.mlp_scale"),
-            ("layernorm", "norm"),
-        ),
-        aliases=(  # transformers 5's names in memory
-            ("shared_position_bias.relative_position_bias_table", "shared_bias.table"),
-            ("layers.*.layernorm_before", "layers.*.attn_norm"),
-            ("layers.*.attention", "layers.*.attn"),
-            (f"layers.*.{BIAS}", "layers.*.attn_bias.table"),
-            ("layers.*.lambda_1", "layers.*.attn_scale"),
-            ("layers.*.layernorm_after", "layers.*.mlp_norm"),
-            ("layers.*.mlp", "layers.*.mlp"),
-            ("layers.*.lambda_2", "layers.*.mlp_scale"),
-        ),
-        carried=("pooler", "embeddings.mask_token"),
-        ignored=(
-            "encoder.relative_position_bias.relative_position_index",
-            "encoder.layer.*.attention.attention.relative_position_bias.relative_position_index",
-        ),
-    )
 
     def __init__(self, config: BeitConfig) -> None:
         super().__init__(config)
@@ -197,12 +167,9 @@ class BeitModel(Encoder[BeitConfig]):
 
     def _embed(self, pixels: mx.array) -> tuple[mx.array, Pair]:
         patches, grid = self.patches(pixels)
-        token = mx.broadcast_to(self.cls_token, (len(pixels), *self.cls_token.shape[1:]))
-        x = mx.concatenate([token, patches], axis=1)
+        x = after_prefix(self.cls_token, patches)
         if "position_embeddings" in self:
-            table = self.position_embeddings
-            resized = resize_positions(table[:, 1:], self.config.grid, grid)
-            x = x + mx.concatenate([table[:, :1], resized], axis=1)
+            x = x + resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
         return self.dropout(x), grid
 
 
@@ -211,3 +178,41 @@ class Data2VecVisionModel(BeitModel):
 
     config_class = Data2VecVisionConfig
     base_model_prefix = "data2vec_vision"
+
+
+BIAS = "relative_position_bias.relative_position_bias_table"
+BeitModel.renames = Renames(
+    pairs=(
+        ("embeddings.cls_token", "cls_token"),
+        ("embeddings.position_embeddings", "position_embeddings"),
+        ("embeddings.patch_embeddings.projection", "patches.projection"),
+        (f"encoder.{BIAS}", "shared_bias.table"),
+        ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
+        ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
+        ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
+        ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
+        ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
+        (f"encoder.layer.*.attention.attention.{BIAS}", "layers.*.attn_bias.table"),
+        ("encoder.layer.*.lambda_1", "layers.*.attn_scale"),
+        ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
+        ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
+        ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
+        ("encoder.layer.*.lambda_2", "layers.*.mlp_scale"),
+        ("layernorm", "norm"),
+    ),
+    aliases=(  # transformers 5's names in memory
+        ("shared_position_bias.relative_position_bias_table", "shared_bias.table"),
+        ("layers.*.layernorm_before", "layers.*.attn_norm"),
+        ("layers.*.attention", "layers.*.attn"),
+        (f"layers.*.{BIAS}", "layers.*.attn_bias.table"),
+        ("layers.*.lambda_1", "layers.*.attn_scale"),
+        ("layers.*.layernorm_after", "layers.*.mlp_norm"),
+        ("layers.*.mlp", "layers.*.mlp"),
+        ("layers.*.lambda_2", "layers.*.mlp_scale"),
+    ),
+    carried=("pooler", "embeddings.mask_token"),
+    ignored=(
+        "encoder.relative_position_bias.relative_position_index",
+        "encoder.layer.*.attention.attention.relative_position_bias.relative_position_index",
+    ),
+)

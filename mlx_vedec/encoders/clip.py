@@ -15,17 +15,21 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
 from ..layers.attention import Attention
+from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, pair, resize_positions
+from .patches import PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
 class VisionConfig(PatchConfig):
-    """What the two configs have in common; a size is one number or two, (h, w)."""
+    """What the configs of CLIP and SigLIP have in common; a size is one number or two, (h, w).
 
-    prefix_tokens: ClassVar[int]
+    class_token -- whether one comes before the patches; patch_bias -- of their linear map
+    """
+
+    class_token: ClassVar[bool]
     patch_bias: ClassVar[bool]
     intermediate_size: int = 3072
     attention_dropout: float = 0.0
@@ -36,7 +40,7 @@ class CLIPVisionConfig(VisionConfig):
     """Fields and defaults of `openai/clip-vit-base-patch32`."""
 
     model_type: ClassVar[str] = "clip_vision_model"
-    prefix_tokens: ClassVar[int] = 1
+    class_token: ClassVar[bool] = True
     patch_bias: ClassVar[bool] = False
     hidden_act: str = "quick_gelu"
     layer_norm_eps: float = 1e-5
@@ -50,7 +54,7 @@ class SiglipVisionConfig(VisionConfig):
     """Fields and defaults of `google/siglip-base-patch16-224`."""
 
     model_type: ClassVar[str] = "siglip_vision_model"
-    prefix_tokens: ClassVar[int] = 0
+    class_token: ClassVar[bool] = False
     patch_bias: ClassVar[bool] = True
     hidden_act: str = "gelu_pytorch_tanh"
     layer_norm_eps: float = 1e-6
@@ -75,7 +79,9 @@ class VisionLayer(nn.Module):
 
 
 class VisionModel(Encoder[VisionConfig]):
-    """Patches, learned positions, layers: what the two models have in common."""
+    """Patches, learned positions, layers, norm if any: what CLIP and SigLIP have in common."""
+
+    norm: nn.LayerNorm
 
     def __init__(self, config: VisionConfig) -> None:
         super().__init__(config)
@@ -83,26 +89,89 @@ class VisionModel(Encoder[VisionConfig]):
         self.patches = PatchEmbedding(
             config.num_channels, dims, pair(config.patch_size), bias=config.patch_bias
         )
-        self.position_embeddings = mx.zeros((rows * columns + config.prefix_tokens, dims))
+        self.position_embeddings = mx.zeros((config.class_token + rows * columns, dims))
         self.layers = [VisionLayer(config) for _ in range(config.num_hidden_layers)]
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D), the class token first where there is one."""
-        return self._finish(self.through_layers(self._embed(pixels, interpolate), trace))
+        x = self.through_layers(self._embed(pixels, interpolate), trace)
+        return self.norm(x) if "norm" in self else x
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""
         config = self.config
         patches, grid = self.patches(pixels, None if interpolate else pair(config.image_size))
-        table = self.position_embeddings[None, config.prefix_tokens :]
+        table = self.position_embeddings[None, self.prefix_tokens :]
         return patches + resize_positions(table, config.grid, grid)
 
-    def _finish(self, x: mx.array) -> mx.array:
-        return x
+
+class CLIPVisionModel(VisionModel):
+    """`VisionModel` with a class token, normed before the first layer and not after the last."""
+
+    config_class = CLIPVisionConfig
+    base_model_prefix = "vision_model"
+
+    def __init__(self, config: CLIPVisionConfig) -> None:
+        super().__init__(config)
+        self.cls_token = mx.zeros((config.hidden_size,))
+        self.pre_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self._initialise(config)
+
+    def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
+        patches = super()._embed(pixels, interpolate)
+        token = self.cls_token + self.position_embeddings[:1]
+        return self.pre_norm(after_prefix(token[None], patches))
+
+    def _initialise(self, config: CLIPVisionConfig) -> None:
+        """Deviations by width and, for what adds to the residual stream, by depth."""
+        factor, dims = config.initializer_factor, config.hidden_size
+        wide = factor * dims**-0.5
+        deep = wide * (2 * config.num_hidden_layers) ** -0.5
+        std = factor * config.initializer_range
+        self.cls_token = mx.random.normal(self.cls_token.shape, scale=wide)
+        self.position_embeddings = mx.random.normal(self.position_embeddings.shape, scale=std)
+        initialise(self.patches.projection, std)
+        for layer in self.layers:
+            attn, mlp = layer.attn, layer.mlp
+            for projection in (attn.q_proj, attn.k_proj, attn.v_proj, mlp.fc2):
+                initialise(projection, deep)
+            initialise(attn.o_proj, wide)
+            initialise(mlp.fc1, factor * (2 * dims) ** -0.5)
+
+
+class SiglipVisionModel(VisionModel):
+    """`VisionModel` without a class token, normed after the last layer."""
+
+    config_class = SiglipVisionConfig
+    base_model_prefix = "vision_model"
+
+    def __init__(self, config: SiglipVisionConfig) -> None:
+        super().__init__(config)
+        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
+        self._initialise(config)
+
+    def _initialise(self, config: SiglipVisionConfig) -> None:
+        """Flax's initialisers: Glorot's uniform one in the layers, LeCun's for the patches."""
+        shape, std = self.position_embeddings.shape, config.hidden_size**-0.5
+        self.position_embeddings = mx.random.normal(shape, scale=std)
+        inputs = math.prod(self.patches.projection.weight.shape[1:])
+        # the factor makes up for a cut at two deviations, which transformers then leaves out
+        initialise(self.patches.projection, inputs**-0.5 / 0.87962566103423978)
+        for layer in self.layers:
+            attn, mlp = layer.attn, layer.mlp
+            for linear in (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj, mlp.fc1, mlp.fc2):
+                bound = math.sqrt(6 / sum(linear.weight.shape))
+                linear.weight = mx.random.uniform(-bound, bound, linear.weight.shape)
+                linear.bias = mx.zeros_like(linear.bias)
+            for linear in (mlp.fc1, mlp.fc2):
+                linear.bias = mx.random.normal(linear.bias.shape, scale=1e-6)
 
 
 def _table(own: Pairs, unused: str) -> Renames:
-    """A family's names; those of transformers before 5 have `vision_model.` before them."""
+    """The names of CLIP or SigLIP; in transformers before 5 they begin with `vision_model.`.
+
+    own -- the names that only one of the two has; unused -- on disk, what pools its features
+    """
     pairs = (
         ("embeddings.patch_embedding", "patches.projection"),
         ("embeddings.position_embedding.weight", "position_embeddings"),
@@ -123,82 +192,11 @@ def _table(own: Pairs, unused: str) -> Renames:
     )
 
 
-class CLIPVisionModel(VisionModel):
-    """`VisionModel` with a class token, normed before the first layer and not after the last."""
-
-    config_class = CLIPVisionConfig
-    base_model_prefix = "vision_model"
-    renames = _table(
-        (
-            ("embeddings.class_embedding", "cls_token"),
-            ("pre_layrnorm", "pre_norm"),  # the name has no "e" on disk
-        ),
-        unused="post_layernorm",
-    )
-
-    def __init__(self, config: CLIPVisionConfig) -> None:
-        super().__init__(config)
-        self.cls_token = mx.zeros((config.hidden_size,))
-        self.pre_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self._initialise(config)
-
-    def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
-        patches = super()._embed(pixels, interpolate)
-        token = self.cls_token + self.position_embeddings[0]
-        token = mx.broadcast_to(token, (len(patches), 1, len(token)))
-        return self.pre_norm(mx.concatenate([token, patches], axis=1))
-
-    def _initialise(self, config: CLIPVisionConfig) -> None:
-        """Deviations by width and, for what adds to the residual stream, by depth."""
-        factor, dims = config.initializer_factor, config.hidden_size
-        wide = factor * dims**-0.5
-        deep = wide * (2 * config.num_hidden_layers) ** -0.5
-        std = factor * config.initializer_range
-        self.cls_token = mx.random.normal(self.cls_token.shape, scale=wide)
-        self.position_embeddings = mx.random.normal(self.position_embeddings.shape, scale=std)
-        _spread(self.patches.projection, std)
-        for layer in self.layers:
-            attn, mlp = layer.attn, layer.mlp
-            for projection in (attn.q_proj, attn.k_proj, attn.v_proj, mlp.fc2):
-                _spread(projection, deep)
-            _spread(attn.o_proj, wide)
-            _spread(mlp.fc1, factor * (2 * dims) ** -0.5)
-
-
-class SiglipVisionModel(VisionModel):
-    """`VisionModel` without a class token, normed after the last layer."""
-
-    config_class = SiglipVisionConfig
-    base_model_prefix = "vision_model"
-    renames = _table((("post_layernorm", "norm"),), unused="head")
-
-    def __init__(self, config: SiglipVisionConfig) -> None:
-        super().__init__(config)
-        self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
-        self._initialise(config)
-
-    def _finish(self, x: mx.array) -> mx.array:
-        return self.norm(x)
-
-    def _initialise(self, config: SiglipVisionConfig) -> None:
-        """Flax's initialisers: Glorot's uniform one in the layers, LeCun's for the patches."""
-        shape, std = self.position_embeddings.shape, config.hidden_size**-0.5
-        self.position_embeddings = mx.random.normal(shape, scale=std)
-        inputs = math.prod(self.patches.projection.weight.shape[1:])
-        # the factor makes up for a cut at two deviations, which transformers then leaves out
-        _spread(self.patches.projection, inputs**-0.5 / 0.87962566103423978)
-        for layer in self.layers:
-            attn, mlp = layer.attn, layer.mlp
-            for linear in (attn.q_proj, attn.k_proj, attn.v_proj, attn.o_proj, mlp.fc1, mlp.fc2):
-                bound = math.sqrt(6 / sum(linear.weight.shape))
-                linear.weight = mx.random.uniform(-bound, bound, linear.weight.shape)
-                linear.bias = mx.zeros_like(linear.bias)
-            for linear in (mlp.fc1, mlp.fc2):
-                linear.bias = mx.random.normal(linear.bias.shape, scale=1e-6)
-
-
-def _spread(layer: nn.Linear | nn.Conv2d, std: float) -> None:
-    """Normal weights of a deviation, zero biases."""
-    layer.weight = mx.random.normal(layer.weight.shape, scale=std)
-    if "bias" in layer:
-        layer.bias = mx.zeros_like(layer.bias)
+CLIPVisionModel.renames = _table(
+    (
+        ("embeddings.class_embedding", "cls_token"),
+        ("pre_layrnorm", "pre_norm"),  # the name has no "e" on disk
+    ),
+    unused="post_layernorm",
+)
+SiglipVisionModel.renames = _table((("post_layernorm", "norm"),), unused="head")

@@ -21,7 +21,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, pair, resize_positions
+from .patches import PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -120,31 +120,6 @@ class Dinov2Model(Encoder[Dinov2Config]):
 
     config_class = Dinov2Config
     base_model_prefix = "dinov2"
-    renames = Renames(
-        pairs=(
-            ("embeddings.cls_token", "cls_token"),
-            ("embeddings.register_tokens", "register_tokens"),
-            ("embeddings.position_embeddings", "position_embeddings"),
-            ("embeddings.patch_embeddings.projection", "patches.projection"),
-            ("encoder.layer.*.norm1", "layers.*.attn_norm"),
-            ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
-            ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
-            ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
-            ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
-            ("encoder.layer.*.layer_scale1.lambda1", "layers.*.attn_scale"),
-            ("encoder.layer.*.norm2", "layers.*.mlp_norm"),
-            ("encoder.layer.*.mlp.weights_in", "layers.*.mlp.gate_up_proj"),
-            ("encoder.layer.*.mlp.weights_out", "layers.*.mlp.down_proj"),
-            ("encoder.layer.*.mlp.fc1", "layers.*.mlp.fc1"),
-            ("encoder.layer.*.mlp.fc2", "layers.*.mlp.fc2"),
-            ("encoder.layer.*.layer_scale2.lambda1", "layers.*.mlp_scale"),
-            ("layernorm", "norm"),
-        ),
-        aliases=(  # transformers 5's names in memory, found in files that trainers wrote themselves
-            ("encoder.layer.*.attention", "layers.*.attn"),
-        ),
-        carried=("embeddings.mask_token",),
-    )
 
     def __init__(self, config: Dinov2Config) -> None:
         super().__init__(config)
@@ -167,9 +142,7 @@ class Dinov2Model(Encoder[Dinov2Config]):
         positions = resize_positions(
             self.position_embeddings[:, 1:], self.config.grid, grid, antialias=self.config.antialias
         )
-        prefix = self._prefix()
-        prefix = mx.broadcast_to(prefix, (len(pixels), *prefix.shape[1:]))
-        return self.dropout(mx.concatenate([prefix, patches + positions], axis=1))
+        return self.dropout(after_prefix(self._prefix(), patches + positions))
 
     def _prefix(self) -> mx.array:
         """The tokens before the patches, (1, P, D)."""
@@ -189,3 +162,30 @@ class Dinov2WithRegistersModel(Dinov2Model):
 
     def _prefix(self) -> mx.array:
         return mx.concatenate([super()._prefix(), self.register_tokens], axis=1)
+
+
+Dinov2Model.renames = Renames(
+    pairs=(
+        ("embeddings.cls_token", "cls_token"),
+        ("embeddings.register_tokens", "register_tokens"),
+        ("embeddings.position_embeddings", "position_embeddings"),
+        ("embeddings.patch_embeddings.projection", "patches.projection"),
+        ("encoder.layer.*.norm1", "layers.*.attn_norm"),
+        ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
+        ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
+        ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
+        ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
+        ("encoder.layer.*.layer_scale1.lambda1", "layers.*.attn_scale"),
+        ("encoder.layer.*.norm2", "layers.*.mlp_norm"),
+        ("encoder.layer.*.mlp.weights_in", "layers.*.mlp.gate_up_proj"),
+        ("encoder.layer.*.mlp.weights_out", "layers.*.mlp.down_proj"),
+        ("encoder.layer.*.mlp.fc1", "layers.*.mlp.fc1"),
+        ("encoder.layer.*.mlp.fc2", "layers.*.mlp.fc2"),
+        ("encoder.layer.*.layer_scale2.lambda1", "layers.*.mlp_scale"),
+        ("layernorm", "norm"),
+    ),
+    aliases=(  # transformers 5's names in memory, found in files that trainers wrote themselves
+        ("encoder.layer.*.attention", "layers.*.attn"),
+    ),
+    carried=("embeddings.mask_token",),
+)

@@ -22,7 +22,7 @@ from ..layers.dropout import DropPath
 from ..layers.initialisers import initialise
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
-from .patches import Pair, PatchEmbedding, pair
+from .patches import Pair, PatchEmbedding, after_prefix, pair
 
 Rotation = tuple[mx.array, mx.array]  # cosines and sines (N, Dh) of the N patches
 
@@ -196,35 +196,11 @@ class DINOv3ViTLayer(nn.Module):
         return x + self.drop_path(self.mlp_scale * self.mlp(self.mlp_norm(x)))
 
 
-LAYERS = (
-    ("layer.*.norm1", "layers.*.attn_norm"),
-    ("layer.*.attention", "layers.*.attn"),
-    ("layer.*.layer_scale1.lambda1", "layers.*.attn_scale"),
-    ("layer.*.norm2", "layers.*.mlp_norm"),
-    ("layer.*.mlp.gate_proj", "layers.*.mlp.gate_proj"),
-    ("layer.*.mlp.up_proj", "layers.*.mlp.fc1"),
-    ("layer.*.mlp.down_proj", "layers.*.mlp.fc2"),
-    ("layer.*.layer_scale2.lambda1", "layers.*.mlp_scale"),
-)
-
-
 class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
     """Patches, class and register tokens, layers that know where each patch is, norm."""
 
     config_class = DINOv3ViTConfig
     base_model_prefix = "model"
-    renames = Renames(
-        pairs=(
-            ("embeddings.cls_token", "cls_token"),
-            ("embeddings.register_tokens", "register_tokens"),
-            ("embeddings.patch_embeddings", "patches.projection"),
-            *LAYERS,
-            ("norm", "norm"),
-        ),
-        # transformers 5's names in memory
-        aliases=tuple((f"model.{disk}", ours) for disk, ours in LAYERS),
-        carried=("embeddings.mask_token",),
-    )
 
     def __init__(self, config: DINOv3ViTConfig) -> None:
         super().__init__(config)
@@ -243,7 +219,30 @@ class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
         patches, grid = self.patches(pixels)
         prefix = mx.concatenate([self.cls_token, self.register_tokens], axis=1)
-        prefix = mx.broadcast_to(prefix, (len(patches), *prefix.shape[1:]))
-        x = mx.concatenate([prefix, patches], axis=1)
+        x = after_prefix(prefix, patches)
         rotation = self.positions(grid, x.dtype)
         return self.norm(self.through_layers(x, trace, rotation))
+
+
+LAYERS = (
+    ("layer.*.norm1", "layers.*.attn_norm"),
+    ("layer.*.attention", "layers.*.attn"),
+    ("layer.*.layer_scale1.lambda1", "layers.*.attn_scale"),
+    ("layer.*.norm2", "layers.*.mlp_norm"),
+    ("layer.*.mlp.gate_proj", "layers.*.mlp.gate_proj"),
+    ("layer.*.mlp.up_proj", "layers.*.mlp.fc1"),
+    ("layer.*.mlp.down_proj", "layers.*.mlp.fc2"),
+    ("layer.*.layer_scale2.lambda1", "layers.*.mlp_scale"),
+)
+DINOv3ViTModel.renames = Renames(
+    pairs=(
+        ("embeddings.cls_token", "cls_token"),
+        ("embeddings.register_tokens", "register_tokens"),
+        ("embeddings.patch_embeddings", "patches.projection"),
+        *LAYERS,
+        ("norm", "norm"),
+    ),
+    # transformers 5's names in memory
+    aliases=tuple((f"model.{disk}", ours) for disk, ours in LAYERS),
+    carried=("embeddings.mask_token",),
+)

@@ -1,4 +1,4 @@
-"""What all encoders are: pixels in, features out, a table of names."""
+"""What all image encoders share: pixels in, features out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ Size = int | tuple[int, ...]
 class EncoderConfig(Config):
     """Base of the encoders' configs.
 
-    prompts_are_whole -- a decoder's prompt gets no start token before it: those of Donut have one
+    prompts_are_whole -- whether a prompt of the decoder gets no start token before it, since it
+                         has its own, as Donut's prompts do
     """
 
     prompts_are_whole: ClassVar[bool] = False
@@ -65,7 +66,7 @@ C = TypeVar("C", bound=EncoderConfig)
 
 
 class Encoder(Pretrained, Generic[C]):
-    """Base of the encoders."""
+    """Base of the families, which add `features`."""
 
     config_class: ClassVar[type[EncoderConfig]]
     config: C

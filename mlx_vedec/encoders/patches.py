@@ -85,13 +85,24 @@ class PatchEmbedding(nn.Module):
         return x.flatten(1, 2), grid
 
 
+def after_prefix(prefix: mx.array, patches: mx.array) -> mx.array:
+    """Tokens (1, P, D), such as the class token, put before the patches (B, N, D) of each image."""
+    prefix = mx.broadcast_to(prefix, (len(patches), *prefix.shape[1:]))
+    return mx.concatenate([prefix, patches], axis=1)
+
+
 def resize_positions(
-    table: mx.array, grid: Pair, new: Pair, *, antialias: bool = False
+    table: mx.array, grid: Pair, new: Pair, *, prefix: int = 0, antialias: bool = False
 ) -> mx.array:
-    """A table (1, rows·columns, D) resized to another grid as torch's bicubic does, in float32."""
+    """Positions (1, prefix + rows·columns, D) for another grid, as torch's bicubic resizes them.
+
+    prefix -- how many rows come first and stay as they are, those of the class token and so on
+    """
     if grid == new:
         return table
-    return resize_table(table[0], grid, new, _antialiased if antialias else _bicubic)[None]
+    weights = _antialiased if antialias else _bicubic
+    resized = resize_table(table[0, prefix:], grid, new, weights)[None]
+    return mx.concatenate([table[:, :prefix], resized], axis=1) if prefix else resized
 
 
 def resize_table(table: mx.array, grid: Pair, new: Pair, weights: Weights) -> mx.array:

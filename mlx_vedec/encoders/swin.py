@@ -197,32 +197,6 @@ class SwinStage(nn.Module):
         return self.merge(x) if "merge" in self else x
 
 
-BLOCK, LAYER = "encoder.layers.*.blocks.*", "stages.*.layers.*"
-COMMON = Renames(
-    pairs=(
-        ("embeddings.patch_embeddings.projection", "patches.projection"),
-        ("embeddings.norm", "patch_norm"),
-        ("embeddings.position_embeddings", "position_embeddings"),
-        (f"{BLOCK}.layernorm_before", f"{LAYER}.attn_norm"),
-        (f"{BLOCK}.attention.self.query", f"{LAYER}.attn.q_proj"),
-        (f"{BLOCK}.attention.self.key", f"{LAYER}.attn.k_proj"),
-        (f"{BLOCK}.attention.self.value", f"{LAYER}.attn.v_proj"),
-        (f"{BLOCK}.attention.output.dense", f"{LAYER}.attn.o_proj"),
-        (f"{BLOCK}.layernorm_after", f"{LAYER}.mlp_norm"),
-        (f"{BLOCK}.intermediate.dense", f"{LAYER}.mlp.fc1"),
-        (f"{BLOCK}.output.dense", f"{LAYER}.mlp.fc2"),
-        ("encoder.layers.*.downsample.norm", "stages.*.merge.norm"),
-        ("encoder.layers.*.downsample.reduction", "stages.*.merge.reduction"),
-    ),
-    ignored=("embeddings.mask_token",),  # of pretraining, which no encoder of transformers loads
-)
-NORM = Renames(pairs=(("layernorm", "norm"),))
-TABLE = Renames(
-    pairs=((f"{BLOCK}.attention.self.relative_position_bias_table", f"{LAYER}.attn_bias.table"),)
-)
-INDEX = f"{BLOCK}.attention.self.relative_position_index"
-
-
 class SwinModel(Encoder[SwinConfig]):
     """Patches, their norm, stages, norm."""
 
@@ -230,23 +204,6 @@ class SwinModel(Encoder[SwinConfig]):
     base_model_prefix = "swin"
     layer_class: ClassVar[type[SwinLayer]] = SwinLayer
     merge_class: ClassVar[type[PatchMerging]] = PatchMerging
-    renames = (
-        COMMON
-        + NORM
-        + TABLE
-        + Renames(
-            pairs=(),
-            aliases=(  # transformers 5's names in memory
-                (
-                    f"{BLOCK}.attention.relative_position_bias.relative_position_bias_table",
-                    f"{LAYER}.attn_bias.table",
-                ),
-                (f"{BLOCK}.attention", f"{LAYER}.attn"),
-                (f"{BLOCK}.mlp", f"{LAYER}.mlp"),
-            ),
-            ignored=(INDEX, f"{BLOCK}.attention.relative_position_bias.relative_position_index"),
-        )
-    )
 
     def __init__(self, config: SwinConfig) -> None:
         super().__init__(config)
@@ -304,4 +261,50 @@ class DonutSwinModel(SwinModel):
 
     config_class = DonutSwinConfig
     base_model_prefix = "donut"
-    renames = COMMON + TABLE + Renames(pairs=(), carried=(INDEX,), ignored=("layernorm",))
+
+
+BLOCK, LAYER = "encoder.layers.*.blocks.*", "stages.*.layers.*"
+COMMON = Renames(
+    pairs=(
+        ("embeddings.patch_embeddings.projection", "patches.projection"),
+        ("embeddings.norm", "patch_norm"),
+        ("embeddings.position_embeddings", "position_embeddings"),
+        (f"{BLOCK}.layernorm_before", f"{LAYER}.attn_norm"),
+        (f"{BLOCK}.attention.self.query", f"{LAYER}.attn.q_proj"),
+        (f"{BLOCK}.attention.self.key", f"{LAYER}.attn.k_proj"),
+        (f"{BLOCK}.attention.self.value", f"{LAYER}.attn.v_proj"),
+        (f"{BLOCK}.attention.output.dense", f"{LAYER}.attn.o_proj"),
+        (f"{BLOCK}.layernorm_after", f"{LAYER}.mlp_norm"),
+        (f"{BLOCK}.intermediate.dense", f"{LAYER}.mlp.fc1"),
+        (f"{BLOCK}.output.dense", f"{LAYER}.mlp.fc2"),
+        ("encoder.layers.*.downsample.norm", "stages.*.merge.norm"),
+        ("encoder.layers.*.downsample.reduction", "stages.*.merge.reduction"),
+    ),
+    ignored=("embeddings.mask_token",),  # of pretraining, which no encoder of transformers loads
+)
+NORM = Renames(pairs=(("layernorm", "norm"),))
+BIAS_TABLE = Renames(
+    pairs=((f"{BLOCK}.attention.self.relative_position_bias_table", f"{LAYER}.attn_bias.table"),)
+)
+INDEX = f"{BLOCK}.attention.self.relative_position_index"
+
+SwinModel.renames = (
+    COMMON
+    + NORM
+    + BIAS_TABLE
+    + Renames(
+        pairs=(),
+        aliases=(  # transformers 5's names in memory
+            (
+                f"{BLOCK}.attention.relative_position_bias.relative_position_bias_table",
+                f"{LAYER}.attn_bias.table",
+            ),
+            (f"{BLOCK}.attention", f"{LAYER}.attn"),
+            (f"{BLOCK}.mlp", f"{LAYER}.mlp"),
+        ),
+        ignored=(INDEX, f"{BLOCK}.attention.relative_position_bias.relative_position_index"),
+    )
+)
+DonutSwinModel.renames = (
+    COMMON + BIAS_TABLE + Renames(pairs=(), carried=(INDEX,), ignored=("layernorm",))
+)

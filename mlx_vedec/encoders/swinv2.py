@@ -150,21 +150,23 @@ class Swinv2Model(SwinModel):
     base_model_prefix = "swinv2"
     layer_class = Swinv2Layer
     merge_class = Swinv2PatchMerging
-    renames = (
-        COMMON
-        + NORM
-        + Renames(
-            pairs=(
-                (f"{BLOCK}.attention.self.logit_scale", f"{LAYER}.attn.logit_scale"),
-                (
-                    f"{BLOCK}.attention.self.continuous_position_bias_mlp.0",
-                    f"{LAYER}.attn_bias.widen",
-                ),
-                (
-                    f"{BLOCK}.attention.self.continuous_position_bias_mlp.2",
-                    f"{LAYER}.attn_bias.narrow",
-                ),
+
+
+Swinv2Model.renames = (
+    COMMON
+    + NORM
+    + Renames(
+        pairs=(
+            (f"{BLOCK}.attention.self.logit_scale", f"{LAYER}.attn.logit_scale"),
+            (
+                f"{BLOCK}.attention.self.continuous_position_bias_mlp.0",
+                f"{LAYER}.attn_bias.widen",
             ),
-            ignored=(INDEX, f"{BLOCK}.attention.self.relative_coords_table"),
-        )
+            (
+                f"{BLOCK}.attention.self.continuous_position_bias_mlp.2",
+                f"{LAYER}.attn_bias.narrow",
+            ),
+        ),
+        ignored=(INDEX, f"{BLOCK}.attention.self.relative_coords_table"),
     )
+)

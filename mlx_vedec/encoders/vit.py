@@ -19,7 +19,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
-from .patches import PatchEmbedding, pair, resize_positions
+from .patches import PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -27,7 +27,7 @@ class ViTConfig(PatchConfig):
     """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "vit"
-    prefix_tokens: ClassVar[int] = 1
+    distilled: ClassVar[bool] = False  # whether a distillation token follows the class token
     zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
     intermediate_size: int = 3072
     hidden_dropout_prob: float = 0.0
@@ -38,10 +38,10 @@ class ViTConfig(PatchConfig):
 
 @dataclass(kw_only=True)
 class DeiTConfig(ViTConfig):
-    """`ViTConfig` for an encoder with a class and a distillation token."""
+    """`ViTConfig` for `facebook/deit-base-distilled-patch16-224`."""
 
     model_type: ClassVar[str] = "deit"
-    prefix_tokens: ClassVar[int] = 2
+    distilled: ClassVar[bool] = True
     zero_embeddings: ClassVar[bool] = True
 
 
@@ -82,41 +82,16 @@ class ViTModel(Encoder[ViTConfig]):
 
     config_class = ViTConfig
     base_model_prefix = "vit"
-    renames = Renames(
-        pairs=(
-            ("embeddings.cls_token", "cls_token"),
-            ("embeddings.distillation_token", "distillation_token"),
-            ("embeddings.position_embeddings", "position_embeddings"),
-            ("embeddings.patch_embeddings.projection", "patches.projection"),
-            ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
-            ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
-            ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
-            ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
-            ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
-            ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
-            ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
-            ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
-            ("layernorm", "norm"),
-        ),
-        aliases=(  # transformers 5's names in memory, found in files that trainers wrote themselves
-            ("layers.*.layernorm_before", "layers.*.attn_norm"),
-            ("layers.*.attention", "layers.*.attn"),
-            ("layers.*.layernorm_after", "layers.*.mlp_norm"),
-            ("layers.*.mlp", "layers.*.mlp"),
-        ),
-        carried=("pooler", "embeddings.mask_token"),
-        ignored=("embeddings.position_ids",),
-    )
 
     def __init__(self, config: ViTConfig) -> None:
         super().__init__(config)
         dims, std = config.hidden_size, config.initializer_range
         embedding_std = 0.0 if config.zero_embeddings else std
         rows, columns = config.grid
-        count = rows * columns + config.prefix_tokens
+        count = 1 + config.distilled + rows * columns
         self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
         self.cls_token = mx.random.normal((1, 1, dims), scale=embedding_std)
-        if config.prefix_tokens == 2:
+        if config.distilled:
             self.distillation_token = mx.zeros((1, 1, dims))
         self.position_embeddings = mx.random.normal((1, count, dims), scale=embedding_std)
         self.dropout = Dropout(config.hidden_dropout_prob)
@@ -131,17 +106,13 @@ class ViTModel(Encoder[ViTConfig]):
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         image_size = None if interpolate else pair(self.config.image_size)
         patches, grid = self.patches(pixels, image_size)
-        prefix = [self.cls_token]
+        prefix = self.cls_token
         if "distillation_token" in self:
-            prefix.append(self.distillation_token)
-        tokens = [mx.broadcast_to(token, (len(pixels), *token.shape[1:])) for token in prefix]
-        positions = self._positions(grid)
-        return self.dropout(mx.concatenate([*tokens, patches], axis=1) + positions)
-
-    def _positions(self, grid: tuple[int, int]) -> mx.array:
-        table, count = self.position_embeddings, self.config.prefix_tokens
-        resized = resize_positions(table[:, count:], self.config.grid, grid)
-        return mx.concatenate([table[:, :count], resized], axis=1)
+            prefix = mx.concatenate([prefix, self.distillation_token], axis=1)
+        positions = resize_positions(
+            self.position_embeddings, self.config.grid, grid, prefix=self.prefix_tokens
+        )
+        return self.dropout(after_prefix(prefix, patches) + positions)
 
 
 class DeiTModel(ViTModel):
@@ -156,3 +127,30 @@ class ViTMSNModel(ViTModel):
 
     config_class = ViTMSNConfig
     base_model_prefix = "vit"
+
+
+ViTModel.renames = Renames(
+    pairs=(
+        ("embeddings.cls_token", "cls_token"),
+        ("embeddings.distillation_token", "distillation_token"),
+        ("embeddings.position_embeddings", "position_embeddings"),
+        ("embeddings.patch_embeddings.projection", "patches.projection"),
+        ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
+        ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
+        ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
+        ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
+        ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
+        ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
+        ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
+        ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
+        ("layernorm", "norm"),
+    ),
+    aliases=(  # transformers 5's names in memory, found in files that trainers wrote themselves
+        ("layers.*.layernorm_before", "layers.*.attn_norm"),
+        ("layers.*.attention", "layers.*.attn"),
+        ("layers.*.layernorm_after", "layers.*.mlp_norm"),
+        ("layers.*.mlp", "layers.*.mlp"),
+    ),
+    carried=("pooler", "embeddings.mask_token"),
+    ignored=("embeddings.position_ids",),
+)

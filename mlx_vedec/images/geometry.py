@@ -6,9 +6,8 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from math import ceil, floor
 
-from .lines import Box
+from .boxes import Box, Size
 
-Size = tuple[int, int]  # width, height
 Row = tuple[Fraction | int, Fraction | int, Fraction | int]
 
 

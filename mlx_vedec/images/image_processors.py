@@ -23,23 +23,21 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import CheckpointError, ConfigError, ImageError
 from ..files import write_json
-from .geometry import Size
-from .pictures import ImageSource, load_image
-from .preprocessing import Preprocessing, as_array, refuse_unknown, sides, size_of
+from .base_image_processor import BaseImageProcessor, as_array, sides, size_of
+from .boxes import Size, around, without_margins
+from .loading import ImageSource
 from .sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
-from .steps import Plan, around, lies_across, without_margins
+from .steps import Steps, lies_across
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-__all__ = ["ImageProcessor", "ImageSource", "load_image", "refuse_unknown"]
 
 OWN_FILE, MERGED_FILE = "preprocessor_config.json", "processor_config.json"
 TYPE_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 
 
 @dataclass(kw_only=True, eq=False)
-class ImageProcessor(Preprocessing):
+class ImageProcessor(BaseImageProcessor):
     """Any image processor: what its file names, or ViT's where it is made by hand.
 
     `line_aspect_ratio` is our own key: the width to height of the lines that a checkpoint was
@@ -193,9 +191,9 @@ class DINOv3ViTImageProcessor(ImageProcessor):
         if not self.do_rescale:
             return super()._pixels(source)
         image = self._opened(source)
-        plan = self._plan(image)
+        steps = self._steps(image)
         values = np.float32(as_array(image)) * np.float32(self.rescale_factor)
-        bands = [plan.made(Image.fromarray(band)) for band in np.moveaxis(values, -1, 0)]
+        bands = [steps.made(Image.fromarray(band)) for band in np.moveaxis(values, -1, 0)]
         return np.stack([np.asarray(band) for band in bands], axis=-1)
 
     def _fill(self, place: np.ndarray, image: np.ndarray) -> None:
@@ -221,26 +219,26 @@ class DonutImageProcessor(ImageProcessor):
     do_align_long_axis: bool = False
     do_pad: bool | None = True
 
-    def _plan(self, picture: Image.Image | Size) -> Plan:
-        plan = Plan.of(size_of(picture))
-        self._lay(plan)
-        self._crop(plan)
-        return plan
+    def _steps(self, picture: Image.Image | Size) -> Steps:
+        steps = Steps.of(size_of(picture))
+        self._lay(steps)
+        self._crop(steps)
+        return steps
 
-    def _lay(self, plan: Plan) -> None:
+    def _lay(self, steps: Steps) -> None:
         """Turn, resize and pad to the page."""
         page = self.size["width"], self.size["height"]
-        if self.do_align_long_axis and lies_across(plan.size, page):
-            plan.turn()
+        if self.do_align_long_axis and lies_across(steps.size, page):
+            steps.turn()
         if self.do_resize:
-            plan.resize(with_shortest_edge(plan.size, min(page)), self.resample)
+            steps.resize(with_shortest_edge(steps.size, min(page)), self.resample)
         if self.do_thumbnail:
-            self._shrink(plan, as_thumbnail(plan.size, page))
+            self._shrink(steps, as_thumbnail(steps.size, page))
         if self.do_pad:
-            plan.crop(around(plan.size, page))
+            steps.crop(around(steps.size, page))
 
-    def _shrink(self, plan: Plan, size: Size) -> None:
-        plan.resize(size, self.resample or Image.Resampling.BICUBIC)  # never the nearest pixel
+    def _shrink(self, steps: Steps, size: Size) -> None:
+        steps.resize(size, self.resample or Image.Resampling.BICUBIC)  # never the nearest pixel
 
 
 @dataclass(kw_only=True, eq=False)
@@ -257,20 +255,20 @@ class NougatImageProcessor(DonutImageProcessor):
     image_std: Sequence[float] = (0.229, 0.224, 0.225)
     do_crop_margin: bool = True
 
-    def _plan(self, picture: Image.Image | Size) -> Plan:
-        plan = Plan.of(size_of(picture))
+    def _steps(self, picture: Image.Image | Size) -> Steps:
+        steps = Steps.of(size_of(picture))
         if self.do_crop_margin:
             if not isinstance(picture, Image.Image):
                 raise ImageError(
                     f"the size of a picture, {picture}, does not say where its margins are; "
                     "expected the picture; give it, or use do_crop_margin=False"
                 )
-            plan.crop(without_margins(picture))
-        self._lay(plan)
-        return plan
+            steps.crop(without_margins(picture))
+        self._lay(steps)
+        return steps
 
-    def _shrink(self, plan: Plan, size: Size) -> None:
-        plan.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+    def _shrink(self, steps: Steps, size: Size) -> None:
+        steps.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 AutoImageProcessor = ImageProcessor

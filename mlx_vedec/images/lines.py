@@ -12,10 +12,8 @@ page turned by more than about a degree or written by hand is not for this modul
 import numpy as np
 from PIL import Image
 
+from .boxes import Box
 from .ink import Array, Mask, Span, dark_on_light, find_ink, leveled, shapes_of, spans_of
-
-Box = tuple[int, int, int, int]
-"""Left, top, right, bottom in pixels; right and bottom are exclusive."""
 
 # In letter heights.
 SPECK = 0.01  # fewest dark pixels of a dot, per square

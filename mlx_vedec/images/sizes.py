@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
-from .geometry import Size
+from .boxes import Size
 
 Sides = Mapping[str, int]
 HEIGHT_AND_WIDTH = ({"height", "width"},)

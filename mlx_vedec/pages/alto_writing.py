@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from ..images.lines import Box
+from ..images.boxes import Box
 from ..version import __version__
 from .alto import NAMESPACE, read_line
 from .layout import Layout, Line, Points, Scale, Word

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 from PIL import Image
 
 from ..errors import ImageError, LayoutError
-from ..images.pictures import load_image
+from ..images.loading import load_image
 from .formats import is_layout, layouts_of, read_document
 from .layout import Layout, Size
 from .sheets import LAYOUTS, URL, Sheet, bare_stem

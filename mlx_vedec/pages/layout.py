@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import LayoutError
-from ..images.lines import Box
+from ..images.boxes import Box, Size
 
 if TYPE_CHECKING:
     from ..reading.results import GenerationResult
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 Point = tuple[int, int]
 Points = tuple[Point, ...]
-Size = tuple[int, int]  # width, height
 
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
 DPI = 300.0  # where a layout is in other units than pixels, and nothing says how large its image is

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import ImageError, OptionError
-from ..images.pictures import load_image
+from ..images.loading import load_image
 from .layout import Layout
 
 DPI = 300  # of what is rendered, and of images that do not say

@@ -9,9 +9,9 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
+from ..images.boxes import Box
 from ..images.ink import dark_on_light, find_ink, leveled
-from ..images.line_pieces import cut_line, line_image, line_origin
-from ..images.lines import Box
+from ..images.line_images import cut_line, line_image, line_origin
 from ..reading.word_boxes import WordBox
 from .layout import Line
 from .strips import cut

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from ..images.lines import Box
+from ..images.boxes import Box
 from .layout import Layout, Line, Region
 
 COLUMNS = (  # Tesseract's

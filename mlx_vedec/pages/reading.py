@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image
 
 from ..errors import LayoutError, OptionError
-from ..images.lines import Box, find_lines
+from ..images.boxes import Box
+from ..images.lines import find_lines
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.pipeline import batch_generate
 from ..reading.processor import Processor

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image, ImageSequence
 
 from ..errors import ImageError, OptionError
-from ..images.pictures import images_in, load_image
+from ..images.loading import images_in, load_image
 from . import pdf
 
 LAYOUTS = (".xml", ".hocr", ".html", ".htm")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from ..errors import LayoutError
-from ..images.lines import Box
+from ..images.boxes import Box
 from .layout import Line, Points, area, box_around, corners
 
 Floats = NDArray[np.float64]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..generation.flow import Cohort, Flow
 from ..generation.search import Decoded
-from ..images.image_processors import load_image
+from ..images.loading import load_image
 from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .processor import Processor

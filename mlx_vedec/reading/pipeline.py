@@ -12,7 +12,7 @@ import mlx.core as mx
 from ..adapters.wrapping import load_adapters
 from ..errors import OptionError
 from ..generation.options import Options
-from ..images.pictures import images_in
+from ..images.loading import images_in
 from ..layers.quantization_config import QuantizationConfig
 from ..model.memory import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel

@@ -12,14 +12,9 @@ import mlx.core as mx
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import ConfigError, OptionError
-from ..images.image_processors import (
-    MERGED_FILE,
-    OWN_FILE,
-    ImageProcessor,
-    ImageSource,
-    load_image,
-    refuse_unknown,
-)
+from ..images.base_image_processor import refuse_unknown
+from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
+from ..images.loading import ImageSource, load_image
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
 from ..tasks.manga import post_process

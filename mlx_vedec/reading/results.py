@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
 
-from ..images.lines import Box
+from ..images.boxes import Box
 
 if TYPE_CHECKING:
     from .word_boxes import WordBox

@@ -29,8 +29,8 @@ from PIL import Image
 
 from ..encoders.patches import Grid
 from ..errors import ConfigError, ImageError, OptionError, TokenError
+from ..images.boxes import Box, shifted
 from ..images.geometry import Geometry
-from ..images.lines import Box
 from ..layers.outputs import Seq2SeqLMOutput
 from ..text.streaming import StreamingDecoder
 from ..text.tokenizer import Tokenizer
@@ -59,14 +59,7 @@ class WordBox:
 
     def moved(self, x: int, y: int, within: Box) -> WordBox:
         """The same word in coordinates that begin at (-x, -y), cut to a box there."""
-        left, top, right, bottom = within
-        box = (
-            min(max(self.box[0] + x, left), right - 1),
-            min(max(self.box[1] + y, top), bottom - 1),
-            max(min(self.box[2] + x, right), left + 1),
-            max(min(self.box[3] + y, bottom), top + 1),
-        )
-        return WordBox(self.text, box, self.confidence)
+        return WordBox(self.text, shifted(self.box, x, y, within), self.confidence)
 
 
 def word_boxes(

@@ -2,10 +2,10 @@
 
 python -m tests.benchmarks.NAME [--short] [--rounds N] [--blas openblas|blis|none] [--cpu]
 
-The fast BLAS is loaded here, since it has to be there before MLX is.
+The fast BLAS is loaded here, since it has to be there before MLX is; without `--blas` it is the
+one that the tests compute with, so that collecting these files changes nothing for other tests.
 """
 
-import ctypes
 import os
 import re
 import sys
@@ -15,21 +15,18 @@ LIBRARIES = {"openblas": "libopenblas.so.0", "blis": "libblis.so.4", "none": Non
 ONE_THREAD = "--cpu" in sys.argv
 clock = time.process_time if ONE_THREAD else time.perf_counter
 
-
-def _loaded(name: str) -> str:
-    """Put a BLAS in the place of the one in MLX's CPU wheel; the name of the one there is then."""
-    threads = "1" if ONE_THREAD else str(os.cpu_count())
-    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS"):
-        os.environ[variable] = threads if ONE_THREAD else os.environ.get(variable, threads)
-    library = LIBRARIES.get(name)
-    try:
-        if library is not None:
-            ctypes.CDLL(library, mode=ctypes.RTLD_GLOBAL)
-            return name
-    except OSError as error:
-        print(f"{error}; going on with MLX's own BLAS", file=sys.stderr)
-    return "MLX's own BLAS"
-
-
 _asked = re.search(r"--blas[ =](\w+)", " ".join(sys.argv))
-BLAS = _loaded(_asked[1] if _asked else "openblas")
+if _asked:
+    os.environ["MLX_VEDEC_BLAS"] = LIBRARIES.get(_asked[1]) or "off"
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS"):
+    if ONE_THREAD:
+        os.environ[_variable] = "1"
+    elif _asked:  # BLIS takes one by default
+        os.environ.setdefault(_variable, str(os.cpu_count()))
+
+from tests.support import blas  # noqa: E402  (reads the environment)
+
+_names = {library: name for name, library in LIBRARIES.items()}
+BLAS = _names.get(blas.CHOICE, blas.CHOICE) if blas.LOADED else "MLX's own BLAS"
+if _asked and BLAS != _asked[1] != "none":
+    print(f"no {blas.CHOICE} here; going on with MLX's own BLAS", file=sys.stderr)

@@ -11,6 +11,7 @@ from PIL import Image
 from mlx_vedec import commands
 from mlx_vedec.reading.pipeline import BUNDLED
 from tests.conftest import DATA, ROOT
+from tests.support.readers import top_of_the_page
 
 LINE = str(DATA / "lines" / "seen_006.png")
 OTHER = str(DATA / "lines" / "seen_009.png")
@@ -68,15 +69,14 @@ def test_json(run):
     assert (first["box"], second["box"]) == ([0, 0, 384, 32], [0, 0, 768, 64])
 
 
-def test_split_lines(run):
-    text = (ROOT / "examples" / "page.txt").read_text()
-    expected = [line for line in text.split("\n") if line]
-    page = ("generate", "--split-lines", "--image", "examples/page.png")
-    assert run(*page) == (0, text, "")
+def test_split_lines(run, tmp_path):
+    path, expected = top_of_the_page(tmp_path)
+    page = ("generate", "--split-lines", "--image", path)
+    assert run(*page) == (0, "\n".join(expected) + "\n", "")
     code, out, _ = run(*page, "--json")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [row["text"] for row in rows] == expected
-    with Image.open("examples/page.png") as image:
+    with Image.open(path) as image:
         width, height = image.size
     for left, top, right, bottom in (row["box"] for row in rows):
         assert 0 <= left < right <= width and 0 <= top < bottom <= height
@@ -119,8 +119,9 @@ def test_beams_words_and_alternatives_as_json(run):
     assert other["text"] != row["text"] and other["score"] < 0
 
 
-def test_words_of_a_page_as_json(run):
-    page = ("generate", "--split-lines", "--image", "examples/page.png", "--json", "--boxes")
+def test_words_of_a_page_as_json(run, tmp_path):
+    path, _ = top_of_the_page(tmp_path)
+    page = ("generate", "--split-lines", "--image", path, "--json", "--boxes")
     rows = [json.loads(line) for line in run(*page)[1].splitlines()]
     assert [" ".join(w["text"] for w in row["boxes"]) for row in rows] == [r["text"] for r in rows]
 

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlx_vedec.errors import ImageError
-from mlx_vedec.images.line_pieces import cut_line, line_image
+from mlx_vedec.images.line_images import cut_line, line_image
 from mlx_vedec.images.lines import find_lines
 
 TEXT = [

@@ -96,7 +96,7 @@ def test_images_that_are_not_square(tmp_path, stem, extra):
     config = {**theirs.config.to_dict(), "image_size": [8, 12], "patch_size": [4, 4]}
     family = ENCODERS[theirs.config.model_type]
     ours = family(family.config_class.from_dict(config))
-    prefix = ours.config.prefix_tokens
+    prefix = ours.prefix_tokens
     torch.manual_seed(0)
     table = torch.randn(6 + prefix, ours.config.hidden_size)
     embeddings = theirs.embeddings

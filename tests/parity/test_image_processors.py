@@ -22,12 +22,8 @@ import transformers  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mlx_vedec.errors import ImageError  # noqa: E402
-from mlx_vedec.images.image_processors import (  # noqa: E402
-    PROCESSORS,
-    DINOv3ViTImageProcessor,
-    ImageProcessor,
-    load_image,
-)
+from mlx_vedec.images.image_processors import PROCESSORS, DINOv3ViTImageProcessor, ImageProcessor
+from mlx_vedec.images.loading import load_image
 
 NAMES = sorted(set(PROCESSORS) - {"DINOv3ViTImageProcessor"})
 THEIRS: dict[str, Any] = {name: getattr(transformers, f"{name}Pil") for name in NAMES}

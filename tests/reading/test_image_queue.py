@@ -10,21 +10,28 @@ from mlx_vedec.errors import ImageError, OptionError, TokenError
 from mlx_vedec.reading.image_queue import Ladder
 from mlx_vedec.reading.results import GenerationResult
 from tests.conftest import DATA
+from tests.support.readers import reads_again
 
 LINES = sorted((DATA / "lines").glob("*.png"))[:9]
 
 
 @pytest.fixture(scope="module")
 def reader():
-    return load()
+    return reads_again()
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 3}]
-)
+BEAMS = {"num_beams": 3, "num_return_sequences": 2, "no_repeat_ngram_size": 3}
+
+
+@pytest.fixture(scope="module", params=[{}, BEAMS])
+def alone(reader, request):
+    """Options, and what each line is by itself."""
+    return request.param, [generate(*reader, line, **request.param) for line in LINES]
+
+
 @pytest.mark.parametrize("size", [1, 4, 16])
-def test_the_same_as_one_by_one(reader, options, size):
-    singles = [generate(*reader, line, **options) for line in LINES]
+def test_the_same_as_one_by_one(reader, alone, size):
+    options, singles = alone
     results = list(batch_generate(*reader, iter(LINES), batch_size=size, **options))
     for result, single in zip(results, singles, strict=True):
         assert (result.tokens, result.finish_reason) == (single.tokens, single.finish_reason)

@@ -11,14 +11,15 @@ from PIL import Image
 import mlx_vedec
 from mlx_vedec import batch_generate, generate, load, load_image, read_lines, stream_generate
 from mlx_vedec.errors import CheckpointError, ImageError, OptionError
-from tests.conftest import DATA, ROOT
+from tests.conftest import DATA
+from tests.support.readers import reads_again, top_of_the_page
 
 LINE = DATA / "lines" / "seen_006.png"
 
 
 @pytest.fixture(scope="module")
 def reader():
-    return load()
+    return reads_again()
 
 
 def test_load_returns_the_config_when_asked():
@@ -167,6 +168,7 @@ def test_streams_that_cannot_be(reader):
         stream_generate(*reader, [])
 
 
+@pytest.mark.slow
 def test_phototest_is_read_line_by_line(reader, shared):
     results = read_lines(*reader, shared / "images" / "phototest.tif")
     expected = (shared / "images" / "phototest.txt").read_text().split("\n")
@@ -175,18 +177,17 @@ def test_phototest_is_read_line_by_line(reader, shared):
     assert tops == sorted(tops) and all(r.finish_reason == "stop" for r in results)
 
 
-def test_the_example_page_is_read_line_by_line(reader):
-    results = read_lines(*reader, "examples/page.png")
-    expected = (ROOT / "examples" / "page.txt").read_text().splitlines()
-    assert [r.text for r in results] == [line for line in expected if line]
-    assert max(len(r.text) for r in results) >= 57
+def test_a_page_is_read_line_by_line(reader, tmp_path):
+    """A line as wide as the page too."""
+    page, expected = top_of_the_page(tmp_path)
+    assert [r.text for r in read_lines(*reader, page)] == expected
+    assert len(expected[1]) > 57
 
 
-def test_words_of_a_page_stand_in_their_lines(reader):
-    plain = read_lines(*reader, "examples/page.png")
-    for line, result in zip(
-        plain, read_lines(*reader, "examples/page.png", boxes=True), strict=True
-    ):
+def test_words_of_a_page_stand_in_their_lines(reader, tmp_path):
+    page, _ = top_of_the_page(tmp_path)
+    plain = read_lines(*reader, page)
+    for line, result in zip(plain, read_lines(*reader, page, boxes=True), strict=True):
         assert [word.text for word in result.boxes] == line.text.split()
         left, top, right, bottom = line.box
         for word in result.boxes:

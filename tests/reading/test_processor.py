@@ -11,12 +11,8 @@ from PIL import Image
 from tokenizers import Tokenizer as Backend, models, pre_tokenizers, processors
 
 from mlx_vedec.errors import CheckpointError, ConfigError, ImageError, OptionError, TokenError
-from mlx_vedec.images.image_processors import (
-    DonutImageProcessor,
-    ImageProcessor,
-    ViTImageProcessor,
-    load_image,
-)
+from mlx_vedec.images.image_processors import DonutImageProcessor, ImageProcessor, ViTImageProcessor
+from mlx_vedec.images.loading import load_image
 from mlx_vedec.reading.processor import DonutProcessor, NougatProcessor, Processor, TrOCRProcessor
 from mlx_vedec.text.tokenizer import Tokenizer
 

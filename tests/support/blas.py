@@ -9,6 +9,8 @@ import ctypes
 import os
 
 CHOICE = os.environ.get("MLX_VEDEC_BLAS", "libopenblas.so.0")
+LOADED = False
 if CHOICE != "off":
     with contextlib.suppress(OSError):
         ctypes.CDLL(CHOICE, mode=ctypes.RTLD_GLOBAL)
+        LOADED = True

@@ -4,7 +4,8 @@
 
 folder, and of these what is given: kill_at -- the iteration after which it kills itself; kill_write
 -- the tensor file, counted from 1, before which it does; bytes -- the largest file it may write;
-resume; losses -- a file for the losses of the iterations; world -- of so many processes it is one.
+resume; losses -- a file for the losses of the iterations; world -- of so many processes it is one;
+iters -- how many iterations there are.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ import os
 import resource
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-import mlx.core as mx  # noqa: E402
-
 import tests.support.blas  # noqa: F401  (before MLX is imported)
-from mlx_vedec.errors import ProcessError, TrainingError  # noqa: E402
-from mlx_vedec.training import state  # noqa: E402
-from mlx_vedec.training.trainer import train  # noqa: E402
-from tests.support.training import OFF, ON, Keeper, RandomBatches, fresh, quick  # noqa: E402
+
+# isort: split
+import mlx.core as mx
+
+from mlx_vedec.errors import ProcessError, TrainingError
+from mlx_vedec.training import state
+from mlx_vedec.training.trainer import train
+from tests.support.training import OFF, ON, Keeper, RandomBatches, fresh, quick
 
 ARGUMENTS = quick(
     iters=11,
@@ -59,7 +63,9 @@ def kill_at_write(number: int) -> None:
     state.write_tensors = killing
 
 
-def run(folder, *, kill_at=0, kill_write=0, bytes=None, resume=False, losses=None, world=1):
+def run(
+    folder, *, kill_at=0, kill_write=0, bytes=None, resume=False, losses=None, world=1, iters=None
+):
     """One training, with all that has a state switched on."""
     group = mx.distributed.init(strict=world > 1)
     assert group.size() == world
@@ -73,7 +79,7 @@ def run(folder, *, kill_at=0, kill_write=0, bytes=None, resume=False, losses=Non
     train(
         model,
         RandomBatches(5, empty=(1,), **share),
-        ARGUMENTS,
+        replace(ARGUMENTS, iters=iters or ARGUMENTS.iters),
         valid=RandomBatches(2, seed=9, **share),
         folder=folder,
         save=lambda path: mx.save_safetensors(

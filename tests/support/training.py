@@ -88,9 +88,10 @@ class Keeper:
         self.losses.append(info["loss"])
 
 
-def fresh(dropout: tuple[dict, dict] = OFF):
-    """A small random model, the same each time."""
-    return tiny_model(*dropout)
+def fresh(settings: tuple[dict, dict] = OFF):
+    """A small random model of a layer on each side, the same each time."""
+    encoder, decoder = settings
+    return tiny_model({"num_hidden_layers": 1, **encoder}, {"decoder_layers": 1, **decoder})
 
 
 def quick(**changes) -> TrainingArguments:

@@ -17,8 +17,8 @@ import pytest
 from PIL import Image
 
 from mlx_vedec.errors import ImageError
-from mlx_vedec.images import pictures
-from mlx_vedec.images.image_processors import load_image
+from mlx_vedec.images import loading
+from mlx_vedec.images.loading import load_image
 
 NOISE = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)
@@ -97,7 +97,7 @@ def site(monkeypatch) -> Iterator[str]:
 
 def test_url(site, monkeypatch):
     data = encoded(PICTURE)
-    monkeypatch.setattr(pictures, "BYTE_LIMIT", len(data))
+    monkeypatch.setattr(loading, "BYTE_LIMIT", len(data))
     Pages.pages = {
         "/a.png": (200, data),
         "/moved": (302, b"/a.png"),
@@ -274,9 +274,9 @@ def test_decompression_bombs_are_refused_from_the_header():
 
 
 def test_sizes_in_memory(monkeypatch):
-    monkeypatch.setattr(pictures, "PIXEL_LIMIT", 13 * 17)
+    monkeypatch.setattr(loading, "PIXEL_LIMIT", 13 * 17)
     load_image(PICTURE)
-    monkeypatch.setattr(pictures, "PIXEL_LIMIT", 13 * 17 - 1)
+    monkeypatch.setattr(loading, "PIXEL_LIMIT", 13 * 17 - 1)
     refused(PICTURE, "17x13", "at most 220")
     refused(NOISE, "17x13", "at most 220")
 

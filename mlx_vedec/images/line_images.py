@@ -1,13 +1,14 @@
 """A line of a page as a line-reading checkpoint was trained to see it: in pieces, on a canvas.
 
-`cut_line` cuts at word gaps into pieces as equal as they allow; `line_image` draws what the
-checkpoint reads.
+`cut_line` cuts a line at word gaps into pieces as equal as they allow; `line_image` draws what the
+checkpoint reads. The aspect of an image or a line is its width divided by its height.
 """
 
 import numpy as np
 from PIL import Image, ImageFilter
 
 from ..errors import ImageError
+from .boxes import Box, Size, grown
 from .ink import (
     Array,
     Mask,
@@ -21,7 +22,7 @@ from .ink import (
     spans_of,
     two_kinds,
 )
-from .lines import SPECK, Box
+from .lines import SPECK
 
 # In line heights, measured with the bundled checkpoint on many typefaces and sizes.
 MARGIN = 0.15  # above and below a line
@@ -29,6 +30,8 @@ SIDE_MARGIN = 0.2  # left and right of a piece
 PIECE = 0.92  # widest piece, times the aspect
 WORD_GAP = 0.14  # narrowest gap between words
 WIDE_GAP = 0.7  # wider gaps count as this
+
+LIKE_A_LINE = 1.25  # an image has a checkpoint's aspect up to this factor, wider or narrower
 
 
 def cut_line(image: Image.Image, box: Box, aspect: float) -> list[Box]:
@@ -51,6 +54,16 @@ def cut_line(image: Image.Image, box: Box, aspect: float) -> list[Box]:
     return [(left + start, top, left + end, bottom) for start, end in pieces]
 
 
+def is_line_shaped(size: Size, aspect: float) -> bool:
+    """Whether a (width, height) has about the proportions of the lines a checkpoint was trained on.
+
+    >>> is_line_shaped((384, 32), aspect=12), is_line_shaped((640, 480), aspect=12)
+    (True, False)
+    """
+    width, height = size
+    return 1 / LIKE_A_LINE < width / height / aspect < LIKE_A_LINE
+
+
 def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
     """The box with a margin, dark on light, at the left of an RGB canvas of `aspect`.
 
@@ -61,7 +74,7 @@ def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
     >>> line_image(Image.new("L", (300, 40), 255), (10, 10, 150, 30), aspect=12).size
     (336, 28)
     """
-    crop, _, paper = _around(image, _grown(_checked(image, box, aspect), 1, image))
+    crop, _, paper = _around(image, grown(_checked(image, box, aspect), 1, image.size))
     size, place = _canvas(box, crop.size, aspect)
     canvas = Image.new("L", size, paper)
     canvas.paste(crop, place)
@@ -70,14 +83,12 @@ def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
 
 def line_origin(image: Image.Image, box: Box, aspect: float) -> tuple[int, int]:
     """Where on the page, left and top, the corner of `line_image`'s canvas would stand."""
-    left, top, right, bottom = _grown(_checked(image, box, aspect), 1, image)
+    left, top, right, bottom = grown(_checked(image, box, aspect), 1, image.size)
     _, (x, y) = _canvas(box, (right - left, bottom - top), aspect)
     return left - x, top - y
 
 
-def _canvas(
-    box: Box, crop: tuple[int, int], aspect: float
-) -> tuple[tuple[int, int], tuple[int, int]]:
+def _canvas(box: Box, crop: Size, aspect: float) -> tuple[Size, tuple[int, int]]:
     """The canvas's size, and the place on it of the box's crop, which has the ink's grey edge."""
     lines = box[3] - box[1]
     side, above = round(SIDE_MARGIN * lines), round(MARGIN * lines)
@@ -108,7 +119,7 @@ def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
     """
     left, top, right, bottom = box
     height = bottom - top
-    area = x, y, _, _ = _grown(box, height, image)
+    area = x, y, _, _ = grown(box, height, image.size)
     grey = leveled(dark_on_light(image.crop(area)), max(1, height // 4))
     paper = int(np.median(np.asarray(grey)))
     ink = find_ink(grey)
@@ -118,16 +129,6 @@ def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
     inside = left - x, top - y, right - x, bottom - y
     own = (ink & ~others)[inside[1] : inside[3], inside[0] : inside[2]]
     return grey.crop(inside), own, paper
-
-
-def _grown(box: Box, by: int, image: Image.Image) -> Box:
-    left, top, right, bottom = box
-    return (
-        max(left - by, 0),
-        max(top - by, 0),
-        min(right + by, image.width),
-        min(bottom + by, image.height),
-    )
 
 
 def _others(ink: Mask, top: int, bottom: int) -> Mask:

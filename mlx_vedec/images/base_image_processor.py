@@ -1,4 +1,4 @@
-"""The steps that ViT's image processor and most others share, under Hugging Face's field names.
+"""What all image processors share: the fields of their files, checked, and the way to pixels.
 
 Pillow resizes whole grey levels, so all arithmetic after it is a table of 256 numbers per channel:
 the float32 bits are those of transformers' Pillow backend, and no array of float64 is made.
@@ -15,10 +15,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, ImageError
-from .geometry import Geometry, Size
-from .pictures import ImageSource, load_image, to_rgb
+from .boxes import Size, middle
+from .geometry import Geometry
+from .loading import ImageSource, load_image, to_rgb
 from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
-from .steps import Plan, checked, middle
+from .steps import Steps, checked
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -32,8 +33,8 @@ def sides(**lengths: int) -> Any:
 
 
 @dataclass(kw_only=True, eq=False)
-class Preprocessing:
-    """Resize, centre crop, rescale, normalise and pad; `images.ImageProcessor` has the files.
+class BaseImageProcessor:
+    """Resize, centre crop, rescale, normalise and pad, as ViT's image processor does.
 
     `resample` is the number of a Pillow filter. Sizes are objects with height and width, with
     shortest_edge, with shortest_edge and longest_edge, or with max_height and max_width, and may be
@@ -127,7 +128,7 @@ class Preprocessing:
         return {**self.extra, **present, "image_processor_type": self.image_processor_type}
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Preprocessing) and self.to_dict() == other.to_dict()
+        return isinstance(other, BaseImageProcessor) and self.to_dict() == other.to_dict()
 
     def __call__(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> np.ndarray:
         """One image or several to pixels (B, H, W, C) float32.
@@ -142,7 +143,7 @@ class Preprocessing:
     def _pixels(self, source: ImageSource) -> np.ndarray:
         """Pixels (H, W, C) before the arithmetic, whole grey levels."""
         image = self._opened(source)
-        return as_array(self._plan(image).made(image))
+        return as_array(self._steps(image).made(image))
 
     def _opened(self, source: ImageSource) -> Image.Image:
         if isinstance(source, Image.Image):
@@ -152,28 +153,28 @@ class Preprocessing:
             image = load_image(source)
         return image if len(self.image_mean) == 3 else image.convert("L")
 
-    def _plan(self, picture: Image.Image | Size) -> Plan:
+    def _steps(self, picture: Image.Image | Size) -> Steps:
         """What is done to a picture, of which most processors need the size only."""
-        plan = Plan.of(size_of(picture))
+        steps = Steps.of(size_of(picture))
         if self.do_resize:
-            plan.resize(resized(plan.size, self.size), self.resample)
-        self._crop(plan)
-        return plan
+            steps.resize(resized(steps.size, self.size), self.resample)
+        self._crop(steps)
+        return steps
 
-    def _crop(self, plan: Plan) -> None:
+    def _crop(self, steps: Steps) -> None:
         if self.do_center_crop and self.crop_size:
-            box = middle(plan.size, self.crop_size, pads_less_first=self.pads_less_first)
-            plan.crop(box)
+            crop, less_first = self.crop_size, self.pads_less_first
+            steps.crop(middle(steps.size, crop, pads_less_first=less_first))
 
     def geometry(self, picture: Image.Image | Size) -> Geometry:
         """Where the pixels made of a picture, or of one of a (width, height), lie in it.
 
-        >>> processor = Preprocessing(size={"height": 32, "width": 384})
+        >>> processor = BaseImageProcessor(size={"height": 32, "width": 384})
         >>> processor.geometry((600, 50)).to_original((8, 0, 16, 32))
         (12, 0, 25, 50)
         """
         opened = self._opened(picture) if isinstance(picture, Image.Image) else picture
-        geometry = self._plan(opened).geometry
+        geometry = self._steps(opened).geometry
         if self.do_pad and self.pads_last and self.pad_size:
             return geometry.cropped((0, 0, self.pad_size["width"], self.pad_size["height"]))
         return geometry
