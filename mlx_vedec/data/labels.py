@@ -90,7 +90,8 @@ class Labeller:
         """The ids that `generate` starts from."""
         if prompt not in self._prompts:
             given = self.processor.prompt_ids(prompt)
-            fed, _ = self.model.prompt(1, mx.array([given]) if given else None, {})
+            options = self.model.generation_options()
+            fed, _ = self.model.prompt(1, [given] if given else None, options)
             self._prompts[prompt] = fed[0].tolist()  # pyright: ignore[reportArgumentType]
         return self._prompts[prompt]
 

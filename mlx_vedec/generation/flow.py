@@ -24,8 +24,8 @@ class Cohort:
     state: Any
     mask: mx.array | None = None  # (N, T), of padded prompts
 
-    def begun(self) -> None:
-        """Start computing the state."""
+    def compute(self) -> None:
+        """Have the state computed, without waiting for it."""
         mx.async_eval(*self.state.arrays())
 
     @property
@@ -52,7 +52,7 @@ def begin(
     if mask is not None:
         mask = mx.repeat(mask, rows, axis=0)
     cohort = Cohort(list(keys or range(len(prompt))), search, state, mask)
-    cohort.begun()
+    cohort.compute()
     return cohort
 
 
@@ -65,7 +65,7 @@ def follow(step: Step, cohort: Cohort, cache: DecoderCache) -> Iterator[Any]:
         cohort.state = search.advance(state, logits)
         if cohort.state.parents is not None:
             cache.reorder(cohort.state.parents)
-        cohort.begun()
+        cohort.compute()
         yield state
         if search.done(state).all().item():
             return
@@ -138,7 +138,7 @@ class Flow:
         if parents:
             self.cache.reorder(mx.concatenate(parents))
         for cohort in self.cohorts:
-            cohort.begun()
+            cohort.compute()
 
     def _drop(self) -> None:
         """Forget the rows of images that have ended."""

@@ -12,7 +12,6 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from ..errors import OptionError
-from .lengths import Lengths
 from .values import (
     BIASES,
     CONFIG,
@@ -48,6 +47,66 @@ draws = partial(option, draws=True)
 
 
 @dataclass(frozen=True)
+class Lengths:
+    """What is asked of the length of rows, while the prompt's is not known.
+
+    limit -- tokens at which any row ends. asked -- whether the call, not the checkpoint, set the
+    greatest length: then one past the limit is an error, and not the limit.
+    """
+
+    max_length: int | None = option(
+        at_least(1), "Most tokens of a row, its prompt included.", None, unset="as many as fit"
+    )
+    max_new_tokens: int | None = option(
+        at_least(1),
+        "Most tokens of an image's text, or of that of a piece of a line.",
+        None,
+        unset="as many as fit",
+        alias="max_tokens",
+        flag=True,
+        short="-m",
+    )
+    min_length: int | None = option(
+        at_least(0), "Tokens of a row before it may end, its prompt included.", None
+    )
+    min_new_tokens: int | None = option(
+        at_least(0), "Tokens of a text before it may end, its prompt aside.", None
+    )
+    limit: int = 0
+    asked: bool = False
+
+    def after(self, prompt_length: int) -> tuple[int, int]:
+        """The greatest and the least length of rows that begin with so many tokens."""
+        greatest = self._greatest(prompt_length)
+        name, least = "min_length", self.min_length or 0
+        if self.min_new_tokens:
+            name, least = "min_new_tokens", prompt_length + self.min_new_tokens
+        if least > greatest:
+            raise OptionError(
+                f"{name}={getattr(self, name)} asks for {least} tokens, prompt included, but the "
+                f"most is {greatest}; lower it, or raise max_new_tokens"
+            )
+        return greatest, least
+
+    def _greatest(self, prompt_length: int) -> int:
+        name = "max_length" if self.max_new_tokens is None else "max_new_tokens"
+        value = getattr(self, name)
+        if value is None:
+            return self.limit
+        total = value + (prompt_length if name == "max_new_tokens" else 0)
+        if total <= prompt_length:
+            raise OptionError(
+                f"{name}={value} leaves no room after a prompt of {prompt_length} tokens"
+            )
+        if total > self.limit and self.asked:
+            raise OptionError(
+                f"{name}={value} goes past the end of the position table, {self.limit} tokens with "
+                f"the prompt's {prompt_length}; leave it out to go to the end"
+            )
+        return min(total, self.limit)
+
+
+@dataclass(frozen=True)
 class Options:
     """Settled options, under transformers' names; mlx-lm's where transformers has none.
 
@@ -72,9 +131,7 @@ class Options:
 
     max_time: float | None = option(POSITIVE, "Seconds after which no token is begun.", None)
     stop_strings: tuple[str, ...] = option(
-        TEXTS,
-        "Texts that end a row when it holds one, its prompt aside; they need a tokenizer.",
-        (),
+        TEXTS, "Texts that end a row when one comes after its prompt; they need a tokenizer.", ()
     )
     stop_on_repetition: tuple[str, ...] = option(
         REPETITION,
@@ -111,10 +168,7 @@ class Options:
         at_least(0), "Draw from this many of the likeliest tokens; 0 is all.", 50, flag=True
     )
     top_p: float = draws(
-        share(),
-        "Draw from the fewest likeliest tokens that have this probability between them.",
-        1.0,
-        flag=True,
+        share(), "Draw from the likeliest tokens of this probability together.", 1.0, flag=True
     )
     min_p: float | None = draws(
         share(),
@@ -135,9 +189,7 @@ class Options:
         share(below=1), "As epsilon_cutoff, at a lower bound where many tokens are likely.", 0.0
     )
     sampler: Callable[[mx.array], mx.array] | None = option(
-        FUNCTION,
-        "A function of log-probabilities (N, V) to ids (N,), as in mlx-lm, that draws instead.",
-        None,
+        FUNCTION, "A function of log-probabilities (N, V) to ids (N,) that draws instead.", None
     )
     renormalize_logits: bool = option(
         TRUTH, "Make the scores log-probabilities again after the other rules.", False
@@ -174,9 +226,7 @@ class Options:
     )
     remove_invalid_values: bool = option(TRUTH, "Replace logits that are not finite.", False)
     logits_processor: tuple[LogitsProcessor, ...] = option(
-        FUNCTIONS,
-        "Functions of (tokens (N, T), scores (N, V)) to scores, called after all rules.",
-        (),
+        FUNCTIONS, "Functions of (tokens (N, T), scores (N, V)) to scores, after all rules.", ()
     )
     logits_processors: tuple[LogitsProcessor, ...] = option(
         FUNCTIONS,

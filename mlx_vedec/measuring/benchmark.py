@@ -191,7 +191,7 @@ def _prompt(
         raise OptionError(f"max_tokens is {max_tokens}; expected 2 or more: one is the prefill's")
     asked = {"num_beams": num_beams, "max_tokens": max_tokens}
     fixed = {"num_return_sequences": 1, "do_sample": False}
-    prompt, options = model.prompt(1, None, {**asked, **fixed})
+    prompt, options = model.prompt(1, None, model.generation_options(**asked, **fixed))
     if options.num_beams > decoder.config.vocab_size:
         raise OptionError(
             f"num_beams is {options.num_beams}, more than the {decoder.config.vocab_size} tokens "

@@ -68,7 +68,7 @@ def written(
     if failed:
         raise ImageError(f"{len(failed)} of {len(images)} images failed: {'; '.join(failed)}")
     given = processor.prompt_ids(prompt)
-    whole = model.prompt(1, mx.array([given]) if given else None, options)[0]
+    whole = model.prompt(1, [given] if given else None, model.generation_options(**options))[0]
     start = tuple(whole[0].tolist())  # pyright: ignore[reportArgumentType]
     return [Written(i, start, r.tokens, r.text) for i, r in zip(images, results, strict=True)]
 

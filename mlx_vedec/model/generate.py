@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from functools import partial
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from ..decoders.decoder import Decoder
 from ..encoders.encoder import Encoder
@@ -24,11 +24,12 @@ from ..layers.outputs import EncoderOutput, GenerateOutput
 from .half_precision import is_finite, not_finite, widen
 
 
-class GenerationMixin:
+class GenerationMixin(nn.Module):
     """Decoding for a model that has an `encoder`, a `decoder` and a `generation_config`."""
 
     encoder: Encoder[Any]
     decoder: Decoder[Any]
+    enc_to_dec_proj: nn.Linear  # where their widths differ
     generation_config: GenerationConfig
 
     def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
@@ -37,7 +38,7 @@ class GenerationMixin:
 
     def memory(self, features: mx.array) -> mx.array:
         """Features of the encoder as the decoder reads them."""
-        raise NotImplementedError
+        return self.enc_to_dec_proj(features) if "enc_to_dec_proj" in self else features
 
     def generate(
         self,
@@ -62,7 +63,7 @@ class GenerationMixin:
         features = self.features(
             pixel_values, encoder_outputs, interpolate_pos_encoding=interpolate_pos_encoding
         )
-        prompt, settled = self.prompt(len(features), decoder_input_ids, options)
+        prompt, settled = self.prompt(len(features), decoder_input_ids, self._settled(options))
         mask = _lengthened(decoder_attention_mask, prompt)
         cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False)
         search, steps = cohort.search, []
@@ -113,25 +114,23 @@ class GenerationMixin:
 
     def generation_options(self, prompt_length: int = 1, **options: Any) -> Options:
         """The options that a call with these would go by, after a prompt of this many tokens."""
-        return self.settle(options).after(prompt_length)
+        return self._settled(options).after(prompt_length)
 
-    def settle(self, options: Mapping[str, Any]) -> Options:
-        """The options that a call with these goes by; `after` has them for a prompt's length."""
+    def _settled(self, options: Mapping[str, Any]) -> Options:
         decoder = self.decoder
         limit = decoder.max_positions or decoder.config.shape.positions
         vocab_size = decoder.config.vocab_size
         return resolve(self.generation_config, options, limit=limit, vocab_size=vocab_size)
 
     def prompt(
-        self, rows: int, tokens: mx.array | None, options: dict[str, Any]
+        self, rows: int, tokens: Sequence[Sequence[int]] | mx.array | None, options: Options
     ) -> tuple[mx.array, Options]:
-        """What a generation starts from, (B, P), and the options it goes by.
+        """What a generation starts from, (B, P), and the options after it.
 
         Without tokens it is the start token. Before tokens the start token is put unless some row
         has it already or the encoder is Donut's, whose prompts are whole, as transformers does.
         """
-        settled = self.settle(options)
-        start = start_token(settled)
+        start = start_token(options)
         if tokens is None and start is None:
             raise TokenError("the checkpoint names no decoder_start_token_id; give it as an option")
         prompt = _checked(tokens, rows)
@@ -141,7 +140,7 @@ class GenerationMixin:
             if not (prompt[:, :1] == column).any().item():
                 prompt = mx.concatenate([column, prompt], axis=1)
         check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
-        return prompt, settled.after(prompt.shape[1])
+        return prompt, options.after(prompt.shape[1])
 
     def features(
         self,
@@ -178,49 +177,24 @@ class GenerationMixin:
         logprobs -- keep those of the tokens; beams always do. Logits that are not finite in half
         precision make the decoder float32, with a warning.
         """
-        search = BeamSearch if options.num_beams > 1 else partial(Sampling, logprobs=logprobs)
-        given = features, prompt, options, attention_mask, keys
-        cohort, cache = self._begin(search, *given)
-        if options.remove_invalid_values or is_finite(cohort.state.logits):
-            return cohort, cache
-        widen("decoder", self.decoder, self)
-        cohort, cache = self._begin(search, *given)
-        if not is_finite(cohort.state.logits):
-            raise OptionError(not_finite("decoder", "encoder_outputs"))
-        return cohort, cache
-
-    def _begin(
-        self,
-        search: Callable[[Options, mx.array | None], Search],
-        features: mx.array,
-        prompt: mx.array,
-        options: Options,
-        attention_mask: mx.array | None,
-        keys: Sequence[Hashable] | None,
-    ) -> tuple[Cohort, DecoderCache]:
-        cache = self.decoder.make_cache(
-            self.memory(features),
-            max_size=options.max_kv_size,
-            keep=0 if options.max_kv_size is None else options.prompt_length,
-            bits=options.kv_bits,
-            group_size=options.kv_group_size,
-        )
-        made = search(options, attention_mask)
-        return begin(self.step, cache, made, prompt, attention_mask, keys), cache
-
-    def steps(
-        self,
-        features: mx.array,
-        prompt: mx.array,
-        options: Options,
-        attention_mask: mx.array | None = None,
-    ) -> tuple[Search, Iterator[Any]]:
-        """The search that follows a prompt (B, P) for features (B, S, D), and its states.
-
-        Without beams its results have no log-probabilities; each state has those of its step.
-        """
-        cohort, cache = self.begin(features, prompt, options, attention_mask, logprobs=False)
-        return cohort.search, follow(self.step, cohort, cache)
+        for widened in (False, True):
+            cache = self.decoder.make_cache(
+                self.memory(features),
+                max_size=options.max_kv_size,
+                keep=0 if options.max_kv_size is None else options.prompt_length,
+                bits=options.kv_bits,
+                group_size=options.kv_group_size,
+            )
+            if options.num_beams > 1:
+                search: Search = BeamSearch(options, attention_mask)
+            else:
+                search = Sampling(options, attention_mask, logprobs=logprobs)
+            cohort = begin(self.step, cache, search, prompt, attention_mask, keys)
+            if options.remove_invalid_values or is_finite(cohort.state.logits):
+                return cohort, cache
+            if not widened:
+                widen("decoder", self.decoder, self)
+        raise OptionError(not_finite("decoder", "encoder_outputs"))
 
     def step(
         self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
@@ -235,23 +209,23 @@ def _each_step(flow: Flow) -> Iterator[list[Any]]:
         yield flow.advance()
 
 
-def _checked(tokens: mx.array | None, rows: int) -> mx.array:
+def _checked(tokens: Sequence[Sequence[int]] | mx.array | None, rows: int) -> mx.array:
     """A prompt as an array (B, P), P = 0 where there is none."""
     if tokens is None:
         return mx.zeros((rows, 0), mx.int32)
     try:
-        tokens = mx.array(tokens)
+        prompt = mx.array(tokens)  # pyright: ignore[reportArgumentType]
     except ValueError as error:
         raise TokenError(
             f"decoder_input_ids are ragged ({error}); expected rows of one length; pad them on the "
             "left under a decoder_attention_mask, or use batch_generate"
         ) from error
-    if tokens.ndim != 2 or tokens.shape[0] != rows:
-        shape = tuple(tokens.shape)
+    if prompt.ndim != 2 or prompt.shape[0] != rows:
+        shape = tuple(prompt.shape)
         raise TokenError(
             f"decoder_input_ids are {shape}; expected ({rows}, length): a row per image"
         )
-    return tokens
+    return prompt
 
 
 def _start_column(start: int | tuple[int, ...], rows: int) -> mx.array:

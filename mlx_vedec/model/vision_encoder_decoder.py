@@ -74,10 +74,6 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         """Give the decoder's head weights of its own."""
         self.decoder.untie()
 
-    def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
-        """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
-        return self.encoder(pixel_values, **kwargs).last_hidden_state
-
     def __call__(
         self,
         pixel_values: mx.array | None = None,
@@ -147,10 +143,6 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             return None if labels is None else self.prepare_decoder_input_ids_from_labels(labels)
         check_ids(ids, self.config.decoder.vocab_size, "decoder_input_ids")
         return ids
-
-    def memory(self, features: mx.array) -> mx.array:
-        """Features of the encoder as the decoder reads them."""
-        return self.enc_to_dec_proj(features) if "enc_to_dec_proj" in self else features
 
     def prepare_decoder_input_ids_from_labels(self, labels: mx.array) -> mx.array:
         """Labels (B, L) shifted right by the start token, -100 made padding."""

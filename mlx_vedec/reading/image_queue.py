@@ -10,10 +10,10 @@ from typing import Any
 import mlx.core as mx
 from PIL import Image
 
-from ..generation.flow import Cohort, Flow
+from ..generation.flow import Flow
+from ..generation.options import Options
 from ..generation.search import Decoded
 from ..images.loading import load_image
-from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .processor import Processor
 from .results import GenerationResult
@@ -50,11 +50,11 @@ class Item:
 class Ladder:
     """What to try again with where a text ran in circles, or the model was less sure than wanted.
 
-    steps -- options that replace some of the call's, in the order they are tried in
+    steps -- the options of each attempt, in their order
     score -- mean log-probability below which a result is not taken
     """
 
-    steps: Sequence[Mapping[str, Any]] = ()
+    steps: Sequence[Options] = ()
     score: float | None = None
 
     def takes(self, result: GenerationResult) -> bool:
@@ -64,12 +64,12 @@ class Ladder:
 
 
 @dataclass
-class Reader:
+class ImageQueue:
     """Reads images with a model, a processor and options; `batch_size` images at a time."""
 
     model: VisionEncoderDecoderModel
     processor: Processor
-    options: dict[str, Any]
+    options: Options
     batch_size: int = 16
     boxes: bool = False
     ladder: Ladder = Ladder()
@@ -100,7 +100,7 @@ class Reader:
         for step in self.ladder.steps:
             if self.ladder.takes(tried[-1]):
                 break
-            again = replace(self, options={**self.options, **step}, ladder=Ladder(), progress=None)
+            again = replace(self, options=step, ladder=Ladder(), progress=None)
             tried += again.read(iter([(item.picture, item.prompt)]))
         if self.ladder.takes(tried[-1]):
             return tried[-1]
@@ -108,13 +108,12 @@ class Reader:
 
 
 class _Work:
-    """The state of `Reader.read`: items that wait, a flow, results whose turn has not come."""
+    """The state of `ImageQueue.read`: items that wait, a flow, results that are not due."""
 
-    def __init__(self, reader: Reader, sources: Iterator[tuple[int, tuple[Any, Ids | None]]]):
-        self.reader, self.sources = reader, sources
-        self.flow = Flow(reader.model.step)
+    def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, tuple[Any, Ids | None]]]):
+        self.queue, self.sources = queue, sources
+        self.flow = Flow(queue.model.step)
         self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last
-        self.window = reader.model.generation_options(**reader.options).max_kv_size
         self.waiting: list[Item] = []
         self.going: dict[int, Item] = {}
         self.ended: list[tuple[Item, list[Decoded]]] = []  # whose results are to be made
@@ -129,7 +128,7 @@ class _Work:
 
     def advance(self) -> Iterator[tuple[int, GenerationResult]]:
         """Fill the flow and take a step; the results that this brings."""
-        if len(self.flow) <= self.reader.batch_size // 2:
+        if len(self.flow) <= self.queue.batch_size // 2:
             yield from self._take_in()
         self.generated += len(self.flow)
         for key, decoded in self.flow.advance():
@@ -137,7 +136,7 @@ class _Work:
             seconds = max(time.perf_counter() - item.begun, 1e-9)
             item.tps = (self.generated - item.before) / seconds
             self.ended.append((item, decoded))
-        if not self.reader.boxes or len(self.ended) >= TOGETHER or not len(self.flow):
+        if not self.queue.boxes or len(self.ended) >= TOGETHER or not len(self.flow):
             yield from self._results()
 
     def _results(self) -> Iterator[tuple[int, GenerationResult]]:
@@ -154,17 +153,17 @@ class _Work:
     def _attention(self, texts: list[tuple[Item, Decoded]]) -> dict[int, Maps]:
         """Where the decoder looked for each token of texts, by the texts' `id`."""
         found: dict[int, Maps] = {}
-        texts = [(item, one) for item, one in texts if self.reader.boxes and one.tokens]
+        texts = [(item, one) for item, one in texts if self.queue.boxes and one.tokens]
         for shape in {item.pixels.shape for item, _ in texts}:
             alike = [pair for pair in texts if pair[0].pixels.shape == shape]
             longest = max(len(item.start) + len(one.tokens) for item, one in alike)
             size = max(1, min(TOGETHER, TOKENS // longest))
-            grid = self.reader.model.encoder.grid(*shape[1:3])
+            grid = self.queue.model.encoder.grid(*shape[1:3])
             for start in range(0, len(alike), size):
                 items, ones = zip(*alike[start : start + size], strict=True)
                 features = mx.concatenate([item.features for item in items])
                 rows = [item.start for item in items], [one.tokens for one in ones]
-                maps = token_attentions(self.reader.model, features, *rows, grid)
+                maps = token_attentions(self.queue.model, features, *rows, grid)
                 found |= {id(one): own for one, own in zip(ones, maps, strict=True)}
         return found
 
@@ -179,23 +178,23 @@ class _Work:
                 continue  # of another kind than those that came first
             self.waiting = [item for item in self.waiting if item not in items]
             try:
-                begun = self._begin(items)
+                self._join(items)
             except ValueError as error:
                 yield from ((item.index, GenerationResult(error=error)) for item in items)
             else:
                 self.group = group
-                self.flow.add(*begun)
 
     def _joins(self, item: Item) -> bool:
         """Whether an image can be decoded beside those of the flow: it is as large as they are.
 
         A window keeps as many tokens as the prompt has, so there prompts are equally long too.
         """
-        return item.group == self.group or (item.group[0] == self.group[0] and not self.window)
+        window = self.queue.options.max_kv_size
+        return item.group == self.group or (item.group[0] == self.group[0] and not window)
 
     def _look(self) -> Iterator[tuple[int, GenerationResult]]:
         """Read as many images as there is room for."""
-        while not self.dry and len(self.flow) + len(self.waiting) < self.reader.batch_size:
+        while not self.dry and len(self.flow) + len(self.waiting) < self.queue.batch_size:
             try:
                 index, (source, prompt) = next(self.sources)
             except StopIteration:
@@ -205,18 +204,18 @@ class _Work:
             else:
                 try:
                     picture = load_image(source)
-                    pixels = self.reader.processor.pixels([picture])
+                    pixels = self.queue.processor.pixels([picture])
                 except ValueError as error:
                     yield index, GenerationResult(error=error)
                 else:
                     self.waiting.append(Item(index, picture, pixels, prompt))
 
-    def _begin(self, items: list[Item]) -> tuple[Cohort, DecoderCache]:
-        """Encode images of one size, and feed their prompts."""
-        model, started = self.reader.model, time.perf_counter()
+    def _join(self, items: list[Item]) -> None:
+        """Encode images of one size, feed their prompts, and take them into the flow."""
+        model, started = self.queue.model, time.perf_counter()
         features = model.features(mx.concatenate([item.pixels for item in items]))
-        given = mx.array([item.prompt for item in items]) if items[0].prompt else None
-        prompt, options = model.prompt(len(items), given, self.reader.options)
+        given = [item.prompt for item in items if item.prompt] or None
+        prompt, options = model.prompt(len(items), given, self.queue.options)
         keys = [item.index for item in items]
         cohort, cache = model.begin(features, prompt, options, keys=keys)
         mx.eval(cohort.state.next)
@@ -225,10 +224,10 @@ class _Work:
             item.begun, item.before = now, self.generated
             item.prompt_tps = prompt.size / (now - started)
             item.start = tuple(prompt[place].tolist())  # pyright: ignore[reportArgumentType]
-            if self.reader.boxes:
+            if self.queue.boxes:
                 item.features = features[place : place + 1]
         self.going |= {item.index: item for item in items}
-        return cohort, cache
+        self.flow.add(cohort, cache)
 
     def _result(
         self, item: Item, decoded: list[Decoded], maps: Mapping[int, Maps]
@@ -241,13 +240,13 @@ class _Work:
             peak_memory=mx.get_peak_memory() / 1e9,
         )
         first, *others = [self._one(item, one, shared, maps.get(id(one))) for one in decoded]
-        return self.reader.again(item, replace(first, alternatives=tuple(others)))
+        return self.queue.again(item, replace(first, alternatives=tuple(others)))
 
     def _one(
         self, item: Item, sequence: Decoded, shared: GenerationResult, maps: Maps | None
     ) -> GenerationResult:
-        reader = self.reader
-        text, data = reader.processor.read(item.start, sequence.tokens)
+        queue = self.queue
+        text, data = queue.processor.read(item.start, sequence.tokens)
         found = replace(
             shared,
             text=text,
@@ -257,11 +256,11 @@ class _Work:
             score=sequence.score,
             finish_reason=sequence.reason,
         )
-        if not reader.boxes:
+        if not queue.boxes:
             return found
         boxes = word_boxes(
-            reader.model,
-            reader.processor,
+            queue.model,
+            queue.processor,
             item.picture,
             sequence.tokens,
             sequence.logprobs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, overload
 
@@ -18,7 +19,7 @@ from ..model.memory import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
 from ..tasks.donut_prompts import added_vocabulary
-from .image_queue import Ladder, Reader
+from .image_queue import ImageQueue, Ladder
 from .processor import Processor
 from .results import GenerationResponse, GenerationResult
 from .streams import check_streams, stream
@@ -113,21 +114,14 @@ def generate(
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
     _VANE_
     """
-    (result,) = batch_generate(
-        model,
-        processor,
-        [image],
-        prompt,
-        boxes=boxes,
-        grammar=grammar,
-        fallback=fallback,
-        fallback_score=fallback_score,
-        **options,
-    )
+    first, *others = _attempts(model, processor, options, fallback, grammar=grammar)
+    ladder = Ladder(others, fallback_score)
+    queue = ImageQueue(model, processor, first, boxes=boxes, ladder=ladder)
+    (result,) = queue.read(iter([(image, processor.prompt_ids(prompt))]))
     if result.error is not None:
         raise result.error
     if verbose:
-        report(result, model.generation_options(result.prompt_tokens, **options))
+        report(result, first.after(result.prompt_tokens))
     return result
 
 
@@ -151,9 +145,9 @@ def stream_generate(
     images = [*image] if isinstance(image, (list, tuple)) else [image]
     if not images:
         raise OptionError("there are no images to read; give one or more")
-    options = _task_options(processor, options)
-    check_streams(model.generation_options(**options))
-    return stream(model, processor, images, processor.prompt_ids(prompt), options)
+    [settled] = _attempts(model, processor, options)
+    check_streams(settled)
+    return stream(model, processor, images, processor.prompt_ids(prompt), settled)
 
 
 def batch_generate(
@@ -189,25 +183,13 @@ def batch_generate(
     """
     if batch_size is not None and batch_size < 1:
         raise OptionError(f"batch_size is {batch_size}; expected at least 1")
-    options = _task_options(processor, options)
-    if grammar:
-        options = _with_grammar(model, processor, options)
-    if fallback and options.get("stop_on_repetition") is None:
-        options = {**options, "stop_on_repetition": "ngram"}
-    for step in ({}, *fallback):
-        model.generation_options(**{**options, **step})  # what is wrong with them shows here
-    reader = Reader(
-        model,
-        processor,
-        options,
-        batch_size or _fitting(model, options),
-        boxes,
-        Ladder(fallback, fallback_score),
-        progress,
-    )
+    first, *others = _attempts(model, processor, options, fallback, grammar=grammar)
+    size = batch_size or _fitting(model, first)
+    ladder = Ladder(others, fallback_score)
+    queue = ImageQueue(model, processor, first, size, boxes, ladder, progress)
     if isinstance(images, (str, Path)):
         images = images_in(images)
-    return reader.read(_with_prompts(processor, images, prompts))
+    return queue.read(_with_prompts(processor, images, prompts))
 
 
 def _with_prompts(
@@ -228,31 +210,40 @@ def _with_prompts(
         raise OptionError("there are no images to read; give one or more")
 
 
-def _task_options(processor: Processor, options: dict[str, Any]) -> dict[str, Any]:
-    """Those of the checkpoint's task below the call's; stop strings need the tokenizer."""
-    return {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
+def _attempts(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    options: dict[str, Any],
+    fallback: Sequence[Mapping[str, Any]] = (),
+    *,
+    grammar: bool = False,
+) -> list[Options]:
+    """The options of a call, settled, and those of each attempt after it.
+
+    What the checkpoint's task sets is below the call's; stop strings need the tokenizer.
+    """
+    given = {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
+    if fallback and given.get("stop_on_repetition") is None:
+        given["stop_on_repetition"] = "ngram"
+    attempts = [model.generation_options(**{**given, **step}) for step in ({}, *fallback)]
+    return [_with_grammar(processor, own) for own in attempts] if grammar else attempts
 
 
-def _fitting(model: VisionEncoderDecoderModel, options: dict[str, Any]) -> int:
+def _with_grammar(processor: Processor, options: Options) -> Options:
+    tags, ends = added_vocabulary(processor.reader), options.eos_token_ids
+    rule = field_grammar(tags, ends, max_length=options.max_length)
+    return replace(options, logits_processor=(*options.logits_processor, rule))
+
+
+def _fitting(model: VisionEncoderDecoderModel, options: Options) -> int:
     """Images of a batch that memory holds, up to 16."""
-    settled = model.generation_options(**options)
     return fitting_batch_size(
         model,
-        max_length=settled.max_length,
-        num_beams=settled.sequences_per_image,
-        kv_bits=settled.kv_bits,
-        max_kv_size=settled.max_kv_size,
+        max_length=options.max_length,
+        num_beams=options.sequences_per_image,
+        kv_bits=options.kv_bits,
+        max_kv_size=options.max_kv_size,
     )
-
-
-def _with_grammar(
-    model: VisionEncoderDecoderModel, processor: Processor, options: dict[str, Any]
-) -> dict[str, Any]:
-    settled = model.generation_options(**options)
-    rule = field_grammar(
-        added_vocabulary(processor.reader), settled.eos_token_ids, max_length=settled.max_length
-    )
-    return {**options, "logits_processor": [*settled.logits_processor, rule]}
 
 
 def report(result: GenerationResult, options: Options) -> None:

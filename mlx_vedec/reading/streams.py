@@ -11,6 +11,7 @@ import mlx.core as mx
 
 from ..errors import OptionError
 from ..generation.beams import Beams
+from ..generation.flow import follow
 from ..generation.options import Options
 from ..generation.sampling import Rows
 from ..generation.search import Search
@@ -44,18 +45,19 @@ def stream(
     processor: Processor,
     images: Sequence[Any],
     prompt: Sequence[int] | None,
-    options: dict[str, Any],
+    options: Options,
 ) -> Iterator[GenerationResponse]:
     """The responses of `stream_generate`."""
     started = time.perf_counter()
     features = model.features(processor.pixels(list(images)))
-    given = None if prompt is None else mx.array([list(prompt)] * len(images))
-    tokens, settled = model.prompt(len(images), given, options)
-    search, states = model.steps(features, tokens, settled)
+    given = [prompt] * len(images) if prompt else None
+    tokens, options = model.prompt(len(images), given, options)
+    cohort, cache = model.begin(features, tokens, options, logprobs=False)
+    states = follow(model.step, cohort, cache)
     texts = [StreamingDecoder(processor.reader) for _ in images]
     counts = [0] * len(images)
     first = 0.0
-    for index, piece in _pieces(search, states, settled, len(images)):
+    for index, piece in _pieces(cohort.search, states, len(images)):
         now = time.perf_counter()
         first = first or now
         counts[index] += 1
@@ -74,15 +76,13 @@ def stream(
         )
 
 
-def _pieces(
-    search: Search, states: Iterator[Any], options: Options, images: int
-) -> Iterator[tuple[int, Piece]]:
+def _pieces(search: Search, states: Iterator[Any], images: int) -> Iterator[tuple[int, Piece]]:
     """Each image's tokens, as they become certain."""
     open_ = list(range(images))
     shown = [0] * images
     for state in states:
         done = search.done(state).tolist()
-        if state.length >= options.max_length:
+        if state.length >= search.options.max_length:
             done = [True] * images
         for index in list(open_):
             if isinstance(state, Beams):

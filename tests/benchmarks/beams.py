@@ -59,7 +59,7 @@ def main() -> None:
 
 def search_parts(model: Given, length: int) -> dict[str, Callable[[], None]]:
     """The search of one step after so many, and its heavy parts, as work to be timed."""
-    prompt, options = model.prompt(1, None, {"num_beams": BEAMS, **ENDLESS})
+    prompt, options = model.prompt(1, None, model.generation_options(num_beams=BEAMS, **ENDLESS))
     cohort, _ = model.begin(model.given, prompt, options)
     for _ in range(length - 1):
         cohort.state = cohort.search.advance(cohort.state, cohort.state.logits)
@@ -116,7 +116,7 @@ def compare(model: Given, layers: int, rounds: int) -> None:
 
 def memory_bytes(model: Given, beams: int) -> int:
     """`memory_nbytes` of a search after its first token."""
-    prompt, options = model.prompt(1, None, {"num_beams": beams, **ENDLESS})
+    prompt, options = model.prompt(1, None, model.generation_options(num_beams=beams, **ENDLESS))
     _, cache = model.begin(model.given, prompt, options)
     return cache.memory_nbytes
 

@@ -44,7 +44,7 @@ def main() -> None:
 
 def continued(model: Given, length: int, **options: Any) -> Callable[[], None]:
     """Steps of greedy decoding after a text of so many tokens, of which the first is the prompt."""
-    _, settled = model.prompt(1, None, options)
+    _, settled = model.prompt(1, None, model.generation_options(**options))
     bound, memory = settled.max_kv_size, model.memory(model.given)
     cache = model.decoder.make_cache(memory, max_size=bound, keep=1 if bound else 0)
     text = mx.random.randint(5, 50000, (1, length))

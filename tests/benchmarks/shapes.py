@@ -81,7 +81,7 @@ def stepper(
     for count in rows or (1,):
         for _ in range(apart if len(flow) else 0):
             step()
-        prompt, settled = model.prompt(count, None, options)
+        prompt, settled = model.prompt(count, None, model.generation_options(**options))
         images = mx.repeat(image, count, axis=0)
         flow.add(*model.begin(images, prompt, settled, logprobs=logprobs))
     return step

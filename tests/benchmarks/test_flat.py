@@ -118,7 +118,7 @@ def counted(name, layers, monkeypatch):
     mx.eval(decoding.step(tokens), model.step(tokens, cache, None))
     flat = nodes(decoding.step(tokens), *(x for layer in decoding.layers for x in layer["cache"]))
     step = nodes(model.step(tokens, cache, None), *(x for own in cache.layers for x in own.state))
-    prompt, options = model.prompt(1, None, {"max_length": 32})
+    prompt, options = model.prompt(1, None, model.generation_options(max_length=32))
     run = flow.Flow(model.step)
     run.add(*model.begin(features, prompt, options))
     run.advance()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mlx.core as mx
 import pytest
 from hypothesis import given, settings, strategies as st
 from tokenizers import processors
@@ -106,7 +105,7 @@ def test_training_feeds_what_generation_feeds(processor, start):
     model = parts.model(decoder_start_token_id=start)
     model.config.decoder_start_token_id = start
     (batch,) = batches(model, processor, data(3)).epoch(0)
-    fed, _ = model.prompt(3, None, {})
+    fed, _ = model.prompt(3, None, model.generation_options())
     assert batch.decoder_input_ids[:3, :1].tolist() == fed.tolist()
     shifted = model.prepare_decoder_input_ids_from_labels(batch.labels)
     assert batch.decoder_input_ids.tolist() == shifted.tolist()
@@ -162,7 +161,7 @@ def test_a_question_can_be_masked(mask_prompt):
     assert batch.tokens == sum(label != -100 for label in expected)
     fed = processor.reader.encode(processor.prompt_text("who"), False)
     assert batch.prompts == (len(fed),)
-    assert model.prompt(1, mx.array([fed]), {})[0].tolist() == [ids[: len(fed)]]
+    assert model.prompt(1, [fed], model.generation_options())[0].tolist() == [ids[: len(fed)]]
 
 
 def test_a_prompt_comes_behind_the_start_token(model, processor):
