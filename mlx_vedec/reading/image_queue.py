@@ -15,6 +15,7 @@ from ..generation.options import Options
 from ..generation.search import Decoded
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..tasks.nougat_repeats import repetition_start
 from .processor import Processor
 from .results import GenerationResult
 from .word_boxes import Maps, token_attentions, word_boxes
@@ -107,6 +108,21 @@ class ImageQueue:
         return max((r for r in tried if r.error is None), key=lambda r: r.score)
 
 
+def without_loop(page: Decoded) -> Decoded:
+    """A page that did not end by itself, without its loop, if it has one."""
+    start = repetition_start(page.peaks) if page.reason != "stop" else None
+    if start is None:
+        return page
+    kept = page.logprobs[:start]
+    return replace(
+        page,
+        tokens=page.tokens[:start],
+        logprobs=kept,
+        score=sum(kept) / len(kept) if kept else 0.0,
+        reason="repetition",
+    )
+
+
 class _Work:
     """The state of `ImageQueue.read`: items that wait, a flow, results that are not due."""
 
@@ -135,6 +151,8 @@ class _Work:
             item = self.going.pop(key)  # pyright: ignore[reportArgumentType]
             seconds = max(time.perf_counter() - item.begun, 1e-9)
             item.tps = (self.generated - item.before) / seconds
+            if self.queue.processor.stops_on_repetition:
+                decoded = [without_loop(page) for page in decoded]
             self.ended.append((item, decoded))
         if not self.queue.boxes or len(self.ended) >= TOGETHER or not len(self.flow):
             yield from self._results()

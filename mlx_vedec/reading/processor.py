@@ -69,6 +69,7 @@ class Processor:
 
     processor_class: ClassVar[str | None] = None  # in files
     special_tokens_in_labels: ClassVar[bool] = True
+    stops_on_repetition: ClassVar[bool] = False  # unless a call says otherwise
 
     def __init__(
         self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
@@ -213,6 +214,7 @@ class NougatProcessor(Processor):
     """`Processor` as Nougat's checkpoints name it: pages come out as Markdown, cleaned up."""
 
     processor_class: ClassVar[str | None] = "NougatProcessor"
+    stops_on_repetition: ClassVar[bool] = True
 
     def task_options(self) -> dict[str, Any]:
         """Unknown tokens do not come."""

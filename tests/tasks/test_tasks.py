@@ -167,3 +167,40 @@ def test_manga_is_read_without_spaces(folder):
     processor.save_pretrained(folder / "again")
     assert isinstance(Processor.from_pretrained(folder / "again"), MangaOCRProcessor)
     assert isinstance(processor.reader, Tokenizer)
+
+
+def test_nougats_pages_stop_when_they_repeat_themselves(folder):
+    """By default, and the loop is cut off; not for other checkpoints, nor where that is unset."""
+    model = tiny_model(decoder={"vocab_size": 40, "max_position_embeddings": 700})
+    for config in (model.config, model.config.decoder, model.generation_config):
+        config.decoder_start_token_id, config.bos_token_id = 0, 0
+        config.eos_token_id, config.pad_token_id = 2, 1
+    model.generation_config.eos_token_id = None  # so that no page ends by itself
+    model.save_pretrained(folder)
+    model, processor = write(folder, ["#", " ", "\n", *LETTERS], "NougatProcessor")
+    whole = generate(model, processor, LINE, stop_on_repetition=False)
+    assert whole.finish_reason == "length" and len(whole.tokens) == 699
+    stopped = generate(model, processor, LINE)
+    assert stopped.finish_reason == "repetition" and len(stopped.tokens) < 500
+    assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
+    assert len(stopped.token_logprobs) == len(stopped.tokens)
+    ruled = generate(model, processor, LINE, stop_on_repetition="ngram")
+    assert ruled.finish_reason in ("repetition", "length")
+    assert generate(model, processor, LINE, num_beams=2, max_new_tokens=40).tokens
+    model, other = write(folder, ["#", " ", "\n", *LETTERS], None)
+    assert len(generate(model, other, LINE).tokens) == 699
+
+
+def test_a_page_is_cut_where_its_loop_begins():
+    from mlx_vedec.generation.search import Decoded
+    from mlx_vedec.reading.image_queue import without_loop
+
+    peaks = tuple(20.0 + 3 * (step % 7) * (step < 300) for step in range(2000))
+    page = Decoded(tuple(range(2000)), (-0.5,) * 2000, -0.5, "length", peaks=peaks)
+    cut = without_loop(page)
+    assert (len(cut.tokens), len(cut.logprobs), cut.reason) == (426, 426, "repetition")
+    for kept in (
+        Decoded((1,), (0.0,), 0.0, "length"),
+        Decoded((1,), (0.0,), 0.0, "stop", peaks=peaks),
+    ):
+        assert without_loop(kept) is kept
