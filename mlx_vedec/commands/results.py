@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ..reading.parts import Part
     from ..reading.results import GenerationResult
 
 
@@ -40,6 +41,9 @@ def as_json(source: str, result: GenerationResult) -> str:
     }
     if result.data is not None:
         values["data"] = result.data
+    if result.parts:
+        name = "lines" if result.data is None else "fields"
+        values[name] = [_part(part) for part in result.parts]
     if result.boxes:
         values["boxes"] = [vars(word) for word in result.boxes]
     if result.alternatives:
@@ -48,6 +52,12 @@ def as_json(source: str, result: GenerationResult) -> str:
             for other in result.alternatives
         ]
     return json.dumps(values, ensure_ascii=False)
+
+
+def _part(part: Part) -> dict[str, Any]:
+    """A field or a line; its name and its box only where it has them."""
+    values = {**vars(part), "confidence": round(part.confidence, 6)}
+    return {key: value for key, value in values.items() if value not in ("", None) or key == "text"}
 
 
 def report(source: str, result: GenerationResult) -> None:

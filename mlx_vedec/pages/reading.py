@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,7 @@ from ..reading.pipeline import batch_generate
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .finding import Given, layout_for, with_image
-from .layout import Alternative, Layout, Line, Region, Word, paragraphs
+from .layout import Alternative, Layout, Line, Region, Word, box_around, corners, paragraphs
 from .page import Page
 from .pieces import pieces_of
 from .sheets import Sheet, all_sheets
@@ -270,7 +271,33 @@ def _finished(work: _Work) -> Page:
             )
         ]
         lines.append(_with_result(line, parts))
-    return _with_lines(work.page, lines)
+    page = _with_lines(work.page, lines)
+    if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
+        return _in_parts(page, lines[0])
+    return page
+
+
+def _in_parts(page: Page, whole: Line) -> Page:
+    """A page that was read as one, in the lines that the model wrote: blank ones end a region."""
+    assert whole.result is not None
+    if not whole.result.parts:
+        return page
+    parts = iter(whole.result.parts)
+    regions = []
+    for block in re.split(r"\n\s*\n", whole.text):
+        lines = []
+        for text in filter(str.strip, block.split("\n")):
+            part = next(parts, None)
+            box = part.box if part and part.box else whole.box
+            lines.append(Line(text, box, confidence=part and part.confidence))
+        if lines:
+            around = box_around(point for line in lines for point in corners(line.box))
+            regions.append(Region(tuple(lines), around))
+    first = regions[0].lines[0]
+    regions[0] = replace(
+        regions[0], lines=(replace(first, result=whole.result), *regions[0].lines[1:])
+    )
+    return replace(page, regions=tuple(regions))
 
 
 def _with_lines(page: Page, lines: Sequence[Line]) -> Page:

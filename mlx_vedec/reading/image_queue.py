@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -13,12 +14,14 @@ from PIL import Image
 from ..generation.flow import Flow
 from ..generation.options import Options
 from ..generation.search import Decoded
+from ..images.boxes import Box
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.nougat_repeats import repetition_start
+from .parts import named_parts, parts_of
 from .processor import Processor
 from .results import GenerationResult
-from .word_boxes import Maps, token_attentions, word_boxes
+from .word_boxes import Maps, distinct, geometry_of, pixel_box, token_attentions, word_boxes
 
 Ids = Sequence[int]
 TOGETHER = 8  # texts whose words are placed in one pass,
@@ -274,6 +277,10 @@ class _Work:
             score=sequence.score,
             finish_reason=sequence.reason,
         )
+        if named := named_parts(queue.processor, text, data):
+            place = partial(self._place, item, maps) if maps is not None else None
+            tokenizer, of = queue.processor.reader, (sequence.tokens, sequence.logprobs)
+            found = replace(found, parts=parts_of(tokenizer, *of, named, place))
         if not queue.boxes:
             return found
         boxes = word_boxes(
@@ -287,3 +294,9 @@ class _Work:
             maps=maps,
         )
         return replace(found, boxes=boxes)
+
+    def _place(self, item: Item, maps: Maps, indices: list[int]) -> Box:
+        """The box in an image of some of its text's tokens."""
+        geometry = geometry_of(self.queue.processor, item.picture)
+        grid = self.queue.model.encoder.grid(geometry.size[1], geometry.size[0])
+        return geometry.to_original(pixel_box(distinct(maps)[indices], grid.cell))

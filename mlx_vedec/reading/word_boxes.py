@@ -101,7 +101,7 @@ def word_boxes(
     words = words_of(processor.reader, tokens)
     if not words:
         return ()
-    geometry = _geometry(processor, picture)
+    geometry = geometry_of(processor, picture)
     grid = model.encoder.grid(geometry.size[1], geometry.size[0])
     if maps is None:
         if features is None:
@@ -118,7 +118,8 @@ def word_boxes(
     )
 
 
-def _geometry(processor: Processor, picture: Image.Image) -> Geometry:
+def geometry_of(processor: Processor, picture: Image.Image) -> Geometry:
+    """Where a picture's pixels are among those that the encoder sees."""
     if processor.image_processor is None:
         raise ConfigError("the processor has no image processor; give one to Processor(...)")
     return processor.image_processor.geometry(picture)
@@ -135,6 +136,12 @@ def words_of(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[tuple[str, lis
     owners = iter(_owners(tokenizer, tokens))
     words = tokenizer.decode(list(tokens), skip_special_tokens=True).split()
     return [(word, sorted({i for _ in word for i in next(owners)})) for word in words]
+
+
+def token_owners(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[str, list[list[int]]]:
+    """The tokens' text without spaces, and for each of its characters the tokens that spell it."""
+    text = tokenizer.decode(list(tokens), skip_special_tokens=True)
+    return "".join(text.split()), _owners(tokenizer, tokens)
 
 
 def _owners(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[list[int]]:

@@ -1,7 +1,9 @@
 """Donut's, Nougat's and manga-ocr's checkpoints through the pipeline and the command line."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
@@ -18,6 +20,7 @@ from mlx_vedec import (
     stream_generate,
 )
 from mlx_vedec.errors import OptionError
+from mlx_vedec.reading.parts import parts_of
 from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.tasks.donut import token2json
 from mlx_vedec.tasks.donut_prompts import added_vocabulary, answer_text
@@ -203,3 +206,40 @@ def test_a_page_is_cut_where_its_loop_begins():
         Decoded((1,), (0.0,), 0.0, "stop", peaks=peaks),
     ):
         assert without_loop(kept) is kept
+
+
+def test_fields_have_confidences_and_boxes(donut):
+    model, processor = donut
+    result = generate(model, processor, LINE, "who", max_new_tokens=6, grammar=True, boxes=True)
+    width, height = result.box[2:]
+    for part in result.parts:
+        assert part.name and 0 < part.confidence <= 1
+        left, top, right, bottom = part.box
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    assert generate(model, processor, LINE, "who", max_new_tokens=6).parts == tuple(
+        replace(p, box=None)
+        for p in generate(model, processor, LINE, "who", max_new_tokens=6, boxes=True).parts
+    )
+
+
+def test_parts_are_found_in_the_tokens(donut):
+    """Each part has the probabilities of its own tokens; a changed one those in between."""
+    _, processor = donut
+    tokens = processor.reader.encode("teaxricey", add_special_tokens=False)
+    logprobs = [-0.1] * 3 + [-2.0] + [-0.2] * 4 + [-3.0]
+    named = [("a", "tea"), ("b", "r i c e"), ("c", "other")]
+    found = parts_of(processor.reader, tokens, logprobs, named, lambda indices: (indices[0],) * 4)
+    assert [(p.name, round(math.log(p.confidence), 6)) for p in found] == [
+        *(("a", -0.1), ("b", -0.2), ("c", -3.0))
+    ]
+    assert [p.box[0] for p in found] == [0, 4, 8]
+    assert parts_of(processor.reader, [], [], named) == ()
+
+
+def test_lines_of_nougat_as_json(folder, capsys):
+    write(folder, ["#", " ", "\n", *LETTERS], "NougatProcessor")
+    flags = ["generate", "--model", str(folder), "--image", LINE, "-m", "9", "--json", "--boxes"]
+    assert commands.main(flags) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert [line["text"] for line in row["lines"]] == [x for x in row["text"].split("\n") if x]
+    assert all(len(line["box"]) == 4 and 0 < line["confidence"] <= 1 for line in row["lines"])
