@@ -184,7 +184,7 @@ from .measuring.verification_report import (
 from .model.config import (
     VisionEncoderDecoderConfig as VisionEncoderDecoderConfig,
 )
-from .model.memory import (
+from .model.footprint import (
     MemoryEstimate as MemoryEstimate,
     estimate_memory as estimate_memory,
 )
@@ -199,19 +199,23 @@ from .pages.reading import (
     read_page as read_page,
     read_pages as read_pages,
 )
-from .reading.pipeline import (
-    GenerationResponse as GenerationResponse,
-    GenerationResult as GenerationResult,
+from .reading.generate import (
     batch_generate as batch_generate,
     generate as generate,
-    load as load,
     stream_generate as stream_generate,
+)
+from .reading.load import (
+    load as load,
 )
 from .reading.processor import (
     DonutProcessor as DonutProcessor,
     NougatProcessor as NougatProcessor,
     Processor as Processor,
     TrOCRProcessor as TrOCRProcessor,
+)
+from .reading.results import (
+    GenerationResponse as GenerationResponse,
+    GenerationResult as GenerationResult,
 )
 from .reading.vocabulary import (
     add_tokens as add_tokens,

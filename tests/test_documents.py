@@ -25,7 +25,7 @@ from mlx_vedec import (
     ViTConfig,
     ViTModel,
 )
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA
 from tests.support.tiny import TROCR, VIT
 

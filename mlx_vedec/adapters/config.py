@@ -3,60 +3,72 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..errors import OptionError
-from ..layers.lora import Kind
+
+if TYPE_CHECKING:
+    from ..layers.lora import AdapterSettings
 
 TYPES = ("lora", "dora", "full")
-HALVES = ("encoder", "decoder")
-PARTS = ("attention", "cross", "mlp", "all")
+PARTS = ("encoder", "decoder")
+KINDS = ("attention", "cross", "mlp", "all")
 DEFAULT_SCALE = 2.0
+
+
+def _option(default: Any, help: str, **said: Any) -> Any:
+    """A field with what its flag needs to know."""
+    return field(default=default, metadata={"help": help, **said})
 
 
 @dataclass(frozen=True)
 class LoraConfig:
-    """What is trained.
+    """What is trained; what each option does stands beside it, in its metadata's `help`.
 
-    fine_tune_type -- "lora", "dora", or "full": what the targets name is trained itself. rank -- of
-    the change. scale -- what its product is multiplied with (2.0), or alpha, which is scale · rank,
-    with rslora scale · √rank (arXiv:2312.03732). dropout -- of what an adapter reads, in training.
-    num_layers -- the last blocks of each half; -1 is all, and what is in no block.
+    The product of an adapter is multiplied with `scale`, or with `alpha` / rank, under `rslora`
+    with alpha / √rank (arXiv:2312.03732).
 
-    targets -- presets, and globs. Presets of halves ("encoder", "decoder") and of parts
+    targets -- presets, and globs. Presets of parts ("encoder", "decoder") and of kinds of layers
     ("attention", "cross", "mlp", "all") narrow each other: ("decoder", "attention") is the
     decoder's attention. Two of one sort add up, and a sort that is not named is everything.
     "attention" is all attention, "cross" only that which reads the image, with the projection
-    before it; "all" is every linear layer but the head. A glob matches whole parts of a layer's
+    before it; "all" is every linear layer but the head. A glob matches whole words of a layer's
     name, ours or that on disk: "q_proj", "layers.11", "decoder.*.fc?"; what globs match is added.
-
-    embeddings -- an adapter for the table of tokens too, which a tied head shares. train_biases --
-    those of layers with adapters. train_norms -- those of the halves and blocks with adapters.
-    train_modules -- globs of modules that are trained themselves, such as "enc_to_dec_proj".
 
     >>> LoraConfig(rank=16, alpha=16).multiplier
     1.0
     """
 
-    fine_tune_type: Literal["lora", "dora", "full"] = "lora"
-    rank: int = 8
-    scale: float | None = None
-    alpha: float | None = None
-    rslora: bool = False
-    dropout: float = 0.0
-    num_layers: int = -1
-    targets: tuple[str, ...] = ("all",)
-    embeddings: bool = False
-    train_biases: bool = False
-    train_norms: bool = False
-    train_modules: tuple[str, ...] = ()
+    fine_tune_type: Literal["lora", "dora", "full"] = _option(
+        "lora", "What is trained: adapters, or with full what the targets name.", choices=TYPES
+    )
+    rank: int = _option(8, "The rank of adapters.")
+    scale: float | None = _option(
+        None, "What the product of an adapter is multiplied with.", unset=str(DEFAULT_SCALE)
+    )
+    alpha: float | None = _option(None, "The scale times the rank, as PEFT has it, instead of it.")
+    rslora: bool = _option(False, "Divide alpha by the rank's root, not by the rank.")
+    dropout: float = _option(0.0, "The part of what adapters read that is dropped in training.")
+    num_layers: int = _option(-1, "The last blocks of each half that are trained; -1 is all.")
+    targets: tuple[str, ...] = _option(
+        ("all",),
+        "The layers: encoder, decoder, attention, cross, mlp, all, or globs of their names.",
+    )
+    embeddings: bool = _option(
+        False, "An adapter for the table of tokens too, which a tied head shares."
+    )
+    train_biases: bool = _option(False, "Train the biases of layers with adapters.")
+    train_norms: bool = _option(False, "Train the norms of halves and blocks with adapters.")
+    train_modules: tuple[str, ...] = _option(
+        (), "Globs of modules that are trained themselves, such as enc_to_dec_proj."
+    )
 
     def __post_init__(self) -> None:
         for name in ("targets", "train_modules"):
             value = getattr(self, name)
             value = (value,) if isinstance(value, str) else tuple(value)
-            _check(name, value, all(isinstance(part, str) for part in value), "names")
+            _check(name, value, all(isinstance(item, str) for item in value), "names")
             object.__setattr__(self, name, value)
         if self.fine_tune_type not in TYPES:
             raise OptionError(
@@ -89,23 +101,25 @@ class LoraConfig:
         return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
 
     @property
-    def kind(self) -> Kind:
+    def settings(self) -> AdapterSettings:
         """The adapter that each layer gets."""
+        from ..layers.lora import AdapterSettings
+
         dora = self.fine_tune_type == "dora"
-        return Kind(self.rank, self.multiplier, self.dropout, dora)
+        return AdapterSettings(self.rank, self.multiplier, self.dropout, dora)
 
     @property
     def presets(self) -> tuple[set[str], set[str]]:
-        """The halves and the parts that presets choose; both are empty where there are none."""
-        halves, parts = {*self.targets} & {*HALVES}, {*self.targets} & {*PARTS}
-        if not halves and not parts:
+        """The parts and the kinds of layers that presets choose; none where there is no preset."""
+        parts, kinds = {*self.targets} & {*PARTS}, {*self.targets} & {*KINDS}
+        if not parts and not kinds:
             return set(), set()
-        return halves or {*HALVES}, parts or {"all"}
+        return parts or {*PARTS}, kinds or {"all"}
 
     @property
     def globs(self) -> tuple[str, ...]:
         """The targets that are no presets."""
-        return tuple(name for name in self.targets if name not in (*HALVES, *PARTS))
+        return tuple(name for name in self.targets if name not in (*PARTS, *KINDS))
 
 
 def _is_number(value: object) -> bool:

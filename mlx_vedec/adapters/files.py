@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints import saving, weights
@@ -22,11 +21,11 @@ from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, OptionError, WeightsError
 from ..files import write_file, write_json
-from ..layers.lora import Kind, adapted, adapted_layers, sides
+from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
 from ..layers.packed import ADAPTER
 from ..layers.quantization_recipes import quantizable_layers
 from ..layers.replacing import replace_layers
-from . import base as adapter_base
+from . import base_model
 
 TENSORS, CONFIG = "adapters.safetensors", "adapter_config.json"
 
@@ -35,24 +34,24 @@ TENSORS, CONFIG = "adapters.safetensors", "adapter_config.json"
 class Adapters:
     """Adapters apart from a model.
 
-    layers -- what each layer has, by our names. trained -- our names of the parameters that are
-    trained themselves. tensors -- all of them by their names and in their layouts on disk.
+    layers -- the adapter of each layer that has one, by path. trained -- the parameters that are
+    trained themselves, by path. tensors -- of both, by their names and in their layouts on disk.
     """
 
-    layers: Mapping[str, Kind]
+    layers: Mapping[str, AdapterSettings]
     trained: tuple[str, ...]
     tensors: Mapping[str, mx.array]
 
 
 def adapters_of(model: Pretrained) -> Adapters:
-    """What of a model is adapters, or is trained."""
-    layers = {path: leaf.kind for path, leaf in adapted_layers(model).items()}
+    """The adapters of a model, and what is trained beside them."""
+    layers = {path: layer.settings for path, layer in adapted_layers(model).items()}
     own = {f"{path}.{name}" for path in layers for name in ADAPTER}
     trainable = dict(tree_flatten(model.trainable_parameters()))  # pyright: ignore
     trained = tuple(sorted(trainable.keys() - own))
     on_disk = {model.renames.on_disk(name) for name in own & {*weights.parameters(model)}}
     on_disk |= {model.renames.on_disk(name) for name in trained}
-    named = saving.named(model, model.renames)
+    named = saving.tensors_on_disk(model)
     return Adapters(layers, trained, {name: named[name] for name in sorted(on_disk)})
 
 
@@ -76,12 +75,12 @@ def described(model: Pretrained, adapters: Adapters) -> dict[str, Any]:
     names = {path: model.renames.layer_on_disk(path) for path in adapters.layers}
     counted = Counter(adapters.layers.values()).most_common(1)
     usual = counted[0][0] if counted else None
-    others = {names[p]: asdict(kind) for p, kind in adapters.layers.items() if kind != usual}
+    others = {names[path]: asdict(own) for path, own in adapters.layers.items() if own != usual}
     values: dict[str, Any] = {
         "fine_tune_type": "full" if usual is None else "dora" if usual.dora else "lora",
         "model": model.source,
         "revision": model.revision,
-        "base": adapter_base.summary(model),
+        "base": base_model.summary(model),
         "trained": [model.renames.on_disk(name) for name in adapters.trained],
     }
     if usual is not None:
@@ -97,7 +96,7 @@ def read_adapters(model: Pretrained, folder: Path, *, requantized: bool = False)
     requantized -- the model may be quantized otherwise than the one they were trained with.
     """
     config = read_json(required(folder, CONFIG))
-    adapter_base.check(model, config, folder / CONFIG, requantized=requantized)
+    base_model.check(model, config, folder / CONFIG, requantized=requantized)
     layers, trained = _parsed(config, folder / CONFIG)
     paths = {model.renames.layer_on_disk(path): path for path in quantizable_layers(model)}
     own = {model.renames.on_disk(name): name for name in weights.parameters(model)}
@@ -106,23 +105,23 @@ def read_adapters(model: Pretrained, folder: Path, *, requantized: bool = False)
         raise WeightsError(
             f"{folder / CONFIG} names {', '.join(strange)}, which the model does not have"
         )
-    kinds = {paths[name]: kind for name, kind in layers.items()}
     tensors = weights.read_file(required(folder, TENSORS))
-    return Adapters(kinds, tuple(own[name] for name in trained), tensors)
+    settings = {paths[name]: found for name, found in layers.items()}
+    return Adapters(settings, tuple(own[name] for name in trained), tensors)
 
 
-def _parsed(config: Mapping[str, Any], path: Path) -> tuple[dict[str, Kind], list[str]]:
+def _parsed(config: Mapping[str, Any], path: Path) -> tuple[dict[str, AdapterSettings], list[str]]:
     """The layers with adapters and the parameters that are trained, by their names on disk."""
     try:
         usual, others = config.get("lora_parameters", {"keys": []}), config.get("overrides", {})
         given = {str(name): others.get(name, usual) for name in usual["keys"]}
-        kinds = {
-            name: Kind(
+        layers = {
+            name: AdapterSettings(
                 int(own["rank"]), float(own["scale"]), float(own["dropout"]), bool(own["dora"])
             )
             for name, own in given.items()
         }
-        return kinds, [str(name) for name in config["trained"]]
+        return layers, [str(name) for name in config["trained"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path} is not what save_adapters writes ({error!r}); expected trained, and "
@@ -144,57 +143,44 @@ def put(model: Pretrained, adapters: Adapters, source: str) -> None:
         for name, tensor in adapters.tensors.items()
         if name in expected and tuple(tensor.shape) != expected[name]
     ]
-    _raise_if_any(report, source)
+    report.raise_if_any(f"the adapters of {source} do not fit")
     attach(model, adapters.layers, adapters.trained)
     layouts, own = weights.layouts_of(model, model.renames), weights.parameters(model)
+    found: list[tuple[str, mx.array]] = []
     for name, tensor in adapters.tensors.items():
         ours = model.renames.ours(name)
         assert ours is not None  # all were expected
         if ours in adapters.trained:
             tensor = weights.reordered(tensor, layouts.get(ours)).astype(own[ours].dtype)
-        model.update(tree_unflatten([(ours, tensor)]))
+        found.append((ours, tensor))
+    model.update(tree_unflatten(found))
     mx.eval(model.trainable_parameters())
 
 
 def _expected(model: Pretrained, adapters: Adapters) -> dict[str, tuple[int, ...]]:
-    """Shapes by name on disk."""
+    """The shape of each tensor that adapters have to have, by its name on disk."""
     shapes: dict[str, tuple[int, ...]] = {}
-    for path, kind in adapters.layers.items():
-        inputs, outputs = sides(quantizable_layers(model)[path])
-        own = zip(ADAPTER, ((inputs, kind.rank), (kind.rank, outputs), (outputs,)), strict=True)
-        for leaf, shape in [*own][: 3 if kind.dora else 2]:
-            shapes[model.renames.on_disk(f"{path}.{leaf}")] = shape
-    named = saving.named(model, model.renames) if adapters.trained else {}
-    on_disk = [model.renames.on_disk(name) for name in adapters.trained]
-    return {**shapes, **{name: tuple(named[name].shape) for name in on_disk}}
+    layers, on_disk = quantizable_layers(model), model.renames.on_disk
+    for path, settings in adapters.layers.items():
+        own = settings.shapes(layers[path])
+        shapes.update({on_disk(f"{path}.{name}"): shape for name, shape in own.items()})
+    named = saving.tensors_on_disk(model) if adapters.trained else {}
+    shapes.update({on_disk(name): named[on_disk(name)].shape for name in adapters.trained})
+    return shapes
 
 
-def _raise_if_any(report: weights.Report, source: str) -> None:
-    kinds = (("missing", report.missing), ("extra", report.extra), ("misshapen", report.misshapen))
-    parts = [f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds if names]
-    if parts:
-        raise WeightsError(f"the adapters of {source} do not fit: {'; '.join(parts)}")
-
-
-def check_bare(model: nn.Module) -> None:
-    """Raise `OptionError` where there are adapters."""
-    if adapted_layers(model):
-        raise OptionError("the model has adapters already; fuse them, or remove_adapters first")
-
-
-def attach(model: Pretrained, layers: Mapping[str, Kind], trained: tuple[str, ...]) -> None:
+def attach(
+    model: Pretrained, layers: Mapping[str, AdapterSettings], trained: tuple[str, ...]
+) -> None:
     """Put new adapters into a model; they and `trained` are all that is not frozen then."""
-    check_bare(model)
+    check_no_adapters(model, "others are put on it")
     found = quantizable_layers(model)
-    replace_layers(model, {path: adapted(found[path], kind) for path, kind in layers.items()})
+    own = {path: adapted(found[path], settings) for path, settings in layers.items()}
+    replace_layers(model, own)
     model.freeze()
+    for layer in own.values():
+        layer.unfreeze(recurse=False, keys=[name for name in ADAPTER if name in layer])
     modules = dict(model.named_modules())
-    for path in layers:
-        _unfreeze(modules[path], [name for name in ADAPTER if name in modules[path]])
     for name in trained:
         path, _, leaf = name.rpartition(".")
-        _unfreeze(modules[path], [leaf])
-
-
-def _unfreeze(module: nn.Module, names: list[str]) -> None:
-    module.unfreeze(recurse=False, keys=names)
+        modules[path].unfreeze(recurse=False, keys=leaf)

@@ -22,11 +22,11 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, WeightsError
-from ..layers.lora import Kind
+from ..layers.lora import AdapterSettings, check_no_adapters
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import TABLE, quantizable_layers
-from . import base as adapter_base
-from .files import CONFIG, Adapters, check_bare, put
+from . import base_model
+from .files import CONFIG, Adapters, put
 
 LOG = logging.getLogger("mlx_vedec")
 TENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
@@ -48,12 +48,17 @@ CHANGED_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")  # initialisers t
 
 @dataclass
 class _Found:
-    """The tensors of a PEFT file by our names: of adapters by layer, trained, and of nothing."""
+    """The tensors of a PEFT file.
 
-    parts: dict[str, dict[str, mx.array]] = field(default_factory=dict)
+    adapters -- of each layer, by its path here and then by their names here. names -- PEFT's of
+    these layers. trained, tables -- parameters that were trained whole, and tables that are stored
+    beside their adapter, by path here. extra -- PEFT's names of tensors that are of no layer here.
+    """
+
+    adapters: dict[str, dict[str, mx.array]] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)
     trained: dict[str, mx.array] = field(default_factory=dict)
     tables: dict[str, mx.array] = field(default_factory=dict)
-    names: dict[str, str] = field(default_factory=dict)
     extra: list[str] = field(default_factory=list)
 
 
@@ -64,7 +69,7 @@ def import_peft(model: Pretrained, folder: str | Path) -> None:
     read; adapters of the pooler are left out, since no decoder reads it. PEFT changes a tied
     embedding and its head each by itself, so the head gets a matrix of its own then.
     """
-    check_bare(model)
+    check_no_adapters(model, "others are put on it")
     folder = Path(folder)
     config = read_json(required(folder, CONFIG))
     _check(config, folder / CONFIG)
@@ -74,17 +79,15 @@ def import_peft(model: Pretrained, folder: str | Path) -> None:
     if found.extra:
         raise WeightsError(f"{folder} has tensors of no layer here: {', '.join(found.extra)}")
     _check_tables(model, found, folder)
-    adapter_base.warn_of_another(
-        config.get("base_model_name_or_path"), model.source, folder / CONFIG
-    )
-    kinds = {path: _kind(config, found.names[path], own) for path, own in found.parts.items()}
+    base_model.warn_of_another(config.get("base_model_name_or_path"), model.source, folder / CONFIG)
+    layers = {p: _settings(config, found.names[p], own) for p, own in found.adapters.items()}
     on_disk = {
         model.renames.on_disk(f"{path}.{leaf}"): array.astype(mx.float32)
-        for path, own in found.parts.items()
+        for path, own in found.adapters.items()
         for leaf, array in own.items()
     }
     on_disk |= {model.renames.on_disk(name): array for name, array in found.trained.items()}
-    put(model, Adapters(kinds, tuple(sorted(found.trained)), on_disk), str(folder))
+    put(model, Adapters(layers, tuple(sorted(found.trained)), on_disk), str(folder))
 
 
 def _read(folder: Path) -> Mapping[str, mx.array]:
@@ -110,7 +113,7 @@ def _check(config: Mapping[str, Any], path: Path) -> None:
 
 
 def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
-    """The tensors by what they are."""
+    """The tensors of a PEFT file, each where it belongs."""
     found, parameters = _Found(), weights.parameters(model)
     paths = {*quantizable_layers(model)}
     for name, tensor in tensors.items():
@@ -124,7 +127,7 @@ def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
             LOG.info("%s is of what is not computed with, and left out", name)
         elif leaf and path in paths:
             part = tensor.T if leaf[2] and tensor.ndim == 2 else tensor
-            found.parts.setdefault(path, {})[leaf[1]] = part
+            found.adapters.setdefault(path, {})[leaf[1]] = part
             found.names[path] = module
         elif leaf is None and ours in parameters:
             kept = found.tables if plain != bare and ours.endswith(".weight") else found.trained
@@ -135,7 +138,7 @@ def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
 
 
 def _is_unused(model: Pretrained, name: str) -> bool:
-    """Whether it is carried, or the second name of what is tied."""
+    """Whether no parameter here is the tensor: it is carried, or is a tied one's second name."""
     ours = model.renames.ours(name)
     copies = {copy for copy, _ in model.renames.tied}
     return model.renames.carries(name) or (ours in copies and model.ties_head)
@@ -145,7 +148,7 @@ def _check_tables(model: Pretrained, found: _Found, folder: Path) -> None:
     """Raise `WeightsError` if a table that PEFT stored beside its adapter is not the one here."""
     parameters, layers = weights.parameters(model), quantizable_layers(model)
     for name, table in found.tables.items():
-        if "lora_a" not in found.parts.get(name.removesuffix(".weight"), {}):
+        if "lora_a" not in found.adapters.get(name.removesuffix(".weight"), {}):
             found.trained[name] = table
         elif not isinstance(layers[name.removesuffix(".weight")], Quantized):
             here = parameters[name]
@@ -156,13 +159,13 @@ def _check_tables(model: Pretrained, found: _Found, folder: Path) -> None:
                 )
 
 
-def _kind(config: Mapping[str, Any], name: str, own: Mapping[str, mx.array]) -> Kind:
-    """What one layer has. The rank is that of its tensors; `put` says what is missing."""
+def _settings(config: Mapping[str, Any], name: str, own: Mapping[str, mx.array]) -> AdapterSettings:
+    """The adapter of one layer. The rank is that of its tensors; `put` says what is missing."""
     rank = own["lora_a"].shape[-1] if "lora_a" in own else int(config.get("r", 8))
     alpha = _patterned(config.get("alpha_pattern"), name, config.get("lora_alpha", 8))
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     dora = "m" in own or bool(config.get("use_dora"))
-    return Kind(rank, scale, float(config.get("lora_dropout") or 0.0), dora)
+    return AdapterSettings(rank, scale, float(config.get("lora_dropout") or 0.0), dora)
 
 
 def _patterned(patterns: Mapping[str, float] | None, name: str, usual: float) -> float:
@@ -187,10 +190,8 @@ def _untie(model: Pretrained, tensors: Mapping[str, mx.array]) -> None:
 
 
 def _part(model: Pretrained) -> None:
-    tables = {
-        path: leaf for path, leaf in quantizable_layers(model).items() if path.endswith(TABLE)
-    }
-    if any(isinstance(leaf, Quantized) for leaf in tables.values()):
+    layers = quantizable_layers(model).items()
+    if any(isinstance(layer, Quantized) and path.endswith(TABLE) for path, layer in layers):
         raise WeightsError(
             "the adapters are of the embedding or the head alone, which are one quantized matrix "
             "here; load them on the model's floats, fuse, and then quantize"

@@ -15,11 +15,10 @@ from ..checkpoints.renames import Renames
 from ..errors import OptionError
 from ..files import write_file, write_json
 from ..layers.packed import ADAPTER
-from ..layers.quantization_recipes import TABLE
+from ..layers.quantization_recipes import HEAD, TABLE
 from .files import CONFIG, Adapters, adapters_of
 from .peft import PREFIX, TENSORS
 
-HEAD = "lm_head"
 RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files
     *("beit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "swin", "vit", "vit_msn"),
 )
@@ -51,7 +50,7 @@ def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = Non
 
 
 class _Names:
-    """Our names to those of transformers 5 in memory."""
+    """The names that parameters and layers have in transformers 5 in memory, by path here."""
 
     def __init__(self, model: Pretrained) -> None:
         self.renames = model.renames
@@ -69,7 +68,7 @@ class _Names:
         return (self.in_memory if renamed else self.renames).on_disk(name)
 
     def layer(self, path: str) -> str:
-        """The name of a layer."""
+        """The name of a layer that has a weight."""
         return self(f"{path}.weight").removesuffix(".weight")
 
 
@@ -104,18 +103,18 @@ def _own(module: str, parameters: Mapping[str, mx.array]) -> set[str]:
 
 def _tensors(model: Pretrained, found: Adapters, names: _Names) -> dict[str, mx.array]:
     tensors: dict[str, mx.array] = {}
-    for path, kind in found.layers.items():
+    for path, own in found.layers.items():
         a, b, *m = (
             found.tensors[model.renames.on_disk(f"{path}.{leaf}")]
-            for leaf in ADAPTER[: 3 if kind.dora else 2]
+            for leaf in ADAPTER[: 3 if own.dora else 2]
         )
         layer = PREFIX + names.layer(path)
         if path.endswith(TABLE):
-            own = {"lora_embedding_A": a.T, "lora_embedding_B": b.T}
+            ends = {"lora_embedding_A": a.T, "lora_embedding_B": b.T}
         else:
-            own = {"lora_A.weight": a.T, "lora_B.weight": b.T}
-        own |= {"lora_magnitude_vector": m[0]} if m else {}
-        tensors |= {f"{layer}.{end}": mx.contiguous(array) for end, array in own.items()}
+            ends = {"lora_A.weight": a.T, "lora_B.weight": b.T}
+        ends |= {"lora_magnitude_vector": m[0]} if m else {}
+        tensors |= {f"{layer}.{end}": mx.contiguous(array) for end, array in ends.items()}
         if head := _tied_head(model, path):  # the same change, of a linear layer
             tensors[f"{PREFIX}{names.layer(head)}.lora_A.weight"] = b
             tensors[f"{PREFIX}{names.layer(head)}.lora_B.weight"] = a
@@ -133,12 +132,12 @@ def _tied_head(model: Pretrained, path: str) -> str | None:
 
 def _config(model: Pretrained, found: Adapters, names: _Names) -> dict[str, Any]:
     usual = Counter(found.layers.values()).most_common(1)[0][0]
-    kinds = dict(found.layers)
-    kinds |= {head: k for path, k in found.layers.items() if (head := _tied_head(model, path))}
-    others = {names.layer(path): kind for path, kind in kinds.items() if kind != usual}
-    if len({(kind.dropout, kind.dora) for kind in found.layers.values()}) > 1:
+    layers = dict(found.layers)
+    layers |= {head: own for path, own in found.layers.items() if (head := _tied_head(model, path))}
+    others = {names.layer(path): own for path, own in layers.items() if own != usual}
+    if len({(own.dropout, own.dora) for own in found.layers.values()}) > 1:
         raise OptionError("PEFT has one dropout for all layers, and DoRA in all or none")
-    if usual.dora and kinds.keys() > found.layers.keys():
+    if usual.dora and layers.keys() > found.layers.keys():
         raise OptionError("PEFT has no DoRA for an embedding that is the head too; fuse it")
     return {
         "peft_type": "LORA",
@@ -150,9 +149,9 @@ def _config(model: Pretrained, found: Adapters, names: _Names) -> dict[str, Any]
         "init_lora_weights": True,
         "inference_mode": True,
         "fan_in_fan_out": any(model.renames.transposes(path) for path in found.layers),
-        "target_modules": sorted(map(names.layer, kinds)),
-        "rank_pattern": {name: kind.rank for name, kind in others.items()},
-        "alpha_pattern": {name: kind.scale * kind.rank for name, kind in others.items()},
+        "target_modules": sorted(map(names.layer, layers)),
+        "rank_pattern": {name: own.rank for name, own in others.items()},
+        "alpha_pattern": {name: own.scale * own.rank for name, own in others.items()},
         "task_type": None,
         "auto_mapping": None,
     }

@@ -14,11 +14,18 @@ from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
 from ..layers.packed import Quantized
-from ..layers.quantization_recipes import BLOCK, CROSS, TABLE, quantizable_layers
-from .config import HALVES, PARTS, LoraConfig
+from ..layers.quantization_recipes import (
+    CROSS,
+    HEAD,
+    TABLE,
+    Block,
+    block_of,
+    part_of,
+    quantizable_layers,
+)
+from .config import KINDS, PARTS, LoraConfig
 
-HEAD = "lm_head"
-IN_PART: dict[str, Callable[[set[str]], bool]] = {  # of the parts of a path
+OF_KIND: dict[str, Callable[[set[str]], bool]] = {  # a layer, by the words of its path
     "attention": lambda names: bool(names & {"attn", "self_attn", "cross_attn"}),
     "cross": lambda names: bool(names & {*CROSS}),
     "mlp": lambda names: "mlp" in names,
@@ -28,14 +35,17 @@ IN_PART: dict[str, Callable[[set[str]], bool]] = {  # of the parts of a path
 
 @dataclass(frozen=True)
 class Targets:
-    """What a config chooses of a model, by our names: layers with adapters, parameters trained."""
+    """What a config chooses of a model, by path: layers for adapters, parameters to train."""
 
     layers: tuple[str, ...]
     trained: tuple[str, ...]
 
 
 def targets_of(model: Pretrained, config: LoraConfig) -> Targets:
-    """What the config chooses; names that are nothing's are refused, all at once."""
+    """What the config chooses of a model.
+
+    Raises `OptionError` for all names at once that nothing of the model has.
+    """
     found = _Search(model, config)
     found.check()
     trained = found.trained_modules()
@@ -65,56 +75,58 @@ class _Search:
 
     @cached_property
     def parameters(self) -> dict[str, tuple[str, ...]]:
-        """Parameters by our names, each with its names here and on disk."""
+        """Parameters by path, each with its names here and on disk."""
         renames = self.model.renames
         return {name: (name, renames.on_disk(name)) for name in parameters(self.model)}
 
     @cached_property
     def all_layers(self) -> dict[str, tuple[str, ...]]:
-        """Layers that can have an adapter, each with its names here and on disk."""
+        """Layers that can have an adapter by path, each with its names here and on disk."""
         return {
             path: tuple(name.removesuffix(".weight") for name in self.parameters[f"{path}.weight"])
             for path in quantizable_layers(self.model)
         }
 
     @cached_property
-    def blocks(self) -> set[tuple[str, int, int]]:
-        """The last `num_layers` blocks of each half, as (half, stage, number)."""
-        places = {place for name in self.parameters if (place := _block(name))}
-        halves = [sorted(p for p in places if p[0] == half) for half in {p[0] for p in places}]
+    def blocks(self) -> set[Block]:
+        """The last `num_layers` blocks of the encoder and of the decoder, or all."""
+        stacks: dict[str, set[Block]] = {}
+        for name in self.parameters:
+            if block := block_of(name):
+                stacks.setdefault(block[0], set()).add(block)
         count = self.config.num_layers
-        return {place for half in halves for place in (half if count < 0 else half[-count:])}
+        first = 0 if count < 0 else -count
+        return {block for stack in stacks.values() for block in sorted(stack)[first:]}
 
     def layers(self) -> set[str]:
-        """Those with adapters."""
+        """The layers that get adapters."""
         chosen = {path for path in self.all_layers if self._preset(path) and self._is_near(path)}
         chosen |= {
             path
             for path, names in self.all_layers.items()
-            if _matches(names, self.config.globs) and (self._is_near(path) or not _block(path))
+            if _matches(names, self.config.globs) and (self._is_near(path) or not block_of(path))
         }
         tables = {path for path in self.all_layers if path.endswith(TABLE)}
         return chosen | (tables if self.config.embeddings else set())
 
     def whole(self) -> set[str]:
-        """What is trained where no adapters are: all of halves, or of the layers that are named."""
-        parts = self.config.presets[1]
+        """What is trained where no adapters are: all of the parts, or of the layers named."""
+        parts, kinds = self.config.presets
         layers = self.layers()
         chosen = {name for name in self.parameters if name.rpartition(".")[0] in layers}
         chosen |= self._of(self.config.globs)
-        if "all" in parts:
-            halves = self.config.presets[0]
-            chosen |= {n for n in self.parameters if _half(n) in halves and self._is_near(n)}
+        if "all" in kinds:
+            chosen |= {n for n in self.parameters if part_of(n) in parts and self._is_near(n)}
         return chosen
 
     def norms(self, layers: Iterable[str]) -> set[str]:
-        """Parameters of the norms in the halves and blocks that have adapters, or are trained."""
-        halves = {_half(path) for path in layers} or self.config.presets[0]
+        """Parameters of the norms in the parts and blocks that have adapters, or are trained."""
+        parts = {part_of(path) for path in layers} or self.config.presets[0]
         norms = {p for p, leaf in self.model.named_modules() if isinstance(leaf, nn.LayerNorm)}
         return {
             name
             for name in self.parameters
-            if name.rpartition(".")[0] in norms and _half(name) in halves and self._is_near(name)
+            if name.rpartition(".")[0] in norms and part_of(name) in parts and self._is_near(name)
         }
 
     def trained_modules(self) -> set[str]:
@@ -125,16 +137,17 @@ class _Search:
         return {name for name, names in self.parameters.items() if _matches(names, globs)}
 
     def _preset(self, path: str) -> bool:
-        halves, parts = self.config.presets
-        names = {*path.split(".")}
-        if names & {TABLE, HEAD} or _half(path) not in halves:
+        """Whether presets choose a layer."""
+        parts, kinds = self.config.presets
+        words = {*path.split(".")}
+        if words & {TABLE, HEAD} or part_of(path) not in parts:
             return False
-        return any(IN_PART[part](names) for part in parts)
+        return any(OF_KIND[kind](words) for kind in kinds)
 
     def _is_near(self, name: str) -> bool:
-        """Whether it is in a block that counts; what is in none counts where all do."""
-        place = _block(name)
-        return self.config.num_layers < 0 if place is None else place in self.blocks
+        """Whether a parameter is in the last blocks; one in no block counts where all do."""
+        block = block_of(name)
+        return self.config.num_layers < 0 if block is None else block in self.blocks
 
     def check(self) -> None:
         """Raise `OptionError` for globs that match nothing, with the names that are closest."""
@@ -153,8 +166,8 @@ class _Search:
     def _unknown(self, name: str) -> str:
         layers = [known for names in self.all_layers.values() for known in names]
         leaves = {known.rpartition(".")[2] for known in layers}
-        known = [*HALVES, *PARTS, *sorted(leaves), *layers]
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [*PARTS, *sorted(leaves)]
+        known = [*PARTS, *KINDS, *sorted(leaves), *layers]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [*KINDS, *sorted(leaves)]
         return f"target {name!r} is no preset, and no layer's name; closest are {', '.join(close)}"
 
     def check_floats(self, trained: set[str]) -> None:
@@ -171,15 +184,6 @@ class _Search:
             )
 
 
-def _block(name: str) -> tuple[str, int, int] | None:
-    match = BLOCK.match(name)
-    return match and (match[1], int(match[2] or 0), int(match[3]))
-
-
-def _half(name: str) -> str:
-    return "encoder" if name.startswith("encoder.") else "decoder"
-
-
 def _matches(names: Iterable[str], globs: Iterable[str]) -> bool:
-    """Whether a glob is whole parts of one of the names: of the start, the middle or the end."""
+    """Whether a glob is whole words of one of the names: of the start, the middle or the end."""
     return any(fnmatchcase(f".{name}.", f"*.{glob}.*") for name in names for glob in globs)

@@ -18,11 +18,11 @@ import mlx.nn as nn
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..layers.lora import adapted_layers, bare
+from ..layers.lora import adapted_layers, bare, check_no_adapters
 from ..layers.packed import unfreeze
 from ..layers.replacing import replace_layers
 from .config import LoraConfig as LoraConfig
-from .files import CONFIG, attach, check_bare, put, read_adapters, save_adapters as save_adapters
+from .files import CONFIG, attach, put, read_adapters, save_adapters as save_adapters
 from .fusing import FusedLayer as FusedLayer, fuse as fuse
 from .peft import import_peft as import_peft
 from .peft_export import export_peft as export_peft
@@ -36,9 +36,9 @@ def add_adapters(model: Pretrained, config: LoraConfig | None = None) -> None:
     other; it cannot be quantized, nor saved as a checkpoint, before they are fused or removed.
     """
     config = config or LoraConfig()
-    check_bare(model)
+    check_no_adapters(model, "others are put on it")
     targets = targets_of(model, config)
-    attach(model, dict.fromkeys(targets.layers, config.kind), targets.trained)
+    attach(model, dict.fromkeys(targets.layers, config.settings), targets.trained)
 
 
 def remove_adapters(model: nn.Module) -> None:
@@ -53,7 +53,6 @@ def load_adapters(model: Pretrained, folder: str | Path, *, requantized: bool = 
     They have to be for a model of these types and shapes, quantized as this one; requantized --
     which may be quantized otherwise.
     """
-    check_bare(model)
     folder = Path(folder)
     if "peft_type" in read_json(required(folder, CONFIG)):
         import_peft(model, folder)

@@ -86,7 +86,7 @@ class Config:
         return {**self.extra, **own, **model_type}
 
     def set(self, name: str, value: Any) -> None:
-        """Set a field or another key that is there; `decoder.vocab_size` is one of a half."""
+        """Set a field, or another key that is there; `decoder.vocab_size` is one of the decoder."""
         outer, _, inner = name.partition(".")
         known = {*vars(self), *self.aliases, *self.extra} - {"extra"}
         if outer not in known:

@@ -17,7 +17,7 @@ from ..errors import CheckpointError
 
 
 def settle(target: Path) -> None:
-    """Undo what a killed process left beside a target, which is then again what it was."""
+    """Undo what a killed process left beside a target, so that the target is what it was."""
     beside = _beside(target)
     if beside.is_dir():
         with _locked(beside, target):
@@ -25,7 +25,7 @@ def settle(target: Path) -> None:
 
 
 def check_target(target: Path, overwrite: bool) -> None:
-    """Raise `CheckpointError` for a path that is taken, by what is no model even to overwrite."""
+    """Raise `CheckpointError` where something is there: to overwrite, anything but a model."""
     if not overwrite and (target.exists() or target.is_symlink()):
         raise CheckpointError(f"{target} exists; give another path, or overwrite it")
     if target.exists() and not (target / "config.json").is_file():

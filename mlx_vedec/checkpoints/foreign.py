@@ -12,7 +12,7 @@ from ..errors import WeightsError
 Tensors = dict[str, mx.array]
 KEY = "quantization_config"  # of config.json
 SCALES, LAYOUT = ".SCB", ".weight_format"  # beside the int8 weight of a layer
-HALVES = {"float16": mx.float16, "bfloat16": mx.bfloat16}
+HALF_TYPES = {"float16": mx.float16, "bfloat16": mx.bfloat16}
 MARKS = (  # the end of a tensor's name that only one method's files have, and the method
     (".quant_state.bitsandbytes__nf4", "bitsandbytes nf4"),
     (".quant_state.bitsandbytes__fp4", "bitsandbytes fp4"),
@@ -36,7 +36,7 @@ def refuse(names: Iterable[str], config: Mapping[str, Any], source: str) -> None
     """
     known = list(names)
     found = [method for mark, method in MARKS if any(name.endswith(mark) for name in known)]
-    given = named(config)
+    given = method_of(config)
     if given not in (None, "bitsandbytes"):
         found.append(str(given)[:40])
     if found:
@@ -47,34 +47,34 @@ def refuse(names: Iterable[str], config: Mapping[str, Any], source: str) -> None
         )
 
 
-def named(config: Mapping[str, Any]) -> object:
-    """The method that a config names, or None; MLX's own quantization names no method."""
+def method_of(config: Mapping[str, Any]) -> object:
+    """The method of quantization that a config names, or None: MLX's own names none."""
     given = config.get(KEY)
     return given.get("quant_method") if isinstance(given, Mapping) else None
 
 
-def forget(config: dict[str, Any]) -> None:
-    """Take the method out of the config of a model whose weights are floats now."""
-    if named(config) is not None:
+def forget_method(config: dict[str, Any]) -> None:
+    """Take another library's quantization out of the config of a model that is floats now."""
+    if method_of(config) is not None:
         del config[KEY]
 
 
 def to_floats(
-    tensors: Tensors, config: Mapping[str, Any], turned: Callable[[str], bool], source: str
+    tensors: Tensors, config: Mapping[str, Any], transposes: Callable[[str], bool], source: str
 ) -> Tensors:
     """The tensors with bitsandbytes' int8 weights multiplied out: weight · scale of its row / 127.
 
-    They are of the type that the config gives. turned -- whether a layer is stored as (in, out)
+    They are of the type that the config gives. transposes -- whether a layer is stored as (in, out)
     by the models that have it, and so not as bitsandbytes has it.
     """
-    dtype = HALVES.get(str(config.get("dtype") or config.get("torch_dtype")), mx.float32)
+    dtype = HALF_TYPES.get(str(config.get("dtype") or config.get("torch_dtype")), mx.float32)
     layers = [name.removesuffix(SCALES) for name in tensors if name.endswith(SCALES)]
     floats: Tensors = {}
     for layer in layers:
         name = f"{layer}.weight"
         _check(layer, tensors, source)
         weight = tensors[name].astype(mx.float32) * (tensors[layer + SCALES][:, None] / 127)
-        floats[name] = (weight.T if turned(layer) else weight).astype(dtype)
+        floats[name] = (weight.T if transposes(layer) else weight).astype(dtype)
     gone = {layer + end for layer in layers for end in (SCALES, LAYOUT)}
     return {name: floats.get(name, x) for name, x in tensors.items() if name not in gone}
 

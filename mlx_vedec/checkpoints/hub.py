@@ -36,7 +36,7 @@ def fetch(
 
 
 def headers(repo: str, commit: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
-    """The types and shapes of a Hub id's tensors, from the heads of its files; None of pickles."""
+    """Types and shapes of a Hub id's tensors, from the heads of its files; None of pickles."""
     from huggingface_hub import HfApi, errors
 
     try:

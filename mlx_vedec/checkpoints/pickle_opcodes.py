@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Refused(ValueError):
-    """A pickle that asks for what data has no need of."""
+    """A pickle that asks for something that no data needs."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ Names = Mapping[tuple[str, str], Any]
 
 @dataclass
 class Machine:
-    """What a pickle works on.
+    """The stack and memo that the opcodes of a pickle work on.
 
     names      -- (module, name) to a `Builder`, or to what the name stands for
     persistent -- makes of an object's id, which is for the archive around the pickle, its object
@@ -65,7 +65,7 @@ class Machine:
         act(self, read(stream) if read else None)
 
     def marked(self) -> list[Any]:
-        """What was pushed since the last mark, taken off."""
+        """Take off what was pushed since the last mark."""
         items = self.stack
         self.stack = self.outer.pop()
         return items
@@ -84,7 +84,7 @@ class Machine:
         self.stack.append(self.names[module, name])
 
     def call(self) -> None:
-        """Let a builder of ours have its arguments."""
+        """Replace a builder and its arguments on the stack by what it makes of them."""
         arguments, builder = self.stack.pop(), self.stack.pop()
         if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
             raise Refused("calls what is no function")

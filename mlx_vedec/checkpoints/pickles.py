@@ -31,7 +31,7 @@ WRAPPER = "module."  # of torch's DataParallel
 
 
 @dataclass(frozen=True)
-class Kind:
+class NumberType:
     """A type of numbers: NumPy's code for the bytes, and what they are in MLX."""
 
     code: str
@@ -42,14 +42,14 @@ class Kind:
 class Storage:
     """A member of the archive as so many numbers."""
 
-    kind: Kind
+    numbers: NumberType
     key: str
     count: int
 
     @property
     def nbytes(self) -> int:
         """Bytes that the member has to have."""
-        return self.count * np.dtype(self.kind.code).itemsize
+        return self.count * np.dtype(self.numbers.code).itemsize
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ class Stored:
 
 
 class Pickled(Mapping[str, mx.array]):
-    """The tensors of one file, each read when it is asked for; what is one in the file is one here.
+    """The tensors of one file, each read when it is asked for; those of one place are one array.
 
     Only a tensor's own part of its storage is read, so what is in memory beyond the arrays that
     were asked for is one tensor.
@@ -108,18 +108,18 @@ class Pickled(Mapping[str, mx.array]):
         return self._read[tensor]
 
     def _array(self, tensor: Stored) -> mx.array:
-        kind = tensor.storage.kind
+        numbers = tensor.storage.numbers
         if not tensor.extent:
-            return mx.zeros(tensor.shape, kind.dtype)
+            return mx.zeros(tensor.shape, numbers.dtype)
         values = self._values(tensor)
-        bits = mx.bfloat16 if kind.dtype == mx.bfloat16 else None  # which NumPy does not have
-        flat = mx.array(values).view(bits) if bits else mx.array(values, dtype=kind.dtype)
+        bits = mx.bfloat16 if numbers.dtype == mx.bfloat16 else None  # which NumPy does not have
+        flat = mx.array(values).view(bits) if bits else mx.array(values, dtype=numbers.dtype)
         if tensor.in_order:
             return flat.reshape(tensor.shape)
         return mx.as_strided(flat, tensor.shape, tensor.strides)
 
     def _values(self, tensor: Stored) -> np.ndarray:
-        stored = np.dtype(tensor.storage.kind.code).newbyteorder(self._order)
+        stored = np.dtype(tensor.storage.numbers.code).newbyteorder(self._order)
         start = self._records[tensor.storage.key].start + tensor.offset * stored.itemsize
         values = np.fromfile(self._path, stored, tensor.extent, offset=start)
         if values.size != tensor.extent:
@@ -156,7 +156,7 @@ def _bytes(path: Path, record: Member) -> bytes:
 
 
 def _order(path: Path, records: Mapping[str, Member]) -> Order:
-    """Of the bytes in a number; older versions wrote no record of it."""
+    """The order of the bytes in a number, of which older versions wrote no record."""
     written = _bytes(path, records["byteorder"]) if "byteorder" in records else b"little"
     if written not in (b"little", b"big"):
         raise WeightsError(f"{path} has the byte order {written[:20]}; expected little or big")
@@ -173,7 +173,7 @@ def _check_storage(name: str, storage: Storage, records: Mapping[str, Member]) -
 
 
 def _state(loaded: Any) -> dict[str, Stored]:
-    """The tensors by name, of what the pickle builds."""
+    """The tensors by name in what a pickle built."""
     if not isinstance(loaded, dict):
         raise Refused("holds no dict of tensors")
     inner = loaded.get("state_dict")
@@ -195,13 +195,15 @@ def _is_tensor(name: object, value: object) -> bool:
 
 def _storage(identity: Any) -> Storage:
     match identity:
-        case ("storage", Kind() as kind, str(key), str(), int(count)) if 0 <= count < 2**48:
-            return Storage(kind, f"data/{key}", count)
+        case ("storage", NumberType() as numbers, str(key), str(), int(count)) if (
+            0 <= count < 2**48
+        ):
+            return Storage(numbers, f"data/{key}", count)
     raise Refused("has an object outside the pickle that is no storage")
 
 
 def _tensor(arguments: tuple[Any, ...]) -> Stored:
-    """What is stored, the gradient's settings, and marks of a lazy conjugate or minus sign."""
+    """A tensor of a storage, a view, gradients' settings, and marks of a sign or conjugate."""
     match arguments:
         case (Storage() as storage, int(offset), tuple(shape), tuple(strides), *rest):
             if len(rest) > 3 or (len(rest) == 3 and rest[2]):
@@ -247,17 +249,17 @@ def _size(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     raise ValueError("a size of nothing")
 
 
-KINDS = {
-    "DoubleStorage": Kind("f8", mx.float64),
-    "FloatStorage": Kind("f4", mx.float32),
-    "HalfStorage": Kind("f2", mx.float16),
-    "BFloat16Storage": Kind("u2", mx.bfloat16),
-    "LongStorage": Kind("i8", mx.int64),
-    "IntStorage": Kind("i4", mx.int32),
-    "ShortStorage": Kind("i2", mx.int16),
-    "CharStorage": Kind("i1", mx.int8),
-    "ByteStorage": Kind("u1", mx.uint8),
-    "BoolStorage": Kind("?", mx.bool_),
+NUMBER_TYPES = {
+    "DoubleStorage": NumberType("f8", mx.float64),
+    "FloatStorage": NumberType("f4", mx.float32),
+    "HalfStorage": NumberType("f2", mx.float16),
+    "BFloat16Storage": NumberType("u2", mx.bfloat16),
+    "LongStorage": NumberType("i8", mx.int64),
+    "IntStorage": NumberType("i4", mx.int32),
+    "ShortStorage": NumberType("i2", mx.int16),
+    "CharStorage": NumberType("i1", mx.int8),
+    "ByteStorage": NumberType("u1", mx.uint8),
+    "BoolStorage": NumberType("?", mx.bool_),
 }
 NAMES = {
     ("torch._utils", "_rebuild_tensor"): Builder(_tensor),
@@ -265,5 +267,5 @@ NAMES = {
     ("torch._utils", "_rebuild_parameter"): Builder(_parameter),
     ("collections", "OrderedDict"): Builder(_ordered),
     ("torch", "Size"): Builder(_size),
-    **{("torch", name): kind for name, kind in KINDS.items()},
+    **{("torch", name): numbers for name, numbers in NUMBER_TYPES.items()},
 }

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError
 from ..layers.gradient_checkpointing import checkpointed
-from ..layers.lora import adapted_layers
+from ..layers.lora import check_no_adapters
 from ..layers.packed import float_type
 from ..layers.quantization_config import KEYS, QuantizationConfig
 from . import foreign, quantizing, saving, weights
@@ -28,7 +28,7 @@ DTYPES = {"float32": mx.float32, "float16": mx.float16, "bfloat16": mx.bfloat16}
 
 
 class Pretrained(NamedModule):
-    """Base of what has a folder of its own: a config, weights, and a table of their names."""
+    """Base of modules that have a folder of their own: a config, weights, a table of names."""
 
     config_class: ClassVar[type[Any]]
     base_model_prefix: ClassVar[str] = ""  # of a part inside a model with a task: "vit", "bert"
@@ -104,9 +104,9 @@ class Pretrained(NamedModule):
         model = cls(config or cls.config_class.from_pretrained(folder))
         renames, tied, extra = model.renames, model.ties_head, model.config.extra
         found = weights.read(folder) if tensors is None else tensors
-        tensors = weights.stored(found, renames, cls.base_model_prefix, extra, str(folder))
-        foreign.forget(extra)
-        if tied and not weights.ties(tensors, renames):
+        tensors = weights.stored_tensors(found, renames, cls.base_model_prefix, extra, str(folder))
+        foreign.forget_method(extra)
+        if tied and not weights.are_tied(tensors, renames):
             model.untie()
         tensors = weights.complete_ties(tensors, renames, tied)
         quantizing.quantize_as_stored(model, tensors, extra)
@@ -138,16 +138,12 @@ class Pretrained(NamedModule):
         self.write(Path(folder), saving.Saving(max_shard_size))
 
     def write(self, folder: Path, how: saving.Saving) -> None:
-        """What `save_pretrained` writes of any model; the config comes when the weights are there.
+        """Write weights as `how` says, then the config; until the end the folder stays as it was.
 
-        Until then the folder is what it was.
+        This is what `save_pretrained` does, which models with more than these two files extend.
         """
         self.config.check()
-        if adapted_layers(self):
-            raise OptionError(
-                "the model has adapters, which a checkpoint does not hold; fuse them before, or "
-                "save_adapters"
-            )
+        check_no_adapters(self, "it is saved as a checkpoint; save_adapters writes them alone")
         extra, block = self.config.extra, quantizing.quantization_block(self)
         for key in KEYS:
             extra.pop(key, None)
@@ -157,7 +153,6 @@ class Pretrained(NamedModule):
         saving.save(
             self,
             folder,
-            self.renames,
             self._carried,
             how,
             layout="mlx" if block else "pt",
@@ -166,7 +161,7 @@ class Pretrained(NamedModule):
 
 
 def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:
-    """A type by its name, as in `dtype` of Hugging Face's configs."""
+    """A type of numbers by its name, as in `dtype` of Hugging Face's configs, or None."""
     if dtype is None:
         return None
     name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("mlx.core.")

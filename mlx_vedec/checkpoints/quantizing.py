@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError, OptionError, WeightsError
-from ..layers.lora import adapted_layers
+from ..layers.lora import check_no_adapters
 from ..layers.packed import (
     Quantized,
     float_layer,
@@ -24,7 +24,14 @@ from ..layers.packed import (
     weight_by_rows,
 )
 from ..layers.quantization_config import Format, QuantizationConfig
-from ..layers.quantization_recipes import TABLE, affine, ends, quantizable_layers, recipe_named
+from ..layers.quantization_recipes import (
+    TABLE,
+    affine,
+    ends,
+    part_of,
+    quantizable_layers,
+    recipe_named,
+)
 from ..layers.replacing import replace_layers
 from .renames import NamedModule
 
@@ -60,15 +67,10 @@ def quantize(model: NamedModule, settings: int | QuantizationConfig) -> Quantiza
     return plan
 
 
-def plan_quantization(model: NamedModule, settings: int | QuantizationConfig) -> QuantizationPlan:
-    """What `quantize` would do, without doing it."""
-    return _plan(model, quantizable_layers(model), settings)
-
-
 def _plan(
     model: NamedModule, layers: Mapping[str, Any], settings: int | QuantizationConfig
 ) -> QuantizationPlan:
-    _check_no_adapters(model)
+    check_no_adapters(model, "it is quantized")
     if any(isinstance(layer, Quantized) for layer in layers.values()):
         raise OptionError("the model is quantized already; dequantize it first")
     config = QuantizationConfig.parse(settings)
@@ -88,17 +90,12 @@ def _plan(
     return QuantizationPlan(formats, tuple(smaller), left_out)
 
 
-def _check_no_adapters(model: nn.Module) -> None:
-    if adapted_layers(model):
-        raise OptionError("the model has adapters; fuse them, or remove_adapters before")
-
-
 def _wanted(config: QuantizationConfig, names: Mapping[str, str]) -> dict[str, Format | None]:
     """What each layer is to be quantized to, by path, whether its rows can be or not."""
     recipe, outer = recipe_named(config.recipe), ends(names)
     wanted: dict[str, Format | None] = {}
     for path, name in names.items():
-        base = config.part_format("encoder" if path.startswith("encoder.") else "decoder")
+        base = config.part_format(part_of(path))
         override = config.override(name)
         if isinstance(override, Mapping):
             base = (base or config.base).changed(override)
@@ -202,7 +199,7 @@ def quantization_block(model: NamedModule) -> dict[str, Any] | None:
 
 def dequantize(model: nn.Module) -> None:
     """Make the quantized layers of a model floats again, in place: of what is left of them."""
-    _check_no_adapters(model)
+    check_no_adapters(model, "it is dequantized")
     quantized = {p: layer for p, layer in model.named_modules() if isinstance(layer, Quantized)}
     if not quantized:
         raise OptionError("the model is not quantized; there is nothing to dequantize")

@@ -160,6 +160,6 @@ def matches(patterns: tuple[str, ...], name: str) -> bool:
 
 @cache  # `re` forgets all but 512 patterns
 def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
-    """The first of the patterns, each a group that has a group for each of its numbers."""
+    """A pattern of which each row is a group, with a group in it for each of the row's numbers."""
     rows = (re.escape(pattern).replace(r"\*", r"(\d+)") for pattern in patterns)
     return re.compile("|".join(rf"({row})(?=\.|$)" for row in rows) or "(?!)")

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import mlx.core as mx
-import mlx.nn as nn
 from mlx.utils import tree_unflatten
 
 from ..files import staged, write_json
 from . import tensor_files
-from .renames import Renames
+from .renames import NamedModule
 from .tensor_files import Shapes
 from .weights import INDEX, SINGLE, Tensors, layouts_of, parameters, reordered
 
@@ -34,9 +33,8 @@ class Saving:
 
 
 def save(
-    model: nn.Module,
+    model: NamedModule,
     folder: Path,
-    renames: Renames,
     carried: Mapping[str, mx.array],
     how: Saving,
     *,
@@ -49,7 +47,7 @@ def save(
     accept; "mlx" for quantized layers. last -- is called when all is written, under names that no
     reader knows; then the files come into their place, the one that the others are found by last.
     """
-    tensors = {**named(model, renames), **carried}
+    tensors = {**tensors_on_disk(model), **carried}
     shards = _shards(tensors, how.max_shard_size)
     names = [SINGLE] if len(shards) == 1 else _shard_names(folder, len(shards))
     if how.release:
@@ -81,9 +79,10 @@ def _write(
         tensor_files.write(path, shapes, tensors.pop, {"format": layout}, wrote)
 
 
-def named(model: nn.Module, renames: Renames) -> Tensors:
-    """The parameters by their names and in their layouts on disk."""
-    layouts, own = layouts_of(model, renames), parameters(model)
+def tensors_on_disk(model: NamedModule) -> Tensors:
+    """A model's parameters by the names and in the layouts that they have on disk."""
+    renames, own = model.renames, parameters(model)
+    layouts = layouts_of(model, renames)
     tensors = {
         renames.on_disk(name): reordered(parameter, _inverse(layouts.get(name)))
         for name, parameter in own.items()
@@ -107,7 +106,7 @@ def _shards(tensors: Tensors, limit: int) -> list[Shapes]:
 
 
 def _shard_names(folder: Path, count: int) -> list[str]:
-    """Names that the index in the folder does not have, which its readers need until the end."""
+    """Names of shards, other than those of the index in the folder, which stay until the end."""
     taken = (folder / INDEX).read_text(encoding="utf-8") if (folder / INDEX).is_file() else ""
     width = 6 if f"model-{1:05}-of-{count:05}." in taken else 5
     return [

@@ -34,7 +34,7 @@ class Member:
 
 
 def members(path: Path) -> Mapping[str, Member]:
-    """Every member by its name in the archive's one folder, which may be called anything."""
+    """Every member of an archive, by its name in its one folder, which may be called anything."""
     with path.open("rb") as file:
         _check_kind(path, file.read(64))
         try:
@@ -51,7 +51,7 @@ def members(path: Path) -> Mapping[str, Member]:
 
 
 def _check_kind(path: Path, start: bytes) -> None:
-    """Name what is often found in place of an archive."""
+    """Raise `WeightsError` for what is no archive, and name it where it is often found instead."""
     if start.startswith(ZIP):
         return
     if start.startswith(LEGACY):
@@ -62,7 +62,7 @@ def _check_kind(path: Path, start: bytes) -> None:
 
 
 def _read(file: BinaryIO) -> dict[str, Member]:
-    """The members, none of which reaches into another or past the end."""
+    """The members by name; a ValueError where one reaches into another or past the end."""
     with zipfile.ZipFile(file) as archive:
         infos = sorted(archive.infolist(), key=lambda info: info.header_offset)
     if len({info.filename for info in infos}) != len(infos):

@@ -33,7 +33,7 @@ def read(folder: Path) -> Mapping[str, mx.array]:
 
     Those are safetensors, whole or in shards, then torch's pickles likewise.
     """
-    read_one, paths = _source(folder)
+    read_one, paths = _reader_and_files(folder)
     if len(paths) == 1:
         return read_one(paths[0])
     shards = [read_one(path) for path in paths]
@@ -41,11 +41,11 @@ def read(folder: Path) -> Mapping[str, mx.array]:
 
 
 def files(folder: Path) -> list[Path]:
-    """The files that `read` reads."""
-    return _source(folder)[1]
+    """The files of weights in a checkpoint's folder, of which `read` gives the tensors."""
+    return _reader_and_files(folder)[1]
 
 
-def _source(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], list[Path]]:
+def _reader_and_files(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], list[Path]]:
     for (single, index), read_one in ((SAFETENSORS, read_file), (PICKLES, pickles.read)):
         if (folder / single).is_file():
             return read_one, [folder / single]
@@ -54,19 +54,21 @@ def _source(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], lis
     return read_file, [required(folder, SINGLE, PICKLES[0])]
 
 
-def stored(
+def stored_tensors(
     found: Mapping[str, mx.array],
     renames: Renames,
     base: str,
     config: Mapping[str, Any],
     source: str,
 ) -> Tensors:
-    """What a checkpoint has for one part, as floats and by the names of its table, the rest unread.
+    """The tensors that a checkpoint has for a model or a part, by the names that its table has.
 
-    base -- as of `Renames.standard`; empty for a whole model. config -- what else the config says.
+    Other libraries' quantized weights are made floats; nothing else is read. found -- all of the
+    checkpoint's. base -- as in `Renames.standard`; empty for a whole model. config -- the keys of
+    its config that are no fields. source -- the checkpoint, for errors.
     """
 
-    def turned(layer: str) -> bool:
+    def transposes(layer: str) -> bool:
         return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
 
     foreign.refuse(found, config, source)
@@ -76,7 +78,7 @@ def stored(
         for on_disk, name in names.items()
         if name is not None and not renames.ignores(name)
     }
-    return foreign.to_floats(tensors, config, turned, source)
+    return foreign.to_floats(tensors, config, transposes, source)
 
 
 def _indexed(index: Path) -> list[Path]:
@@ -107,23 +109,24 @@ def read_file(path: Path) -> Tensors:
 
 @dataclass
 class Report:
-    """What a load found: names on disk, except where a tensor has none."""
+    """What does not fit when tensors are loaded, by names on disk where there is one.
+
+    fitting -- fields of the config that are to blame, with the values that would fit.
+    """
 
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
-    fitting: dict[str, int] = field(default_factory=dict)  # fields of the config, and what would do
+    fitting: dict[str, int] = field(default_factory=dict)
 
-    def raise_if_any(self, source: str) -> None:
-        """Raise one `WeightsError` that names everything."""
+    def raise_if_any(self, said: str) -> None:
+        """Raise one `WeightsError` that says that something does not fit, and names everything."""
         kinds = (("missing", self.missing), ("extra", self.extra), ("misshapen", self.misshapen))
         parts = [
             f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds if names
         ]
         if parts:
-            raise WeightsError(
-                f"the weights of {source} do not fit its config.json: {'; '.join(parts)}{self._way}"
-            )
+            raise WeightsError(f"{said}: {'; '.join(parts)}{self._way}")
 
     @property
     def _way(self) -> str:
@@ -135,7 +138,10 @@ class Report:
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load leaves: tensors to carry, and names on disk of parameters that stay as made."""
+    """Tensors that a model carries without computing with them, and what its file lacked.
+
+    new -- names on disk of parameters that stay as they were made.
+    """
 
     carried: Tensors
     new: tuple[str, ...]
@@ -150,8 +156,9 @@ def load(
 ) -> Loaded:
     """Give a model its parameters, unread.
 
-    Every parameter has to be found, in its shape, unless `may_lack` names it (our name or a module
-    of ours, `*` for a number), and every tensor to be used.
+    Every parameter has to be found, in its shape, unless `may_lack` names it (its path here or a
+    module that it is in, `*` for a number), and every tensor to be used. source -- where the
+    tensors are from, for the `WeightsError` that names all that does not fit.
     """
     expected = parameters(model)
     layouts = layouts_of(model, renames)
@@ -177,7 +184,7 @@ def load(
         elif found[name].shape != parameter.shape:
             report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
             report.fitting.update(_fitting(model, name, found[name], parameter))
-    report.raise_if_any(source)
+    report.raise_if_any(f"the weights of {source} do not fit its config.json")
     model.update(tree_unflatten(list(found.items())))
     return Loaded(carried, tuple(new))
 
@@ -188,20 +195,21 @@ def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
 
 def _fitting(model: nn.Module, name: str, got: mx.array, expected: mx.array) -> dict[str, int]:
     """The field that says how many rows a misshapen table has, with the value for those it got."""
-    half, point, rest = name.rpartition("decoder.")
+    part, point, rest = name.rpartition("decoder.")
     key = ROWS.get(rest)
     if key is None or got.shape[1:] != expected.shape[1:]:
         return {}
     config = getattr(model, "config", None)
     value = getattr(getattr(config, "decoder", config), key, None)
     difference = got.shape[0] - expected.shape[0]
-    return {half + point + key: value + difference} if isinstance(value, int) else {}
+    return {part + point + key: value + difference} if isinstance(value, int) else {}
 
 
-def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
-    """Whether a head that the config ties is one with the embedding in the file too.
+def are_tied(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
+    """Whether head and embedding, where a file stores both, are one matrix.
 
-    The rule of transformers 5: a head that is stored and differs keeps its own values.
+    By the rule of transformers 5, a head that is stored and differs keeps its own values though the
+    config ties it.
     """
     by_ours = {renames.ours(name): tensor for name, tensor in tensors.items()}
     pairs = ((by_ours.get(copy), by_ours.get(source)) for copy, source in renames.tied)
@@ -209,10 +217,10 @@ def ties(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
 
 
 def complete_ties(tensors: Tensors, renames: Renames, tied: bool = True) -> Tensors:
-    """The tensors with both of a tied pair, where only one of the two was stored.
+    """The tensors, and of each tied pair of which only one is stored the other too.
 
-    tied -- whether the config ties them. A source that is only carried is lent even if not: older
-    versions stored it alone, whatever the config said.
+    tied -- whether the config ties them. A tensor that is only carried stands for its copy even if
+    not: older versions stored it alone, whatever the config said.
     """
     names = {renames.ours(name): name for name in tensors}
     lent: Tensors = {}
@@ -234,7 +242,7 @@ def parameters(model: nn.Module) -> Tensors:
 
 
 def layouts_of(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
-    """Axes that bring a parameter from disk to MLX, where the two orders differ.
+    """The order of axes, by path, that makes MLX's layout of the one on disk, where they differ.
 
     A quantized layer's never do: its rows are packed, and a family that stores (in, out) would have
     to unpack them, so all store (out, packed in).
@@ -249,5 +257,5 @@ def layouts_of(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]
 
 
 def reordered(tensor: mx.array, axes: tuple[int, ...] | None) -> mx.array:
-    """A tensor with its axes in this order, where it has so many."""
+    """A tensor with its axes in this order; as it is without one, or if it has other axes."""
     return tensor if axes is None or tensor.ndim != len(axes) else tensor.transpose(axes)

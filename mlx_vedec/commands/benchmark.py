@@ -12,14 +12,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
-from .shared_flags import (
-    BATCH_SIZE,
-    JSON,
-    NUM_BEAMS,
-    add_loading_flags,
-    loading_options,
-    unset,
-)
+from .flags import NUMBER, add_flag, add_option, add_shared, loading_options
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_results import Benchmark, Trial
@@ -30,47 +23,28 @@ SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gp
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser("mlx_vedec benchmark", description=__doc__)
-    add_loading_flags(p)
-    p.add_argument(
-        "--shape",
-        metavar="NAME",
-        help="Measure a model with random weights in place of --model, of the shape of a published "
-        f"checkpoint: {SHAPES}.",
-    )
-    p.add_argument(
-        "--image",
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(p, "shape", f"Random weights of a shape: {SHAPES}.", metavar="NAME")
+    add_flag(
+        p,
+        "image",
+        "Files or URLs, in turn until the batch is full.",
+        "a line of print",
         nargs="+",
         default=[],
         metavar="IMAGE",
-        help="The images to read, files or URLs, repeated until the batch is full (default: a "
-        "printed line that comes with the package).",
     )
-    p.add_argument(
-        "--image-size",
-        type=_size,
-        metavar="HxW",
-        help="Read random pixels of this height and width in place of --image.",
-    )
-    p.add_argument(
-        "-b",
-        "--batch-size",
-        type=int,
-        help=unset(BATCH_SIZE, "1, or as many as --image has"),
-    )
-    p.add_argument("--num-beams", type=int, help=NUM_BEAMS)
+    add_flag(p, "image_size", "Random pixels of this size instead.", type=_size, metavar="HxW")
+    add_shared(p, "-b batch_size", unset="1, or all of the images")
+    add_option(p, "num_beams", unset="the checkpoint's")
     p.add_argument(
         *("-m", "--max-tokens", "-g", "--generation-tokens"),
-        type=int,
-        help="The number of tokens of each text (default: 32, or fewer where the decoder has no "
-        "room for them).",
+        help="Tokens of each text (default: 32, or as many as there are positions).",
+        **NUMBER,
     )
-    p.add_argument(
-        "-n", "--num-trials", type=int, default=5, help="The number of measured runs (default: 5)."
-    )
-    p.add_argument(
-        "--warmup", type=int, default=1, help="The number of runs before those (default: 1)."
-    )
-    p.add_argument("--json", action="store_true", help=JSON)
+    add_flag(p, "-n num_trials", "Runs that count.", default=5, **NUMBER)
+    add_flag(p, "warmup", "Runs before those that count.", default=1, **NUMBER)
+    add_shared(p, "json")
     return p
 
 
@@ -106,7 +80,7 @@ def _random(args: argparse.Namespace) -> Benchmark:
 
 def _loaded(args: argparse.Namespace) -> Benchmark:
     from ..measuring.benchmark import benchmark, timed_load
-    from ..reading.pipeline import BUNDLED
+    from ..reading.load import BUNDLED
     from ..reading.processor import Processor
 
     source = args.model or BUNDLED

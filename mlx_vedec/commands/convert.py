@@ -16,16 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Bytes, Count, run
-from .shared_flags import (
-    DEQUANTIZE,
-    DRY_RUN,
-    MODEL,
-    OVERWRITE,
-    PRIVATE,
-    REVISION,
-    TYPES,
-    UPLOAD_REPO,
-)
+from .flags import SHARED, add_shared
 
 if TYPE_CHECKING:
     from ..layers.quantization_config import PartBits, QuantizationConfig
@@ -42,17 +33,20 @@ def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
     p = argparse.ArgumentParser("mlx_vedec convert", description=__doc__)
     p.add_argument(
-        *("--hf-path", "--model"), dest="hf_path", required=True, metavar="MODEL", help=MODEL
+        *("--hf-path", "--model"),
+        dest="hf_path",
+        required=True,
+        metavar="MODEL",
+        help=SHARED["model"][0],
     )
-    p.add_argument("--revision", help=REVISION)
+    add_shared(p, "revision")
     p.add_argument(
         "--mlx-path",
         default="mlx_model",
         metavar="FOLDER",
         help="The folder to write (default: mlx_model).",
     )
-    p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
-    p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    add_shared(p, "overwrite", "dry_run")
     p.add_argument(
         "--max-shard-size",
         type=_size,
@@ -62,11 +56,11 @@ def parser() -> argparse.ArgumentParser:
     )
     p.add_argument(
         "--dtype",
-        choices=TYPES,
+        choices=("float32", "float16", "bfloat16"),
         help="The type to write for what is not quantized (default: the type it is stored in, but "
         "a half type for float32 with -q).",
     )
-    p.add_argument("-d", "--dequantize", action="store_true", help=DEQUANTIZE)
+    add_shared(p, "-d dequantize")
     p.add_argument(
         "--config",
         action="append",
@@ -78,8 +72,7 @@ def parser() -> argparse.ArgumentParser:
     _add_quantization(p.add_argument_group("quantization"))
     _add_fitting(p.add_argument_group("on images such as the model is to read"))
     g = p.add_argument_group("the Hub", "uploads the result as `mlx_vedec upload` does")
-    g.add_argument("--upload-repo", metavar="ID", help=UPLOAD_REPO)
-    g.add_argument("--private", action="store_true", help=PRIVATE)
+    add_shared(g, "upload_repo", "private")
     return p
 
 

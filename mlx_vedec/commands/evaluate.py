@@ -9,8 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .common import Progress, run
-from .flags import add_generation_flags, generation_options
-from .shared_flags import JSON, add_loading_flags, add_reading_flags, loading_options
+from .flags import (
+    NUMBER,
+    YES,
+    add_flag,
+    add_generation_flags,
+    add_shared,
+    generation_options,
+    loading_options,
+)
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -23,25 +30,24 @@ PROGRAM = "mlx_vedec evaluate"
 def parser() -> argparse.ArgumentParser:
     """The flags; `generate`'s where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument(
-        "--data",
-        required=True,
-        help="The images with their texts: a table, or a folder in a layout that LORA.md lists.",
-    )
-    p.add_argument(
-        "--split", help="The split to read, train, valid or test; needed where the data has splits."
-    )
-    add_loading_flags(p)
-    p.add_argument(
-        "--reference",
-        metavar="MODEL",
-        help="A second model, a folder or a Hub id, that reads the same images for a comparison; "
-        "--revision, --adapter-path and --quantize are not for it.",
-    )
-    _add_measures(p.add_argument_group("what is measured"))
-    add_reading_flags(p)
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(p, "reference", "Another model to compare with.", "none", metavar="MODEL")
+    add_shared(p, "data", required=True)
+    add_flag(p, "split", "The split of the data, where it has several: train, valid or test.")
+    add_shared(p, "batch_size", default=16)
+    add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
+    add_shared(p, "grammar")
+    add_flag(p, "metrics", "What to measure, by name.", "what fits", nargs="+", metavar="NAME")
+    add_flag(p, "unicode", "Compare texts in this normal form.", choices=("NFC", "NFKC"))
+    add_flag(p, "lowercase", "Take upper and lower case for the same.", **YES)
+    add_flag(p, "ignore_punctuation", "Do not count punctuation.", **YES)
+    add_flag(p, "collapse_whitespace", "Take any white space for one space.", **YES)
+    add_flag(p, "bootstrap", "Draws for the intervals; 0 is no intervals.", default=1000, **NUMBER)
+    add_flag(p, "csv", "Write a row per sample to this file.", metavar="FILE")
+    add_flag(p, "worst", "Write an image of the worst samples to this file.", metavar="FILE.png")
+    add_flag(p, "num_worst", "Samples on that image.", default=20, **NUMBER)
+    add_shared(p, "json")
     add_generation_flags(p)
-    p.add_argument("--json", action="store_true", help=JSON)
     return p
 
 
@@ -144,7 +150,7 @@ def _read(
 
     from ..data.datasets import load_dataset
     from ..measuring.evaluation import evaluate
-    from ..reading.pipeline import load
+    from ..reading.load import load
     from ..tasks.donut_prompts import added_vocabulary
     from ..text.error_rates import Normalization
 

@@ -11,8 +11,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .lora_flags import ADAPTERS
-
 if TYPE_CHECKING:
     import mlx.core as mx
 
@@ -44,7 +42,7 @@ class Finetuning:
 
         from ..data.datasets import load_splits
         from ..errors import OptionError
-        from ..reading.pipeline import load
+        from ..reading.load import load
         from ..tasks.donut_prompts import added_vocabulary
 
         options = self.options
@@ -113,7 +111,7 @@ class Finetuning:
 
     def _add_tokens(self) -> None:
         """Make tokens of the tags that the tokenizer lacks, if that is asked for."""
-        from ..data.missing_tokens import missing_tokens
+        from ..data.dataset_checks import missing_tokens
         from ..errors import DataError
         from ..reading.vocabulary import add_tokens
 
@@ -177,7 +175,7 @@ class Finetuning:
                 modules = (*config.train_modules, *tables(self.model))
                 config = dataclasses.replace(config, train_modules=modules)
             return add_adapters(self.model, config)
-        own = [name for name, *_ in ADAPTERS if name in self.options]
+        own = [f.name for f in dataclasses.fields(LoraConfig) if f.name in self.options]
         if own or self.added:
             raise OptionError(
                 f"--resume-adapter-file brings adapters that are as they are; leave out "

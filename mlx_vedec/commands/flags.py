@@ -12,18 +12,80 @@ from ..generation.options import OPTIONS
 
 Parser = argparse._ActionsContainer
 FLAGS = {o.alias or name: o for name, o in OPTIONS.items() if o.flag}  # by their names in `args`
-KINDS = {"int": (int, "N"), "float": (float, "X"), "str": (str, "NAME")}
+YES: dict[str, Any] = {"action": "store_true"}
+NUMBER: dict[str, Any] = {"type": int, "metavar": "N"}
+EITHER: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": None}
+HOW = {"int": NUMBER, "float": {"type": float, "metavar": "X"}, "bool": EITHER}
+
+
+# Flags that mean the same in every command: what is said, also of the default, and how they parse.
+SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
+    "model": (
+        "The model: a folder, or a Hub id, which is downloaded.",
+        "the line reader that comes with the package",
+        {},
+    ),
+    "revision": (
+        "The branch, tag or commit to read where the model is a Hub id.",
+        "main",
+        {},
+    ),
+    "adapter_path": (
+        "A folder of adapters for the model, written by `mlx_vedec lora` or by PEFT.",
+        None,
+        {"metavar": "FOLDER"},
+    ),
+    "quantize": (
+        "Quantize the model's weights to this many bits, 2 to 6 or 8, while it is loaded.",
+        "they stay as they are stored",
+        {"type": int, "metavar": "BITS"},
+    ),
+    "dtype": (
+        "The type of the model's weights in memory.",
+        "the type they are stored in, but on a CPU float32 for half types",
+        {"choices": ("float32", "float16", "bfloat16")},
+    ),
+    "batch_size": ("The number of images that are read at once.", None, NUMBER),
+    "data": ("Images with their texts: a folder or a table, as LORA.md tells.", None, {}),
+    "prompt": (
+        "What the decoder is given before it writes; for Donut a question, or a task's tags.",
+        "the checkpoint's own",
+        {},
+    ),
+    "grammar": ("Let only well-formed tags come, for Donut.", None, YES),
+    "json": ("Print the results as one JSON object.", None, YES),
+    "overwrite": ("Replace what is already in the folder to write.", None, YES),
+    "dequantize": ("Write floats in the place of quantized weights.", None, YES),
+    "dry_run": ("Say what would be done, and write nothing.", None, YES),
+    "private": ("Make the repository on the Hub private, if it is new.", None, YES),
+    "upload_repo": (
+        "The repository on the Hub to upload to, as owner/name; made if it is not there.",
+        None,
+        {"metavar": "ID"},
+    ),
+}
+LOADING = ("adapter_path", "dtype", "quantize", "revision")
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:
-    """A flag whose help is a sentence that ends with its default, where something is said of that.
+    """A flag whose help is a sentence that ends with its default, where there is one to name.
 
-    names -- "temp", or "-t temp" with a letter
+    names -- "temp", or "-t temp" with a letter. unset -- what it is to leave the flag out, where
+    how, which is `add_argument`'s, does not have it as the default
     """
     *short, name = names.split()
+    unset = how.get("default") or None if unset is None else unset
     if unset is not None:
         help = f"{help.removesuffix('.')} (default: {unset})."
     p.add_argument(*short, f"--{name.replace('_', '-')}", help=help.replace("%", "%%"), **how)
+
+
+def add_shared(p: Parser, *names: str, unset: Any = None, **how: Any) -> None:
+    """Flags of the table above; unset and how -- what is said and done otherwise here."""
+    for names_ in names:
+        help, said, own = SHARED[names_.split()[-1]]
+        said = None if how.get("required") else unset or how.get("default") or said
+        add_flag(p, names_, help, said, **{**own, **how})
 
 
 def add_fields(p: Parser, kind: Any, unset: Mapping[str, str] | None = None) -> None:
@@ -32,20 +94,28 @@ def add_fields(p: Parser, kind: Any, unset: Mapping[str, str] | None = None) -> 
     unset -- what is said of defaults that are not those of the fields
     """
     for f in fields(kind):
+        said = f.metadata.get("unset") or f.default
+        if isinstance(said, tuple):
+            said = " ".join(said)
+        if said is False or said == "":
+            said = None
         if "help" in f.metadata:
-            own = " ".join(f.default) if isinstance(f.default, tuple) else f.default
-            said = {f.name: None if own in (None, False, "") else own, **(unset or {})}[f.name]
-            add_flag(p, f.name, f.metadata["help"], said, **_how(f.type, f.metadata.get("choices")))
+            said, choices = (unset or {}).get(f.name, said), f.metadata.get("choices")
+            add_flag(p, f.name, f.metadata["help"], said, **_how(f.type, choices))
 
 
 def _how(type: Any, choices: Any = None) -> dict[str, Any]:
     """What `add_argument` wants for a type as annotations have it."""
     bare = type.removesuffix(" | None")
-    if bare == "bool":
-        return {"action": argparse.BooleanOptionalAction, "default": None}
-    if bare.startswith("tuple"):
-        return {"nargs": "+", "metavar": "NAME"}
-    return {"choices": choices} if choices else {"type": KINDS[bare][0], "metavar": KINDS[bare][1]}
+    if choices:
+        return {"choices": choices}
+    return {"nargs": "+", "metavar": "NAME"} if bare.startswith("tuple") else HOW[bare]
+
+
+def add_option(p: Parser, name: str, unset: str = "") -> None:
+    """The flag of an option of generation."""
+    o = FLAGS[name]
+    add_flag(p, f"{o.short} {name}", o.help, unset or o.unset or o.default, **_how(o.type))
 
 
 def add_generation_flags(p: argparse.ArgumentParser) -> None:
@@ -53,9 +123,9 @@ def add_generation_flags(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group(
         "generation", "What no flag says, the checkpoint's generation_config.json says."
     )
-    for name, o in FLAGS.items():
-        add_flag(g, f"{o.short} {name}", o.help, o.unset or o.default, **_how(o.type))
-    add_flag(g, "seed", "The seed of the draws.", "another at each run", **_how("int"))
+    for name in FLAGS:
+        add_option(g, name)
+    add_flag(g, "seed", "The seed of the draws.", "another at each run", **NUMBER)
     add_flag(
         g,
         "-o option",
@@ -80,3 +150,8 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
         except json.JSONDecodeError:
             options[name] = value
     return options
+
+
+def loading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """What `load` takes beside the model, as the flags say."""
+    return {name: getattr(args, name) for name in LOADING}

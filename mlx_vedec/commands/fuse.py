@@ -12,28 +12,17 @@ from collections.abc import Sequence
 from functools import partial
 
 from .common import run
-from .shared_flags import ADAPTERS, DEQUANTIZE, MODEL, OVERWRITE, REVISION, unset
+from .flags import add_flag, add_shared
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names."""
     p = argparse.ArgumentParser("mlx_vedec fuse", description=__doc__)
-    p.add_argument("--model", required=True, help=MODEL)
-    p.add_argument("--revision", help=REVISION)
-    p.add_argument(
-        "--adapter-path",
-        default="adapters",
-        metavar="FOLDER",
-        help=unset(ADAPTERS, "adapters"),
-    )
-    p.add_argument(
-        "--save-path",
-        default="fused_model",
-        metavar="FOLDER",
-        help="The folder to write (default: fused_model).",
-    )
-    p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
-    p.add_argument("-d", "--dequantize", action="store_true", help=DEQUANTIZE)
+    add_shared(p, "model", required=True)
+    add_shared(p, "revision")
+    add_shared(p, "adapter_path", default="adapters")
+    add_flag(p, "save_path", "The folder to write.", default="fused_model")
+    add_shared(p, "overwrite", "-d dequantize")
     return p
 
 

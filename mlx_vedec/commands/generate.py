@@ -8,14 +8,20 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
-from .flags import add_generation_flags, generation_options
+from .flags import (
+    YES,
+    add_flag,
+    add_generation_flags,
+    add_shared,
+    generation_options,
+    loading_options,
+)
 from .results import as_json, as_text, report, warn
-from .shared_flags import OVERWRITE, add_loading_flags, add_reading_flags, loading_options
 
 if TYPE_CHECKING:
     from ..pages.sheets import Sheet
-    from ..reading.pipeline import GenerationResult
     from ..reading.processor import Processor
+    from ..reading.results import GenerationResult
 
 PROGRAM = "mlx_vedec generate"
 FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
@@ -24,59 +30,49 @@ FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument(
-        "--image",
+    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_flag(
+        p,
+        "image",
+        "The images: files, folders, patterns in quotes, URLs, or - for stdin. A PDF or TIFF may "
+        "have many pages; a PAGE, ALTO or hOCR file names its image.",
         nargs="+",
         required=True,
         metavar="IMAGE",
-        help="The images to read: files, folders, patterns in quotes, URLs, or - for one from "
-        "stdin. A PDF or TIFF may have many pages; a PAGE, ALTO or hOCR file names its image.",
     )
-    p.add_argument(
-        "--split-lines",
-        action="store_true",
-        help="Cut each image, a clean printed page, into its lines and read those.",
-    )
-    p.add_argument(
-        "--layout",
+    add_shared(p, "batch_size", default=16)
+    add_shared(p, "-p prompt", "grammar")
+    add_flag(p, "split_lines", "Cut a clean printed page into its lines and read each.", **YES)
+    add_flag(
+        p,
+        "layout",
+        "Read the lines of this PAGE, ALTO or hOCR file, or of the one in this folder that has the "
+        "image's name.",
+        "the file beside the image, if there is one",
         metavar="FILE",
-        help="Read the lines that this PAGE, ALTO or hOCR file names, or the file of the image's "
-        "name in this folder (default: the one beside the image, if there is one).",
     )
-    p.add_argument(
-        "--format",
+    add_flag(
+        p,
+        "format",
+        "The format of pages, with their lines, words and confidences.",
+        "text",
         choices=FORMATS,
-        help="The format of pages, with their lines, words and confidences (default: text).",
     )
-    p.add_argument(
-        "--output",
+    add_flag(
+        p,
+        "output",
+        "Write a file for each page to this folder, skip pages that have one, and note what goes "
+        "wrong in errors.jsonl there.",
         metavar="FOLDER",
-        help="Write a file for each page to this folder, skip pages that have one, and note what "
-        "goes wrong in errors.jsonl there.",
     )
-    p.add_argument(
-        "--pages",
-        metavar="FOLDER",
-        help="The same as --output FOLDER --format markdown, for Nougat.",
+    add_flag(
+        p, "pages", "The same as --output FOLDER --format markdown, for Nougat.", metavar="FOLDER"
     )
-    p.add_argument("--overwrite", action="store_true", help=OVERWRITE)
-    add_loading_flags(p)
-    add_reading_flags(p)
+    add_shared(p, "overwrite")
+    add_flag(p, "boxes", "Say where each word stands, with --json.", **YES)
+    add_flag(p, "json", "Print one JSON object per image, or per line.", "as text", **YES)
+    add_flag(p, "verbose", "Say on stderr which options are in force, and how fast it went.", **YES)
     add_generation_flags(p)
-    p.add_argument(
-        "--json",
-        action="store_true",
-        help="Print a JSON object for each image, or for each line of a page.",
-    )
-    p.add_argument(
-        "--boxes", action="store_true", help="With --json, add the place of each word in its image."
-    )
-    p.add_argument(
-        "--verbose",
-        action="store_true",
-        help="Say on stderr which options are in force, how fast each text came, and how sure "
-        "it is.",
-    )
     return p
 
 
@@ -89,16 +85,16 @@ def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
     from ..pages.sheets import all_sheets
-    from ..reading.pipeline import load
+    from ..reading.load import load
     from .pages import check_flags, read_as_pages, wants_pages
 
     check_flags(args)
     sheets = [*all_sheets(args.image)]
     model, processor = load(args.model, **loading_options(args))
     options = generation_options(args)
-    effective = model.generation_options(tokenizer=processor.tokenizer, **options)
     if args.verbose:
-        print(f"options: {effective.changed()}", file=sys.stderr)
+        settled = model.generation_options(tokenizer=processor.tokenizer, **options)
+        print(f"options: {settled.changed()}", file=sys.stderr)
     if args.seed is not None:
         mx.random.seed(args.seed)
     if wants_pages(args, processor, sheets):
@@ -119,7 +115,7 @@ def _generate(args: argparse.Namespace) -> int:
 def _images(
     model: Any, processor: Processor, sheets: list[Sheet], args: argparse.Namespace, options: dict
 ) -> Iterator[tuple[str, GenerationResult]]:
-    from ..reading.pipeline import batch_generate
+    from ..reading.generate import batch_generate
 
     sources = [sheet.name for sheet in sheets]
     progress = Progress(len(sources))

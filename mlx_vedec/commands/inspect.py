@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .common import complain, run
-from .shared_flags import JSON, MODEL, REVISION
+from .flags import SHARED, add_shared
 
 if TYPE_CHECKING:
     from ..measuring.inspection import Inspection
@@ -19,9 +19,8 @@ PROGRAM = "mlx_vedec inspect"
 def parser() -> argparse.ArgumentParser:
     """The flags."""
     p = argparse.ArgumentParser(PROGRAM, description=__doc__)
-    p.add_argument("model", help=MODEL)
-    p.add_argument("--revision", help=REVISION)
-    p.add_argument("--json", action="store_true", help=JSON)
+    p.add_argument("model", help=SHARED["model"][0])
+    add_shared(p, "revision", "json")
     return p
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import run
 from .finetuning import SETTINGS, Finetuning, options_of
-from .lora_flags import parser
+from .lora_flags import DEFAULTS, RATES, parser
 from .settings import given, layered, read_settings
 
 if TYPE_CHECKING:
@@ -21,14 +21,6 @@ if TYPE_CHECKING:
     from ..training.trainer import TrainingResult
 
 PROGRAM = "mlx_vedec lora"
-DEFAULTS: dict[str, Any] = {
-    "data": "data",
-    "adapter_path": "adapters",
-    "batch_size": 8,
-    "test_batches": -1,
-    "seed": 0,
-}
-RATES = {"lora": 1e-3, "dora": 1e-3, "full": 1e-4}  # measured with the bundled model
 # What a run that goes on must not change, beside `LoraConfig` and most of `TrainingArguments`.
 SAME = (
     *("model", "revision", "quantize", "resume_adapter_file"),

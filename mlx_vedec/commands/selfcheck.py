@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .common import run
-from .shared_flags import JSON
+from .flags import add_shared
 
 if TYPE_CHECKING:
     from ..measuring.selfcheck import BundledCheck, FamilyCheck, SelfCheck
@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
         help="The model types to check, such as vit and trocr (default: all of them, and the line "
         "reader that comes with the package).",
     )
-    p.add_argument("--json", action="store_true", help=JSON)
+    add_shared(p, "json")
     return p
 
 

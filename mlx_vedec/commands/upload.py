@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .common import run
-from .shared_flags import DRY_RUN, PRIVATE, UPLOAD_REPO
+from .flags import add_shared
 
 if TYPE_CHECKING:
     from ..conversion.upload import Upload
@@ -28,8 +28,8 @@ def parser() -> argparse.ArgumentParser:
         metavar="FOLDER",
         help="The folder of the model, or of adapters (default: mlx_model).",
     )
-    p.add_argument("--upload-repo", required=True, metavar="ID", help=UPLOAD_REPO)
-    p.add_argument("--private", action="store_true", help=PRIVATE)
+    add_shared(p, "upload_repo", required=True)
+    add_shared(p, "private")
     p.add_argument(
         "--revision", help="The branch to write to, made if it is not there (default: main)."
     )
@@ -39,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--commit-message",
         metavar="TEXT",
-        help="The message of the commit that holds all files (default: names this version).",
+        help="The message of the one commit (default: one that names this version).",
     )
-    p.add_argument("--dry-run", action="store_true", help=DRY_RUN)
+    add_shared(p, "dry_run")
     g = p.add_argument_group("model card", "where the folder's README.md does not say it")
     g.add_argument(
         "--base-model", metavar="ID", help="The Hub id of the model that this one was made from."

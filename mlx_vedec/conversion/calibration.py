@@ -19,11 +19,11 @@ from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints.quantizing import dequantize
 from ..errors import OptionError
+from ..images.image_processors import ImageSource
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import quantizable_layers
-from ..measuring.teacher import Written, divergence, forced, logprobs, total, written
+from ..measuring.likelihoods import Written, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from .rounding import round_weights
 
@@ -49,7 +49,7 @@ def calibrate(
     model: VisionEncoderDecoderModel,
     teacher: VisionEncoderDecoderModel,
     processor: Processor,
-    images: Sequence[Source],
+    images: Sequence[ImageSource],
     *,
     prompt: str | None = None,
     batch_size: int = 16,
@@ -133,7 +133,9 @@ def _floats(model: VisionEncoderDecoderModel) -> Iterator[None]:
 
 
 def _check(
-    model: VisionEncoderDecoderModel, teacher: VisionEncoderDecoderModel, images: Sequence[Source]
+    model: VisionEncoderDecoderModel,
+    teacher: VisionEncoderDecoderModel,
+    images: Sequence[ImageSource],
 ) -> None:
     modes = {x.mode for x in quantizable_layers(model).values() if isinstance(x, Quantized)}
     if not modes:

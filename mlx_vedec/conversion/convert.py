@@ -99,7 +99,7 @@ def _check_options(settings: Settings, to_floats: bool, max_shard_size: int) -> 
 
 
 def _files(source: Path, hf_path: str | Path) -> list[Path]:
-    """The files of weights: none of a Hub id that the cache lacks; a folder has to have them."""
+    """The source's files of weights; none of a Hub id whose weights are not downloaded."""
     try:
         return weights.files(source)
     except CheckpointError:
@@ -109,7 +109,7 @@ def _files(source: Path, hf_path: str | Path) -> list[Path]:
 
 
 def _placeholders(repo: str, snapshot: Path) -> dict[str, mx.array] | None:
-    """What stands for a Hub id's tensors where only types and shapes count; None of pickles."""
+    """Arrays of the types and shapes of a Hub id's tensors; None where its weights are pickles."""
     found = headers(repo, snapshot.name)
     if found is None:
         return None
@@ -128,9 +128,10 @@ def _placeholders(repo: str, snapshot: Path) -> dict[str, mx.array] | None:
 def _opened(
     source: Path, changes: Mapping[str, Any] | None, repo: str | None
 ) -> VisionEncoderDecoderModel | None:
-    """The model, its weights unread and held by nothing else; None of pickles on the Hub.
+    """The source's model, its weights unread and held by nothing else.
 
-    repo -- whose tensors have stand-ins, as the folder has no weights
+    repo -- the Hub id where the folder has no weights, whose tensors have stand-ins then; None is
+    returned where they are pickles.
     """
     tensors = _placeholders(repo, source) if repo else weights.read(source)
     if tensors is None:
@@ -162,7 +163,7 @@ def _holds(dtype: mx.Dtype, model: VisionEncoderDecoderModel, files: list[Path])
 def _change(
     model: VisionEncoderDecoderModel, dtype: mx.Dtype | None, settings: Settings, to_floats: bool
 ) -> Iterator[str]:
-    """Change a model whose weights are still unread, in place, and tell of it."""
+    """Change a model in place, whose weights stay unread, and give lines that tell of it."""
     before = _size(model)
     if to_floats:
         quantizing.dequantize(model)
@@ -194,7 +195,10 @@ def _size(model: VisionEncoderDecoderModel) -> int:
 def write_folder(
     model: VisionEncoderDecoderModel, processor: Processor, folder: Path, how: Saving, read: Stamps
 ) -> None:
-    """Fill a new folder; the model is empty afterwards."""
+    """Write a model and its processor into a new folder; the model is empty afterwards.
+
+    read -- the source's files, which have to be what they were when it was opened.
+    """
     try:
         model.write(folder, how)
     except RuntimeError as error:
@@ -206,7 +210,7 @@ def write_folder(
 
 
 def stamps_of(files: list[Path]) -> Stamps:
-    """What changes with the files: their numbers on the disk, sizes and times."""
+    """By file its number on the disk, its size and its time, which change if the file does."""
     found = {path: path.stat() for path in files}
     return {path: (s.st_ino, s.st_size, s.st_mtime_ns) for path, s in found.items()}
 

@@ -19,7 +19,7 @@ from ..errors import OptionError
 from ..layers.packed import Quantized, weight_shape
 from ..layers.quantization_recipes import quantizable_layers
 from ..layers.replacing import replace_layers
-from ..measuring.teacher import Written, forced, logprobs
+from ..measuring.likelihoods import Written, forced, logprobs
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 

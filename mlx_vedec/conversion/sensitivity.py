@@ -21,12 +21,12 @@ import mlx.core as mx
 
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
+from ..images.image_processors import ImageSource
 from ..layers.packed import is_quantized
 from ..layers.quantization_config import POSSIBLE, Format, QuantizationConfig
 from ..layers.quantization_recipes import quantizable_layers
-from ..measuring.teacher import Forced, divergence, forced, logprobs, total, written
+from ..measuring.likelihoods import Forced, divergence, forced, logprobs, total, written
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from .layer_costs import LayerCosts, Sensitivities
 
@@ -38,7 +38,7 @@ Change = tuple[str, int]  # a layer by our name, and its bits
 def measure(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    images: Sequence[Source],
+    images: Sequence[ImageSource],
     *,
     candidates: Sequence[int] = CANDIDATES,
     group_size: int = 64,

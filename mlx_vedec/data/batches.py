@@ -1,4 +1,4 @@
-"""Batches of an epoch: a function of the seed and the epoch's number, and of nothing else."""
+"""The batches of each epoch: they depend on the seed and the epoch's number, on nothing else."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ import numpy as np
 from ..errors import ConfigError, DataError, OptionError
 from ..images.loading import load_image
 from .augmentation import Augmentation
-from .background import ahead_of
-from .checks import checked_targets
+from .dataset_checks import checked_ids
 from .labels import IGNORED, Labeller, describe
+from .prefetch import prefetched
 from .samples import Dataset
 
 if TYPE_CHECKING:
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from ..reading.processor import Processor
 
 STEP = 16  # label lengths are padded up to multiples of it
-ORDER, CHANGE = 0, 1  # what random numbers are for
+ORDER, CHANGE = 0, 1  # random numbers for the order of samples, and for changes of their images
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
-    """What a step takes.
+class TrainingBatch:
+    """The arrays of a training step.
 
     pixel_values      -- (B, H, W, C) float32
     decoder_input_ids -- (B, L) int32
     labels            -- (B, L) int32, -100 where nothing is counted
-    tokens            -- how many labels are counted
+    tokens            -- how many labels are counted in the loss
     indices           -- which samples the first rows are; the rows after them fill up the shape
     prompts           -- how many ids of each of these rows generation starts from
     """
@@ -94,15 +94,15 @@ class Batches:
         self.shuffle, self.augment, self.mask_prompt = shuffle, augment, mask_prompt
         self.rank, self.world, self.workers = rank, world, workers
         self.labeller = Labeller(model, processor, leading=leading or ())
-        self.targets = checked_targets(self.dataset, self.labeller, ask=leading is None)
+        self.ids = checked_ids(self.dataset, self.labeller, ask=leading is None)
         self.pad = _pad(model, processor)
-        self.widths = _widths([t.length for t in self.targets], model.decoder.max_positions)
-        self.rows = -(-min(batch_size, len(self.targets)) // world)
+        self.widths = _widths([sample.length for sample in self.ids], model.decoder.max_positions)
+        self.rows = -(-min(batch_size, len(self.ids)) // world)
 
     def __len__(self) -> int:
-        return -(-len(self.targets) // self.batch_size)
+        return -(-len(self.ids) // self.batch_size)
 
-    def epoch(self, number: int, start: int = 0) -> Generator[Batch, None, None]:
+    def epoch(self, number: int, start: int = 0) -> Generator[TrainingBatch, None, None]:
         """The batches of an epoch from that at `start` on; closing the iterator ends its threads.
 
         A `DataError` names the sample whose image turns out to be damaged.
@@ -110,11 +110,14 @@ class Batches:
         _check(epoch=(number, 0), start=(start, 0))
         if start > len(self):
             raise OptionError(f"start is {start}; expected at most {len(self)}, the batches")
-        return self._batches(number, self.plan(number)[start:])
+        return self._batches(number, self.indices(number)[start:])
 
-    def plan(self, epoch: int) -> list[np.ndarray]:
-        """Which samples each batch of an epoch has, those of all processes together."""
-        order = np.arange(len(self.targets))
+    def indices(self, epoch: int) -> list[np.ndarray]:
+        """The samples of each batch of an epoch, by their places in the dataset.
+
+        A batch is that of all processes together.
+        """
+        order = np.arange(len(self.ids))
         full, rest = divmod(len(order), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0)
         if not self.shuffle:
@@ -130,31 +133,33 @@ class Batches:
         """One sample as the model learns it: its text, what the decoder is fed, the labels."""
         return describe(self.labeller, self.dataset[index], mask_prompt=self.mask_prompt)
 
-    def _batches(self, epoch: int, parts: Sequence[np.ndarray]) -> Generator[Batch, None, None]:
+    def _batches(
+        self, epoch: int, parts: Sequence[np.ndarray]
+    ) -> Generator[TrainingBatch, None, None]:
         def make(part: np.ndarray) -> np.ndarray:
             return self._pixels(epoch, part)
 
-        with closing(ahead_of(make, parts, workers=self.workers)) as made:
+        with closing(prefetched(make, parts, workers=self.workers)) as made:
             for part, pixels in zip(parts, made, strict=True):
                 yield self._batch(part, pixels)
 
-    def _batch(self, part: np.ndarray, pixels: np.ndarray) -> Batch:
+    def _batch(self, part: np.ndarray, pixels: np.ndarray) -> TrainingBatch:
         """This process's share of a batch, filled up with rows that count for nothing."""
         own = part[self.rank :: self.world]
         shape = self.rows, int(self.widths[part].max())
         inputs, labels = np.full(shape, self.pad, np.int32), np.full(shape, IGNORED, np.int32)
         for row, index in enumerate(own):
-            target = self.targets[index]
-            fed = target.ids[: shape[1]]
+            sample = self.ids[index]
+            fed = sample.ids[: shape[1]]
             inputs[row, : len(fed)] = fed
-            labels[row, : target.length] = target.labels(mask_prompt=self.mask_prompt)
-        return Batch(
+            labels[row, : sample.length] = sample.labels(mask_prompt=self.mask_prompt)
+        return TrainingBatch(
             mx.array(pixels),
             mx.array(inputs),
             mx.array(labels),
             int(np.count_nonzero(labels != IGNORED)),
             tuple(own.tolist()),
-            tuple(self.targets[index].prompt for index in own),
+            tuple(self.ids[index].prompt for index in own),
         )
 
     def _pixels(self, epoch: int, part: np.ndarray) -> np.ndarray:

@@ -19,10 +19,10 @@ from PIL import Image
 
 from ..errors import DataError, OptionError
 from ..images.loading import images_in
-from ..reading.pipeline import BUNDLED
-from .problems import Problems
+from ..reading.load import BUNDLED
+from .collected_errors import CollectedErrors
 from .samples import Dataset, Sample
-from .tables import READERS, read_table, read_text
+from .tables import PARSERS, read_table, read_text
 
 Paths = str | os.PathLike[str]
 LINES = BUNDLED / "lines"  # 64 lines of the bundled model's validation set, labelled
@@ -134,7 +134,7 @@ def _listed(images: Paths | Iterable[Paths]) -> list[Path]:
 def _texts(folder: Path) -> dict[Path, str]:
     """The texts of a folder's images, by path; nothing where there is neither table nor text."""
     table = _table(folder)
-    samples = read_table(table) if table else _beside(folder, Problems())
+    samples = read_table(table) if table else _beside(folder, CollectedErrors())
     texts = {Path(str(sample.image)): sample.text for sample in samples}
     if len(texts) < len(samples):
         counts = Counter(Path(str(sample.image)).name for sample in samples)
@@ -159,8 +159,8 @@ def _read(path: Path, added_vocab: Container[str]) -> list[Sample]:
     table = _table(path) if path.is_dir() else path
     if table is None:
         return _with_texts(path)
-    if table.suffix.lower() not in READERS:
-        raise DataError(f"{table} is no table; expected a file {', '.join(READERS)}")
+    if table.suffix.lower() not in PARSERS:
+        raise DataError(f"{table} is no table; expected a file {', '.join(PARSERS)}")
     return read_table(table, added_vocab)
 
 
@@ -178,7 +178,7 @@ def _table(folder: Path) -> Path | None:
 
 
 def _tables(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in READERS and p.is_file())
+    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PARSERS and p.is_file())
 
 
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
@@ -194,26 +194,26 @@ def _images(folder: Path) -> list[Path]:
 
 def _with_texts(folder: Path) -> list[Sample]:
     """The images of a folder, each of which has to have a text beside it."""
-    pairs, problems = _pairs(folder), Problems()
+    pairs, errors = _pairs(folder), CollectedErrors()
     if not pairs:
         raise DataError(f"{folder} has no training data; {ACCEPTED}")
     paired = {image for image, _ in pairs}
     for image in _images(folder):
         if image not in paired:
-            problems.add(f"{image}: has no text; expected {image.stem}.txt beside it")
-    return _beside(folder, problems)
+            errors.add(f"{image}: has no text; expected {image.stem}.txt beside it")
+    return _beside(folder, errors)
 
 
-def _beside(folder: Path, problems: Problems) -> list[Sample]:
+def _beside(folder: Path, errors: CollectedErrors) -> list[Sample]:
     """Images that have a text beside them, by name; texts without the line break at their end."""
     pairs, samples = _pairs(folder), []
     images_of = Counter(text for _, text in pairs)
     for image, text in pairs:
-        with problems.at(str(image)):
+        with errors.at(str(image)):
             if images_of[text] > 1:
                 raise DataError(f"{text.name} is beside several images of its name; rename them")
             samples.append(Sample(str(image), read_text(text).rstrip("\r\n"), where=str(text)))
-    problems.raise_any()
+    errors.raise_any()
     return samples
 
 

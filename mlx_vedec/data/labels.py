@@ -1,6 +1,6 @@
-"""Texts to what a decoder is fed and what it is to answer: training sees what `generate` feeds.
+"""Texts to the ids that a decoder is fed and the labels that it learns, as `generate` feeds it.
 
-A target is one row of ids: what generation starts from, the text, the end once. The decoder's
+A sample becomes one row of ids: what generation starts from, the text, the end once. The decoder's
 input is that row, the labels are the same moved by one. Where users of transformers take
 `tokenizer(text)` behind `config.decoder_start_token_id`, three things go wrong, so here
 
@@ -37,19 +37,19 @@ IGNORED = -100  # labels that no loss counts
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
-    """The ids of a sample, the first `prompt` of them given and the rest to be written."""
+class SampleIds:
+    """The token ids of a sample: the first `prompt` of them are given, the rest is learned."""
 
     ids: np.ndarray
     prompt: int
 
     @property
     def length(self) -> int:
-        """How many tokens the decoder is fed, and how many it answers with."""
+        """How many tokens the decoder is fed, which is also how many labels there are."""
         return len(self.ids) - 1
 
     def labels(self, *, mask_prompt: bool = False) -> np.ndarray:
-        """What is to be answered at each place; with mask_prompt, -100 where that is the prompt."""
+        """The next token at each place; with mask_prompt, -100 where that belongs to the prompt."""
         labels = self.ids[1:].copy()
         if mask_prompt:
             labels[: self.prompt - 1] = IGNORED
@@ -57,9 +57,9 @@ class Target:
 
 
 class Labeller:
-    """Makes targets for a model and its processor.
+    """Makes the ids of samples for a model and its processor.
 
-    leading -- ids that every text begins with: what `written_first` finds, or nothing
+    leading -- ids that every text begins with: those that `written_first` finds, or none
     """
 
     def __init__(
@@ -73,8 +73,8 @@ class Labeller:
         self._prompts: dict[str | None, list[int]] = {}
         self.end = _end(model, processor)
 
-    def __call__(self, sample: Sample) -> Target:
-        """The target of a sample; a `DataError` for a text that has its end inside."""
+    def __call__(self, sample: Sample) -> SampleIds:
+        """The ids of a sample; a `DataError` for a text that has the end token inside."""
         prompt = self.prompt(sample.prompt)
         text = self.processor.reader.encode(sample.text, add_special_tokens=False)
         while text and text[-1] == self.end:
@@ -84,7 +84,7 @@ class Labeller:
                 f"the text has {self.name(self.end)} inside, where generation ends; take it out"
             )
         ids = [*prompt, *self.leading, *text, self.end]
-        return Target(np.array(ids, np.int32), len(prompt))
+        return SampleIds(np.array(ids, np.int32), len(prompt))
 
     def prompt(self, prompt: str | None) -> list[int]:
         """The ids that `generate` starts from."""
@@ -96,7 +96,7 @@ class Labeller:
         return self._prompts[prompt]
 
     def name(self, id: int) -> str:
-        """A token as the vocabulary has it."""
+        """The text of a token in the vocabulary."""
         return self.processor.reader.backend.id_to_token(id) or f"#{id}"
 
     def warn_of_start(self) -> None:
@@ -116,7 +116,10 @@ class Labeller:
             )
 
     def written_first(self, sample: Sample) -> list[int]:
-        """What the tokenizer puts before texts, if the model, shown a sample, writes that first."""
+        """The ids that the tokenizer puts before texts, if the model itself writes them first.
+
+        The model is shown the sample's image, and its first token looked at.
+        """
         opening = _opening(self.processor)
         if not opening:
             return []
@@ -132,8 +135,8 @@ class Labeller:
 
 def _opening(processor: Processor) -> list[int]:
     """The special tokens that the tokenizer puts before a text."""
-    reader = processor.reader
-    bare, whole = (reader.encode("a", add_special_tokens=added) for added in (False, True))
+    encode = processor.reader.encode
+    bare, whole = (encode("a", add_special_tokens=added) for added in (False, True))
     if not processor.special_tokens_in_labels or not bare:
         return []
     starts = range(len(whole) - len(bare) + 1)
@@ -142,8 +145,8 @@ def _opening(processor: Processor) -> list[int]:
 
 def _end(model: VisionEncoderDecoderModel, processor: Processor) -> int:
     """The token that a text ends with: one that generation stops at, if it stops at any."""
-    reader = processor.reader
-    own = [id for id in (reader.eos_token_id, reader.sep_token_id) if id is not None]
+    tokenizer = processor.reader
+    own = [id for id in (tokenizer.eos_token_id, tokenizer.sep_token_id) if id is not None]
     stops = model.generation_options().eos_token_ids
     fitting = [id for id in own if id in stops] or [*stops] or own
     if fitting:
@@ -156,9 +159,9 @@ def _end(model: VisionEncoderDecoderModel, processor: Processor) -> int:
 
 def describe(labeller: Labeller, sample: Sample, *, mask_prompt: bool = False) -> str:
     """One sample as the model learns it, for people to look at."""
-    target = labeller(sample)
-    labels = target.labels(mask_prompt=mask_prompt).tolist()
-    read = labeller.processor.reader.decode(target.ids[target.prompt :], skip_special_tokens=True)
+    found = labeller(sample)
+    labels = found.labels(mask_prompt=mask_prompt).tolist()
+    text = labeller.processor.decode(found.ids[found.prompt :], skip_special_tokens=True)
 
     def names(ids: Sequence[int]) -> str:
         return " ".join("·" if id == IGNORED else labeller.name(id) for id in ids)
@@ -166,9 +169,9 @@ def describe(labeller: Labeller, sample: Sample, *, mask_prompt: bool = False) -
     lines = {
         "sample": sample.where,
         "text": repr(sample.text),
-        "decoder input": names(target.ids[:-1].tolist()),
+        "decoder input": names(found.ids[:-1].tolist()),
         "labels": names(labels),
         "label ids": " ".join(map(str, labels)),
-        "read back": repr(read),
+        "read back": repr(text),
     }
     return "\n".join(f"{name:<14} {value}" for name, value in lines.items())

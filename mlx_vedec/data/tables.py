@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .problems import Problems
+from .collected_errors import CollectedErrors
 from .samples import IMAGE, TEXT, Sample, placed, samples_of
 
 # A line's number, and what makes a row of it or raises
@@ -23,13 +23,13 @@ def read_table(path: Path, added_vocab: Container[str] = ()) -> list[Sample]:
 
     Images are as seen from the file's folder.
     """
-    problems, samples = Problems(), []
-    for line, row in READERS[path.suffix.lower()](read_text(path)):
+    errors, samples = CollectedErrors(), []
+    for line, row in PARSERS[path.suffix.lower()](read_text(path)):
         where = f"{path}:{line}"
-        with problems.at(where):
+        with errors.at(where):
             found = samples_of(row(), added_vocab)
             samples += [placed(sample, path.parent, where) for sample in found]
-    problems.raise_any()
+    errors.raise_any()
     if not samples:
         raise DataError(f"{path} has no samples; expected a line for each image")
     return samples
@@ -80,12 +80,12 @@ def _of_tabs(text: str) -> Rows:
 
 
 def _of_commas(text: str) -> Rows:
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: Sequence[str] | None = None
     start = 1
     while True:
         try:
-            cells = next(reader, None)
+            cells = next(rows, None)
         except csv.Error as error:
             yield start, partial(_fail, f"is no CSV ({error})")
             return
@@ -95,7 +95,7 @@ def _of_commas(text: str) -> Rows:
             header = cells
         elif cells:
             yield start, partial(_columns, header, cells)
-        start = reader.line_num + 1
+        start = rows.line_num + 1
 
 
 def _columns(header: Sequence[str], cells: Sequence[str]) -> Mapping[Any, Any]:
@@ -111,7 +111,7 @@ def _fail(message: str) -> Mapping[Any, Any]:
     raise DataError(message)
 
 
-READERS: dict[str, Callable[[str], Rows]] = {
+PARSERS: dict[str, Callable[[str], Rows]] = {
     ".jsonl": _of_json_lines,
     ".tsv": _of_tabs,
     ".csv": _of_commas,

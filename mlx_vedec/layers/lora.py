@@ -13,24 +13,37 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..errors import OptionError
 from .dropout import Dropout
 from .packed import ADAPTER, weight_of, weight_shape
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What an adapter is: its rank, what its product is multiplied with, and whether it is DoRA."""
+class AdapterSettings:
+    """The adapter of one layer.
+
+    rank -- of the change. scale -- what the change is multiplied with. dropout -- of what the
+    adapter reads, in training. dora -- whether it is DoRA, and so has the norms of the weight too.
+    """
 
     rank: int
     scale: float
     dropout: float = 0.0
     dora: bool = False
 
+    def shapes(self, layer: nn.Module) -> dict[str, tuple[int, ...]]:
+        """The shapes of the arrays that the adapter adds to a layer, by name."""
+        rows, columns = weight_shape(layer)
+        table = isinstance(layer, nn.Embedding | nn.QuantizedEmbedding)
+        inputs, outputs = (rows, columns) if table else (columns, rows)
+        norms = ((outputs,),) if self.dora else ()
+        return dict(zip(ADAPTER, ((inputs, self.rank), (self.rank, outputs), *norms), strict=False))
+
 
 class Adapted(nn.Module):
-    """What all have: lora_a (inputs, r), lora_b (r, outputs), and with DoRA m (outputs,)."""
+    """Base of adapted layers: lora_a (inputs, r), lora_b (r, outputs), and DoRA's m (outputs,)."""
 
-    kind: Kind
+    settings: AdapterSettings
     lora_a: mx.array
     lora_b: mx.array
     m: mx.array
@@ -39,7 +52,7 @@ class Adapted(nn.Module):
     def change(self) -> mx.array:
         """What LoRA adds to the weight, in the weight's layout and in float32."""
         product = self.lora_a.astype(mx.float32) @ self.lora_b.astype(mx.float32)
-        return self._turned(self.kind.scale * product)
+        return self._turned(self.settings.scale * product)
 
     def merged(self) -> mx.array:
         """The weight that the layer and its adapter are together, in float32."""
@@ -52,7 +65,7 @@ class Adapted(nn.Module):
 
     def _low_rank(self, x: mx.array) -> mx.array:
         product = self.lora_dropout(x) @ self.lora_a.astype(x.dtype) @ self.lora_b.astype(x.dtype)
-        return self.kind.scale * product
+        return self.settings.scale * product
 
     def _ratio(self) -> mx.array:
         """DoRA's factor (outputs,); as in the paper's section 4.3, norms have no gradient."""
@@ -98,15 +111,15 @@ class _Table(Adapted):
     def __call__(self, tokens: mx.array) -> mx.array:
         """Tokens (…) to (…, D)."""
         base = super().__call__(tokens)
-        rows = self.lora_a[tokens].astype(base.dtype)
-        return self._scaled(base, self.kind.scale * (rows @ self.lora_b.astype(base.dtype)), None)
+        change = self.lora_a[tokens].astype(base.dtype) @ self.lora_b.astype(base.dtype)
+        return self._scaled(base, self.settings.scale * change, None)
 
     def as_linear(self, x: mx.array) -> mx.array:
         """(…, D) to scores of all rows (…, V)."""
         if "m" in self:
             x = x * self._ratio().astype(x.dtype)
         back = self.lora_dropout(x) @ self.lora_b.T.astype(x.dtype) @ self.lora_a.T.astype(x.dtype)
-        return super().as_linear(x) + self.kind.scale * back  # pyright: ignore
+        return super().as_linear(x) + self.settings.scale * back  # pyright: ignore
 
     def _turned(self, product: mx.array) -> mx.array:
         return product
@@ -142,46 +155,45 @@ CLASSES: dict[type[nn.Module], type[Adapted]] = {
 }
 
 
-def adapted(leaf: nn.Module, kind: Kind) -> Adapted:
+def adapted(layer: nn.Module, settings: AdapterSettings) -> Adapted:
     """The layer with a new adapter, float32, which changes nothing yet."""
-    new: Any = _copy(leaf, CLASSES[type(leaf)])
-    inputs, outputs = sides(leaf)
+    new: Any = _as(layer, CLASSES[type(layer)])
+    shapes = settings.shapes(layer)
     # the bound of a linear layer's weights; a table's input is one number, not `inputs` of them
-    bound = 1.0 if isinstance(new, _Table) else 1 / math.sqrt(inputs)
-    new.kind, new.lora_dropout = kind, Dropout(kind.dropout)
-    new.lora_a = mx.random.uniform(-bound, bound, (inputs, kind.rank))
-    new.lora_b = mx.zeros((kind.rank, outputs))
-    if kind.dora:
+    bound = 1.0 if isinstance(new, _Table) else 1 / math.sqrt(shapes["lora_a"][0])
+    new.settings, new.lora_dropout = settings, Dropout(settings.dropout)
+    new.lora_a = mx.random.uniform(-bound, bound, shapes["lora_a"])
+    new.lora_b = mx.zeros(shapes["lora_b"])
+    if settings.dora:
         new.m = new.magnitude()
     return new
 
 
 def bare(layer: Adapted) -> Any:
     """The layer without its adapter."""
-    plain = next(kind for kind, ours in CLASSES.items() if type(layer) is ours)
-    new = _copy(layer, plain)
+    new = _as(layer, next(plain for plain, ours in CLASSES.items() if type(layer) is ours))
     for name in (*ADAPTER, "lora_dropout"):
         dict.pop(new, name, None)
-    vars(new).pop("kind")
+    vars(new).pop("settings")
     return new
 
 
-def _copy(leaf: nn.Module, kind: type[nn.Module]) -> nn.Module:
+def _as(layer: nn.Module, kind: type[nn.Module]) -> nn.Module:
+    """A layer of another class with the parameters and settings of this one."""
     new = kind.__new__(kind)
     nn.Module.__init__(new)
-    vars(new).update({**vars(leaf), "_no_grad": {*leaf._no_grad}})
-    dict.update(new, leaf)
+    vars(new).update({**vars(layer), "_no_grad": {*layer._no_grad}})
+    dict.update(new, layer)
     return new
-
-
-def sides(leaf: Any) -> tuple[int, int]:
-    """Inputs and outputs of a layer; of a table rows and width."""
-    rows, columns = weight_shape(leaf)
-    table = isinstance(leaf, nn.Embedding | nn.QuantizedEmbedding)
-    return (rows, columns) if table else (columns, rows)
 
 
 def adapted_layers(model: nn.Module) -> dict[str, Adapted]:
     """The layers of a model that have adapters, by path."""
-    found = {path: leaf for path, leaf in model.named_modules() if isinstance(leaf, Adapted)}
+    found = {path: layer for path, layer in model.named_modules() if isinstance(layer, Adapted)}
     return dict(sorted(found.items()))
+
+
+def check_no_adapters(model: nn.Module, then: str) -> None:
+    """Raise `OptionError` for a model with adapters, which have to go before what happens then."""
+    if any(isinstance(module, Adapted) for module in model.modules()):
+        raise OptionError(f"the model has adapters; fuse them, or remove_adapters, before {then}")

@@ -101,6 +101,26 @@ class Seq2SeqLMOutput(ModelOutput):
     encoder_hidden_states: Arrays | None = None
     encoder_attentions: Arrays | None = None
 
+    @classmethod
+    def of(
+        cls,
+        encoded: EncoderOutput,
+        decoded: CausalLMOutputWithCrossAttentions,
+        loss: mx.array | None,
+    ) -> Seq2SeqLMOutput:
+        """The encoder's and the decoder's outputs as one, with the whole model's loss."""
+        return cls(
+            loss=loss,
+            logits=decoded.logits,
+            past_key_values=decoded.past_key_values,
+            decoder_hidden_states=decoded.hidden_states,
+            decoder_attentions=decoded.attentions,
+            cross_attentions=decoded.cross_attentions,
+            encoder_last_hidden_state=encoded.last_hidden_state,
+            encoder_hidden_states=encoded.hidden_states,
+            encoder_attentions=encoded.attentions,
+        )
+
 
 @dataclass
 class GenerateOutput(ModelOutput):

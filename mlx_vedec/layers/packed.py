@@ -30,9 +30,10 @@ def format_of(layer: Any) -> Format | None:
 def stored_format(
     dims: int, weight: mx.array, scales: mx.array, *, has_biases: bool
 ) -> Format | None:
-    """What rows of `dims` numbers were quantized to, as these arrays have it; None if to nothing.
+    """What rows of `dims` numbers were quantized to, from the shapes of a packed weight and scales.
 
-    The mode is the one whose scales are of this type, with biases or without.
+    The mode is the one whose scales are of this type, with biases or without. None where no format
+    has such shapes.
     """
     columns, groups = weight.shape[-1], scales.shape[-1]
     if not groups or columns * WORD % dims or dims % groups:
@@ -63,7 +64,7 @@ def weight_of(layer: Any, dtype: mx.Dtype = mx.float32) -> mx.array:
 
 
 def weight_by_rows(layer: Any, dtype: mx.Dtype) -> mx.array:
-    """The same of a quantized layer, to be evaluated some rows after others.
+    """The weight of a quantized layer as floats, which are evaluated some rows after others.
 
     On a CPU, where MLX unpacks in many steps, each an array of its own, the whole takes up to
     fifteen times the memory of the weight at once, and this little more than twice.

@@ -56,16 +56,19 @@ class Format:
         return self.bits, self.group_size
 
     def to_dict(self) -> dict[str, Any]:
-        """As in mlx-lm's block, and as MLX's layers take it."""
+        """Group size, bits and mode, as mlx-lm's block has them and MLX's layers take them."""
         return {"group_size": self.group_size, "bits": self.bits, "mode": self.mode}
 
     def changed(self, override: Mapping[str, Any]) -> Format:
-        """With an override of a block; what it leaves open is as here, within the same mode."""
+        """This format with the values of an override; the others stay unless the mode changes."""
         same = override.get("mode", self.mode) == self.mode
         return _format({**(self.to_dict() if same else {}), **override})
 
     def fitted(self, dims: int) -> Format | None:
-        """For rows of this length: the same, or a smaller group that divides them, or None."""
+        """This format for rows of `dims` numbers, its group smaller where only that divides them.
+
+        None where no group does.
+        """
         bits, wanted = self.sizes
         sizes = [size for size in POSSIBLE[self.mode][1] if size <= wanted and not dims % size]
         return Format(bits, max(sizes), self.mode) if sizes else None
@@ -104,7 +107,7 @@ class QuantizationConfig(Format):
 
     @property
     def base(self) -> Format:
-        """The three values for all layers."""
+        """Bits, group size and mode of all layers, without overrides or parts."""
         return Format(self.bits, self.group_size, self.mode)
 
     def part_format(self, part: str) -> Format | None:
@@ -118,14 +121,14 @@ class QuantizationConfig(Format):
         return self.base if bits == "same" else Format(bits, self.group_size, self.mode)
 
     def override(self, name: str) -> Override | None:
-        """What is said about a layer, or about the innermost module around it that is named."""
+        """The override of a layer, or of the innermost module around it that has one, or None."""
         parts = name.split(".")
         inner = (".".join(parts[:end]) for end in range(len(parts), 0, -1))
         return next((self.overrides[key] for key in inner if key in self.overrides), None)
 
     @classmethod
     def parse(cls, given: int | QuantizationConfig) -> QuantizationConfig:
-        """From what `quantize=` may be: a number of bits, or the whole."""
+        """The settings of what `quantize=` may be: a number of bits, or a QuantizationConfig."""
         if isinstance(given, cls):
             return given
         if isinstance(given, int) and not isinstance(given, bool):
@@ -134,7 +137,7 @@ class QuantizationConfig(Format):
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> QuantizationConfig | None:
-        """From the block of a parsed `config.json`, if it has one."""
+        """The settings of the block in a parsed `config.json`; None where it has none."""
         blocks = [config[key] for key in KEYS if isinstance(config.get(key), Mapping)]
         block = next((found for found in blocks if "quant_method" not in found), None)
         if block is None:

@@ -32,14 +32,16 @@ from .quantization_config import Format
 
 TABLE = "embed_tokens"
 NEVER = "attn_bias"  # Swin V2's network over offsets
-HEADS = (TABLE, "lm_head", "head_proj")
+HEAD = "lm_head"
+HEADS = (TABLE, HEAD, "head_proj")
 CROSS = ("cross_attn", "enc_to_dec_proj")
+Block = tuple[str, int, int]
 BLOCK = re.compile(r"(.*?)(?:stages\.(\d+)\.)?layers\.(\d+)\.")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What is kept at more bits, in affine mode, and at how many: of "head", "cross" and "ends".
+    """Which layers keep more bits, of "head", "cross" and "ends", and how many, in affine mode.
 
     Those are the table of tokens and the head; cross-attention and what projects the features it
     reads; the first and the last layer of the encoder and of the decoder.
@@ -92,17 +94,26 @@ def recipe_named(name: str) -> Recipe:
 
 
 def affine(base: Format) -> Format:
-    """The same, or where it is of another mode, as many bits in affine mode."""
+    """A format in affine mode, with as many bits; its group size stays if that is its mode."""
     return base if base.mode == "affine" else Format(base.bits)
 
 
 def ends(paths: Iterable[str]) -> set[str]:
     """The paths of layers in the first or the last block of the encoder or of the decoder."""
-    blocks: dict[str, dict[tuple[int, int], set[str]]] = {}
-    for path in paths:
-        if match := BLOCK.match(path):
-            part, stage, number = match.groups()
-            place = (int(stage or 0), int(number))
-            blocks.setdefault(part, {}).setdefault(place, set()).add(path)
-    found = [stack[place] for stack in blocks.values() for place in (min(stack), max(stack))]
-    return set().union(*found)
+    blocks = {path: block for path in paths if (block := block_of(path))}
+    stacks: dict[str, list[Block]] = {}
+    for block in blocks.values():
+        stacks.setdefault(block[0], []).append(block)
+    outer = {block for stack in stacks.values() for block in (min(stack), max(stack))}
+    return {path for path, block in blocks.items() if block in outer}
+
+
+def block_of(path: str) -> Block | None:
+    """The block that a layer or parameter is in, as (what is around it, stage, number)."""
+    match = BLOCK.match(path)
+    return match and (match[1], int(match[2] or 0), int(match[3]))
+
+
+def part_of(path: str) -> str:
+    """The part of the model, "encoder" or "decoder", that a layer or parameter belongs to."""
+    return "encoder" if path.startswith("encoder.") else "decoder"

@@ -1,4 +1,4 @@
-"""How well a model reads what is known: `evaluate`, and `compare` for two models."""
+"""How well a model reads images whose texts are known: `evaluate`, and `compare` for two models."""
 
 from __future__ import annotations
 
@@ -12,27 +12,26 @@ import mlx.core as mx
 from ..data.samples import Sample
 from ..errors import MetricError
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import batch_generate
+from ..reading.generate import batch_generate
 from ..reading.processor import Processor, Reading
 from ..reading.results import GenerationResult
 from ..text.donut_scores import field_share, tree_share
 from ..text.error_rates import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
 from .confidences import Bin, calibration
-from .expected import Item, items_of
 from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
 from .processes import gather_results
+from .references import ReadingTask, reading_tasks
 
 DATA_SHARES = {"field_f1": field_share, "tree_accuracy": tree_share}  # of documents
 METRICS = (*SHARES, *DATA_SHARES)
 DEFAULT = ("cer", "wer", "mean_cer", "exact_match", "similarity")
 
-Found = dict[str, Any]  # what counts of a result, as JSON
-Progress = Callable[[GenerationResult], object]
+ResultValues = dict[str, Any]  # the fields of a `GenerationResult` that count, as JSON
 
 
 @dataclass(frozen=True)
 class Row:
-    """One sample.
+    """What was read in one sample.
 
     where        -- file and line. image -- its path, empty for one that was given otherwise
     references   -- what was to be read; of several, each metric takes the one that fits best
@@ -94,7 +93,7 @@ def evaluate(
     seed: int = 0,
     prompt: str | None = None,
     group: mx.distributed.Group | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[GenerationResult], object] | None = None,
     **options: Any,
 ) -> Evaluation:
     """Read every image of a dataset, and compare the texts with those that are known.
@@ -114,31 +113,31 @@ def evaluate(
     (0.3333333333333333, '_VANE_', 1)
     """
     check_bootstrap(bootstrap)
-    items = items_of(dataset, processor, prompt)
-    names = _names(metrics, items)
-    _check_references(names, items, normalization)
+    tasks = reading_tasks(dataset, processor, prompt)
+    names = _names(metrics, tasks)
+    _check_references(names, tasks, normalization)
 
-    def read(share: Sequence[Item]) -> list[Found]:
+    def read(share: Sequence[ReadingTask]) -> list[ResultValues]:
         results = batch_generate(
             model,
             processor,
-            (dataset[item.index].image for item in share),
-            [item.prompt for item in share],
+            (dataset[task.index].image for task in share),
+            [task.prompt for task in share],
             batch_size=batch_size,
             progress=progress,
             **options,
         )
-        return [_found(result) for result in results] if share else []
+        return [_values(result) for result in results] if share else []
 
     started = time.perf_counter()
-    found = _in_shares(read, items, group)
+    found = _in_shares(read, tasks, group)
     seconds = time.perf_counter() - started
-    readings = [i.counted(Reading(f["text"], f["data"])) for i, f in zip(items, found, strict=True)]
-    shares = _shares(names, items, readings, normalization)
-    counts = _shares(["cer"], items, readings, normalization)["cer"]
+    readings = [t.counted(Reading(f["text"], f["data"])) for t, f in zip(tasks, found, strict=True)]
+    shares = _shares(names, tasks, readings, normalization)
+    counts = _shares(["cer"], tasks, readings, normalization)["cer"]
     return Evaluation(
         metrics=estimates(shares, bootstrap=bootstrap, seed=seed),
-        rows=tuple(map(_row, items, readings, counts, found)),
+        rows=tuple(map(_row, tasks, readings, counts, found)),
         shares=shares,
         seconds=seconds,
     )
@@ -156,12 +155,12 @@ def compare(
     return differences(evaluation.shares, other.shares, bootstrap=bootstrap, seed=seed)
 
 
-def _names(metrics: Sequence[str] | None, items: Sequence[Item]) -> list[str]:
+def _names(metrics: Sequence[str] | None, tasks: Sequence[ReadingTask]) -> list[str]:
     """The metrics that are meant; those of documents need documents."""
     check_names(metrics or (), METRICS)
-    documents = items[0].references[0].data is not None
+    documents = tasks[0].references[0].data is not None
     if not metrics:
-        anls = ["anls"] if any(item.asked for item in items) else []
+        anls = ["anls"] if any(task.asked for task in tasks) else []
         return [*DEFAULT, *anls, *(DATA_SHARES if documents else ())]
     if not documents and (wrong := [name for name in metrics if name in DATA_SHARES]):
         raise MetricError(
@@ -172,29 +171,29 @@ def _names(metrics: Sequence[str] | None, items: Sequence[Item]) -> list[str]:
 
 
 def _check_references(
-    names: Sequence[str], items: Sequence[Item], normalization: Normalization
+    names: Sequence[str], tasks: Sequence[ReadingTask], normalization: Normalization
 ) -> None:
     """Refuse texts that a metric cannot be computed for, before anything is read."""
-    nothing = [Reading("")] * len(items)
+    nothing = [Reading("")] * len(tasks)
     texts = [name for name in names if name in SHARES]
-    for name, shares in _shares(texts, items, nothing, normalization).items():
+    for name, shares in _shares(texts, tasks, nothing, normalization).items():
         total(name, shares)
 
 
 def _in_shares(
-    read: Callable[[Sequence[Item]], list[Found]],
-    items: Sequence[Item],
+    read: Callable[[Sequence[ReadingTask]], list[ResultValues]],
+    tasks: Sequence[ReadingTask],
     group: mx.distributed.Group | None,
-) -> list[Found]:
+) -> list[ResultValues]:
     """What all processes read together, each a share."""
     rank, world = (group.rank(), group.size()) if group else (0, 1)
-    found: list[Found] = [{} for _ in items]
-    for process, part in enumerate(gather_results(lambda: read(items[rank::world]), group)):
+    found: list[ResultValues] = [{} for _ in tasks]
+    for process, part in enumerate(gather_results(lambda: read(tasks[rank::world]), group)):
         found[process::world] = part
     return found
 
 
-def _found(result: GenerationResult) -> Found:
+def _values(result: GenerationResult) -> ResultValues:
     return {
         "text": result.text,
         "data": result.data,
@@ -206,19 +205,19 @@ def _found(result: GenerationResult) -> Found:
 
 def _shares(
     names: Iterable[str],
-    items: Sequence[Item],
+    tasks: Sequence[ReadingTask],
     readings: Sequence[Reading],
     normalization: Normalization,
 ) -> dict[str, list[Share]]:
     """Of each metric, a share per sample: that of the reference which fits best."""
 
-    def share(name: str, item: Item, reading: Reading) -> Share:
+    def share(name: str, task: ReadingTask, reading: Reading) -> Share:
         best = min if name in ERRORS else max
-        shares = (_share(name, reading, wanted, normalization) for wanted in item.references)
+        shares = (_share(name, reading, wanted, normalization) for wanted in task.references)
         return best(shares, key=lambda share: share.ratio)
 
     return {
-        name: [share(name, *pair) for pair in zip(items, readings, strict=True)] for name in names
+        name: [share(name, *pair) for pair in zip(tasks, readings, strict=True)] for name in names
     }
 
 
@@ -228,11 +227,11 @@ def _share(name: str, found: Reading, wanted: Reading, normalization: Normalizat
     return SHARES[name](normalization(found.text), normalization(wanted.text))
 
 
-def _row(item: Item, reading: Reading, count: Share, found: Found) -> Row:
+def _row(task: ReadingTask, reading: Reading, count: Share, found: ResultValues) -> Row:
     return Row(
-        where=item.where,
-        image=item.image,
-        references=tuple(wanted.text for wanted in item.references),
+        where=task.where,
+        image=task.image,
+        references=tuple(wanted.text for wanted in task.references),
         prediction=reading.text,
         edits=int(count.part),
         cer=count.ratio,

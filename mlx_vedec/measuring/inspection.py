@@ -18,7 +18,7 @@ from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..layers.packed import count_weights, float_type
 from ..model.config import VisionEncoderDecoderConfig
-from ..model.memory import estimate_memory
+from ..model.footprint import estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.tokenizer import Tokenizer
 
@@ -90,7 +90,7 @@ class Inspection:
 def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Inspection:
     """Look at a folder or a Hub id as `load` would, and go on where it would stop.
 
-    >>> from mlx_vedec.reading.pipeline import BUNDLED
+    >>> from mlx_vedec.reading.load import BUNDLED
     >>> found = inspect(BUNDLED)
     >>> found.loads, found.halves["decoder"]
     (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')

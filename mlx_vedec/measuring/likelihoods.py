@@ -1,21 +1,136 @@
-"""How likely two models find the same texts, token by token, with the layers of both beside."""
+"""The texts that a model writes for images, and how likely models find them, token by token.
+
+Every model is given the same tokens before each token, whatever it would have written itself
+(teacher forcing).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import mlx.core as mx
 import numpy as np
 
+from ..errors import ImageError, OptionError
+from ..images.loading import ImageSource
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.generate import batch_generate
 from ..reading.processor import Processor
 from .layer_errors import LayerError, beside, layer_errors
-from .teacher import Forced, Written, divergence, forced, logprobs, total
+
+LOGITS = 2**26  # numbers in the logits that are computed at a time, 256 MB of float32
+
+
+# --- texts
+
+
+class Written(NamedTuple):
+    """A text as ids: what the decoder was given, the start token first, and what it wrote."""
+
+    image: ImageSource
+    prompt: tuple[int, ...]
+    tokens: tuple[int, ...]
+    text: str
+
+
+class Forced(NamedTuple):
+    """Texts of one length for images of one size.
+
+    pixels (B, H, W, C); fed (B, P + n - 1), what the decoder is given; tokens (B, n), what follows
+    its last n positions
+    """
+
+    pixels: mx.array
+    fed: mx.array
+    tokens: mx.array
+
+
+def written(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    images: Sequence[ImageSource],
+    *,
+    prompt: str | None = None,
+    batch_size: int = 16,
+    step: Callable[[], object] = lambda: None,
+    **options: Any,
+) -> list[Written]:
+    """The text that a model writes for each image, never drawn by chance.
+
+    step -- is called after each image. An `ImageError` names all images that cannot be read.
+    """
+    if not images:
+        raise OptionError("there are no images to read; give one or more")
+    options = {"do_sample": False, **options}
+    given: dict[str, Any] = {"batch_size": batch_size, "progress": lambda _: step(), **options}
+    results = [*batch_generate(model, processor, images, prompt, **given)]
+    failed = [str(result.error) for result in results if result.error is not None]
+    if failed:
+        raise ImageError(f"{len(failed)} of {len(images)} images failed: {'; '.join(failed)}")
+    ids = processor.prompt_ids(prompt)
+    whole = model.prompt(1, [ids] if ids else None, model.generation_options(**options))[0]
+    start = tuple(whole[0].tolist())  # pyright: ignore[reportArgumentType]
+    return [Written(i, start, r.tokens, r.text) for i, r in zip(images, results, strict=True)]
+
+
+def forced(
+    texts: Sequence[Written], processor: Processor, batch_size: int = 16
+) -> Iterator[Forced]:
+    """The texts in batches without padding, so that every position of a batch counts."""
+    by_length: dict[int, list[Written]] = {}
+    for text in texts:
+        by_length.setdefault(len(text.tokens), []).append(text)
+    for length in sorted(by_length):
+        waiting: dict[tuple[int, ...], list[tuple[mx.array, Written]]] = {}
+        for text in by_length[length]:
+            pixels = processor.pixels([text.image])
+            same = waiting.setdefault(tuple(pixels.shape), [])
+            same.append((pixels, text))
+            if len(same) == batch_size:
+                yield _batch(waiting.pop(tuple(pixels.shape)))
+        yield from map(_batch, waiting.values())
+
+
+def _batch(items: list[tuple[mx.array, Written]]) -> Forced:
+    texts = [text for _, text in items]
+    return Forced(
+        mx.concatenate([pixels for pixels, _ in items]),
+        mx.array([text.prompt + text.tokens[:-1] for text in texts], mx.int32),
+        mx.array([text.tokens for text in texts], mx.int32),
+    )
+
+
+# --- distributions
+
+
+def logprobs(
+    model: VisionEncoderDecoderModel, features: mx.array, batch: Forced, temperature: float = 1.0
+) -> Iterator[mx.array]:
+    """Log-probabilities (B, n, V) at the places of the tokens, float32, in slices of places."""
+    x = model.decoder.decode(batch.fed, model.memory(features))
+    x = x[:, -batch.tokens.shape[1] :]
+    places = max(1, LOGITS // (len(x) * model.config.decoder.vocab_size))
+    for first in range(0, x.shape[1], places):
+        logits = model.decoder.head(x[:, first : first + places]).astype(mx.float32) / temperature
+        yield logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+
+
+def divergence(teacher: mx.array, other: mx.array) -> mx.array:
+    """KL divergence (B, n) in nats of log-probabilities (B, n, V) from the teacher's."""
+    return (mx.exp(teacher) * (teacher - other)).sum(axis=-1)
+
+
+def total(parts: Iterable[mx.array]) -> float:
+    """The sum of all numbers, one array computed after another."""
+    return float(sum(part.sum().item() for part in parts))  # pyright: ignore[reportArgumentType]
+
+
+# --- two models
 
 
 class Likelihoods(NamedTuple):
-    """The three figures of the same names in a `Verification`."""
+    """The figures of the same names in a `Verification`."""
 
     token_agreement: float
     divergence: float
@@ -30,14 +145,18 @@ def side_by_side(
     batch_size: int,
     step: Callable[[], None],
 ) -> tuple[Likelihoods, tuple[LayerError, ...]]:
-    """How alike the two are along the original's texts, and the layers' errors."""
+    """How alike two models are along the original's texts, and the errors of the changed layers.
+
+    step -- is called after each text
+    """
     same = 0.0
     sums: list[float] = []
     counts: list[int] = []
     with beside(original, changed) as pairs:
         for batch in forced(texts, processor, batch_size):
+            both = (logprobs(m, m.features(batch.pixels), batch) for m in (original, changed))
             diverged = mx.zeros(len(batch.tokens))
-            for teacher, other in _both(original, changed, batch):
+            for teacher, other in zip(*both, strict=True):
                 same += total([teacher.argmax(axis=-1) == other.argmax(axis=-1)])
                 diverged = diverged + divergence(teacher, other).sum(axis=-1)
                 mx.eval(diverged)
@@ -59,13 +178,3 @@ def _mean(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float | None]:
         return mean, None
     squares = ((sums - mean * counts) ** 2).sum() * number / (number - 1)
     return mean, float(np.sqrt(squares) / counts.sum())
-
-
-def _both(
-    original: VisionEncoderDecoderModel, changed: VisionEncoderDecoderModel, batch: Forced
-) -> Iterator[tuple[mx.array, mx.array]]:
-    return zip(
-        logprobs(original, original.features(batch.pixels), batch),
-        logprobs(changed, changed.features(batch.pixels), batch),
-        strict=True,
-    )

@@ -30,7 +30,8 @@ from ..checkpoints.quantizing import quantize
 from ..checkpoints.weights import read_file
 from ..errors import OptionError
 from ..layers.quantization_config import QuantizationConfig
-from ..reading.pipeline import BUNDLED, batch_generate, generate, load
+from ..reading.generate import batch_generate, generate
+from ..reading.load import BUNDLED, load
 from .machine import device, machine, versions
 from .selfcheck_models import FAMILIES, answers, small_model
 

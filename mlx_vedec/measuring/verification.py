@@ -9,30 +9,27 @@ from typing import Any
 
 from ..checkpoints.weights import parameters
 from ..errors import OptionError
+from ..images.loading import ImageSource
 from ..layers.packed import bits_per_weight
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import Source
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
-from .expected import expected
-from .likelihoods import side_by_side
-from .teacher import Written, written
+from .likelihoods import Written, side_by_side, written
+from .references import reference
 from .verification_report import ChangedText, Side, Verification
-
-Progress = Callable[[int, int], object]  # steps that are done, of how many
 
 
 def verify(
     original: VisionEncoderDecoderModel,
     changed: VisionEncoderDecoderModel,
     processor: Processor,
-    images: Iterable[Source],
+    images: Iterable[ImageSource],
     labels: Sequence[str] | None = None,
     *,
     prompt: str | None = None,
     batch_size: int = 16,
     sizes: tuple[int, int] | None = None,
-    progress: Progress | None = None,
+    progress: Callable[[int, int], object] | None = None,
     **options: Any,
 ) -> Verification:
     """Compare a model with what it was before, on images and, where they are known, their texts.
@@ -51,7 +48,7 @@ def verify(
     images = [*images]
     _check(original, changed, images, labels)
     if labels is not None:
-        labels = [expected(processor, label, prompt).text for label in labels]
+        labels = [reference(processor, label, prompt).text for label in labels]
     step = _counter(3 * len(images), progress)
     sides: list[Side] = []
     texts: list[list[Written]] = []
@@ -83,7 +80,7 @@ def verify(
 def _check(
     original: VisionEncoderDecoderModel,
     changed: VisionEncoderDecoderModel,
-    images: Sequence[Source],
+    images: Sequence[ImageSource],
     labels: Sequence[str] | None,
 ) -> None:
     for name, was, now in (
@@ -110,7 +107,7 @@ def _image_size(model: VisionEncoderDecoderModel) -> Any:
     return (size, size) if isinstance(size, int) else size
 
 
-def _counter(total: int, progress: Progress | None) -> Callable[[], None]:
+def _counter(total: int, progress: Callable[[int, int], object] | None) -> Callable[[], None]:
     done = 0
 
     def step() -> None:

@@ -23,9 +23,9 @@ def _reading_bert() -> BertConfig:
 
 @dataclass(kw_only=True)
 class VisionEncoderDecoderConfig(Config):
-    """An encoder's and a decoder's config, and the ids that training with labels goes by.
+    """An encoder's and a decoder's config, and the token ids that training with labels goes by.
 
-    Without them it is a ViT and a BERT, as in transformers; each may be given as a dict.
+    By default the two are a ViT's and a BERT's, as in transformers; each may be given as a dict.
 
     >>> from mlx_vedec import TrOCRConfig, ViTConfig
     >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(), TrOCRConfig())
@@ -44,17 +44,17 @@ class VisionEncoderDecoderConfig(Config):
     tie_word_embeddings: bool = False
 
     def __post_init__(self) -> None:
-        for half, known in (("encoder", ENCODERS), ("decoder", DECODERS)):
-            setattr(self, half, sub_config(vars(self), half, known))
+        for part, known in (("encoder", ENCODERS), ("decoder", DECODERS)):
+            setattr(self, part, sub_config(vars(self), part, known))
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:
-        """Build from a parsed `config.json`; both halves have to say their model type."""
-        halves = {
+        """Build from a parsed `config.json`, in which encoder and decoder name their model type."""
+        parts = {
             "encoder": sub_config(values, "encoder", ENCODERS),
             "decoder": sub_config(values, "decoder", DECODERS),
         }
-        return super().from_dict({**values, **halves})
+        return super().from_dict({**values, **parts})
 
     @classmethod
     def from_encoder_decoder_configs(
@@ -66,13 +66,13 @@ class VisionEncoderDecoderConfig(Config):
         return cls(encoder=encoder_config, decoder=decoder_config, **kwargs)
 
     def to_dict(self) -> dict[str, Any]:
-        """Both halves and everything else, ready for JSON."""
-        halves = {"encoder": self.encoder.to_dict(), "decoder": self.decoder.to_dict()}
+        """The encoder's and the decoder's config and everything else, ready for JSON."""
+        parts = {"encoder": self.encoder.to_dict(), "decoder": self.decoder.to_dict()}
         named = {"architectures": ["VisionEncoderDecoderModel"]}
-        return {**named, **super().to_dict(), **halves}
+        return {**named, **super().to_dict(), **parts}
 
     def check(self) -> None:
-        """Raise `ConfigError` for a half that is wrong, or halves that do not meet."""
+        """Raise `ConfigError` for a wrong part, or where the decoder reads another width."""
         super().check()
         self.encoder.check()
         self.decoder.check()
@@ -85,19 +85,19 @@ class VisionEncoderDecoderConfig(Config):
 
     @property
     def needs_projection(self) -> bool:
-        """Whether `enc_to_dec_proj` stands between the halves."""
+        """Whether `enc_to_dec_proj` stands between encoder and decoder."""
         same = self.encoder.feature_dims == self.decoder.shape.dims
         return not same and self.decoder.cross_attention_hidden_size is None
 
 
-def sub_config(values: Mapping[str, Any], half: str, known: Mapping[str, Any]) -> Config:
-    """The config of one half, of the class that its model type names."""
-    given = values.get(half)
+def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -> Config:
+    """The config of the encoder or the decoder, of the class that its model type names."""
+    given = values.get(part)
     if isinstance(given, Config):
         return given
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{half} is {json.dumps(given)[:40]}; expected its config as an object")
+        raise ConfigError(f"{part} is {json.dumps(given)[:40]}; expected its config as an object")
     model_type = given.get("model_type")
     if not isinstance(model_type, str) or model_type not in known:
-        raise ConfigError(f"{half} model_type is {model_type!r}; known are {', '.join(known)}")
+        raise ConfigError(f"{part} model_type is {model_type!r}; known are {', '.join(known)}")
     return known[model_type].config_class.from_dict(given)

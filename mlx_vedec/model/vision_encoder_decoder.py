@@ -32,8 +32,8 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
     """Pixels in, tokens out: `model(pixels, labels=labels).loss`, `model.generate(pixels)`.
 
     >>> from mlx_vedec import TrOCRConfig, ViTConfig, VisionEncoderDecoderConfig
-    >>> halves = ViTConfig(image_size=32, num_hidden_layers=2), TrOCRConfig(decoder_layers=2)
-    >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(*halves)
+    >>> parts = ViTConfig(image_size=32, num_hidden_layers=2), TrOCRConfig(decoder_layers=2)
+    >>> config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(*parts)
     >>> model = VisionEncoderDecoderModel(config)
     """
 
@@ -103,39 +103,43 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             "output_attentions": output_attentions,
             "output_hidden_states": output_hidden_states,
         }
-        if isinstance(encoder_outputs, tuple):
-            encoder_outputs = EncoderOutput(encoder_outputs[0])
-        if encoder_outputs is None:
-            if pixel_values is None:
-                raise OptionError("give the model pixel_values, or encoder_outputs")
-            encoder_outputs = self.encoder(
-                pixel_values, interpolate_pos_encoding=interpolate_pos_encoding, **traced
-            )
+        encoded = self._encoded(
+            pixel_values,
+            encoder_outputs,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            **traced,
+        )
         if decoder_inputs_embeds is None or decoder_input_ids is not None:
             decoder_input_ids = self._decoder_ids(decoder_input_ids, labels)
-        out = self.decoder(
+        decoded = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
-            self.memory(encoder_outputs.last_hidden_state),
+            self.memory(encoded.last_hidden_state),
             past_key_values=past_key_values,
             inputs_embeds=decoder_inputs_embeds,
             use_cache=labels is None and not self.training if use_cache is None else use_cache,
             **traced,
             **further,
         )
-        assert out.logits is not None
-        result = Seq2SeqLMOutput(
-            loss=None if labels is None else cross_entropy(out.logits, labels),
-            logits=out.logits,
-            past_key_values=out.past_key_values,
-            decoder_hidden_states=out.hidden_states,
-            decoder_attentions=out.attentions,
-            cross_attentions=out.cross_attentions,
-            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
-            encoder_hidden_states=encoder_outputs.hidden_states,
-            encoder_attentions=encoder_outputs.attentions,
-        )
+        assert decoded.logits is not None
+        loss = None if labels is None else cross_entropy(decoded.logits, labels)
+        result = Seq2SeqLMOutput.of(encoded, decoded, loss)
         return result if return_dict else result.to_tuple()
+
+    def _encoded(
+        self,
+        pixel_values: mx.array | None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None,
+        **options: bool,
+    ) -> EncoderOutput:
+        """What the encoder gives, unless that is given."""
+        if isinstance(encoder_outputs, tuple):
+            return EncoderOutput(encoder_outputs[0])
+        if encoder_outputs is not None:
+            return encoder_outputs
+        if pixel_values is None:
+            raise OptionError("give the model pixel_values, or encoder_outputs")
+        return self.encoder(pixel_values, **options)
 
     def _decoder_ids(self, ids: mx.array | None, labels: mx.array | None) -> mx.array | None:
         """The decoder's input: the ids given, else the labels shifted."""
@@ -145,7 +149,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         return ids
 
     def prepare_decoder_input_ids_from_labels(self, labels: mx.array) -> mx.array:
-        """Labels (B, L) shifted right by the start token, -100 made padding."""
+        """Labels (B, L) moved one to the right behind the start token, -100 made padding."""
         start, pad = self._id("decoder_start_token_id"), self._id("pad_token_id")
         first = mx.full((labels.shape[0], 1), start, labels.dtype)
         shifted = mx.concatenate([first, labels[:, :-1]], axis=1)
@@ -167,7 +171,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         *,
         tensors: Mapping[str, mx.array] | None = None,
     ) -> VisionEncoderDecoderModel:
-        """Load a local folder, weights unread and of the file's types, and its options."""
+        """Load a local folder with its generation options, weights unread, of the file's types."""
         model = super().from_folder(folder, config, tensors=tensors)
         model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
@@ -187,8 +191,8 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         """Put an encoder's and a decoder's own checkpoints together, in `eval()` mode.
 
         Cross-attention that the decoder's checkpoint lacks is new, and named in a warning.
-        `encoder_x=` and `decoder_y=` change a field of that half's config, `encoder_model=` and
-        `decoder_model=` give the half itself, and the rest goes to the whole config.
+        `encoder_x=` and `decoder_y=` change a field of that part's config, `encoder_model=` and
+        `decoder_model=` give the part itself, and the rest goes to the whole config.
         """
         parts = assemble(
             encoder_pretrained_model_name_or_path, decoder_pretrained_model_name_or_path, kwargs

@@ -17,7 +17,7 @@ from ..errors import LayoutError, OptionError
 from ..images.boxes import Box
 from ..images.lines import find_lines
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.pipeline import batch_generate
+from ..reading.generate import batch_generate
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .finding import Given, layout_for, with_image

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 import mlx.core as mx
 from PIL import Image
@@ -15,6 +14,7 @@ from ..generation.flow import Flow
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..images.boxes import Box
+from ..images.image_processors import ImageSource
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.nougat_repeats import repetition_start
@@ -24,6 +24,7 @@ from .results import GenerationResult
 from .word_boxes import Maps, distinct, geometry_of, pixel_box, token_attentions, word_boxes
 
 Ids = Sequence[int]
+Asked = tuple[ImageSource, Ids | None]  # an image, and what is given of a prompt
 TOGETHER = 8  # texts whose words are placed in one pass,
 TOKENS = 2048  # unless they have more tokens than this
 IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
@@ -79,7 +80,7 @@ class ImageQueue:
     ladder: Ladder = Ladder()
     progress: Callable[[GenerationResult], object] | None = None
 
-    def read(self, sources: Iterator[tuple[Any, Ids | None]]) -> Iterator[GenerationResult]:
+    def read(self, sources: Iterator[Asked]) -> Iterator[GenerationResult]:
         """Results of images and prompts in their order, each as soon as it is its turn.
 
         What goes wrong with one image is its result. What `sources` raises comes after the results
@@ -129,7 +130,7 @@ def without_loop(page: Decoded) -> Decoded:
 class _Work:
     """The state of `ImageQueue.read`: items that wait, a flow, results that are not due."""
 
-    def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, tuple[Any, Ids | None]]]):
+    def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, Asked]]):
         self.queue, self.sources = queue, sources
         self.flow = Flow(queue.model.step)
         self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last

@@ -9,13 +9,13 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..errors import OptionError
 from ..generation.beams import Beams
 from ..generation.flow import follow
 from ..generation.options import Options
 from ..generation.sampling import Rows
 from ..generation.search import Search
 from ..generation.stopping import REASONS
+from ..images.image_processors import ImageSource
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.streaming import StreamingDecoder
 from .processor import Processor
@@ -31,19 +31,10 @@ class Piece:
     finish_reason: str | None
 
 
-def check_streams(options: Options) -> None:
-    """Raise `OptionError` for options that ask for more than a text per image."""
-    if options.num_return_sequences > 1:
-        raise OptionError(
-            f"num_return_sequences={options.num_return_sequences}, but a stream is of one sequence "
-            "per image; use generate, or leave it out"
-        )
-
-
 def stream(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    images: Sequence[Any],
+    images: Sequence[ImageSource],
     prompt: Sequence[int] | None,
     options: Options,
 ) -> Iterator[GenerationResponse]:

@@ -117,10 +117,10 @@ def similarity(prediction: str, reference: str) -> float:
     return 1 - edit_distance(prediction, reference) / longer if longer else 1.0
 
 
-def anls_score(prediction: str, references: Iterable[str], threshold: float = 0.5) -> float:
-    """The best similarity to one of the references; 0 unless 1 - similarity is below threshold."""
-    best = max(similarity(prediction, reference) for reference in references)
-    return best if 1 - best < threshold else 0.0
+def anls(prediction: str, reference: str) -> float:
+    """Normalized Levenshtein similarity (arXiv:1907.00490): `similarity`, 0 unless above a half."""
+    found = similarity(prediction, reference)
+    return found if found > 0.5 else 0.0
 
 
 SHARES: dict[str, Callable[[str, str], Share]] = {
@@ -130,7 +130,7 @@ SHARES: dict[str, Callable[[str, str], Share]] = {
     "mean_wer": lambda p, r: Share(words(p, r).ratio, 1),
     "exact_match": lambda p, r: Share(float(p == r), 1),
     "similarity": lambda p, r: Share(similarity(p, r), 1),
-    "anls": lambda p, r: Share(anls_score(p, [r]), 1),
+    "anls": lambda p, r: Share(anls(p, r), 1),
 }
 ERRORS = ("cer", "wer", "mean_cer", "mean_wer")  # lower is better
 
@@ -163,39 +163,6 @@ def word_error_rate(
     return metric("wer", predictions, references, normalization=normalization)
 
 
-def exact_match(
-    predictions: Sequence[str], references: Sequence[str], *, normalization: Normalization = AS_IS
-) -> float:
-    """The share of predictions that are the reference."""
-    return metric("exact_match", predictions, references, normalization=normalization)
-
-
-def anls(
-    predictions: Sequence[str],
-    references: Sequence[str | Sequence[str]],
-    *,
-    threshold: float = 0.5,
-    normalization: Normalization = AS_IS,
-) -> float:
-    """Average normalized Levenshtein similarity (arXiv:1907.00490): the mean of `anls_score`.
-
-    references -- one or several per prediction. The benchmark of document questions ignores case:
-    `Normalization(lowercase=True)`.
-
-    >>> anls(["1 May", "tee"], [["1st May", "1 May"], "coffee"])
-    0.5
-    """
-    check_lengths(predictions, references)
-    several = [[r] if isinstance(r, str) else [*r] for r in references]
-    if not all(several):
-        raise MetricError(f"sample {several.index([])} has no reference; give it one or more")
-    scores = [
-        anls_score(normalization(text), map(normalization, wanted), threshold)
-        for text, wanted in zip(predictions, several, strict=True)
-    ]
-    return sum(scores) / len(scores)
-
-
 def metric(
     name: str,
     predictions: Sequence[str],
@@ -208,7 +175,7 @@ def metric(
     cer, wer -- `character_error_rate`, `word_error_rate`. mean_cer, mean_wer -- the mean of the
     samples' own rates, of which one with an empty reference is 0 for an empty prediction and 1 for
     any other. exact_match -- share of predictions that are the reference. similarity -- mean of
-    1 - edits / length of the longer. anls -- `anls`.
+    1 - edits / length of the longer. anls -- mean of `anls`.
 
     >>> metric("similarity", ["abcd", ""], ["abce", ""])
     0.875

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from ..errors import OptionError, TokenError
+from ..errors import OptionError
 from .tokenizer import TokenIds, Tokenizer
 
 Text = str | Sequence[str] | Sequence[Sequence[str]] | TokenIds | Sequence[TokenIds]
 TEXT_OPTIONS = {"add_special_tokens", "is_split_into_words", "max_length", "padding", "truncation"}
-PADDED = (True, "longest", "max_length")
 
 
 def rows_of(
@@ -35,12 +34,7 @@ def rows_of(
     cut = options.get("max_length") if options.get("truncation") else None
     special = options.get("add_special_tokens", True)
     ids = [_ids(tokenizer, row, is_split_into_words, special, cut) for row in rows]
-    if options.get("padding") not in PADDED:
-        return ids
-    width = max(map(len, ids))
-    if options["padding"] == "max_length":
-        width = max(width, options["max_length"])
-    return [_filled(tokenizer, row, width) for row in ids]
+    return tokenizer.padded(ids, options.get("padding", False), options.get("max_length")).input_ids
 
 
 def _ids(
@@ -49,24 +43,7 @@ def _ids(
     """The ids of one row of words or ids, at most so many."""
     if not isinstance(row, (list, tuple)) or {isinstance(part, str) for part in row} - {words}:
         raise _wrong(row, words)
-    if not words:
-        return tokenizer.checked(row)[:cut]
-    encoding = tokenizer.backend.encode(row, is_pretokenized=True, add_special_tokens=False)
-    if cut is not None:
-        added = tokenizer.backend.num_special_tokens_to_add(False) if special else 0
-        encoding.truncate(max(0, cut - added))
-    return tokenizer.backend.post_process(encoding, None, special).ids
-
-
-def _filled(tokenizer: Tokenizer, row: list[int], width: int) -> list[int]:
-    pad = tokenizer.pad_token_id
-    if pad is None and len(row) < width:
-        raise TokenError(
-            "rows of several lengths need padding, but the tokenizer has no pad_token; "
-            "set it, as in tokenizer.pad_token = tokenizer.eos_token"
-        )
-    missing: list[Any] = [pad] * (width - len(row))
-    return missing + row if tokenizer.config.get("padding_side") == "left" else row + missing
+    return tokenizer.cut(row, special, cut) if words else tokenizer.checked(row)[:cut]
 
 
 def _listed(values: Any) -> Any:

@@ -1,7 +1,7 @@
 """Text to token ids and back: a `tokenizer.json` with the special tokens its neighbours name.
 
 The file is used as it is; transformers 5 rebuilds some pipelines from its vocabulary instead. Where
-there is none, one is made from older files (see `tokenizer_files`), and saving writes it.
+there is none, one is made from older files (see `slow_tokenizers`), and saving writes it.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ from tokenizers.models import BPE
 
 from ..errors import CheckpointError, ConfigError, OptionError, TokenError
 from ..files import write_file, write_json
-from .added_tokens import ROLES, content_of, special_names
-from .special_tokens import CONFIG_FILE, read_config
-from .tokenizer_files import build
+from .slow_tokenizers import build
+from .special_tokens import CONFIG_FILE, ROLES, content_of, read_config, special_names
 
 TOKENIZER_FILE = "tokenizer.json"
 # Spaces before these go where clean_up_tokenization_spaces is set, in transformers' order.
@@ -186,28 +185,35 @@ class Tokenizer:
             raise OptionError("padding or truncation to a length is asked for; give max_length too")
         cut = max_length if truncation else None
         texts = [text] if isinstance(text, str) else text
-        rows = [self._cut(one, add_special_tokens, cut) for one in texts]
-        longest = max(map(len, rows), default=0)
-        width = max_length if padding == "max_length" else longest
-        encoding = self._padded(rows, width if width and padding in PADDINGS[2:] else 0)
+        rows = [self.cut(one, add_special_tokens, cut) for one in texts]
+        encoding = self.padded(rows, padding, max_length)
         if isinstance(text, str):
             return Encoding(encoding.input_ids[0], encoding.attention_mask[0])
         return encoding
 
-    def _cut(self, text: str, add_special_tokens: bool, max_length: int | None) -> list[int]:
-        """The ids of a text, with room kept for the special tokens where it is cut."""
-        encoding = self.backend.encode(text, add_special_tokens=False)
+    def cut(
+        self, text: str | Sequence[str], add_special_tokens: bool, max_length: int | None
+    ) -> list[int]:
+        """The ids of a text or of its words, with room for special tokens where they are cut."""
+        encoding = self.backend.encode(
+            text, is_pretokenized=not isinstance(text, str), add_special_tokens=False
+        )
         if max_length is not None:
             special = self.backend.num_special_tokens_to_add(False) if add_special_tokens else 0
             encoding.truncate(max(0, max_length - special))
         return self.backend.post_process(encoding, None, add_special_tokens).ids
 
-    def _padded(self, rows: list[list[int]], width: int) -> Encoding:
-        pad = self.pad_token_id
-        missing = [max(0, width - len(row)) for row in rows]
+    def padded(
+        self, rows: list[list[int]], padding: bool | str, max_length: int | None
+    ) -> Encoding:
+        """Rows of ids, made as long as the longest or as `max_length` where padding asks for it."""
+        longest = max(map(len, rows), default=0)
+        width = max_length or 0 if padding == "max_length" else longest
+        width = width if padding in PADDINGS[2:] else 0
+        pad, missing = self.pad_token_id, [max(0, width - len(row)) for row in rows]
         if pad is None and any(missing):
             raise TokenError(
-                "texts of several lengths need padding, but the tokenizer has no pad_token; "
+                "rows of several lengths need padding, but the tokenizer has no pad_token; "
                 "set it, as in tokenizer.pad_token = tokenizer.eos_token"
             )
         left = self.config.get("padding_side") == "left"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from ..checkpoints.pretrained import DTYPES
 from ..errors import TrainingError
 
 OPTIMIZERS = ("adamw", "adam", "adafactor", "muon", "sgd", "lion")
@@ -18,68 +18,93 @@ MAY_DIFFER = (
 )
 
 
+def _option(default: Any, help: str, **limits: Any) -> Any:
+    """A field with what its flag and its check need to know.
+
+    limits -- choices: the values there are; least: of whole numbers; below: of numbers from 0 on
+    """
+    return field(default=default, metadata={"help": help, **limits})
+
+
 @dataclass(frozen=True)
 class TrainingArguments:
-    """Options of a training, by mlx-lm's names where it has them.
+    """Options of a training, by mlx-lm's names where it has them; an iteration is an update.
 
-    iters, epochs -- one of the two; an iteration is one update of the weights, of
-        `grad_accumulation_steps` batches; neither is 1000 iterations
-
-    learning_rate, optimizer -- "adamw" (decoupled weight decay, bias correction), "adam",
-        "adafactor", "muon" (matrices; AdamW for the rest), "sgd" or "lion"
-    weight_decay -- of matrices, in all but "adam"; with decay_all of norms and biases too, as torch
-        does by default
-    momentum -- of "sgd"
-    schedule -- "constant", or "linear" or "cosine" down to `final_rate` at the last iteration
-    warmup, warmup_init -- iterations from that rate up to `learning_rate`, in a line
-
-    grad_accumulation_steps -- batches whose gradients make one update; each token counts alike
-    max_grad_norm -- gradients are scaled down to this norm over all parameters; None never
-    grad_checkpoint -- compute layers again in the backward pass: less memory, more time
-    label_smoothing -- the part of a label that is spread over the vocabulary
-    dtype -- compute in "bfloat16", "float16" or "float32"; None in the types the model has. The
-        weights that are trained are kept in float32 in any case
-    ema -- decay of a moving average of the weights, which is then validated and saved as the best
-    compile -- let MLX fuse the step, which takes a while for each new shape of batch; None does so
-        on a GPU: on a CPU little is gained, and a compiler called for each fused operation
-
-    val_batches -- of the validation set in each evaluation; -1 is all, 0 no evaluation
-    generate -- also generate the texts of these batches, for CER and WER
-    steps_per_report, steps_per_eval, save_every -- iterations; 0 for the last two: only at the end
-    keep_checkpoints -- how many of the newest stay
-    patience -- stop after so many evaluations without a better one
-    seed -- of dropout and the like; that of the batches' order is theirs
+    Of iters and epochs one is given; neither is 1000 iterations. What each option does stands
+    beside it, in the `help` of the field's metadata.
 
     >>> TrainingArguments(iters=100, learning_rate=1e-4, schedule="cosine", warmup=10).optimizer
     'adamw'
     """
 
-    iters: int | None = None
-    epochs: int | None = None
-    learning_rate: float = 1e-5
-    optimizer: str = "adamw"
-    weight_decay: float = 0.01
-    decay_all: bool = False
-    momentum: float = 0.9
-    schedule: str = "constant"
-    final_rate: float = 0.0
-    warmup: int = 0
-    warmup_init: float = 0.0
-    grad_accumulation_steps: int = 1
-    max_grad_norm: float | None = 1.0
-    grad_checkpoint: bool = False
-    label_smoothing: float = 0.0
-    dtype: str | None = None
-    ema: float | None = None
-    compile: bool | None = None
-    val_batches: int = 25
-    generate: bool = False
-    steps_per_report: int = 10
-    steps_per_eval: int = 200
-    save_every: int = 100
-    keep_checkpoints: int = 2
-    patience: int | None = None
-    seed: int = 0
+    iters: int | None = _option(None, "Updates of the weights in all.", least=1)
+    epochs: int | None = _option(None, "Passes over the data, instead of iters.", least=1)
+    learning_rate: float = _option(1e-5, "The learning rate.")
+    optimizer: str = _option(
+        "adamw",
+        "The optimizer; muon is for matrices and leaves the rest to adamw.",
+        choices=OPTIMIZERS,
+    )
+    weight_decay: float = _option(0.01, "Weight decay of matrices, for all optimizers but adam.")
+    decay_all: bool = _option(False, "Decay norms and biases too, as torch does by default.")
+    momentum: float = _option(0.9, "The momentum of sgd.", below=1)
+    schedule: str = _option(
+        "constant",
+        "What the learning rate does after the warmup: linear and cosine end at final_rate.",
+        choices=SCHEDULES,
+    )
+    final_rate: float = _option(0.0, "The learning rate of the last update, unless constant.")
+    warmup: int = _option(0, "Updates in which the learning rate rises to its value.", least=0)
+    warmup_init: float = _option(0.0, "The learning rate that the warmup begins with.")
+    grad_accumulation_steps: int = _option(
+        1, "Batches whose gradients make one update; each token counts alike.", least=1
+    )
+    max_grad_norm: float | None = _option(
+        1.0, "Scale gradients down to this norm over all parameters; None, or 0 as a flag, never."
+    )
+    grad_checkpoint: bool = _option(
+        False, "Compute layers again in the backward pass: less memory, more time."
+    )
+    label_smoothing: float = _option(
+        0.0, "The part of a label that is spread over the vocabulary.", below=1
+    )
+    dtype: str | None = _option(
+        None,
+        "The type to compute in; weights that are trained are kept in float32 in any case.",
+        choices=("float32", "float16", "bfloat16"),
+        unset="the model's",
+    )
+    ema: float | None = _option(
+        None,
+        "The decay of an average of the weights, which is then validated and kept.",
+        below=1,
+        unset="no average",
+    )
+    compile: bool | None = _option(
+        None,
+        "Let MLX fuse the step, which takes a while for each new shape of a batch and gains little "
+        "on a CPU.",
+        unset="on a GPU",
+    )
+    val_batches: int = _option(
+        25, "Batches of the split valid in each evaluation; -1 is all, 0 no evaluation.", least=-1
+    )
+    generate: bool = _option(
+        False, "Read the split valid too: the weights of the lowest CER are kept, not of the loss."
+    )
+    steps_per_report: int = _option(10, "Updates between lines of the table.", least=1)
+    steps_per_eval: int = _option(200, "Updates between evaluations; 0 is one at the end.", least=0)
+    save_every: int = _option(100, "Updates between checkpoints; 0 is one at the end.", least=0)
+    keep_checkpoints: int = _option(2, "How many of the newest checkpoints stay.", least=1)
+    patience: int | None = _option(
+        None,
+        "Stop after this many evaluations without a better one.",
+        least=1,
+        unset="go on",
+    )
+    seed: int = _option(
+        0, "The seed of dropout; for the command, of adapters, order and changes too.", least=0
+    )
 
     def __post_init__(self) -> None:
         if self.iters is not None and self.epochs is not None:
@@ -88,39 +113,11 @@ class TrainingArguments:
             )
         if self.iters is None and self.epochs is None:
             object.__setattr__(self, "iters", 1000)
-        self._check_choices()
-        for name in ("iters", "epochs", "patience"):
-            if getattr(self, name) is not None:
-                self._check_whole(name, 1)
-        for name in ("grad_accumulation_steps", "steps_per_report", "keep_checkpoints"):
-            self._check_whole(name, 1)
-        for name in ("warmup", "steps_per_eval", "save_every", "seed"):
-            self._check_whole(name, 0)
-        self._check_whole("val_batches", -1)
-        for name in ("learning_rate", "weight_decay", "final_rate", "warmup_init", "max_grad_norm"):
-            self._check_number(name)
-        for name in ("momentum", "label_smoothing", "ema"):
-            self._check_number(name, below=1)
-
-    def _check_choices(self) -> None:
-        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "dtype": (None, *DTYPES)}
-        for name, possible in choices.items():
-            if getattr(self, name) not in possible:
-                known = ", ".join(str(choice) for choice in possible)
-                raise TrainingError(f"{name} is {getattr(self, name)!r}; expected one of {known}")
-
-    def _check_whole(self, name: str, least: int) -> None:
-        value = getattr(self, name)
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise TrainingError(f"{name} is {value!r}; expected a whole number, {least} or more")
-
-    def _check_number(self, name: str, below: float = float("inf")) -> None:
-        value = getattr(self, name)
-        may_lack = name in ("max_grad_norm", "ema")
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        if not (may_lack if value is None else number and 0 <= value < below):
-            bound = "" if below == float("inf") else f" and below {below}"
-            raise TrainingError(f"{name} is {value!r}; expected a number from 0 on{bound}")
+        for f in fields(self):
+            value, (kind, *none) = getattr(self, f.name), str(f.type).split(" | ")
+            fits, expected = _fits(value, kind, f.metadata)
+            if not (fits or (value is None and none)):
+                raise TrainingError(f"{f.name} is {value!r}; expected {expected}")
 
     def updates(self, batches: int) -> int:
         """How many iterations there are in all, with so many batches in an epoch."""
@@ -138,3 +135,19 @@ class TrainingArguments:
             for name in names
             if before.get(name) != now[name]
         ]
+
+
+def _fits(value: Any, kind: str, limits: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether a value is of its field's type and within its limits, and what would be, in words."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if "choices" in limits:
+        return value in limits["choices"], f"one of {', '.join(limits['choices'])}"
+    if kind == "int":
+        least = limits["least"]
+        fits = number and isinstance(value, int) and value >= least
+        return fits, f"a whole number, {least} or more"
+    if kind == "float":
+        below = limits.get("below", math.inf)
+        bound = "" if below == math.inf else f" and below {below}"
+        return number and 0 <= value < below, f"a number from 0 on{bound}"
+    return isinstance(value, bool), "True or False"

@@ -14,7 +14,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
-from ..data.batches import Batch, Batches
+from ..data.batches import Batches, TrainingBatch
 from ..errors import TrainingError
 from ..measuring.processes import broadcast, from_first
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -145,7 +145,7 @@ class Loop:
 
     # an iteration and what is due after it
 
-    def _iterate(self, stream: Iterator[Batch]) -> None:
+    def _iterate(self, stream: Iterator[TrainingBatch]) -> None:
         progress, start = self.progress, time.perf_counter()
         left = len(self.batches) - progress.position
         count = min(self.arguments.grad_accumulation_steps, left)

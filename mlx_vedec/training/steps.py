@@ -17,7 +17,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
-from ..data.batches import Batch
+from ..data.batches import TrainingBatch
 from ..data.labels import IGNORED
 from ..errors import TrainingError
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -91,7 +91,7 @@ class Stepper:
         out: Any = self.model(pixels, decoder_input_ids=ids, use_cache=False)
         return token_losses(out.logits, labels, smoothing)
 
-    def gradients(self, batches: Iterable[Batch], step: int) -> list[mx.array]:
+    def gradients(self, batches: Iterable[TrainingBatch], step: int) -> list[mx.array]:
         """Sums over the batches of one update: loss, tokens, then each weight's gradient."""
         total: list[mx.array] = []
         for number, batch in enumerate(batches):
@@ -104,13 +104,13 @@ class Stepper:
         assert total, "an update has a batch"
         return total
 
-    def compare(self, batch: Batch, trained: Tree) -> tuple[mx.array, mx.array]:
+    def compare(self, batch: TrainingBatch, trained: Tree) -> tuple[mx.array, mx.array]:
         """The sum of a batch's losses, and its tokens, with these weights and in `eval()` mode."""
         return self._compare(trained, *_arrays(batch))
 
     # an update
 
-    def update(self, batches: Iterable[Batch], step: int, rate: float) -> Outcome:
+    def update(self, batches: Iterable[TrainingBatch], step: int, rate: float) -> Outcome:
         """Change the weights, unless the loss or the gradients are not finite or no label counts.
 
         Evaluated when this returns.
@@ -151,7 +151,7 @@ class Stepper:
         self.model.update(tree_unflatten(list(trained.items())))
 
 
-def _arrays(batch: Batch) -> tuple[mx.array, mx.array, mx.array]:
+def _arrays(batch: TrainingBatch) -> tuple[mx.array, mx.array, mx.array]:
     return batch.pixel_values, batch.decoder_input_ids, batch.labels
 
 

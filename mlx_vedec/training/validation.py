@@ -96,7 +96,7 @@ def _read(
     options: Mapping[str, Any],
 ) -> Evaluation:
     """What the model reads in the images of the batches, which all processes share."""
-    samples = sorted(int(index) for part in batches.plan(0)[:limit] for index in part)
+    samples = sorted(int(index) for part in batches.indices(0)[:limit] for index in part)
     longest = 2 * int(batches.widths[samples].max())
     # as the checkpoint's options, which may name a length past the end of the position table
     greedy = {"num_beams": 1, "do_sample": False, "max_new_tokens": longest}

@@ -25,11 +25,11 @@ from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import ConfigError, OptionError, WeightsError
-from mlx_vedec.layers.lora import Kind, adapted_layers
+from mlx_vedec.layers.lora import AdapterSettings, adapted_layers
 from mlx_vedec.layers.packed import bits_per_weight, float_type
 from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
 from mlx_vedec.model.config import VisionEncoderDecoderConfig
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.checkpoints.test_quantizing import small_model, tiny_decoder
 from tests.support.tiny import VIT, pixels, tiny_model
 
@@ -352,12 +352,13 @@ def test_targets_that_are_not_there(options, message):
 
 def test_what_a_model_with_adapters_does_not_do(tmp_path):
     model = add(tiny_model(), ALL)
+    fuse_them = "the model has adapters; fuse them, or remove_adapters, before"
     for act, message in (
-        (lambda: add_adapters(model), "has adapters already"),
-        (lambda: load_adapters(model, saved(tmp_path / "a")), "has adapters already"),
-        (lambda: quantize(model, 4), "the model has adapters; fuse them, or remove_adapters"),
-        (lambda: dequantize(model), "the model has adapters"),
-        (lambda: model.save_pretrained(tmp_path / "b"), "which a checkpoint does not hold"),
+        (lambda: add_adapters(model), f"{fuse_them} others are put on it"),
+        (lambda: load_adapters(model, saved(tmp_path / "a")), f"{fuse_them} others are put on it"),
+        (lambda: quantize(model, 4), f"{fuse_them} it is quantized"),
+        (lambda: dequantize(model), f"{fuse_them} it is dequantized"),
+        (lambda: model.save_pretrained(tmp_path / "b"), f"{fuse_them} it is saved as a checkpoint"),
         (lambda: model.resize_token_embeddings(50), "the embedding has an adapter"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -402,7 +403,7 @@ def test_saved_and_loaded(tmp_path, config):
     again = tiny_model()
     load_adapters(again, tmp_path)
     assert same(parameters(again), parameters(model)) and same(trainable(again), trainable(model))
-    kinds = [{p: x.kind for p, x in adapted_layers(one).items()} for one in (model, again)]
+    kinds = [{p: x.settings for p, x in adapted_layers(one).items()} for one in (model, again)]
     assert kinds[0] == kinds[1] and mx.array_equal(logits(model), logits(again))
     save_adapters(again, tmp_path / "again")
     for name in ("adapters.safetensors", "adapter_config.json"):
@@ -410,15 +411,15 @@ def test_saved_and_loaded(tmp_path, config):
 
 
 def test_layers_that_differ(tmp_path):
-    model, kinds = tiny_model(), {"encoder.layers.0.mlp.fc1": Kind(2, 1.5, 0.1)}
-    kinds |= {f"decoder.layers.{n}.mlp.fc2": Kind(3, 1.0) for n in range(2)}
+    model, kinds = tiny_model(), {"encoder.layers.0.mlp.fc1": AdapterSettings(2, 1.5, 0.1)}
+    kinds |= {f"decoder.layers.{n}.mlp.fc2": AdapterSettings(3, 1.0) for n in range(2)}
     attach(model, kinds, ())
     save_adapters(stirred(model), tmp_path)
     config = json.loads((tmp_path / "adapter_config.json").read_text())
     assert [*config["overrides"]] == ["encoder.encoder.layer.0.intermediate.dense"]
     again = tiny_model()
     load_adapters(again, tmp_path)
-    assert {path: layer.kind for path, layer in adapted_layers(again).items()} == kinds
+    assert {path: layer.settings for path, layer in adapted_layers(again).items()} == kinds
     assert mx.array_equal(logits(model), logits(again))
     with pytest.raises(OptionError, match="PEFT has one dropout for all layers"):
         export_peft(again, tmp_path / "peft")
@@ -524,12 +525,12 @@ def test_adapters_of_another_quantization(tmp_path, caplog):
     model = small_model()
     quantize(model, 4)
     save_adapters(stirred(add(model, ALL)), tmp_path)
-    assert "another quantization: bits is 4 there, missing here" in load_error(
+    assert "another quantization: bits is 4 there and missing here" in load_error(
         tmp_path, small_model()
     )
     other = small_model()
     quantize(other, 8)
-    assert "bits is 4 there, 8 here" in load_error(tmp_path, other)
+    assert "bits is 4 there and 8 here" in load_error(tmp_path, other)
     with caplog.at_level(logging.WARNING, "mlx_vedec"):
         load_adapters(other, tmp_path, requantized=True)
     assert "was trained with another quantization" in caplog.text

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlx_vedec import generate, load
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed
 from .reference import Reference

@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 
 from . import BLAS, LIBRARIES, ONE_THREAD
 from .measure import Side, arguments, in_turn, show_ratio, show_times
@@ -47,7 +47,7 @@ def stage(name):
     stages[name], last = clock() - last, clock()
 import mlx.core as mx, mlx.nn, numpy
 stage("import MLX and numpy")
-import mlx_vedec.commands.generate, mlx_vedec.reading.pipeline
+import mlx_vedec.commands.generate, mlx_vedec.reading.generate, mlx_vedec.reading.load
 stage("import mlx_vedec")
 model, processor = mlx_vedec.load()
 mx.eval(model.parameters())

@@ -21,7 +21,7 @@ from mlx_vedec import (
     VisionEncoderDecoderModel,
     ViTConfig,
 )
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 
 from .measure import machine
 

@@ -20,7 +20,7 @@ import mlx.optimizers as optim
 
 from mlx_vedec import load
 from mlx_vedec.data.augmentation import parse_augment
-from mlx_vedec.data.batches import Batch, Batches
+from mlx_vedec.data.batches import Batches, TrainingBatch
 
 from . import clock
 from .measure import arguments, in_turn, show_ratio, show_times
@@ -35,7 +35,7 @@ CASES = {
 }
 
 
-def epochs(batches: Batches) -> Iterator[Batch]:
+def epochs(batches: Batches) -> Iterator[TrainingBatch]:
     for number in itertools.count():
         yield from batches.epoch(number)
 
@@ -52,7 +52,7 @@ def main() -> None:
         model, lambda b: model(b.pixel_values, b.decoder_input_ids, labels=b.labels).loss
     )
 
-    def step(batch: Batch) -> None:
+    def step(batch: TrainingBatch) -> None:
         _, found = gradients(batch)
         optimizer.update(model, found)
         mx.eval(model.parameters(), optimizer.state)
@@ -60,14 +60,16 @@ def main() -> None:
     for name, options in CASES.items():
         batches = Batches(data, model, processor, batch_size=16, leading=(), **options)
         with closing(epochs(batches)) as stream:
-            held: list[Batch] = []
+            held: list[TrainingBatch] = []
 
-            def wait(stream: Iterator[Batch] = stream, held: list[Batch] = held) -> float:
+            def wait(
+                stream: Iterator[TrainingBatch] = stream, held: list[TrainingBatch] = held
+            ) -> float:
                 start = clock()
                 held[:] = [next(stream)]
                 return clock() - start
 
-            def work(held: list[Batch] = held) -> float:
+            def work(held: list[TrainingBatch] = held) -> float:
                 start = clock()
                 step(held[0])
                 return clock() - start

@@ -69,7 +69,7 @@ def encode(name: str, height: str, width: str) -> None:
     import mlx.core as mx
 
     from mlx_vedec.measuring.shapes import random_model
-    from mlx_vedec.model.memory import estimate_memory
+    from mlx_vedec.model.footprint import estimate_memory
 
     size = int(height), int(width)
     model = random_model(name, size)

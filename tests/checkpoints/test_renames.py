@@ -4,7 +4,7 @@ from mlx_vedec import TrOCRForCausalLM, ViTModel, convert, load
 from mlx_vedec.checkpoints import renames
 from mlx_vedec.checkpoints.renames import Renames
 from mlx_vedec.checkpoints.weights import parameters
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.support.tiny import tiny_model
 
 TABLE = Renames(

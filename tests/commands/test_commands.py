@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import commands
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA, ROOT
 from tests.support.readers import top_of_the_page
 

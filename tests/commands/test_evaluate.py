@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import commands
-from mlx_vedec.reading import pipeline
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading import load as loading
+from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.text.error_rates import character_error_rate
 from tests.commands.test_commands import failed, run
 from tests.conftest import DATA
@@ -121,13 +121,13 @@ def test_two_models_side_by_side(run, data):
 
 
 def test_adapters_are_loaded_for_the_model_alone(run, data, monkeypatch):
-    load, given = pipeline.load, []
+    load, given = loading.load, []
 
     def record(source, **options):
         given.append((source, options.pop("adapter_path", None)))
         return load(source, **options)
 
-    monkeypatch.setattr(pipeline, "load", record)
+    monkeypatch.setattr(loading, "load", record)
     flags = ("--model", BUNDLED, "--reference", BUNDLED, "--adapter-path", "mine")
     out = run("evaluate", "--data", data / "valid", *flags)[1]
     assert given == [(str(BUNDLED), "mine"), (str(BUNDLED), None)]

@@ -22,7 +22,7 @@ from mlx_vedec.errors import CheckpointError, ConfigError, OptionError, WeightsE
 from mlx_vedec.layers import packed as packed_layers, quantization_recipes as recipes
 from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.checkpoints.test_quantizing import family_model
 from tests.conftest import DATA
 from tests.support.tiny import tiny_model

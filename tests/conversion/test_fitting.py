@@ -10,7 +10,7 @@ from mlx_vedec import VisionEncoderDecoderModel, commands, load
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.commands.common import Count
 from mlx_vedec.layers.packed import bits_per_weight
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA
 from tests.support.tiny import tiny_model
 

@@ -16,7 +16,7 @@ from mlx_vedec.errors import OptionError
 from mlx_vedec.layers.lora import adapted_layers
 from mlx_vedec.layers.packed import is_quantized
 from mlx_vedec.layers.quantization_config import QuantizationConfig
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.adapters.test_adapters import FORMATS, add, logits, same, stirred, trainable
 from tests.checkpoints.test_quantizing import family_model, small_model
 from tests.conftest import DATA

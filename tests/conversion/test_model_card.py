@@ -13,7 +13,7 @@ from mlx_vedec.conversion.model_card import MARK, Card, Origin, leave
 from mlx_vedec.conversion.upload import planned, upload
 from mlx_vedec.errors import CheckpointError, OptionError
 from mlx_vedec.layers.packed import bits_per_weight
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.conversion.test_upload import FILES, REPO, TOKEN, contents, folder, received, server  # noqa: F401
 from tests.support.hub_server import Repo, commit_of
 

@@ -12,7 +12,7 @@ from mlx_vedec.conversion.rounding import DAMPING, LOOKUP, Watched, packed, quan
 from mlx_vedec.errors import OptionError
 from mlx_vedec.layers.quantization_config import QuantizationConfig
 from mlx_vedec.layers.quantization_recipes import quantizable_layers
-from mlx_vedec.measuring.teacher import Written
+from mlx_vedec.measuring.likelihoods import Written
 from tests.conversion.test_calibration import LINES, arrays, changed, student
 from tests.support.tiny import pixels, tiny_model
 

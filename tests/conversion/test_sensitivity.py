@@ -7,14 +7,14 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from mlx_vedec import QuantizationConfig
-from mlx_vedec.checkpoints.quantizing import plan_quantization, quantize
+from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.conversion import sensitivity
 from mlx_vedec.conversion.layer_costs import LayerCosts, Sensitivities
 from mlx_vedec.conversion.sensitivity import CANDIDATES, choose, measure
 from mlx_vedec.errors import ConfigError, OptionError
 from mlx_vedec.layers.packed import bits_per_weight
-from mlx_vedec.measuring.teacher import written
+from mlx_vedec.measuring.likelihoods import written
 from mlx_vedec.measuring.verification import verify
 from tests.measuring.test_verification import pictures, processor, small_model  # noqa: F401
 from tests.support.tiny import tiny_model
@@ -77,7 +77,7 @@ def test_costs_are_of_softer_distributions(processor, pictures):  # noqa: F811
 
 
 def test_every_layer_is_measured(measured):
-    assert {x.name for x in measured.layers} == {*plan_quantization(small_model(), 4).formats}
+    assert {x.name for x in measured.layers} == {*quantize(small_model(), 4).formats}
     for layer in measured.layers:
         assert layer.costs[2] > layer.costs[8] and layer.costs[8] < 1e-3
 
@@ -97,12 +97,11 @@ def test_layers_that_no_group_divides(processor, pictures):  # noqa: F811
     """They stay floats and count as such; smaller groups where those divide."""
     model = tiny_model({"num_hidden_layers": 1}, {"vocab_size": 260, "decoder_layers": 1})
     found = measure(model, processor, pictures[:1], candidates=(4,))
-    plan = plan_quantization(model, QuantizationConfig(4))
+    plan = quantize(model, QuantizationConfig(4, recipe="uniform"))
     assert {x.name: x.group_size for x in found.layers} == {
         name: form.group_size for name, form in plan.formats.items()
     }
     assert plan.left_out and {x.group_size for x in found.layers} == {32}
-    quantize(model, QuantizationConfig(4, recipe="uniform"))
     bits = bits_per_weight(model.astype("float16"))
     assert found.bits_per_weight({x.name: 4 for x in found.layers}) == pytest.approx(bits)
 

@@ -10,7 +10,7 @@ import pytest
 from mlx_vedec import commands, generate, load, upload
 from mlx_vedec.checkpoints import hub
 from mlx_vedec.errors import CheckpointError, ConfigError, OptionError, WeightsError
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA
 from tests.support.hub_server import Repo, serve
 from tests.support.tiny import tiny_model

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from mlx_vedec.data.augmentation import Augment
-from mlx_vedec.data.background import ahead_of
 from mlx_vedec.data.batches import Batches
+from mlx_vedec.data.prefetch import prefetched
 from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import ConfigError, DataError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
@@ -206,7 +206,7 @@ def test_epochs_and_seeds_differ(model, processor):
     made = [batches(model, processor, data(40), seed=seed) for seed in (0, 0, 1)]
 
     def order(number, epoch):
-        return [part.tolist() for part in made[number].plan(epoch)]
+        return [part.tolist() for part in made[number].indices(epoch)]
 
     assert order(0, 0) == order(1, 0)
     assert len({str(order(number, epoch)) for number in (0, 2) for epoch in (0, 1)}) == 4
@@ -223,15 +223,15 @@ def test_batches_are_of_one_length_in_random_order(processor):
     made = batches(model, processor, rows, batch_size=8)
     bounds = [16, 32, 48, 60]
     assert made.widths.tolist() == [next(b for b in bounds if b >= n + 1) for n in lengths]
-    widths = [[int(made.widths[part].max()) for part in made.plan(epoch)] for epoch in range(20)]
-    mixed = [len(set(made.widths[part])) > 1 for epoch in range(20) for part in made.plan(epoch)]
+    widths = [[int(made.widths[part].max()) for part in made.indices(epoch)] for epoch in range(20)]
+    mixed = [len(set(made.widths[part])) > 1 for epoch in range(20) for part in made.indices(epoch)]
     assert sum(mixed) <= 20 * (len(bounds) - 1)  # only where one length ends and another begins
     assert all(row != sorted(row) for row in widths)
-    short = {widths[e][[len(p) for p in made.plan(e)].index(5)] for e in range(20)}
+    short = {widths[e][[len(p) for p in made.indices(e)].index(5)] for e in range(20)}
     assert len(short) > 1
     shapes = {batch.labels.shape for batch in made.epoch(0)}
     assert shapes <= {(8, bound) for bound in bounds}
-    assert batches(model, processor, rows, batch_size=8, shuffle=False).plan(4)[1].tolist() == [
+    assert batches(model, processor, rows, batch_size=8, shuffle=False).indices(4)[1].tolist() == [
         *range(8, 16)
     ]
 
@@ -311,7 +311,7 @@ def test_images_of_several_sizes(model):
 @pytest.mark.parametrize("workers", [0, 1, 4])
 @pytest.mark.parametrize("ahead", [1, 3, 20])
 def test_results_come_in_order(workers, ahead):
-    assert list(ahead_of(lambda n: n * n, range(12), workers=workers, ahead=ahead)) == [
+    assert list(prefetched(lambda n: n * n, range(12), workers=workers, ahead=ahead)) == [
         n * n for n in range(12)
     ]
     assert not threads()
@@ -325,7 +325,7 @@ def test_little_is_made_ahead():
         go.wait()
         return number
 
-    made = ahead_of(make, range(100), workers=3, ahead=2)
+    made = prefetched(make, range(100), workers=3, ahead=2)
     go.set()
     with closing(made):
         assert next(made) == 0

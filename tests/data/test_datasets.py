@@ -6,11 +6,12 @@ import json
 
 import pytest
 
+from mlx_vedec.data.dataset_checks import missing_tokens
 from mlx_vedec.data.datasets import ACCEPTED, load_dataset, load_splits
-from mlx_vedec.data.missing_tokens import add_tokens, missing_tokens
 from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import DataError, TokenError
 from mlx_vedec.reading.processor import DonutProcessor
+from mlx_vedec.reading.vocabulary import add_tokens
 from mlx_vedec.tasks.donut import token2json
 from tests.support import training_parts as parts
 

@@ -180,7 +180,7 @@ def test_describe(model, processor):
         "text           'a b'",
         "decoder input  </s> q a Ġ b",
         "labels         q a Ġ b </s>",
-        f"label ids      {' '.join(map(str, made.targets[0].ids[1:]))}",
+        f"label ids      {' '.join(map(str, made.ids[0].ids[1:]))}",
         "read back      'a b'",
     ]
     assert "labels         · a Ġ b </s>" in describe(

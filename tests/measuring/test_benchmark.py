@@ -17,7 +17,7 @@ from mlx_vedec.generation.config import GenerationConfig
 from mlx_vedec.measuring import shapes
 from mlx_vedec.measuring.benchmark import benchmark, timed_load
 from mlx_vedec.measuring.benchmark_results import Benchmark, Loading, Spread, Trial, Work
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.benchmarks import growth
 from tests.benchmarks.growth import exponent
 from tests.support.tiny import TROCR, VIT, tiny_model

@@ -14,8 +14,8 @@ from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import MetricError, OptionError, TokenError
 from mlx_vedec.measuring import evaluation as module
 from mlx_vedec.measuring.evaluation import DEFAULT, METRICS, compare, evaluate
-from mlx_vedec.measuring.expected import expected, items_of
 from mlx_vedec.measuring.processes import gather
+from mlx_vedec.measuring.references import reading_tasks, reference
 from mlx_vedec.reading.processor import MangaOCRProcessor, Processor
 from mlx_vedec.reading.results import GenerationResult
 from mlx_vedec.text.error_rates import Normalization, Share, character_error_rate, metric
@@ -139,8 +139,8 @@ def test_neighbours_that_differ_in_their_texts_only_are_one_sample(says):
 
 def test_images_that_have_no_path_are_never_joined():
     picture = Image.new("RGB", (8, 8))
-    items = items_of([Sample(picture, "a"), Sample(picture, "b")], Processor())
-    assert [len(item.references) for item in items] == [1, 1] and items[0].image == ""
+    tasks = reading_tasks([Sample(picture, "a"), Sample(picture, "b")], Processor())
+    assert [len(task.references) for task in tasks] == [1, 1] and tasks[0].image == ""
 
 
 # --- comparisons
@@ -218,7 +218,7 @@ def test_a_text_that_is_no_document_is_an_empty_one(donut, lines, monkeypatch):
 def test_what_is_expected_is_what_would_be_read(donut, text):
     processor = donut[1]
     prompt, ids = processor.reader.encode("<s_menu>"), processor.reader.encode(text)
-    assert expected(processor, text) == processor.read([0, *prompt], [*ids, 2])
+    assert reference(processor, text) == processor.read([0, *prompt], [*ids, 2])
 
 
 def test_of_a_question_only_the_answer_counts(folder, says):
@@ -245,7 +245,7 @@ def test_of_a_question_only_the_answer_counts(folder, says):
 
 def test_manga_is_compared_at_full_width():
     processor = MangaOCRProcessor.__new__(MangaOCRProcessor)
-    assert expected(processor, "a 1...").text == "ａ１．．．"
+    assert reference(processor, "a 1...").text == "ａ１．．．"
 
 
 # --- what is refused
@@ -299,6 +299,7 @@ from mlx_vedec import load
 from mlx_vedec.measuring.evaluation import evaluate
 from mlx_vedec.errors import MetricError, OptionError, TokenError
 from mlx_vedec.measuring.processes import gather
+from mlx_vedec.measuring.references import reading_tasks, reference
 from mlx_vedec.data.samples import Sample
 
 group = mx.distributed.init(backend="ring", strict=True)

@@ -8,7 +8,7 @@ import pytest
 from mlx_vedec import commands, convert, load
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.measuring.inspection import inspect
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.support.tiny import tiny_model
 
 

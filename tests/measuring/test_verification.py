@@ -19,11 +19,11 @@ from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.layers.quantization_recipes import quantizable_layers
-from mlx_vedec.measuring import teacher
+from mlx_vedec.measuring import likelihoods
 from mlx_vedec.measuring.layer_errors import LayerError, beside
-from mlx_vedec.measuring.teacher import forced, written
+from mlx_vedec.measuring.likelihoods import forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.text.error_rates import character_error_rate
 from tests.checkpoints.test_quantizing import family_model
@@ -81,7 +81,7 @@ def logprobs(model, processor, picture, prompt, tokens):
 @pytest.mark.parametrize(("batch_size", "logits"), [(1, 2**26), (3, 1500), (16, 1)])
 def test_against_one_image_at_a_time(monkeypatch, processor, pictures, prompt, batch_size, logits):
     """Whatever the batches and slices are, and also behind a prompt."""
-    monkeypatch.setattr(teacher, "LOGITS", logits)
+    monkeypatch.setattr(likelihoods, "LOGITS", logits)
     model, changed = small_model(), small_model(UNIFORM)
     found = verify(model, changed, processor, pictures, prompt=prompt, batch_size=batch_size)
     given = [] if prompt is None else processor.tokenizer.encode(prompt, add_special_tokens=False)
@@ -388,7 +388,7 @@ def test_batches_are_of_one_size_and_one_length():
     sizes = [(4, 4), (4, 8), (4, 4), (4, 8), (4, 4)]
     lengths = [2, 2, 2, 3, 2]
     texts = [
-        teacher.Written(size, (7,), tuple(range(n, n + length)), "")
+        likelihoods.Written(size, (7,), tuple(range(n, n + length)), "")
         for n, (size, length) in enumerate(zip(sizes, lengths, strict=True))
     ]
     found = [

@@ -12,7 +12,7 @@ from mlx_vedec.errors import OptionError
 from mlx_vedec.pages.bulk import Folder, read_to_folder
 from mlx_vedec.pages.page import Page
 from mlx_vedec.pages.sheets import all_sheets
-from mlx_vedec.reading.pipeline import load
+from mlx_vedec.reading.load import load
 from tests.conftest import ROOT
 from tests.pages.layouts import page_xml, printed, text_line, text_region
 from tests.training.test_resume import hosts
@@ -149,7 +149,7 @@ import sys
 import mlx.core as mx
 from mlx_vedec.pages.bulk import Folder, read_to_folder
 from mlx_vedec.pages.sheets import all_sheets
-from mlx_vedec.reading.pipeline import load
+from mlx_vedec.reading.load import load
 from pathlib import Path
 
 scans, out, fail = sys.argv[1:]

@@ -11,7 +11,7 @@ from mlx_vedec.errors import ImageError, LayoutError, OptionError
 from mlx_vedec.pages.layout import Line, Region
 from mlx_vedec.pages.page import Page
 from mlx_vedec.pages.reading import joined, read_page, read_pages
-from mlx_vedec.reading.pipeline import load
+from mlx_vedec.reading.load import load
 from mlx_vedec.reading.results import GenerationResult
 from tests.pages.layouts import (
     alto,

@@ -11,7 +11,7 @@ import mlx.core as mx  # noqa: E402
 from mlx_vedec import VisionEncoderDecoderModel, convert  # noqa: E402
 from mlx_vedec.checkpoints.quantizing import dequantize, quantize  # noqa: E402
 from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig  # noqa: E402
-from mlx_vedec.reading.pipeline import BUNDLED  # noqa: E402
+from mlx_vedec.reading.load import BUNDLED  # noqa: E402
 from tests.parity.reference import close, image, pair  # noqa: E402
 
 IDS = np.array([[2, 8, 9, 10, 11], [2, 7, 6, 5, 4]])

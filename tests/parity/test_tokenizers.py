@@ -40,7 +40,7 @@ from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS  # noqa:
 from mlx_vedec.text.sentencepiece import Piece, PieceModel, read_pieces  # noqa: E402
 from mlx_vedec.text.tokenizer import Tokenizer  # noqa: E402
 from tests.text.test_sentencepiece import SPECIAL, TABLE, charsmap, model_file  # noqa: E402
-from tests.text.test_tokenizer_files import named, put, with_pieces  # noqa: E402
+from tests.text.test_slow_tokenizers import named, put, with_pieces  # noqa: E402
 
 MODEL = "tokenizers/trocr-small/sentencepiece.bpe.model"
 POOLS = [

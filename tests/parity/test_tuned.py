@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec import commands, generate, load
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec import batch_generate, convert, generate, load, load_image
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA
 
 LINES = json.loads((DATA / "lines" / "reference.json").read_text())

@@ -10,7 +10,7 @@ import runpy
 import pytest
 
 from mlx_vedec import batch_generate, load
-from mlx_vedec.reading.pipeline import BUNDLED
+from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.training.reports import read_metrics
 from tests.commands.test_commands import run
 from tests.conftest import ROOT

@@ -1,4 +1,4 @@
-"""What is wrong with data, collected so that one error tells it all."""
+"""Errors in data, collected so that one exception names them all."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from ..errors import DataError
 SHOWN = 20
 
 
-class Problems:
-    """Problems by the place they are at, raised together.
+class CollectedErrors:
+    """Errors by the place in the data that they are at, raised together.
 
-    >>> problems = Problems()
-    >>> with problems.at("train.jsonl:3"):
+    >>> errors = CollectedErrors()
+    >>> with errors.at("train.jsonl:3"):
     ...     raise ValueError("text is empty")
-    >>> problems.raise_any()
+    >>> errors.raise_any()
     Traceback (most recent call last):
     mlx_vedec.errors.DataError: 1 problem in the data:
       train.jsonl:3: text is empty
@@ -27,18 +27,18 @@ class Problems:
 
     @contextmanager
     def at(self, where: str = "") -> Iterator[None]:
-        """Note a `ValueError` or `OSError` of what is done inside, and go on."""
+        """Collect a `ValueError` or `OSError` raised inside, instead of letting it through."""
         try:
             yield
         except (ValueError, OSError) as error:
             self.add(f"{where}: {error}" if where else str(error))
 
-    def add(self, problem: str) -> None:
-        """Note a problem, if it is not noted yet."""
-        self.found[problem] = None
+    def add(self, error: str) -> None:
+        """Collect an error; the same text a second time is not counted."""
+        self.found[error] = None
 
     def raise_any(self) -> None:
-        """Raise a `DataError` that lists the problems, the first 20 of them in full."""
+        """Raise a `DataError` that lists the first 20 errors, if there are any."""
         if not self.found:
             return
         count = len(self.found)

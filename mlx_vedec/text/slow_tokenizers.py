@@ -1,4 +1,6 @@
-"""A tokenizer from the files that were usual before `tokenizer.json`, as transformers 5.23 does.
+"""Tokenizers from the files that were usual before `tokenizer.json`, as transformers 5.23 does.
+
+transformers calls them slow; here they become a `tokenizer.json`.
 
 The class of the tokenizer tells how: `tokenizer_class` of `tokenizer_config.json`, else that of
 `config.json`. Where none is named, the files that are there and the decoder's `model_type` tell:
@@ -22,10 +24,10 @@ from tokenizers.processors import TemplateProcessing
 
 from ..checkpoints.config import read_json
 from ..errors import CheckpointError, ConfigError
-from . import backends, piece_layouts
-from .added_tokens import add_new, add_tokens, content_of, numbered_tokens
+from . import backends, sentencepiece_layouts as layouts
 from .sentencepiece import read_pieces
-from .vocabularies import INSTEAD, check_ids, check_whole, read_merges, read_words
+from .special_tokens import add_new, add_tokens, content_of, numbered_tokens
+from .vocab_files import INSTEAD, check_ids, check_whole, read_merges, read_words
 
 BYTE_LEVEL = ("vocab.json", "merges.txt")
 WORDS = ("vocab.txt",)
@@ -122,16 +124,16 @@ def _pieces(
     config: Mapping[str, Any],
     numbered: Mapping[int, AddedToken],
     *,
-    layout: piece_layouts.Layout,
+    layout: layouts.Layout,
 ) -> Pipeline:
-    return piece_layouts.arranged(_piece_file(folder), layout, config)
+    return layouts.arranged(_piece_file(folder), layout, config)
 
 
 def _llama(folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]) -> Pipeline:
     model = read_pieces(_piece_file(folder))
     prefix, legacy = config.get("add_prefix_space") is not False, bool(config.get("legacy"))
     backend = backends.llama(model, prefix=prefix, legacy=legacy)
-    return backend, piece_layouts.not_text(model.pieces)
+    return backend, layouts.not_text(model.pieces)
 
 
 def _piece_file(folder: Path) -> Path:
@@ -158,7 +160,7 @@ def _framing(backend: Tokenizer, family: Family, config: Mapping[str, Any]) -> T
 
 # Which class
 
-ROBERTA_ROLES = {**piece_layouts.ROLES, "sep_token": "</s>", "cls_token": "<s>"}
+ROBERTA_ROLES = {**layouts.ROLES, "sep_token": "</s>", "cls_token": "<s>"}
 MASK = {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "normalized": True}
 CAMEMBERT_ROLES = {**ROBERTA_ROLES, "mask_token": MASK}
 MBART_ROLES = {**ROBERTA_ROLES, "mask_token": MASK, "src_lang": "en_XX"}
@@ -177,7 +179,7 @@ def _sentencepiece(
     name: str, *frame: str, roles: Mapping[str, Any] = ROBERTA_ROLES, without: str = ""
 ) -> Family:
     roles = {role: token for role, token in roles.items() if role not in without.split()}
-    return Family(PIECES, partial(_pieces, layout=piece_layouts.LAYOUTS[name]), roles, frame)
+    return Family(PIECES, partial(_pieces, layout=layouts.LAYOUTS[name]), roles, frame)
 
 
 ROBERTA = Family(BYTE_LEVEL, _byte_level, ROBERTA_ROLES, ("cls_token", "$A", "sep_token"))

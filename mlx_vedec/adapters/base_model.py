@@ -1,6 +1,6 @@
-"""What model adapters belong to, so that they are not put on another one.
+"""The model that adapters were trained with, so that they are not put on another one.
 
-That is the model's types, the shapes of its weights, and how they are quantized. Where it lies is
+It is known by its types, the shapes of its weights, and how they are quantized. Where it lies is
 only recorded: folders move.
 """
 
@@ -26,7 +26,10 @@ SHOWN = 4  # differences that an error names
 
 
 def summary(model: Pretrained) -> dict[str, Any]:
-    """Types by part, shapes of weights by name with `*` for numbers, and the block of bits."""
+    """What adapters are saved with of their model: its types, its shapes and how it is quantized.
+
+    Types are by part, and shapes by name on disk, with `*` for numbers.
+    """
     parts = {path: part for path, part in model.named_modules() if isinstance(part, Pretrained)}
     types = {path or "model": part.config.model_type for path, part in sorted(parts.items())}
     return {
@@ -37,7 +40,7 @@ def summary(model: Pretrained) -> dict[str, Any]:
 
 
 def _shapes(model: Pretrained) -> dict[str, str]:
-    """As "outputs x inputs, 12 times", of quantized weights as of floats."""
+    """Such as "64 x 32, 12 times" by name; a quantized weight counts as the floats that it was."""
     layers = quantizable_layers(model)
     counts: dict[str, Counter[str]] = {}
     for name, array in weights.parameters(model).items():
@@ -54,16 +57,19 @@ def _shapes(model: Pretrained) -> dict[str, str]:
 
 
 def check(model: Pretrained, config: Mapping[str, Any], path: Path, *, requantized: bool) -> None:
-    """Raise `WeightsError` that names what differs between a model and adapters' own."""
+    """Raise `WeightsError` that names what differs between a model and the one adapters are for.
+
+    config -- of the adapters, read from `path`. requantized -- log another quantization instead.
+    """
     there, here = config.get("base"), summary(model)
     if not isinstance(there, Mapping):
         raise ConfigError(
             f"{path} says neither what model it is for, as save_adapters does, nor a peft_type"
         )
     found = [
-        f"{part} {key} is {_told(theirs)} there and {_told(ours)} here"
-        for part, word in (("model_types", ""), ("shapes", ""))
-        for key, theirs, ours in _differences(there.get(part), here[part])
+        f"{key} {difference}"
+        for key in ("model_types", "shapes")
+        for difference in _differences(there.get(key), here[key])
     ]
     if found:
         more = f", and {len(found) - SHOWN} more" if len(found) > SHOWN else ""
@@ -71,20 +77,14 @@ def check(model: Pretrained, config: Mapping[str, Any], path: Path, *, requantiz
             f"{path} is for another model: {'; '.join(found[:SHOWN])}{more}; expected the model "
             f"that it was trained with, {config.get('model')}"
         )
-    _check_quantization(there.get("quantization"), here["quantization"], path, requantized)
+    if found := _differences(there.get("quantization"), here["quantization"]):
+        message = f"{path} was trained with another quantization: {'; '.join(found[:SHOWN])}"
+        if not requantized:
+            raise WeightsError(
+                f"{message}; load the model as it was then, or give quantize= to have it otherwise"
+            )
+        LOG.warning("%s", message)
     warn_of_another(config.get("model"), model.source, path)
-
-
-def _check_quantization(there: Any, here: Any, path: Path, requantized: bool) -> None:
-    found = [f"{k} is {_told(a)} there, {_told(b)} here" for k, a, b in _differences(there, here)]
-    if not found:
-        return
-    message = f"{path} was trained with another quantization: {'; '.join(found[:SHOWN])}"
-    if not requantized:
-        raise WeightsError(
-            f"{message}; load the model as it was then, or give quantize= to have it otherwise"
-        )
-    LOG.warning("%s", message)
 
 
 def warn_of_another(there: str | None, here: str | None, path: Path) -> None:
@@ -93,11 +93,11 @@ def warn_of_another(there: str | None, here: str | None, path: Path) -> None:
         LOG.warning("%s was trained with %s, and is loaded into %s", path, there, here)
 
 
-def _differences(there: Any, here: Any) -> list[tuple[str, Any, Any]]:
+def _differences(there: Any, here: Any) -> list[str]:
+    """What one object of JSON has otherwise than another; null is an object without keys."""
     there, here = there or {}, here or {}
-    keys = sorted({*there, *here})
-    return [(key, there.get(key), here.get(key)) for key in keys if there.get(key) != here.get(key)]
-
-
-def _told(value: Any) -> str:
-    return "missing" if value is None else str(value)
+    return [
+        f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} here"
+        for key in sorted({*there, *here})
+        if there.get(key) != here.get(key)
+    ]

@@ -1,4 +1,4 @@
-"""What a model should read in the images of a dataset, said as its processor says what it read."""
+"""What a model should read in the images of a dataset, in the form its processor reads texts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Item:
-    """A sample's image and all that would be right to read in it.
+class ReadingTask:
+    """An image to be read, and every text that would be right to read in it, the references.
 
-    index -- of the sample, the first where neighbours are joined. image -- its path, empty for one
-    that comes from elsewhere. asked -- whether there is a question: only the answer counts then
+    index -- of the sample in the dataset, the first of those that are joined. image -- its path,
+    empty where the image is no file. asked -- whether there is a question: then only the answer
+    counts
     """
 
     index: int
@@ -34,46 +35,46 @@ class Item:
     asked: bool = False
 
     def counted(self, reading: Reading) -> Reading:
-        """What counts of what a model read."""
+        """The part that is compared of what a model read: all of it, or the answer."""
         return _answer(reading.data) if self.asked else reading
 
 
-def items_of(
+def reading_tasks(
     dataset: Sequence[Sample], processor: Processor, prompt: str | None = None
-) -> list[Item]:
-    """The images of a dataset; neighbours that differ only in their texts are one.
+) -> list[ReadingTask]:
+    """The images of a dataset; neighbours that differ only in their texts are one task.
 
     prompt -- for samples without their own.
     """
-    items: list[Item] = []
+    tasks: list[ReadingTask] = []
     for index, sample in enumerate(dataset):
-        item = _item(index, sample, processor, sample.prompt or prompt)
-        if items and item.image and _place(item) == _place(items[-1]):
-            references = items[-1].references + item.references
-            items[-1] = replace(items[-1], references=references)
+        task = _task(index, sample, processor, sample.prompt or prompt)
+        if tasks and task.image and _place(task) == _place(tasks[-1]):
+            references = tasks[-1].references + task.references
+            tasks[-1] = replace(tasks[-1], references=references)
         else:
-            items.append(item)
-    if not items:
+            tasks.append(task)
+    if not tasks:
         raise MetricError("the dataset has no samples; expected images with their texts")
-    return items
+    return tasks
 
 
-def _place(item: Item) -> tuple[Any, ...]:
-    return item.where, item.image, item.prompt, item.asked
+def _place(task: ReadingTask) -> tuple[Any, ...]:
+    return task.where, task.image, task.prompt, task.asked
 
 
-def _item(index: int, sample: Sample, processor: Processor, prompt: str | None) -> Item:
-    wanted = expected(processor, sample.text, prompt)
+def _task(index: int, sample: Sample, processor: Processor, prompt: str | None) -> ReadingTask:
+    wanted = reference(processor, sample.text, prompt)
     asked = isinstance(wanted.data, Mapping) and set(wanted.data) == {QUESTION, ANSWER}
     references = (_answer(wanted.data) if asked else wanted,)
     image = str(sample.image) if isinstance(sample.image, (str, os.PathLike)) else ""
-    return Item(index, image, prompt, sample.where, references, asked)
+    return ReadingTask(index, image, prompt, sample.where, references, asked)
 
 
-def expected(processor: Processor, text: str, prompt: str | None = None) -> Reading:
-    """A text of a dataset as `processor.read` gives it back when it is read without an error.
+def reference(processor: Processor, text: str, prompt: str | None = None) -> Reading:
+    """A text of a dataset as `processor.read` gives it where a model reads it without an error.
 
-    >>> expected(Processor(), "tea")
+    >>> reference(Processor(), "tea")
     Reading(text='tea', data=None)
     """
     if isinstance(processor, MangaOCRProcessor):
@@ -85,7 +86,7 @@ def expected(processor: Processor, text: str, prompt: str | None = None) -> Read
 
 
 def _answer(data: Any) -> Reading:
-    """The answer in a document that is asked."""
+    """The answer in a document that holds a question and its answer."""
     answer = data.get(ANSWER, "") if isinstance(data, Mapping) else ""
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
     return Reading(text, {ANSWER: answer})

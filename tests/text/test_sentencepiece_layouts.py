@@ -8,7 +8,7 @@ from mlx_vedec.errors import ConfigError
 from mlx_vedec.text.sentencepiece import USER_DEFINED, Piece
 from mlx_vedec.text.tokenizer import Tokenizer
 from tests.text.test_sentencepiece import PIECES, SPECIAL, model_file
-from tests.text.test_tokenizer_files import BYTES, named, put, refused, tokens, with_pieces
+from tests.text.test_slow_tokenizers import BYTES, named, put, refused, tokens, with_pieces
 
 
 def test_pieces_with_fairseqs_ids(tmp_path):

@@ -1,4 +1,4 @@
-"""How much memory reading images takes at most, by arithmetic: nothing is allocated to know it.
+"""Bytes that reading images takes at most, by arithmetic: nothing is allocated to know them.
 
 The terms are bounds that the tests hold against MLX's own count on its CPU, where up to ten
 operations are under way at once and attention holds its weights; Metal has not been measured.
@@ -36,7 +36,7 @@ LOGITS = {False: 8, True: 14}  # arrays of their size that a search without or w
 
 @dataclass(frozen=True)
 class MemoryEstimate:
-    """Bytes, each the most that there is of it at a time.
+    """Bytes of each kind, the most that there is of it at a time.
 
     encoder -- while images are encoded: pixels, activations, features
     image_cache -- keys and values of the images; own_cache -- of the texts, at their full length
@@ -79,13 +79,13 @@ def estimate_memory(
     kv_bits: int | None = None,
     max_kv_size: int | None = None,
 ) -> MemoryEstimate:
-    """What reading a batch takes at most.
+    """Bytes that reading a batch of images takes at most.
 
     image_size -- in pixels, one number or (height, width); by default the config's. max_length --
     tokens of a text; by default as many as there are positions. dtype, quantize -- of the weights
     as `load` takes them; by default a model's own, or those that `load` would give a config.
 
-    >>> from mlx_vedec.shapes import shape_config
+    >>> from mlx_vedec.measuring.shapes import shape_config
     >>> found = estimate_memory(shape_config("trocr-base"), dtype="float16", max_length=64)
     >>> print(f"{found.weights / 1e6:,.0f} MB of weights")
     667 MB of weights

@@ -1,4 +1,4 @@
-"""Work done ahead of where it is needed, by threads that end with the iterator."""
+"""Results computed by threads ahead of where they are needed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ A = TypeVar("A")
 B = TypeVar("B")
 
 
-def ahead_of(
+def prefetched(
     make: Callable[[A], B], items: Iterable[A], *, workers: int = 2, ahead: int = 2
 ) -> Generator[B, None, None]:
-    """`map(make, items)`, in order, with up to `ahead` results made beforehand.
+    """`map(make, items)`, in order, with up to `ahead` results computed beforehand.
 
-    What `make` raises comes where its result would. Closing the iterator waits for what the
-    threads have begun, and ends them. MLX's arrays belong to a thread, so `make` is for others.
-    Without workers it is done when it is asked for.
+    What `make` raises is raised where its result would come. Closing the iterator waits for the
+    calls that threads have begun, and ends the threads. An MLX array belongs to one thread, so
+    `make` returns none. With workers=0 there are no threads.
     """
     if not workers:
         yield from map(make, items)

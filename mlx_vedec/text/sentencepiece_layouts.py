@@ -16,9 +16,9 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from ..errors import CheckpointError, ConfigError
-from .added_tokens import content_of
 from .backends import metaspace
 from .sentencepiece import CONTROL, UNKNOWN, USER_DEFINED, Piece, PieceModel, read_pieces
+from .special_tokens import content_of
 
 ROLES = {
     "bos_token": "<s>",

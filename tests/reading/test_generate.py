@@ -1,18 +1,15 @@
-"""load, generate, stream_generate, batch_generate, read_lines."""
+"""generate, stream_generate, batch_generate."""
 
-import gc
 import math
 
 import mlx.core as mx
 import numpy as np
 import pytest
-from PIL import Image
 
-import mlx_vedec
-from mlx_vedec import batch_generate, generate, load, load_image, read_lines, stream_generate
-from mlx_vedec.errors import CheckpointError, ImageError, OptionError
+from mlx_vedec import batch_generate, generate, load_image, stream_generate
+from mlx_vedec.errors import ImageError, OptionError
 from tests.conftest import DATA
-from tests.support.readers import reads_again, top_of_the_page
+from tests.support.readers import reads_again
 
 LINE = DATA / "lines" / "seen_006.png"
 
@@ -20,21 +17,6 @@ LINE = DATA / "lines" / "seen_006.png"
 @pytest.fixture(scope="module")
 def reader():
     return reads_again()
-
-
-def test_load_returns_the_config_when_asked():
-    model, _, config = load(return_config=True)
-    assert config["encoder"]["model_type"] == "vit" and not model.training
-    assert mlx_vedec.__version__ in repr(mlx_vedec.__version__)
-
-
-def test_load_lazily_reads_nothing():
-    gc.collect()  # models of other tests must not be freed meanwhile
-    before = mx.get_active_memory()
-    model, _ = load(lazy=True)
-    assert mx.get_active_memory() - before < 1e6
-    mx.eval(model.parameters())
-    assert mx.get_active_memory() - before > 7e6
 
 
 def test_generate(reader):
@@ -168,37 +150,6 @@ def test_streams_that_cannot_be(reader):
         stream_generate(*reader, [])
 
 
-@pytest.mark.slow
-def test_phototest_is_read_line_by_line(reader, shared):
-    results = read_lines(*reader, shared / "images" / "phototest.tif")
-    expected = (shared / "images" / "phototest.txt").read_text().split("\n")
-    assert [r.text for r in results] == [line for line in expected if line]
-    tops = [r.box[1] for r in results]
-    assert tops == sorted(tops) and all(r.finish_reason == "stop" for r in results)
-
-
-def test_a_page_is_read_line_by_line(reader, tmp_path):
-    """A line as wide as the page too."""
-    page, expected = top_of_the_page(tmp_path)
-    assert [r.text for r in read_lines(*reader, page)] == expected
-    assert len(expected[1]) > 57
-
-
-def test_words_of_a_page_stand_in_their_lines(reader, tmp_path):
-    page, _ = top_of_the_page(tmp_path)
-    plain = read_lines(*reader, page)
-    for line, result in zip(plain, read_lines(*reader, page, boxes=True), strict=True):
-        assert [word.text for word in result.boxes] == line.text.split()
-        left, top, right, bottom = line.box
-        for word in result.boxes:
-            assert left <= word.box[0] < word.box[2] <= right
-            assert top <= word.box[1] < word.box[3] <= bottom
-        middles = [word.box[0] + word.box[2] for word in result.boxes]
-        assert middles == sorted(middles)
-        widest = max(result.boxes, key=lambda word: word.box[2] - word.box[0])
-        assert len(widest.text) >= max(len(word.text) for word in result.boxes) - 3
-
-
 def test_stop_strings_need_no_tokenizer_here(reader):
     result = generate(*reader, LINE, stop_strings=["el 2"])
     assert (result.text, result.finish_reason) == ("wheel 2", "stop")
@@ -219,12 +170,3 @@ def test_smaller_memories_of_the_text(reader, options):
         generate(*reader, LINE, kv_bits=8, kv_group_size=128)
     with pytest.raises(OptionError, match="past the end of the position table"):
         generate(*reader, LINE, max_kv_size=8, max_length=1000)
-
-
-def test_a_page_without_lines(reader):
-    assert read_lines(*reader, Image.new("L", (300, 200), 255)) == []
-
-
-def test_folders_that_are_no_checkpoint(tmp_path):
-    with pytest.raises(CheckpointError, match=r"no config\.json"):
-        load(tmp_path)

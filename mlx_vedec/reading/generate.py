@@ -1,101 +1,32 @@
-"""From images to texts: where the model, the processor and the options meet."""
+"""`generate` and its kin: where the model, the processor and the options of a call meet."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any
 
-import mlx.core as mx
-
-from ..adapters.wrapping import load_adapters
 from ..errors import OptionError
 from ..generation.options import Options
+from ..images.image_processors import ImageSource
 from ..images.loading import images_in
-from ..layers.quantization_config import QuantizationConfig
-from ..model.memory import fitting_batch_size
+from ..model.footprint import fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
 from ..tasks.donut_prompts import added_vocabulary
-from .image_queue import ImageQueue, Ladder
+from .image_queue import Asked, ImageQueue, Ladder
 from .processor import Processor
 from .results import GenerationResponse, GenerationResult
-from .streams import check_streams, stream
-from .vocabulary import restore_added
-
-BUNDLED = Path(__file__).parents[1] / "assets"
-Source = Any  # whatever `load_image` takes: a path, a URL, bytes, "-", a PIL image, an array
-
-
-@overload
-def load(
-    path_or_hf_repo: str | Path | None = ...,
-    *,
-    adapter_path: str | Path | None = ...,
-    dtype: str | mx.Dtype | None = ...,
-    quantize: int | QuantizationConfig | None = ...,
-    lazy: bool = ...,
-    revision: str | None = ...,
-    return_config: Literal[False] = ...,
-) -> tuple[VisionEncoderDecoderModel, Processor]: ...
-@overload
-def load(
-    path_or_hf_repo: str | Path | None = ...,
-    *,
-    adapter_path: str | Path | None = ...,
-    dtype: str | mx.Dtype | None = ...,
-    quantize: int | QuantizationConfig | None = ...,
-    lazy: bool = ...,
-    revision: str | None = ...,
-    return_config: Literal[True],
-) -> tuple[VisionEncoderDecoderModel, Processor, dict[str, Any]]: ...
-def load(
-    path_or_hf_repo: str | Path | None = None,
-    *,
-    adapter_path: str | Path | None = None,
-    dtype: str | mx.Dtype | None = None,
-    quantize: int | QuantizationConfig | None = None,
-    lazy: bool = False,
-    revision: str | None = None,
-    return_config: bool = False,
-) -> tuple[Any, ...]:
-    """A model in `eval()` mode and its processor: of a folder, a Hub id, or the bundled ones.
-
-    adapter_path -- adapters, ours or PEFT's, for the model as it then is; they keep their type.
-    dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
-    quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
-    lazy -- leave the weights unread until they are used. return_config -- the config as a third.
-
-    >>> model, processor = load()
-    >>> model.config.encoder.model_type
-    'vit'
-    """
-    source = BUNDLED if path_or_hf_repo is None else path_or_hf_repo
-    model = VisionEncoderDecoderModel.from_pretrained(
-        source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
-    )
-    processor = Processor.from_pretrained(source, revision=revision)
-    model.name_or_path = _name(path_or_hf_repo)
-    if adapter_path is not None:
-        restore_added(model, processor, adapter_path)
-        load_adapters(model, adapter_path, requantized=quantize is not None)
-    return (model, processor, model.config.to_dict()) if return_config else (model, processor)
-
-
-def _name(source: str | Path | None) -> str:
-    """What a model is called in what is made with it: a Hub id, or a folder's own name."""
-    if source is None:
-        return "the bundled line reader"
-    folder = Path(source).expanduser()
-    return folder.resolve().name if folder.is_dir() else str(source)
+from .streams import stream
 
 
 def generate(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    image: Source,
+    image: ImageSource,
     prompt: str | None = None,
     *,
     verbose: bool = False,
@@ -110,6 +41,7 @@ def generate(
     boxes, grammar, fallback and fallback_score are `batch_generate`'s. verbose -- say on stderr
     which options are in force, and how fast it went.
 
+    >>> from mlx_vedec import generate, load
     >>> model, processor = load()
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
     _VANE_
@@ -121,14 +53,14 @@ def generate(
     if result.error is not None:
         raise result.error
     if verbose:
-        report(result, first.after(result.prompt_tokens))
+        _report(result, first.after(result.prompt_tokens))
     return result
 
 
 def stream_generate(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    image: Source | Sequence[Source],
+    image: ImageSource | Sequence[ImageSource],
     prompt: str | None = None,
     **options: Any,
 ) -> Iterator[GenerationResponse]:
@@ -137,23 +69,28 @@ def stream_generate(
     image -- one, or a list of images of one size, whose responses carry their `index`. With beams a
     token comes once no beam can change it any more. Closing the iterator frees what it holds.
 
+    >>> from mlx_vedec import load, stream_generate
     >>> model, processor = load()
     >>> pieces = stream_generate(model, processor, "tests/data/lines/seen_000.png")
     >>> "".join(piece.text for piece in pieces)
     '_VANE_'
     """
-    images = [*image] if isinstance(image, (list, tuple)) else [image]
+    images: list[Any] = [*image] if isinstance(image, (list, tuple)) else [image]
     if not images:
         raise OptionError("there are no images to read; give one or more")
     [settled] = _attempts(model, processor, options)
-    check_streams(settled)
+    if settled.num_return_sequences > 1:
+        raise OptionError(
+            f"num_return_sequences={settled.num_return_sequences}, but a stream is of one sequence "
+            "per image; use generate, or leave it out"
+        )
     return stream(model, processor, images, processor.prompt_ids(prompt), settled)
 
 
 def batch_generate(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    images: str | Path | Iterable[Source],
+    images: str | Path | Iterable[ImageSource],
     prompts: str | Sequence[str | None] | None = None,
     *,
     batch_size: int | None = 16,
@@ -176,6 +113,7 @@ def batch_generate(
     fallback_score, such as `[{"num_beams": 4, "no_repeat_ngram_size": 3}, {"temp": 0.4}]`. progress
     -- is called with each result when it is there, which may be before its turn.
 
+    >>> from mlx_vedec import batch_generate, load
     >>> model, processor = load()
     >>> lines = ["tests/data/lines/seen_000.png", "missing.png"]
     >>> [(result.text, result.error is None) for result in batch_generate(model, processor, lines)]
@@ -194,18 +132,22 @@ def batch_generate(
 
 def _with_prompts(
     processor: Processor,
-    images: Iterable[Source],
+    images: Iterable[ImageSource],
     prompts: str | Sequence[str | None] | None,
-) -> Iterator[tuple[Source, list[int] | None]]:
+) -> Iterator[Asked]:
     """Each image with the ids of its prompt."""
-    shared = prompts is None or isinstance(prompts, str)
-    ids = processor.prompt_ids(prompts) if shared else None  # pyright: ignore[reportArgumentType]
+    if prompts is None or isinstance(prompts, str):
+        found: Iterator[list[int] | None] = repeat(processor.prompt_ids(prompts))
+    else:
+        found = map(processor.prompt_ids, prompts)
     count = 0
-    for image in images:
-        if not shared and count == len(prompts):  # pyright: ignore[reportArgumentType]
-            raise OptionError(f"{count} prompts for more images; give one, or one per image")
-        yield image, ids if shared else processor.prompt_ids(prompts[count])  # pyright: ignore
-        count += 1
+    for count, image in enumerate(images, start=1):
+        try:
+            yield image, next(found)
+        except StopIteration:
+            raise OptionError(
+                f"{count - 1} prompts for more images; give one, or one per image"
+            ) from None
     if not count:
         raise OptionError("there are no images to read; give one or more")
 
@@ -258,7 +200,7 @@ def _fitting(model: VisionEncoderDecoderModel, options: Options) -> int:
     )
 
 
-def report(result: GenerationResult, options: Options) -> None:
+def _report(result: GenerationResult, options: Options) -> None:
     """What mlx-lm prints under `verbose`, on stderr, after the options that are in force."""
     print(f"Options: {options.changed()}", file=sys.stderr)
     print("=" * 10, result.text, "=" * 10, sep="\n", file=sys.stderr)

@@ -1,0 +1,79 @@
+"""`load`: a checkpoint's model and its processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal, overload
+
+import mlx.core as mx
+
+from ..adapters.wrapping import load_adapters
+from ..layers.quantization_config import QuantizationConfig
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from .processor import Processor
+from .vocabulary import restore_added
+
+BUNDLED = Path(__file__).parents[1] / "assets"
+
+
+@overload
+def load(
+    path_or_hf_repo: str | Path | None = ...,
+    *,
+    adapter_path: str | Path | None = ...,
+    dtype: str | mx.Dtype | None = ...,
+    quantize: int | QuantizationConfig | None = ...,
+    lazy: bool = ...,
+    revision: str | None = ...,
+    return_config: Literal[False] = ...,
+) -> tuple[VisionEncoderDecoderModel, Processor]: ...
+@overload
+def load(
+    path_or_hf_repo: str | Path | None = ...,
+    *,
+    adapter_path: str | Path | None = ...,
+    dtype: str | mx.Dtype | None = ...,
+    quantize: int | QuantizationConfig | None = ...,
+    lazy: bool = ...,
+    revision: str | None = ...,
+    return_config: Literal[True],
+) -> tuple[VisionEncoderDecoderModel, Processor, dict[str, Any]]: ...
+def load(
+    path_or_hf_repo: str | Path | None = None,
+    *,
+    adapter_path: str | Path | None = None,
+    dtype: str | mx.Dtype | None = None,
+    quantize: int | QuantizationConfig | None = None,
+    lazy: bool = False,
+    revision: str | None = None,
+    return_config: bool = False,
+) -> tuple[Any, ...]:
+    """A model in `eval()` mode and its processor: of a folder, a Hub id, or the bundled ones.
+
+    adapter_path -- adapters, ours or PEFT's, for the model as it then is; they keep their type.
+    dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
+    quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
+    lazy -- leave the weights unread until they are used. return_config -- the config as a third.
+
+    >>> model, processor = load()
+    >>> model.config.encoder.model_type
+    'vit'
+    """
+    source = BUNDLED if path_or_hf_repo is None else path_or_hf_repo
+    model = VisionEncoderDecoderModel.from_pretrained(
+        source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
+    )
+    processor = Processor.from_pretrained(source, revision=revision)
+    model.name_or_path = _name(path_or_hf_repo)
+    if adapter_path is not None:
+        restore_added(model, processor, adapter_path)
+        load_adapters(model, adapter_path, requantized=quantize is not None)
+    return (model, processor, model.config.to_dict()) if return_config else (model, processor)
+
+
+def _name(source: str | Path | None) -> str:
+    """What a model is called in what is made with it: a Hub id, or a folder's own name."""
+    if source is None:
+        return "the bundled line reader"
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else str(source)
