@@ -196,6 +196,7 @@ def test_two_processes_share_the_pages(scans, tmp_path):
     assert files(tmp_path / "out") == ["1.txt", "2.txt", "4.txt", "errors.jsonl"]
 
 
+@pytest.mark.slow
 def test_what_a_dead_process_left_is_made_up(scans, tmp_path):
     """One dies after its first page; the other finishes its own, and the next run the rest."""
     printed("page 3").save(scans / "3.png")
