@@ -191,13 +191,18 @@ from .model.footprint import (
 from .model.vision_encoder_decoder import (
     VisionEncoderDecoderModel as VisionEncoderDecoderModel,
 )
+from .pages.page import (
+    Page as Page,
+)
+from .pages.reading import (
+    read_lines as read_lines,
+    read_page as read_page,
+    read_pages as read_pages,
+)
 from .reading.generate import (
     batch_generate as batch_generate,
     generate as generate,
     stream_generate as stream_generate,
-)
-from .reading.lines import (
-    read_lines as read_lines,
 )
 from .reading.load import (
     load as load,

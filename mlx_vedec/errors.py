@@ -39,3 +39,7 @@ class ProcessError(ValueError):
 
 class DataError(ValueError):
     """Training data that is missing, ambiguous or unreadable, by file and line."""
+
+
+class LayoutError(ValueError):
+    """A page's layout that is unreadable, unsafe, or of another page."""

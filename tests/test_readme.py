@@ -47,13 +47,14 @@ SHELL = [
     + blocks_of(GENERATION)
     + blocks_of(CHECKPOINTS)
     + blocks_of(QUANTIZE)
+    + blocks_of(PAGES["mlx_vedec/PAGES.md"])
     if (kind, tag.strip()) == ("sh", "")
     for line in body.splitlines()
 ]
 PYTHON = [body for kind, _, body in BLOCKS + blocks_of(FAMILIES) if kind == "python"]
 PYTHON += [
     "\n".join(body for kind, _, body in blocks_of(page) if kind == "python")
-    for page in (GENERATION, QUANTIZE)
+    for page in (GENERATION, QUANTIZE, PAGES["mlx_vedec/PAGES.md"])
 ]
 
 

@@ -13,6 +13,7 @@ from ..errors import ImageError
 from ..files import write_file
 from ..images.loading import load_image
 from ..images.sheets import sheet
+from ..measuring.confidences import calibration_error
 from ..measuring.intervals import LEVEL, Difference, Estimate
 
 if TYPE_CHECKING:
@@ -28,11 +29,25 @@ def as_text(evaluations: Evaluations, gained: Mapping[str, Difference]) -> str:
         unread = len(evaluation.unread)
         missed = f", {unread} of them not read" if unread else ""
         title = f"{name}: {len(evaluation.rows)} samples{missed}, {evaluation.seconds:.1f} s"
-        blocks.append([title, *(_line(*pair) for pair in evaluation.metrics.items())])
+        metrics = (_line(*pair) for pair in evaluation.metrics.items())
+        blocks.append([title, *metrics, *_calibration(evaluation)])
     if gained:
         title = f"difference: {' - '.join(name for name, _ in evaluations)}"
         blocks.append([title, *(_line(*pair) + _verdict(pair[1]) for pair in gained.items())])
     return "\n\n".join("\n".join(lines) for lines in blocks)
+
+
+def _calibration(evaluation: Evaluation) -> list[str]:
+    """Confidence against being right, a line for each group of samples."""
+    bins = evaluation.calibration
+    error = f"{100 * calibration_error(bins):.2f} %"
+    lines = [f"  calibration: confidence and being right are {error} apart on average"]
+    lines += [
+        f"    confidence {one.low:.2f} to {one.high:.2f}: {one.count} samples, mean "
+        f"{one.confidence:.3f}, {100 * one.right:.1f} % without an error"
+        for one in bins
+    ]
+    return lines if bins else []
 
 
 def _line(name: str, estimate: Estimate) -> str:
@@ -67,6 +82,8 @@ def _values(name: str, evaluation: Evaluation) -> dict[str, Any]:
         "unread": [row.where for row in evaluation.unread],
         "seconds": round(evaluation.seconds, 3),
         "metrics": {m: dataclasses.asdict(e) for m, e in evaluation.metrics.items()},
+        "calibration": [dataclasses.asdict(one) for one in evaluation.calibration],
+        "calibration_error": calibration_error(evaluation.calibration),
     }
 
 

@@ -54,7 +54,7 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
     ),
     "grammar": ("Let only well-formed tags come, for Donut.", None, YES),
     "json": ("Print the results as one JSON object.", None, YES),
-    "overwrite": ("Replace the model that is already in the folder to write.", None, YES),
+    "overwrite": ("Replace what is already in the folder to write.", None, YES),
     "dequantize": ("Write floats in the place of quantized weights.", None, YES),
     "dry_run": ("Say what would be done, and write nothing.", None, YES),
     "private": ("Make the repository on the Hub private, if it is new.", None, YES),

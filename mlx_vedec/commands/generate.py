@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run
@@ -19,13 +16,15 @@ from .flags import (
     generation_options,
     loading_options,
 )
+from .results import as_json, as_text, report, warn
 
 if TYPE_CHECKING:
+    from ..pages.sheets import Sheet
     from ..reading.processor import Processor
     from ..reading.results import GenerationResult
 
 PROGRAM = "mlx_vedec generate"
-Read = tuple[str, "GenerationResult"]
+FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -35,21 +34,41 @@ def parser() -> argparse.ArgumentParser:
     add_flag(
         p,
         "image",
-        "The images: files, folders of images, URLs, or - for stdin.",
+        "The images: files, folders, patterns in quotes, URLs, or - for stdin. A PDF or TIFF may "
+        "have many pages; a PAGE, ALTO or hOCR file names its image.",
         nargs="+",
         required=True,
         metavar="IMAGE",
     )
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", "grammar")
+    add_flag(p, "split_lines", "Cut a clean printed page into its lines and read each.", **YES)
     add_flag(
         p,
-        "pages",
-        "Read the images as the pages of a document (Nougat): each into a file of Markdown in this "
-        "folder, unless it has one there, and all joined on stdout.",
+        "layout",
+        "Read the lines of this PAGE, ALTO or hOCR file, or of the one in this folder that has the "
+        "image's name.",
+        "the file beside the image, if there is one",
+        metavar="FILE",
+    )
+    add_flag(
+        p,
+        "format",
+        "The format of pages, with their lines, words and confidences.",
+        "text",
+        choices=FORMATS,
+    )
+    add_flag(
+        p,
+        "output",
+        "Write a file for each page to this folder, skip pages that have one, and note what goes "
+        "wrong in errors.jsonl there.",
         metavar="FOLDER",
     )
-    add_flag(p, "split_lines", "Cut a clean printed page into its lines and read each.", **YES)
+    add_flag(
+        p, "pages", "The same as --output FOLDER --format markdown, for Nougat.", metavar="FOLDER"
+    )
+    add_shared(p, "overwrite")
     add_flag(p, "boxes", "Say where each word stands, with --json.", **YES)
     add_flag(p, "json", "Print one JSON object per image, or per line.", "as text", **YES)
     add_flag(p, "verbose", "Say on stderr which options are in force, and how fast it went.", **YES)
@@ -66,9 +85,12 @@ def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
     from ..measuring.machine import blas
+    from ..pages.sheets import all_sheets
     from ..reading.load import load
+    from .pages import check_flags, read_as_pages, wants_pages
 
-    sources = expand(args.image)
+    check_flags(args)
+    sheets = [*all_sheets(args.image)]
     model, processor = load(args.model, **loading_options(args))
     options = generation_options(args)
     if args.verbose:
@@ -78,49 +100,27 @@ def _generate(args: argparse.Namespace) -> int:
             print(f"BLAS: {name}", file=sys.stderr)
     if args.seed is not None:
         mx.random.seed(args.seed)
-    if args.pages is not None:
-        print(_document(model, processor, sources, args, options))
-        return 0
-    read = _pages if args.split_lines else _images
+    if wants_pages(args, processor, sheets):
+        return read_as_pages(PROGRAM, model, processor, sheets, args, options)
     failed = False
-    for source, result in read(model, processor, sources, args, options):
+    for source, result in _images(model, processor, sheets, args, options):
         if result.error is not None:
             failed = True
             complain(PROGRAM, result.error)
             continue
-        print(_as_json(source, result) if args.json else _plain(result), flush=True)
-        _warn(source, result, asked="max_tokens" in options or "max_new_tokens" in options)
+        print(as_json(source, result) if args.json else as_text(result), flush=True)
+        warn(PROGRAM, source, result, asked="max_tokens" in options or "max_new_tokens" in options)
         if args.verbose:
-            _report(source, result)
+            report(source, result)
     return int(failed)
 
 
-def _warn(source: str, result: GenerationResult, *, asked: bool) -> None:
-    """Say of a text that it did not end by itself, unless that was asked for."""
-    reasons = {
-        "length": f"was cut after {result.generation_tokens} tokens, where there is no more room",
-        "repetition": "runs in circles and was cut there",
-    }
-    reason = reasons.get(result.finish_reason or "")
-    if reason and not (asked and result.finish_reason == "length"):
-        print(f"{PROGRAM}: warning: the text of {source} {reason}", file=sys.stderr)
-
-
-def expand(names: Sequence[str]) -> list[str]:
-    """Images named one by one, and those in the folders that are named, sorted."""
-    from ..images.loading import images_in
-
-    sources: list[str] = []
-    for name in names:
-        sources += [str(path) for path in images_in(name)] if Path(name).is_dir() else [name]
-    return sources
-
-
 def _images(
-    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
-) -> Iterator[Read]:
+    model: Any, processor: Processor, sheets: list[Sheet], args: argparse.Namespace, options: dict
+) -> Iterator[tuple[str, GenerationResult]]:
     from ..reading.generate import batch_generate
 
+    sources = [sheet.name for sheet in sheets]
     progress = Progress(len(sources))
     results = batch_generate(
         model,
@@ -148,80 +148,3 @@ def _hint_at_lines(source: str, result: GenerationResult, aspect: float | None) 
             f"lines on a canvas of {aspect:g}:1; --split-lines prepares them",
             file=sys.stderr,
         )
-
-
-def _pages(
-    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
-) -> Iterator[Read]:
-    from ..errors import ImageError, OptionError
-    from ..reading.lines import read_lines
-    from ..reading.results import GenerationResult
-
-    if args.prompt is not None:
-        raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
-    progress = Progress(len(sources))
-    for source in sources:
-        try:
-            results = read_lines(
-                model, processor, source, batch_size=args.batch_size, boxes=args.boxes, **options
-            )
-        except ImageError as error:
-            results = [GenerationResult(error=error)]
-        progress.step(source)
-        for result in results:
-            yield source, result
-
-
-def _document(
-    model: Any, processor: Processor, sources: list[str], args: argparse.Namespace, options: dict
-) -> str:
-    """The pages of a document as one text; one that runs in circles is noticed unless told not."""
-    from ..reading.generate import generate
-    from ..tasks.nougat_pages import read_pages
-
-    progress = Progress(len(sources))
-    rules = {"stop_on_repetition": "ngram" if args.num_beams else True, **options}
-
-    def read(source: str) -> GenerationResult:
-        result = generate(model, processor, source, args.prompt, **rules)
-        progress.step(source)
-        text = processor.decode(result.tokens, skip_special_tokens=True)
-        return dataclasses.replace(result, text=text)
-
-    return read_pages(read, sources, args.pages)
-
-
-def _plain(result: GenerationResult) -> str:
-    """A result's text, or the data that it stands for as JSON."""
-    if result.data is None:
-        return result.text
-    return json.dumps(result.data, ensure_ascii=False)
-
-
-def _as_json(source: str, result: GenerationResult) -> str:
-    values = {
-        "image": source,
-        "text": result.text,
-        "confidence": round(result.confidence, 6),
-        "tokens": result.tokens,
-        "finish_reason": result.finish_reason,
-        "box": result.box,
-    }
-    if result.data is not None:
-        values["data"] = result.data
-    if result.boxes:
-        values["boxes"] = [vars(word) for word in result.boxes]
-    if result.alternatives:
-        values["alternatives"] = [
-            {"text": other.text, "confidence": round(other.confidence, 6), "score": other.score}
-            for other in result.alternatives
-        ]
-    return json.dumps(values, ensure_ascii=False)
-
-
-def _report(source: str, result: GenerationResult) -> None:
-    print(
-        f"{source}: {result.generation_tokens} tokens, {result.generation_tps:.1f} tokens/s, "
-        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB",
-        file=sys.stderr,
-    )

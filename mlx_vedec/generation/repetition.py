@@ -23,7 +23,7 @@ LEAST = 32  # tokens that its repeats have to make together
 
 @dataclass(frozen=True)
 class Variance:
-    """The rule's record of rows: largest logits (N, ≤ 15), variances (N, ≤ 200), marks (N,)."""
+    """The rule's record of rows: largest logits (N, T), variances (N, ≤ 200), marks (N,)."""
 
     peaks: mx.array
     variances: mx.array
@@ -38,10 +38,9 @@ class Variance:
     def after(self, logits: mx.array) -> tuple[Variance, mx.array]:
         """The record after a step with logits (N, V), and which rows (N,) end with that step."""
         steps = self.steps + 1
-        peaks = mx.concatenate([self.peaks, logits.max(axis=-1, keepdims=True)], axis=1)[
-            :, -WINDOW:
-        ]
-        variance = _variance(peaks) / peaks.shape[1]
+        peaks = mx.concatenate([self.peaks, logits.max(axis=-1, keepdims=True)], axis=1)
+        window = peaks[:, -WINDOW:]
+        variance = _variance(window) / window.shape[1]
         variances = mx.concatenate([self.variances, variance[:, None]], axis=1)[:, -HISTORY:]
         if steps < HISTORY:
             return Variance(peaks, variances, self.ends, steps), mx.zeros(peaks.shape[:1], mx.bool_)

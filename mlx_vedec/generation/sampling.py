@@ -132,6 +132,12 @@ class Sampling(Search):
             self._decoded(tokens, picked, count, sum(picked[:count]) / count, reason)
             for tokens, picked, reason, count in zip(*columns, strict=True)
         ]
+        if state.variance is not None:
+            peaks: Any = state.variance.peaks[rows].tolist()
+            decoded = [
+                replace(one, peaks=tuple(own[: len(one.tokens)]))
+                for one, own in zip(decoded, peaks, strict=True)
+            ]
         return [decoded[i : i + per_image] for i in range(0, len(decoded), per_image)]
 
 

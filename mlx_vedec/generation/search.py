@@ -27,6 +27,7 @@ class Decoded:
     score -- a beam's, as transformers' `sequences_scores`; else the mean log-probability, or 0
     beams -- the row that each token came from, for beams
     reason -- "stop", "length" or "repetition"
+    peaks -- the largest logit of each step, where the "variance" rule follows the row
     """
 
     tokens: tuple[int, ...]
@@ -34,6 +35,7 @@ class Decoded:
     score: float
     reason: str
     beams: tuple[int, ...] = ()
+    peaks: tuple[float, ...] = ()
 
 
 class Search(ABC):

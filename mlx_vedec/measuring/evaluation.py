@@ -17,6 +17,7 @@ from ..reading.processor import Processor, Reading
 from ..reading.results import GenerationResult
 from ..text.donut_scores import field_share, tree_share
 from ..text.error_rates import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
+from .confidences import Bin, calibration
 from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
 from .processes import gather_results
 from .references import ReadingTask, reading_tasks
@@ -67,6 +68,12 @@ class Evaluation:
     def unread(self) -> tuple[Row, ...]:
         """The samples that could not be read."""
         return tuple(row for row in self.rows if row.error is not None)
+
+    @property
+    def calibration(self) -> tuple[Bin, ...]:
+        """The samples that could be read, by confidence: how many of each group were right."""
+        read = [row for row in self.rows if row.error is None]
+        return calibration([row.confidence for row in read], [not row.edits for row in read])
 
     def worst(self, count: int) -> tuple[Row, ...]:
         """The rows with the most edits, none without; of as many edits, the highest rate first."""

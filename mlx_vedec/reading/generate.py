@@ -167,8 +167,20 @@ def _attempts(
     given = {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
     if fallback and given.get("stop_on_repetition") is None:
         given["stop_on_repetition"] = "ngram"
-    attempts = [model.generation_options(**{**given, **step}) for step in ({}, *fallback)]
+    attempts = [_settled(model, processor, {**given, **step}) for step in ({}, *fallback)]
     return [_with_grammar(processor, own) for own in attempts] if grammar else attempts
+
+
+def _settled(
+    model: VisionEncoderDecoderModel, processor: Processor, given: dict[str, Any]
+) -> Options:
+    """Options in force; a page that runs in circles ends early where the processor says so."""
+    settled = model.generation_options(**given)
+    unset = given.get("stop_on_repetition") is None and not settled.stop_on_repetition
+    if not (processor.stops_on_repetition and unset):
+        return settled
+    rule = "ngram" if settled.num_beams > 1 else "variance"
+    return model.generation_options(**{**given, "stop_on_repetition": rule})
 
 
 def _with_grammar(processor: Processor, options: Options) -> Options:

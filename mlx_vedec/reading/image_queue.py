@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import mlx.core as mx
 from PIL import Image
@@ -12,15 +13,20 @@ from PIL import Image
 from ..generation.flow import Flow
 from ..generation.options import Options
 from ..generation.search import Decoded
+from ..images.boxes import Box
 from ..images.image_processors import ImageSource
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..tasks.nougat_repeats import repetition_start
+from .parts import named_parts, parts_of
 from .processor import Processor
 from .results import GenerationResult
-from .word_boxes import word_boxes
+from .word_boxes import Maps, distinct, geometry_of, pixel_box, token_attentions, word_boxes
 
 Ids = Sequence[int]
 Asked = tuple[ImageSource, Ids | None]  # an image, and what is given of a prompt
+TOGETHER = 8  # texts whose words are placed in one pass,
+TOKENS = 2048  # unless they have more tokens than this
 IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
 
 
@@ -37,6 +43,7 @@ class Item:
     prompt_tps: float = 0.0
     begun: float = 0.0  # seconds, and
     before: int = 0  # tokens of the whole flow, when it began
+    tps: float = 0.0  # of the whole flow, from then to its end
 
     @property
     def group(self) -> tuple[tuple[int, ...], int]:
@@ -105,6 +112,21 @@ class ImageQueue:
         return max((r for r in tried if r.error is None), key=lambda r: r.score)
 
 
+def without_loop(page: Decoded) -> Decoded:
+    """A page that did not end by itself, without its loop, if it has one."""
+    start = repetition_start(page.peaks) if page.reason != "stop" else None
+    if start is None:
+        return page
+    kept = page.logprobs[:start]
+    return replace(
+        page,
+        tokens=page.tokens[:start],
+        logprobs=kept,
+        score=sum(kept) / len(kept) if kept else 0.0,
+        reason="repetition",
+    )
+
+
 class _Work:
     """The state of `ImageQueue.read`: items that wait, a flow, results that are not due."""
 
@@ -114,6 +136,7 @@ class _Work:
         self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last
         self.waiting: list[Item] = []
         self.going: dict[int, Item] = {}
+        self.ended: list[tuple[Item, list[Decoded]]] = []  # whose results are to be made
         self.results: dict[int, GenerationResult] = {}
         self.failure: Exception | None = None
         self.dry = False  # nothing more comes from the sources
@@ -130,11 +153,41 @@ class _Work:
         self.generated += len(self.flow)
         for key, decoded in self.flow.advance():
             item = self.going.pop(key)  # pyright: ignore[reportArgumentType]
+            seconds = max(time.perf_counter() - item.begun, 1e-9)
+            item.tps = (self.generated - item.before) / seconds
+            if self.queue.processor.stops_on_repetition:
+                decoded = [without_loop(page) for page in decoded]
+            self.ended.append((item, decoded))
+        if not self.queue.boxes or len(self.ended) >= TOGETHER or not len(self.flow):
+            yield from self._results()
+
+    def _results(self) -> Iterator[tuple[int, GenerationResult]]:
+        """The results of the images that ended."""
+        ended, self.ended = self.ended, []
+        maps = self._attention([(item, one) for item, decoded in ended for one in decoded])
+        for item, decoded in ended:
             try:
-                result = self._result(item, decoded)
+                result = self._result(item, decoded, maps)
             except ValueError as error:  # a text that says nothing, such as tags 100 deep
                 result = GenerationResult(error=error)
             yield item.index, result
+
+    def _attention(self, texts: list[tuple[Item, Decoded]]) -> dict[int, Maps]:
+        """Where the decoder looked for each token of texts, by the texts' `id`."""
+        found: dict[int, Maps] = {}
+        texts = [(item, one) for item, one in texts if self.queue.boxes and one.tokens]
+        for shape in {item.pixels.shape for item, _ in texts}:
+            alike = [pair for pair in texts if pair[0].pixels.shape == shape]
+            longest = max(len(item.start) + len(one.tokens) for item, one in alike)
+            size = max(1, min(TOGETHER, TOKENS // longest))
+            grid = self.queue.model.encoder.grid(*shape[1:3])
+            for start in range(0, len(alike), size):
+                items, ones = zip(*alike[start : start + size], strict=True)
+                features = mx.concatenate([item.features for item in items])
+                rows = [item.start for item in items], [one.tokens for one in ones]
+                maps = token_attentions(self.queue.model, features, *rows, grid)
+                found |= {id(one): own for one, own in zip(ones, maps, strict=True)}
+        return found
 
     def _take_in(self) -> Iterator[tuple[int, GenerationResult]]:
         if mx.get_cache_memory() > IDLE:  # batches of every size leave buffers of their own
@@ -198,19 +251,22 @@ class _Work:
         self.going |= {item.index: item for item in items}
         self.flow.add(cohort, cache)
 
-    def _result(self, item: Item, decoded: list[Decoded]) -> GenerationResult:
-        seconds = max(time.perf_counter() - item.begun, 1e-9)
+    def _result(
+        self, item: Item, decoded: list[Decoded], maps: Mapping[int, Maps]
+    ) -> GenerationResult:
         shared = GenerationResult(
             box=(0, 0, *item.picture.size),
             prompt_tokens=len(item.start),
             prompt_tps=item.prompt_tps,
-            generation_tps=(self.generated - item.before) / seconds,
+            generation_tps=item.tps,
             peak_memory=mx.get_peak_memory() / 1e9,
         )
-        first, *others = [self._one(item, sequence, shared) for sequence in decoded]
+        first, *others = [self._one(item, one, shared, maps.get(id(one))) for one in decoded]
         return self.queue.again(item, replace(first, alternatives=tuple(others)))
 
-    def _one(self, item: Item, sequence: Decoded, shared: GenerationResult) -> GenerationResult:
+    def _one(
+        self, item: Item, sequence: Decoded, shared: GenerationResult, maps: Maps | None
+    ) -> GenerationResult:
         queue = self.queue
         text, data = queue.processor.read(item.start, sequence.tokens)
         found = replace(
@@ -222,6 +278,10 @@ class _Work:
             score=sequence.score,
             finish_reason=sequence.reason,
         )
+        if named := named_parts(queue.processor, text, data):
+            place = partial(self._place, item, maps) if maps is not None else None
+            tokenizer, of = queue.processor.required_tokenizer, (sequence.tokens, sequence.logprobs)
+            found = replace(found, parts=parts_of(tokenizer, *of, named, place))
         if not queue.boxes:
             return found
         boxes = word_boxes(
@@ -232,5 +292,12 @@ class _Work:
             sequence.logprobs,
             prompt=item.start,
             features=item.features,
+            maps=maps,
         )
         return replace(found, boxes=boxes)
+
+    def _place(self, item: Item, maps: Maps, indices: list[int]) -> Box:
+        """The box in an image of some of its text's tokens."""
+        geometry = geometry_of(self.queue.processor, item.picture)
+        grid = self.queue.model.encoder.grid(geometry.size[1], geometry.size[0])
+        return geometry.to_original(pixel_box(distinct(maps)[indices], grid.cell))

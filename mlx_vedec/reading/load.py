@@ -64,7 +64,16 @@ def load(
         source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
     )
     processor = Processor.from_pretrained(source, revision=revision)
+    model.name_or_path = _name(path_or_hf_repo)
     if adapter_path is not None:
         restore_added(model, processor, adapter_path)
         load_adapters(model, adapter_path, requantized=quantize is not None)
     return (model, processor, model.config.to_dict()) if return_config else (model, processor)
+
+
+def _name(source: str | Path | None) -> str:
+    """What a model is called in what is made with it: a Hub id, or a folder's own name."""
+    if source is None:
+        return "the bundled line reader"
+    folder = Path(source).expanduser()
+    return folder.resolve().name if folder.is_dir() else str(source)

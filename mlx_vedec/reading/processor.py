@@ -70,6 +70,7 @@ class Processor:
     processor_class: ClassVar[str | None] = None  # in files
     special_tokens_in_labels: ClassVar[bool] = True
     knows_all_tokens: ClassVar[bool] = False  # whether its texts never have the unknown token
+    stops_on_repetition: ClassVar[bool] = False  # unless a call says otherwise
 
     def __init__(
         self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
@@ -212,6 +213,7 @@ class NougatProcessor(Processor):
 
     processor_class: ClassVar[str | None] = "NougatProcessor"
     knows_all_tokens: ClassVar[bool] = True
+    stops_on_repetition: ClassVar[bool] = True
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """A page as `nougat.to_markdown` leaves it."""

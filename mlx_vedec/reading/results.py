@@ -11,6 +11,7 @@ import mlx.core as mx
 from ..images.boxes import Box
 
 if TYPE_CHECKING:
+    from .parts import Part
     from .word_boxes import WordBox
 
 
@@ -32,6 +33,8 @@ class GenerationResult:
                       whole image
     boxes          -- of each word, where they were asked for
     data           -- what Donut's tags say, as JSON
+    parts          -- Donut's fields or Nougat's lines, each with its confidence, and with its box
+                      where boxes were asked for
     error          -- what was wrong with the image, for `batch_generate`
     prompt_tps, generation_tps -- tokens per second of the batch it was in; the first counts the
                       encoder's time too
@@ -47,6 +50,7 @@ class GenerationResult:
     box: Box | None = None
     boxes: tuple[WordBox, ...] = ()
     data: Any = None
+    parts: tuple[Part, ...] = ()
     error: ValueError | None = None
     prompt_tokens: int = 0
     prompt_tps: float = 0.0

@@ -71,6 +71,7 @@ def word_boxes(
     *,
     prompt: Sequence[int],
     features: mx.array | None = None,
+    maps: Maps | None = None,
 ) -> tuple[WordBox, ...]:
     """The words of generated tokens and where they stand in a picture, in the order of the text.
 
@@ -80,6 +81,7 @@ def word_boxes(
     tokens   -- generated ids, whose text is split at spaces; token_logprobs -- of each
     prompt   -- the ids before them, the start token first
     features -- (1, S, D) of the encoder, where they are known
+    maps     -- what `token_attention` gives for these tokens, where that is known
 
     >>> from mlx_vedec import generate, load, load_image
     >>> model, processor = load()
@@ -99,11 +101,13 @@ def word_boxes(
     words = words_of(processor.required_tokenizer, tokens)
     if not words:
         return ()
-    geometry = _geometry(processor, picture)
+    geometry = geometry_of(processor, picture)
     grid = model.encoder.grid(geometry.size[1], geometry.size[0])
-    if features is None:
-        features = model.encode(processor.pixels([picture]))
-    maps = distinct(token_attention(model, features, prompt, tokens, grid))
+    if maps is None:
+        if features is None:
+            features = model.encode(processor.pixels([picture]))
+        maps = token_attention(model, features, prompt, tokens, grid)
+    maps = distinct(maps)
     return tuple(
         WordBox(
             text,
@@ -114,7 +118,8 @@ def word_boxes(
     )
 
 
-def _geometry(processor: Processor, picture: Image.Image) -> Geometry:
+def geometry_of(processor: Processor, picture: Image.Image) -> Geometry:
+    """Where a picture's pixels are among those that the encoder sees."""
     if processor.image_processor is None:
         raise ConfigError("the processor has no image processor; give one to Processor(...)")
     return processor.image_processor.geometry(picture)
@@ -131,6 +136,12 @@ def words_of(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[tuple[str, lis
     owners = iter(_owners(tokenizer, tokens))
     words = tokenizer.decode(list(tokens), skip_special_tokens=True).split()
     return [(word, sorted({i for _ in word for i in next(owners)})) for word in words]
+
+
+def token_owners(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[str, list[list[int]]]:
+    """The tokens' text without spaces, and for each of its characters the tokens that spell it."""
+    text = tokenizer.decode(list(tokens), skip_special_tokens=True)
+    return "".join(text.split()), _owners(tokenizer, tokens)
 
 
 def _owners(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[list[int]]:
@@ -178,26 +189,42 @@ def token_attention(
 
     It is the mean of the last layer's heads. A row sums to 1 less what went to the prefix.
     """
-    if not prompt:
+    return token_attentions(model, features, [prompt], [tokens], grid)[0]
+
+
+def token_attentions(
+    model: VisionEncoderDecoderModel,
+    features: mx.array,
+    prompts: Sequence[Sequence[int]],
+    texts: Sequence[Sequence[int]],
+    grid: Grid,
+) -> list[Maps]:
+    """`token_attention` for B texts in one pass of the decoder; features are (B, S, D)."""
+    if not all(prompts):
         raise TokenError("the prompt is empty; expected the ids before the text, the start first")
-    if features.shape[:2] != (1, grid.features):
+    if features.shape[:2] != (len(texts), grid.features):
         raise ImageError(
             f"features are {tuple(features.shape)}, but the picture makes {grid.prefix} + "
-            f"{grid.rows}·{grid.columns} places; expected (1, {grid.features}, width); give those "
-            "of this picture, from model.encode(processor.pixels([picture]))"
+            f"{grid.rows}·{grid.columns} places; expected ({len(texts)}, {grid.features}, width); "
+            "give those of this picture, from model.encode(processor.pixels([picture]))"
         )
+    rows = [[*prompt, *tokens][:-1] for prompt, tokens in zip(prompts, texts, strict=True)]
+    longest = max(map(len, rows))  # what stands behind a row's end changes nothing before it
     out = model(
         encoder_outputs=(features,),
-        decoder_input_ids=mx.array([[*prompt, *tokens][:-1]], mx.int32),
+        decoder_input_ids=mx.array([row + row[-1:] * (longest - len(row)) for row in rows]),
         output_attentions=True,
         use_cache=False,
     )
     assert isinstance(out, Seq2SeqLMOutput)
     assert out.cross_attentions
-    last = out.cross_attentions[-1].astype(mx.float32).mean(axis=1)[0]  # (P + T - 1, S)
+    last = out.cross_attentions[-1].astype(mx.float32).mean(axis=1)  # (B, P + T - 1, S)
     del out  # so that no other layer's weights are held while these are computed
-    asked = last[len(prompt) - 1 :, grid.prefix :]  # a token is the answer to the one before it
-    return np.array(asked).reshape(-1, grid.rows, grid.columns)
+    found = np.array(last)[..., grid.prefix :].reshape(len(rows), -1, grid.rows, grid.columns)
+    return [  # a token is the answer to the one before it
+        maps[len(prompt) - 1 : len(row)]
+        for maps, prompt, row in zip(found, prompts, rows, strict=True)
+    ]
 
 
 def distinct(maps: Maps) -> Maps:

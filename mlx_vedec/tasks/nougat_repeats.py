@@ -20,6 +20,39 @@ ENTRY = range(4, 200)  # characters of a reference
 FEWEST = 15  # lines that similar lines have to span
 LOOK_AROUND = 5  # lines before and after them
 
+WINDOW = 15  # steps of the largest logit that one variance is of
+TAIL = 10  # fewest variances whose own variance is looked at
+CALM = 0.045  # below it, the rest of a page is a loop
+SLACK, GROWTH = 120, 1.08  # tokens that are kept, and by how much more where the loop begins late
+LATEST = 4095
+NEAR_END = 0.9  # of the page: what begins past it is let be
+AT_ONCE = 30  # a loop that begins before this step leaves nothing
+
+
+def repetition_start(peaks: Sequence[float]) -> int | None:
+    """How many tokens of a page to keep that did not end by itself; None where it is all right.
+
+    peaks -- the largest logit of each step. 0 stands for a page that was in circles from its start.
+
+    Once a page is read, this is stricter than the rule by which generation stops: the loop begins
+    where the variances up to the end hardly vary any more.
+
+    >>> repetition_start([20.0 + 3 * (step % 7) * (step < 300) for step in range(2000)])
+    426
+    """
+    values = np.asarray(peaks, np.float32)
+    windows = [values[i : i + WINDOW] for i in range(len(values) - WINDOW)]
+    variances = np.array([window.var() / WINDOW for window in windows])
+    rest = np.array([variances[i + 1 :].var() for i in range(len(variances) - TAIL)])
+    calm = np.flatnonzero(rest < CALM)
+    if len(calm) < 2 or (np.diff(calm) > 1).any():
+        return None
+    begin = int(calm[0])
+    kept = int(min(max(begin, 1) * GROWTH + SLACK, LATEST))
+    if kept / len(values) > NEAR_END:
+        return None
+    return 0 if begin < AT_ONCE else kept
+
 
 def cut_repeated_tail(text: str) -> str:
     """A text whose end repeats itself, without the repeats.

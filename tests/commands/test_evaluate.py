@@ -36,7 +36,7 @@ def data(tmp_path_factory):
 
 def test_a_table_of_metrics(run, data):
     code, out, err = run("evaluate", "--data", data / "test")
-    title, *rows = out.splitlines()
+    title, *rows = out.partition("  calibration:")[0].splitlines()
     assert code == 0 and title.startswith("bundled model: 3 samples, ")
     assert [row.split()[0] for row in rows] == [
         *("cer", "wer", "mean_cer", "exact_match", "similarity")
@@ -51,6 +51,7 @@ def test_a_split_as_json(run, data):
     [model] = json.loads(out)["models"]
     one = {"value": 1.0, "low": None, "high": None}
     assert (code, err) == (0, "") and model.pop("seconds") > 0
+    assert model.pop("calibration")[0]["count"] == 1 and model.pop("calibration_error") < 0.1
     assert model == {
         "model": "bundled model",
         "samples": 1,
@@ -152,7 +153,8 @@ def test_documents(run, folder):
     row = {"file_name": NAMES[0], "ground_truth": json.dumps({"gt_parse": {"nm": "tea"}})}
     rows.write_text(json.dumps(row) + "\n")
     code, out, _ = run("evaluate", "--model", folder, "--data", rows, "--grammar", "-m", 8)
-    assert code == 0 and [line.split()[0] for line in out.splitlines()[-2:]] == [
+    metrics = out.partition("  calibration:")[0].splitlines()
+    assert code == 0 and [line.split()[0] for line in metrics[-2:]] == [
         *("field_f1", "tree_accuracy")
     ]
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import statistics
 import time
-from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.tasks.nougat import to_markdown
-from mlx_vedec.tasks.nougat_pages import page_to_markdown, read_pages
+from mlx_vedec.tasks.nougat_pages import page_to_markdown
 from mlx_vedec.tasks.nougat_repeats import (
     cut_repeated_tail,
     drop_made_up_references,
+    repetition_start,
     similarity,
 )
 
@@ -87,6 +88,40 @@ def test_hostile_pages_take_no_time(text):
     assert time.process_time() - begun < 2
 
 
+# --- loops in the largest logits
+
+
+def told(peaks):
+    """The rule one number at a time."""
+    windows = [peaks[i : i + 15] for i in range(len(peaks) - 15)]
+    variances = [statistics.pvariance(window) / 15 for window in windows]
+    rests = [variances[i + 1 :] for i in range(len(variances) - 10)]
+    calm = [i for i, rest in enumerate(rests) if statistics.pvariance(rest) < 0.045]
+    if len(calm) < 2 or calm != list(range(calm[0], calm[0] + len(calm))):
+        return None
+    kept = int(min(max(calm[0], 1) * 1.08 + 120, 4095))
+    if kept / len(peaks) > 0.9:
+        return None
+    return 0 if calm[0] < 30 else kept
+
+
+@pytest.mark.parametrize("length", [0, 10, 26, 130, 200, 500])
+@pytest.mark.parametrize("begin", [0, 0.1, 0.5, 0.8, 1])
+def test_where_a_loop_begins(length, begin):
+    generator = np.random.default_rng(length)
+    spread = np.where(np.arange(length) < begin * length, 6.0, 0.1)
+    peaks = (20 + spread * generator.normal(size=length)).astype(np.float32).tolist()
+    assert repetition_start(peaks) == told(peaks)
+
+
+def test_loops_are_found():
+    noisy = np.random.default_rng(0).normal(20, 6, 400).tolist()
+    assert repetition_start(noisy) is None
+    assert 400 < repetition_start([*noisy, *[25.0] * 1200]) < 600
+    assert repetition_start([25.0] * 1000) == 0
+    assert repetition_start([*noisy, *[25.0] * 50]) is None  # near the end it is let be
+
+
 # --- pages
 
 ENTRIES = [f"* [{n}] A. Author, A paper on pages, 20{n}." for n in range(10, 40)]
@@ -112,67 +147,3 @@ def test_pages_and_those_that_are_missing():
         "[MISSING_PAGE_EMPTY:7]",
     ]
     assert page_to_markdown("One\n\ntwo.", "stop", 1) == "One\n\ntwo."
-
-
-class Reader:
-    """Reads strings, and stops where it is told to."""
-
-    def __init__(self, stop_at=None, broken=()):
-        self.seen, self.stop_at, self.broken = [], stop_at, broken
-
-    def __call__(self, source):
-        if source == self.stop_at:
-            raise KeyboardInterrupt
-        if source in self.broken:
-            raise ImageError(f"{source} cannot be read")
-        self.seen.append(source)
-        return SimpleNamespace(text=f"page {source}", finish_reason="stop")
-
-
-def names(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-def test_an_interrupted_run_goes_on(tmp_path):
-    folder = tmp_path / "of" / "one"
-    with pytest.raises(KeyboardInterrupt):
-        read_pages(Reader(stop_at="c"), "abcd", folder)
-    assert names(folder) == ["0001.md", "0002.md"]
-    reader = Reader()
-    assert read_pages(reader, iter("abcd"), str(folder)) == "page a\n\npage b\n\npage c\n\npage d"
-    assert reader.seen == ["c", "d"]
-    assert (folder / "0003.md").read_text() == "page c\n"
-
-
-def test_pages_that_cannot_be_read_are_tried_again(tmp_path):
-    text = read_pages(Reader(broken="b"), "abc", tmp_path)
-    assert text == "page a\n\n[MISSING_PAGE_FAIL:2]\n\npage c"
-    assert names(tmp_path) == ["0001.md", "0003.md"]
-    failed = SimpleNamespace(text="", finish_reason=None)
-    assert "[MISSING_PAGE_FAIL:2]" in read_pages(lambda source: failed, "abc", tmp_path)
-    assert read_pages(Reader(), "abc", tmp_path) == "page a\n\npage b\n\npage c"
-
-
-def test_loops_and_empty_pages_are_kept(tmp_path):
-    looped = SimpleNamespace(text="so so", finish_reason="repetition")
-    read_pages(lambda source: looped, "a", tmp_path)
-    blank = SimpleNamespace(text="", finish_reason="stop")
-    assert read_pages(lambda source: blank, "ab", tmp_path) == "[MISSING_PAGE_FAIL:1]"
-    assert names(tmp_path) == ["0001.md", "0002.md"]
-
-
-def test_a_page_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    def full(path, text, **options):
-        path.write_bytes(b"pa")
-        raise OSError("no space left")
-
-    monkeypatch.setattr("pathlib.Path.write_text", full)
-    with pytest.raises(OSError, match="no space left"):
-        read_pages(Reader(), "a", tmp_path)
-    assert names(tmp_path) == []
-
-
-def test_a_file_is_no_folder(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(OptionError, match="is a file; expected a folder"):
-        read_pages(Reader(), "a", tmp_path / "file")

@@ -1,7 +1,9 @@
 """Donut's, Nougat's and manga-ocr's checkpoints through the pipeline and the command line."""
 
 import json
+import math
 import shutil
+from dataclasses import replace
 
 import pytest
 from tokenizers import Tokenizer as Backend, decoders, models, pre_tokenizers
@@ -18,6 +20,7 @@ from mlx_vedec import (
     stream_generate,
 )
 from mlx_vedec.errors import OptionError
+from mlx_vedec.reading.parts import parts_of
 from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.tasks.donut import token2json
 from mlx_vedec.tasks.donut_prompts import added_vocabulary, answer_text
@@ -130,18 +133,15 @@ def test_a_document_is_read_on_where_it_was_left(folder, tmp_path, capsys):
         shutil.copy(LINE, page)
     target = tmp_path / "document"
     target.mkdir()
-    (target / "0002.md").write_text("read before\n")
+    (target / "1.md").write_text("read before\n")
     flags = ["generate", "--model", str(folder), "--pages", str(target), "-m", "5", "--image"]
     assert commands.main([*flags, *map(str, pages)]) == 0
-    out = capsys.readouterr().out
-    assert "read before" in out and sorted(p.name for p in target.iterdir()) == [
-        "0001.md",
-        "0002.md",
-        "0003.md",
-    ]
+    assert sorted(path.name for path in target.iterdir()) == ["0.md", "1.md", "2.md"]
+    assert (target / "1.md").read_text() == "read before\n"
+    before = (target / "0.md").read_bytes()
     pages[0].write_text("no image any more")
     assert commands.main([*flags, *map(str, pages)]) == 0
-    assert capsys.readouterr().out == out
+    assert (target / "0.md").read_bytes() == before and capsys.readouterr().out == ""
 
 
 def test_manga_is_read_without_spaces(folder):
@@ -170,3 +170,78 @@ def test_manga_is_read_without_spaces(folder):
     processor.save_pretrained(folder / "again")
     assert isinstance(Processor.from_pretrained(folder / "again"), MangaOCRProcessor)
     assert isinstance(processor.tokenizer, Tokenizer)
+
+
+@pytest.mark.slow
+def test_nougats_pages_stop_when_they_repeat_themselves(folder):
+    """By default, and the loop is cut off; not for other checkpoints, nor where that is unset."""
+    model = tiny_model(decoder={"vocab_size": 40, "max_position_embeddings": 700})
+    for config in (model.config, model.config.decoder, model.generation_config):
+        config.decoder_start_token_id, config.bos_token_id = 0, 0
+        config.eos_token_id, config.pad_token_id = 2, 1
+    model.generation_config.eos_token_id = None  # so that no page ends by itself
+    model.save_pretrained(folder)
+    model, processor = write(folder, ["#", " ", "\n", *LETTERS], "NougatProcessor")
+    whole = generate(model, processor, LINE, stop_on_repetition=False)
+    assert whole.finish_reason == "length" and len(whole.tokens) == 699
+    stopped = generate(model, processor, LINE)
+    assert stopped.finish_reason == "repetition" and len(stopped.tokens) < 500
+    assert stopped.tokens == whole.tokens[: len(stopped.tokens)]
+    assert len(stopped.token_logprobs) == len(stopped.tokens)
+    assert generate(model, processor, LINE, num_beams=2, max_new_tokens=40).tokens
+    model, other = write(folder, ["#", " ", "\n", *LETTERS], None)
+    assert len(generate(model, other, LINE).tokens) == 699
+
+
+def test_a_page_is_cut_where_its_loop_begins():
+    from mlx_vedec.generation.search import Decoded
+    from mlx_vedec.reading.image_queue import without_loop
+
+    peaks = tuple(20.0 + 3 * (step % 7) * (step < 300) for step in range(2000))
+    page = Decoded(tuple(range(2000)), (-0.5,) * 2000, -0.5, "length", peaks=peaks)
+    cut = without_loop(page)
+    assert (len(cut.tokens), len(cut.logprobs), cut.reason) == (426, 426, "repetition")
+    for kept in (
+        Decoded((1,), (0.0,), 0.0, "length"),
+        Decoded((1,), (0.0,), 0.0, "stop", peaks=peaks),
+    ):
+        assert without_loop(kept) is kept
+
+
+def test_fields_have_confidences_and_boxes(donut):
+    model, processor = donut
+    result = generate(model, processor, LINE, "who", max_new_tokens=6, grammar=True, boxes=True)
+    width, height = result.box[2:]
+    for part in result.parts:
+        assert part.name and 0 < part.confidence <= 1
+        left, top, right, bottom = part.box
+        assert 0 <= left < right <= width and 0 <= top < bottom <= height
+    assert generate(model, processor, LINE, "who", max_new_tokens=6).parts == tuple(
+        replace(p, box=None)
+        for p in generate(model, processor, LINE, "who", max_new_tokens=6, boxes=True).parts
+    )
+
+
+def test_parts_are_found_in_the_tokens(donut):
+    """Each part has the probabilities of its own tokens; a changed one those in between."""
+    _, processor = donut
+    tokens = processor.tokenizer.encode("teaxricey", add_special_tokens=False)
+    logprobs = [-0.1] * 3 + [-2.0] + [-0.2] * 4 + [-3.0]
+    named = [("a", "tea"), ("b", "r i c e"), ("c", "other")]
+    found = parts_of(
+        processor.tokenizer, tokens, logprobs, named, lambda indices: (indices[0],) * 4
+    )
+    assert [(p.name, round(math.log(p.confidence), 6)) for p in found] == [
+        *(("a", -0.1), ("b", -0.2), ("c", -3.0))
+    ]
+    assert [p.box[0] for p in found] == [0, 4, 8]
+    assert parts_of(processor.tokenizer, [], [], named) == ()
+
+
+def test_lines_of_nougat_as_json(folder, capsys):
+    write(folder, ["#", " ", "\n", *LETTERS], "NougatProcessor")
+    flags = ["generate", "--model", str(folder), "--image", LINE, "-m", "9", "--json", "--boxes"]
+    assert commands.main(flags) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert [line["text"] for line in row["lines"]] == [x for x in row["text"].split("\n") if x]
+    assert all(len(line["box"]) == 4 and 0 < line["confidence"] <= 1 for line in row["lines"])

@@ -1,0 +1,176 @@
+"""`mlx_vedec generate` for pages: their lines found or given, printed or written to a folder."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .common import complain
+from .results import as_json, report, warn
+
+if TYPE_CHECKING:
+    from ..pages.page import Page
+    from ..pages.sheets import Sheet
+    from ..reading.processor import Processor
+
+SEPARATOR = "\f"  # between pages on stdout, as pdftotext and Tesseract have it
+
+
+def check_flags(args: argparse.Namespace) -> None:
+    """Refuse flags that contradict each other, and a result folder that is a file."""
+    from ..errors import OptionError
+    from ..pages.bulk import Folder
+
+    if args.pages is not None:
+        if args.output is not None:
+            raise OptionError("--pages is a name of --output; give one of them")
+        args.output, args.format = args.pages, args.format or "markdown"
+    if args.json and (args.format or args.output):
+        raise OptionError("--json prints lines of JSON; with --output give --format json")
+    if args.output is not None:
+        Folder(Path(args.output), args.format or "text")
+    elif args.overwrite:
+        raise OptionError("--overwrite is for --output; give a folder, or leave it out")
+
+
+def wants_pages(args: argparse.Namespace, processor: Processor, sheets: Sequence[Sheet]) -> bool:
+    """Whether images are pages: a flag says so, they are files of pages, or have layouts."""
+    from ..pages.finding import has_layout
+    from ..pages.reading import WHOLE_PAGES
+
+    if args.split_lines or args.layout or args.format or args.output:
+        return True
+    if any(sheet.count > 1 or sheet.layout or sheet.is_pdf for sheet in sheets):
+        return True
+    whole = processor.processor_class in WHOLE_PAGES
+    return not whole and any(has_layout(sheet) for sheet in sheets)
+
+
+def read_as_pages(
+    program: str,
+    model: Any,
+    processor: Processor,
+    sheets: Sequence[Sheet],
+    args: argparse.Namespace,
+    options: dict[str, Any],
+) -> int:
+    """Read pages; 0, or 1 where one could not be read."""
+    import mlx.core as mx
+
+    from ..errors import OptionError
+    from ..pages.bulk import Folder, read_to_folder
+    from ..pages.formats import WITH_WORDS
+    from ..pages.reading import WHOLE_PAGES, read_sheets
+
+    if args.prompt is not None and processor.processor_class not in WHOLE_PAGES:
+        raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
+    group = mx.distributed.init()
+    shown = Shown(program, len(sheets), args, options)
+    given = [(sheet, args.layout) for sheet in sheets]
+    reading = {
+        "batch_size": args.batch_size,
+        "prompt": args.prompt,
+        "boxes": args.boxes or args.format in WITH_WORDS,
+        "grammar": args.grammar,
+        "progress": shown.line,
+        **options,
+    }
+    if args.output is not None:
+        folder = Folder(Path(args.output), args.format or "text", args.overwrite)
+        found = {"group": group, "plan": shown.plan, "done": shown.page, **reading}
+        return int(read_to_folder(model, processor, given, folder, **found) > 0)
+    if group.size() > 1:
+        raise OptionError("several processes write to one stdout; give --output FOLDER")
+    if args.format not in (None, "text", "json", "markdown") and len(sheets) > 1:
+        raise OptionError(
+            f"--format {args.format} makes a file for each of {len(sheets)} pages; give --output"
+        )
+    bad = 0
+    for page in read_sheets(model, processor, given, **reading):
+        bad += page.error is not None
+        if page.error is None:
+            shown.on_stdout(page)
+        shown.page(page)
+    return int(bad > 0)
+
+
+class Shown:
+    """What is said of pages as they come: results on stdout, all else on stderr."""
+
+    def __init__(
+        self, program: str, pages: int, args: argparse.Namespace, options: dict[str, Any]
+    ) -> None:
+        self.program, self.pages, self.args = program, pages, args
+        self.asked = "max_tokens" in options or "max_new_tokens" in options
+        self.done = self.lines = self.printed = 0
+        self.started = time.monotonic()
+
+    def plan(self, pages: int) -> None:
+        """So many pages are to be read."""
+        self.pages, self.started = pages, time.monotonic()
+
+    def line(self, _: object) -> None:
+        """A line, or a piece of one, was read."""
+        self.lines += 1
+        if sys.stderr.isatty() and self.pages > 1:
+            self._show("")
+
+    def page(self, page: Page) -> None:
+        """A page is done: how far all is, and what was wrong with this one."""
+        self.done += 1
+        if self.pages > 1:
+            self._show("" if sys.stderr.isatty() else f": {page.name}")
+        if page.error is not None:
+            complain(self.program, page.error)
+        for line in page.lines:
+            if line.error is not None:
+                print(f"{self.program}: warning: {page.name}: {line.error}", file=sys.stderr)
+            if line.result is not None:
+                warn(self.program, page.name, line.result, asked=self.asked)
+                if self.args.verbose:
+                    report(page.name, line.result)
+
+    def _show(self, more: str) -> None:
+        """`12/200 pages, 57 lines, 1:20 left`, in place on a terminal."""
+        spent = time.monotonic() - self.started
+        left = spent / self.done * (self.pages - self.done) if self.done else 0
+        clock = (
+            f", {int(left) // 60}:{int(left) % 60:02} left" if 0 < self.done < self.pages else ""
+        )
+        said = f"{self.done}/{self.pages} pages, {self.lines} lines{clock}{more}"
+        terminal = sys.stderr.isatty()
+        start = "\r\033[K" if terminal else ""
+        end = "" if terminal and self.done < self.pages else "\n"
+        print(f"{start}{said}", end=end, file=sys.stderr, flush=True)
+
+    def on_stdout(self, page: Page) -> None:
+        """A page's lines of JSON, or its text, apart from that of the page before."""
+        from ..pages.plain import as_dict
+
+        if self.args.json:
+            for line in page.lines:
+                if line.result is not None:
+                    print(as_json(page.name, line.result), flush=True)
+        elif self.args.format == "json":
+            print(json.dumps(as_dict(page), ensure_ascii=False), flush=True)
+        else:
+            if self.printed:
+                print(SEPARATOR)
+            sys.stdout.flush()
+            data = page.to_bytes(self.args.format or "text")
+            _write(data)
+        self.printed += 1
+
+
+def _write(data: bytes) -> None:
+    """Bytes to stdout; as text where it takes no bytes, as in notebooks."""
+    if hasattr(sys.stdout, "buffer"):
+        sys.stdout.buffer.write(data)
+    else:
+        sys.stdout.write(data.decode("utf-8"))
+    sys.stdout.flush()

@@ -1,0 +1,142 @@
+"""A page that was read: `Page`, which can be looked at, saved and opened again."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageDraw
+
+from ..errors import OptionError
+from ..files import write_file
+from .finding import image_of, size_beside
+from .formats import check_format, format_of, layouts_of, read_document, to_bytes
+from .layout import Layout
+from .pdf import to_pdf
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+SHOWN = 1400  # pixels of the longer side in a notebook
+REGION = (70, 110, 200)  # blue
+BASELINE = (200, 60, 160)  # violet
+UNSURE, SURE, UNKNOWN = (220, 40, 40), (40, 160, 70), (120, 120, 120)  # red, green, grey
+
+
+@dataclass(frozen=True)
+class Page(Layout):
+    r"""A page: its regions, their lines and words in reading order, in pixels of its image.
+
+    regions, size, image, model -- see `Layout`. lines, text and confidence come from them
+    error   -- what was wrong with it, for `read_pages`; then it has no lines
+    picture -- the image, RGB, where it was read; not for `Page.from_file`
+
+    >>> from mlx_vedec.pages.layout import Line, Region
+    >>> Page(regions=(Region((Line("Tea,"), Line("rice"))), Region((Line("9.50"),)))).text
+    'Tea,\nrice\n\n9.50'
+    """
+
+    name: str = ""
+    error: ValueError | None = None
+    picture: Image.Image | None = field(default=None, repr=False, compare=False)
+
+    @classmethod
+    def from_file(cls, path: str | Path) -> Self:
+        """The page of a PAGE, ALTO or hOCR file, with the texts that this has.
+
+        The image need not be there. Where it is, its size says how large the file's units are; else
+        tenths of millimetres and 1/1200 inch are taken at 300 dots per inch.
+        """
+        path = Path(path)
+        document = read_document(path)
+        layouts = layouts_of(document, str(path), size_beside(path))
+        if len(layouts) != 1:
+            raise OptionError(f"{path} has {len(layouts)} pages; expected one; split it")
+        (layout,) = layouts
+        return cls.of(layout, name=str(path))
+
+    @classmethod
+    def of(
+        cls,
+        layout: Layout,
+        *,
+        name: str = "",
+        error: ValueError | None = None,
+        picture: Image.Image | None = None,
+    ) -> Self:
+        """A page with a layout."""
+        return cls(
+            regions=layout.regions,
+            size=layout.size,
+            image=layout.image,
+            model=layout.model,
+            source=layout.source,
+            name=name,
+            error=error,
+            picture=picture,
+        )
+
+    def save(self, path: str | Path, format: str | None = None) -> None:
+        """Write the page to a file, whole or not at all.
+
+        format -- "text", "json", "page", "alto", "hocr", "tsv", "markdown" or "pdf"; by default
+        what the file's name ends in stands for, `.xml` for "page". A page that came from a file of
+        the same format is that file with the texts put in; any other makes a new one.
+        """
+        path = Path(path)
+        data = self.to_bytes(format or format_of(path))
+        if not path.parent.is_dir():
+            raise OptionError(f"the folder of {path} does not exist; expected one; make it")
+        write_file(path, lambda temporary: temporary.write_bytes(data))
+
+    def to_bytes(self, format: str) -> bytes:
+        """The page in a format, as `save` writes it."""
+        if check_format(format) != "pdf":
+            return to_bytes(self, format)
+        return to_pdf([(self, self._with_picture())])
+
+    def _with_picture(self) -> Image.Image:
+        if self.picture is not None:
+            return self.picture
+        if self.source is not None:
+            with Image.open(image_of(Path(self.source.name))) as image:
+                return image.convert("RGB")
+        raise OptionError("the page has no image; a PDF needs one; read the page from its image")
+
+    def overlay(self, *, width: int = 3) -> Image.Image:
+        """The image with what was found drawn on it.
+
+        Regions are blue, baselines violet, outlines from green (sure) to red (unsure), grey where
+        nothing is known. width -- pixels of the lines
+        """
+        if self.picture is not None:
+            image = self.picture.copy()
+        else:
+            image = Image.new("RGB", (max(self.size[0], 1), max(self.size[1], 1)), "white")
+        draw = ImageDraw.Draw(image)
+        for region in self.regions:
+            draw.polygon(region.outline, outline=REGION, width=width)
+        for line in self.lines:
+            draw.polygon(line.outline, outline=_colour(line.confidence), width=width)
+            if len(line.baseline) > 1:
+                draw.line(line.baseline, fill=BASELINE, width=width)
+        return image
+
+    def _repr_png_(self) -> bytes:
+        """The overlay, for notebooks."""
+        image = self.overlay(width=max(2, max(self.size) // 700))
+        image.thumbnail((SHOWN, SHOWN))
+        data = io.BytesIO()
+        image.save(data, "PNG")
+        return data.getvalue()
+
+
+def _colour(confidence: float | None) -> tuple[int, int, int]:
+    """From red at one half and below to green at 1."""
+    if confidence is None:
+        return UNKNOWN
+    share = min(max(2 * confidence - 1, 0.0), 1.0)
+    red, green, blue = (round(a + share * (b - a)) for a, b in zip(UNSURE, SURE, strict=True))
+    return red, green, blue

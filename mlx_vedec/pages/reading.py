@@ -1,0 +1,362 @@
+"""Reading pages: the lines of many pages as one stream of work, put together page by page."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from ..errors import LayoutError, OptionError
+from ..images.boxes import Box
+from ..images.lines import find_lines
+from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.generate import batch_generate
+from ..reading.processor import Processor
+from ..reading.results import GenerationResult
+from .finding import Given, layout_for, with_image
+from .layout import Alternative, Layout, Line, Region, Word, box_around, corners, paragraphs
+from .page import Page
+from .pieces import pieces_of
+from .sheets import Sheet, all_sheets
+
+WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that need no lines
+
+
+@dataclass(eq=False)
+class _Work:
+    """A page that is being read: its lines, how many pieces each has, and their results."""
+
+    page: Page
+    counts: list[int] = field(default_factory=list)
+    moves: list[Callable[[Box], Box]] = field(default_factory=list)
+    results: list[GenerationResult] = field(default_factory=list)
+
+    @property
+    def done(self) -> bool:
+        return len(self.results) == len(self.moves)
+
+
+def read_page(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    image: Any,
+    *,
+    layout: Given = None,
+    boxes: bool = True,
+    batch_size: int | None = 16,
+    **options: Any,
+) -> Page:
+    """The text of one page, line by line.
+
+    image  -- what `load_image` takes, a PDF of one page, or a layout file that names its image
+    layout -- where its lines are: a PAGE, ALTO or hOCR file, a folder with one of the image's name,
+              or a `Page`. By default what is found beside the image; where that is nothing, and for
+              False, the lines of a clean printed page are found here
+    boxes  -- where each word stands, too. options -- those of `batch_generate`, such as num_beams
+
+    A page that cannot be read is a `ValueError`. A line that cannot be has its own `.error`.
+
+    >>> from mlx_vedec import load
+    >>> page = read_page(*load(), "tests/data/lines/seen_006.png", boxes=False)
+    >>> print(page.text)
+    wheel 206,3
+    """
+    (page,) = _single(
+        read_pages(
+            model,
+            processor,
+            [image],
+            layouts=[layout],
+            boxes=boxes,
+            batch_size=batch_size,
+            **options,
+        )
+    )
+    if page.error is not None:
+        raise page.error
+    return page
+
+
+def read_lines(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    image: Any,
+    *,
+    batch_size: int | None = 16,
+    boxes: bool = False,
+    **options: Any,
+) -> list[GenerationResult]:
+    """The lines that are found on a clean printed page, top to bottom, each with its `box`.
+
+    They are the results of `read_page(..., layout=False)`.
+    """
+    page = read_page(
+        model, processor, image, layout=False, boxes=boxes, batch_size=batch_size, **options
+    )
+    return [line.result for line in page.lines if line.result is not None]
+
+
+def _single(pages: Iterator[Page]) -> list[Page]:
+    found = list(itertools.islice(pages, 2))
+    if len(found) != 1:
+        raise OptionError("the image has several pages; expected one; use read_pages")
+    return found
+
+
+def read_pages(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    images: Any,
+    *,
+    layouts: Given | Sequence[Given] = None,
+    boxes: bool = True,
+    batch_size: int | None = 16,
+    prompt: str | None = None,
+    progress: Callable[[GenerationResult], object] | None = None,
+    **options: Any,
+) -> Iterator[Page]:
+    """The pages of any number of images, in their order, their lines as one stream of work.
+
+    images  -- a folder, a pattern such as "scans/*.png", a PDF or TIFF of many pages, or an
+               iterable of what `read_page` takes
+    layouts -- for each image, or one that holds for all: a folder of files of the images' names,
+               None for what is beside them, False for none
+    prompt  -- for whole pages, that Donut and Nougat read. progress -- is called with each line's
+               result when it is there
+
+    A page that cannot be read has an `.error`, and the rest goes on.
+    """
+    sheets = _with_layouts(images, layouts)
+    return read_sheets(
+        model,
+        processor,
+        sheets,
+        boxes=boxes,
+        batch_size=batch_size,
+        prompt=prompt,
+        progress=progress,
+        **options,
+    )
+
+
+def _with_layouts(images: Any, layouts: Any) -> Iterator[tuple[Sheet, Given]]:
+    """Each page with where its layout is to come from."""
+    if not isinstance(layouts, Sequence) or isinstance(layouts, str):
+        yield from ((sheet, layouts) for sheet in all_sheets(images))
+        return
+    for image, layout in zip(images, layouts, strict=True):
+        yield from ((sheet, layout) for sheet in all_sheets([image]))
+
+
+def read_sheets(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    sheets: Iterable[tuple[Sheet, Given]],
+    *,
+    boxes: bool = True,
+    batch_size: int | None = 16,
+    prompt: str | None = None,
+    progress: Callable[[GenerationResult], object] | None = None,
+    **options: Any,
+) -> Iterator[Page]:
+    """`read_pages` for pages that are found already."""
+    whole = processor.processor_class in WHOLE_PAGES
+    if prompt is not None and not whole:
+        raise OptionError("a prompt is for checkpoints that read whole pages; leave it out")
+    aspect = processor.line_aspect_ratio
+    name = _model_name(model)
+    waiting: deque[_Work] = deque()
+
+    def pictures() -> Iterator[Image.Image]:
+        for sheet, given in sheets:
+            work, pieces = _begun(sheet, given, name, whole=whole, aspect=aspect)
+            waiting.append(work)
+            yield from pieces
+
+    stream = pictures()
+    first = next(stream, None)
+    if first is not None:
+        results = batch_generate(
+            model,
+            processor,
+            itertools.chain([first], stream),
+            prompt,
+            batch_size=batch_size,
+            boxes=boxes,
+            progress=progress,
+            **options,
+        )
+        for result in results:
+            next(work for work in waiting if not work.done).results.append(result)
+            while waiting and waiting[0].done:
+                yield _finished(waiting.popleft())
+    while waiting:
+        yield _finished(waiting.popleft())
+
+
+def _model_name(model: VisionEncoderDecoderModel) -> str:
+    config = model.config
+    kinds = f"{config.encoder.model_type} + {config.decoder.model_type}"
+    return getattr(model, "name_or_path", "") or kinds
+
+
+# From a page to pieces
+
+
+def _begun(
+    sheet: Sheet, given: Given, model: str, *, whole: bool, aspect: float | None
+) -> tuple[_Work, list[Image.Image]]:
+    """A page with its lines, not yet read, and the pictures that are to be."""
+    try:
+        picture = with_image(sheet).load()
+        found = None if given is False or whole else layout_for(sheet, _named(given), picture)
+        layout = found or _found_here(picture, whole=whole)
+        layout = replace(layout, model=model, image=layout.image or _image_name(sheet))
+        page = Page.of(replace(layout, size=picture.size), name=sheet.name, picture=picture)
+        work, pieces = _Work(page), []
+        lines = []
+        for line in page.lines:
+            try:
+                own = pieces_of(picture, line, aspect, tight=found is None)
+            except LayoutError as error:
+                line, own = replace(line, error=error), []
+            lines.append(line)
+            work.counts.append(len(own))
+            work.moves += [piece.to_page for piece in own]
+            pieces += [piece.picture for piece in own]
+        work.page = _with_lines(page, lines)
+    except ValueError as error:
+        return _Work(Page(image=_image_name(sheet), name=sheet.name, error=error)), []
+    return work, pieces
+
+
+def _named(given: Given) -> str | Path | Layout | None:
+    return None if isinstance(given, bool) else given
+
+
+def _image_name(sheet: Sheet) -> str:
+    return sheet.path.name if sheet.path and sheet.layout is None else ""
+
+
+def _found_here(picture: Image.Image, *, whole: bool) -> Layout:
+    """The layout of a page that comes without one."""
+    if whole:
+        box = (0, 0, *picture.size)
+        return Layout((Region((Line(box=box),), box),))
+    lines = [Line(box=box) for box in find_lines(picture)]
+    return Layout(paragraphs(lines))
+
+
+# From results to a page
+
+
+def _finished(work: _Work) -> Page:
+    """The page with what was read."""
+    if work.page.error is not None:
+        return work.page
+    results, moves = iter(work.results), iter(work.moves)
+    lines = []
+    for line, count in zip(work.page.lines, work.counts, strict=True):
+        parts = [
+            _placed(result, move)
+            for result, move in zip(
+                itertools.islice(results, count), itertools.islice(moves, count), strict=True
+            )
+        ]
+        lines.append(_with_result(line, parts))
+    page = _with_lines(work.page, lines)
+    if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
+        return _in_parts(page, lines[0])
+    return page
+
+
+def _in_parts(page: Page, whole: Line) -> Page:
+    """A page that was read as one, in the lines that the model wrote: blank ones end a region."""
+    assert whole.result is not None
+    if not whole.result.parts:
+        return page
+    parts = iter(whole.result.parts)
+    regions = []
+    for block in re.split(r"\n\s*\n", whole.text):
+        lines = []
+        for text in filter(str.strip, block.split("\n")):
+            part = next(parts, None)
+            box = part.box if part and part.box else whole.box
+            lines.append(Line(text, box, confidence=part and part.confidence))
+        if lines:
+            around = box_around(point for line in lines for point in corners(line.box))
+            regions.append(Region(tuple(lines), around))
+    first = regions[0].lines[0]
+    regions[0] = replace(
+        regions[0], lines=(replace(first, result=whole.result), *regions[0].lines[1:])
+    )
+    return replace(page, regions=tuple(regions))
+
+
+def _with_lines(page: Page, lines: Sequence[Line]) -> Page:
+    """A page with other lines in the places of its own."""
+    rest = iter(lines)
+    regions = (replace(r, lines=tuple(itertools.islice(rest, len(r.lines)))) for r in page.regions)
+    return replace(page, regions=tuple(regions))
+
+
+def _placed(result: GenerationResult, to_page: Callable[[Box], Box]) -> GenerationResult:
+    words = tuple(replace(word, box=to_page(word.box)) for word in result.boxes)
+    return replace(result, boxes=words)
+
+
+def _with_result(line: Line, parts: Sequence[GenerationResult]) -> Line:
+    if line.error is not None:
+        return line
+    failed = next((part.error for part in parts if part.error is not None), None)
+    if failed is not None or not parts:
+        return replace(line, text="", confidence=None, words=(), alternatives=(), error=failed)
+    result = replace(joined(parts), box=line.box)
+    return replace(
+        line,
+        text=result.text,
+        confidence=result.confidence,
+        alternatives=tuple(Alternative(a.text, a.confidence) for a in result.alternatives),
+        words=tuple(Word(word.text, word.box, word.confidence) for word in result.boxes),
+        result=result,
+    )
+
+
+def joined(parts: Sequence[GenerationResult]) -> GenerationResult:
+    """One line's result from those of its pieces."""
+    if len(parts) == 1:
+        return parts[0]
+    logprobs = tuple(value for part in parts for value in part.token_logprobs)
+    whole = replace(
+        parts[0],
+        text=" ".join(part.text for part in parts),
+        tokens=tuple(token for part in parts for token in part.tokens),
+        token_logprobs=logprobs,
+        score=math.fsum(logprobs) / max(len(logprobs), 1),
+        alternatives=(),
+        finish_reason=next((p.finish_reason for p in parts if p.finish_reason != "stop"), "stop"),
+        boxes=tuple(word for part in parts for word in part.boxes),
+    )
+    most = max(len(part.alternatives) for part in parts)
+    return replace(whole, alternatives=tuple(_likeliest(parts, most)))
+
+
+def _likeliest(parts: Sequence[GenerationResult], count: int) -> list[GenerationResult]:
+    """Other texts of a line: each with one of its pieces another way, the likeliest first."""
+    others = [
+        joined([*(replace(p, alternatives=()) for p in parts[:i]), other, *_bare(parts[i + 1 :])])
+        for i, part in enumerate(parts)
+        for other in part.alternatives
+    ]
+    return sorted(others, key=lambda other: -other.confidence)[:count]
+
+
+def _bare(parts: Sequence[GenerationResult]) -> list[GenerationResult]:
+    return [replace(part, alternatives=()) for part in parts]
