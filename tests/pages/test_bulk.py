@@ -1,9 +1,6 @@
 """Many pages into a folder: whole files, nothing twice, nothing lost."""
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,9 +10,8 @@ from mlx_vedec.pages.bulk import Folder, read_to_folder
 from mlx_vedec.pages.page import Page
 from mlx_vedec.pages.sheets import all_sheets
 from mlx_vedec.reading.load import load
-from tests.conftest import ROOT
 from tests.pages.layouts import page_xml, printed, text_line, text_region
-from tests.training.test_resume import hosts
+from tests.support.processes import two_processes
 
 
 @pytest.fixture(scope="module")
@@ -168,23 +164,8 @@ read_to_folder(*load(), sheets, Folder(Path(out), "text"), group=group, done=don
 
 def two(tmp_path, scans, fail=""):
     """What two processes of a ring read and end with."""
-    file = hosts(tmp_path)
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-c", CHILD, str(scans), str(tmp_path / "out"), fail],
-            env={**os.environ, "MLX_RANK": str(rank), "MLX_HOSTFILE": str(file)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
-        for rank in (0, 1)
-    ]
-    ends = [child.communicate(timeout=300) for child in children]
-    return [
-        (child.returncode, end[0].split(), end[1])
-        for child, end in zip(children, ends, strict=True)
-    ]
+    ends = two_processes(tmp_path, "-c", CHILD, scans, tmp_path / "out", fail)
+    return [(code, out.split(), error) for code, out, error in ends]
 
 
 def test_two_processes_share_the_pages(scans, tmp_path):
