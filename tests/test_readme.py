@@ -88,7 +88,8 @@ def test_the_second_command_runs_these_tests(tmp_path):
     """It installs what they import, leaves out the slow ones, and says so."""
     install, command = block("sh", "second").split(" && ")
     assert shlex.split(install) == ["pip", "install", ".[test]"]
-    [extra] = re.findall(r"^test = (.*)$", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    declared = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    [extra] = re.findall(r"^test = \[(.*?)\]$", declared, re.MULTILINE | re.DOTALL)
     assert {"pytest", "hypothesis"} <= set(re.findall(r'"([a-z]+)', extra))
     done = run(f"{command} --collect-only -q -q tests/test_readme.py", tmp_path)
     counted = re.search(r"^tests/test_readme.py: (\d+)$", done.stdout, re.MULTILINE)
