@@ -50,7 +50,9 @@ class LoraConfig:
     alpha: float | None = _option(None, "The scale times the rank, as PEFT has it, instead of it.")
     rslora: bool = _option(False, "Divide alpha by the rank's root, not by the rank.")
     dropout: float = _option(0.0, "The part of what adapters read that is dropped in training.")
-    num_layers: int = _option(-1, "The last blocks of each half that are trained; -1 is all.")
+    num_layers: int = _option(
+        -1, "The last blocks of encoder and decoder that are trained; -1 is all."
+    )
     targets: tuple[str, ...] = _option(
         ("all",),
         "The layers: encoder, decoder, attention, cross, mlp, all, or globs of their names.",
@@ -59,7 +61,9 @@ class LoraConfig:
         False, "An adapter for the table of tokens too, which a tied head shares."
     )
     train_biases: bool = _option(False, "Train the biases of layers with adapters.")
-    train_norms: bool = _option(False, "Train the norms of halves and blocks with adapters.")
+    train_norms: bool = _option(
+        False, "Train the norms of the encoder or decoder, and of blocks, with adapters."
+    )
     train_modules: tuple[str, ...] = _option(
         (), "Globs of modules that are trained themselves, such as enc_to_dec_proj."
     )

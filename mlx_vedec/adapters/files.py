@@ -22,9 +22,11 @@ from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, OptionError, WeightsError
 from ..files import write_file, write_json
 from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
-from ..layers.packed import ADAPTER
+from ..layers.packed import (
+    ADAPTER,
+    replace_layers,
+)
 from ..layers.quantization_recipes import quantizable_layers
-from ..layers.replacing import replace_layers
 from . import base_model
 
 TENSORS, CONFIG = "adapters.safetensors", "adapter_config.json"

@@ -20,6 +20,7 @@ from ..layers.packed import (
     float_layer,
     float_type,
     format_of,
+    replace_layers,
     stored_format,
     weight_by_rows,
 )
@@ -32,7 +33,6 @@ from ..layers.quantization_recipes import (
     quantizable_layers,
     recipe_named,
 )
-from ..layers.replacing import replace_layers
 from .renames import NamedModule
 
 

@@ -1,7 +1,10 @@
-"""Parameters to tensors on disk: in one file or in shards, the old ones there until the end."""
+"""Parameters to safetensors files, one or shards; the old ones are there until the end."""
 
 from __future__ import annotations
 
+import json
+import math
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +13,26 @@ import mlx.core as mx
 from mlx.utils import tree_unflatten
 
 from ..files import staged, write_json
-from . import tensor_files
 from .renames import NamedModule
-from .tensor_files import Shapes
 from .weights import INDEX, SINGLE, Tensors, layouts_of, parameters, reordered
 
+TYPES = {
+    "BOOL": mx.bool_,
+    "U8": mx.uint8,
+    "U16": mx.uint16,
+    "U32": mx.uint32,
+    "U64": mx.uint64,
+    "I8": mx.int8,
+    "I16": mx.int16,
+    "I32": mx.int32,
+    "I64": mx.int64,
+    "F16": mx.float16,
+    "BF16": mx.bfloat16,
+    "F32": mx.float32,
+}
+NAMES = {dtype: name for name, dtype in TYPES.items()}
+ALIGNED = 8  # bytes: where the tensors begin is a multiple of it
+Shapes = Mapping[str, tuple[mx.Dtype, tuple[int, ...]]]
 SHARD_SIZE = 5 * 10**9  # bytes, as mlx-lm's
 
 
@@ -57,7 +75,7 @@ def save(
         _write([temporary(name) for name in names], shards, tensors, how, layout)
         if len(names) > 1:
             index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
-            size = sum(tensor_files.nbytes(shard) for shard in shards)
+            size = sum(nbytes(shard) for shard in shards)
             values = {"metadata": {"total_size": size}, "weight_map": index}
             write_json(temporary(INDEX), values)
         last()
@@ -68,7 +86,7 @@ def _write(
     paths: list[Path], shards: list[Shapes], tensors: Tensors, how: Saving, layout: str
 ) -> None:
     """Write the files; each tensor is let go before the next is read."""
-    total, done = sum(map(tensor_files.nbytes, shards)), 0
+    total, done = sum(map(nbytes, shards)), 0
 
     def wrote(count: int) -> None:
         nonlocal done
@@ -76,7 +94,7 @@ def _write(
         how.progress(done, total)
 
     for path, shapes in zip(paths, shards, strict=True):
-        tensor_files.write(path, shapes, tensors.pop, {"format": layout}, wrote)
+        write_tensors(path, shapes, tensors.pop, {"format": layout}, wrote)
 
 
 def tensors_on_disk(model: NamedModule) -> Tensors:
@@ -123,3 +141,45 @@ def _remove_others(folder: Path, kept: list[str]) -> None:
 
 def _inverse(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
     return None if axes is None else tuple(axes.index(axis) for axis in range(len(axes)))
+
+
+# --- one file
+
+
+def write_tensors(
+    path: Path,
+    shapes: Shapes,
+    take: Callable[[str], mx.array],
+    metadata: Mapping[str, str],
+    wrote: Callable[[int], object],
+) -> None:
+    """Write tensors one after the other.
+
+    take -- gives a tensor by its name, which is held until it is written. wrote -- is told the
+    bytes of each.
+    """
+    with path.open("wb") as file:
+        file.write(_header(shapes, metadata))
+        for name in shapes:
+            wrote(file.write(memoryview(take(name).reshape(-1).view(mx.uint8))))  # pyright: ignore[reportArgumentType]
+
+
+def nbytes(shapes: Shapes) -> int:
+    """Bytes of the tensors."""
+    return sum(dtype.size * math.prod(shape) for dtype, shape in shapes.values())
+
+
+def _header(shapes: Shapes, metadata: Mapping[str, str]) -> bytes:
+    entries: dict[str, object] = {"__metadata__": dict(metadata)}
+    start = 0
+    for name, (dtype, shape) in shapes.items():
+        end = start + nbytes({name: (dtype, shape)})
+        entries[name] = {
+            "dtype": NAMES[dtype],
+            "shape": list(shape),
+            "data_offsets": [start, end],
+        }
+        start = end
+    text = json.dumps(entries, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % ALIGNED)
+    return struct.pack("<Q", len(text)) + text

@@ -79,13 +79,13 @@ def made_from(values: Mapping[str, Any]) -> str:
 
 
 def _heading(name: str, model: VisionEncoderDecoderModel, values: Mapping[str, Any]) -> str:
-    halves = f"{model.config.encoder.model_type} encoder, {model.config.decoder.model_type} decoder"
+    parts = f"{model.config.encoder.model_type} encoder, {model.config.decoder.model_type} decoder"
     made = {"finetune": "Fine-tuned from", "merge": "Merged from"}
     relation, base = values.get("base_model_relation", ""), made_from(values)
     origin = f"{made.get(relation, 'Made from')} {base}. " if base else ""
     reads = "" if is_quantized(model) else " Its weights are ones that transformers reads too."
     return (
-        f"# {name.split('/')[-1]}\n\n{origin}A VisionEncoderDecoder model ({halves}) that "
+        f"# {name.split('/')[-1]}\n\n{origin}A VisionEncoderDecoder model ({parts}) that "
         f"mlx_vedec runs on Apple MLX.{reads}\n"
     )
 

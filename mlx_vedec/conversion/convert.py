@@ -13,8 +13,7 @@ from ..checkpoints import quantizing, weights
 from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype
-from ..checkpoints.saving import SHARD_SIZE, Saving
-from ..checkpoints.tensor_files import TYPES
+from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
 from ..errors import CheckpointError, OptionError, WeightsError
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig

@@ -58,7 +58,7 @@ class Origin:
 
 
 @dataclass(frozen=True)
-class Card:
+class FolderCard:
     """A folder's README.md: its front matter's values, and all of its text.
 
     ours -- it carries the mark, or there is no README.md.
@@ -69,7 +69,7 @@ class Card:
     ours: bool
 
     @classmethod
-    def read(cls, folder: Path) -> Card:
+    def read(cls, folder: Path) -> FolderCard:
         """Read a folder's README.md, which may be absent."""
         path = folder / README
         if not path.is_file():
@@ -101,7 +101,7 @@ def leave(folder: Path, source: Path, given: str | Path, *, tuned: bool = False)
     the source's path. tuned -- the weights were trained, and not only stored otherwise.
     """
     try:
-        said = Card.read(source).values
+        said = FolderCard.read(source).values
     except CheckpointError:  # of others, and not what was asked for
         said = {}
     values = kept(said)
@@ -117,7 +117,7 @@ def leave(folder: Path, source: Path, given: str | Path, *, tuned: bool = False)
 
 
 def completed(
-    card: Card,
+    card: FolderCard,
     origin: Origin,
     relation: str,
     tags: Iterable[str] = (),
@@ -147,7 +147,7 @@ def completed(
     return {**values, "base_model_relation": values.get("base_model_relation", relation)}
 
 
-def page(card: Card, values: Values, text: str) -> str:
+def page(card: FolderCard, values: Values, text: str) -> str:
     """The text of README.md as it is to be, of a card with these values of front matter.
 
     text -- the page below it, where this package writes it.

@@ -16,9 +16,12 @@ import mlx.nn as nn
 import numpy as np
 
 from ..errors import OptionError
-from ..layers.packed import Quantized, weight_shape
+from ..layers.packed import (
+    Quantized,
+    replace_layers,
+    weight_shape,
+)
 from ..layers.quantization_recipes import quantizable_layers
-from ..layers.replacing import replace_layers
 from ..measuring.likelihoods import Written, forced, logprobs
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor

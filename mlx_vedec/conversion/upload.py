@@ -19,7 +19,7 @@ from ..reading.processor import Processor
 from ..version import __version__
 from . import card_text, front_matter, model_card
 from .hub_writing import Say, Writer
-from .model_card import README, Card, LookUp, Origin, Values
+from .model_card import README, FolderCard, LookUp, Origin, Values
 
 MODEL_TYPE = VisionEncoderDecoderModel.config_class.model_type
 SINGLE, INDEX = SAFETENSORS
@@ -105,7 +105,7 @@ def planned(
     folder = Path(path).expanduser()
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is not a folder; expected a model's, as convert writes it")
-    card = Card.read(folder)
+    card = FolderCard.read(folder)
     adapter = (folder / ADAPTER[0]).is_file() and not (folder / "config.json").is_file()
     fill = _adapter_card if adapter else _model_card
     values, content = fill(folder, repo, card, origin or Origin(), look_up)
@@ -137,7 +137,7 @@ def _check_id(repo: str) -> None:
 
 
 def _model_card(
-    folder: Path, repo: str, card: Card, origin: Origin, look_up: LookUp | None
+    folder: Path, repo: str, card: FolderCard, origin: Origin, look_up: LookUp | None
 ) -> tuple[Values, str]:
     """Front matter and text of the card of a model's folder; the weights are not read for it."""
     required(folder, "config.json")
@@ -158,7 +158,7 @@ def _model_card(
 
 
 def _adapter_card(
-    folder: Path, repo: str, card: Card, origin: Origin, look_up: LookUp | None
+    folder: Path, repo: str, card: FolderCard, origin: Origin, look_up: LookUp | None
 ) -> tuple[Values, str]:
     """Front matter and text of the card of a folder that holds an adapter alone."""
     required(folder, *(n for n in ADAPTER_WEIGHTS if (folder / n).is_file()), *ADAPTER_WEIGHTS)
@@ -191,7 +191,7 @@ def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch(name, pattern) for pattern in patterns)
 
 
-def _notes(card: Card, values: Values, left_out: list[str]) -> Iterator[str]:
+def _notes(card: FolderCard, values: Values, left_out: list[str]) -> Iterator[str]:
     """What the user is told of a folder before it is sent."""
     if left_out:
         yield f"not uploaded: {', '.join(left_out)}"

@@ -6,10 +6,12 @@ those of another; scales, and in affine mode biases, have a number for each grou
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
+from mlx.utils import tree_unflatten
 
 from ..errors import ConfigError
 from .quantization_config import POSSIBLE, Format
@@ -142,3 +144,9 @@ def bits_per_weight(model: nn.Module) -> float:
     modules = model.modules()
     size = sum(array.nbytes for module in modules for array in own_arrays(module).values())
     return 8 * size / sum(map(count_weights, modules))
+
+
+def replace_layers(model: nn.Module, layers: Mapping[str, nn.Module]) -> None:
+    """Put each layer in the place that its path names; it trains if the model does."""
+    model.update_modules(tree_unflatten([*layers.items()]))  # pyright: ignore[reportArgumentType]
+    model.train(model.training)

@@ -11,9 +11,12 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..layers.packed import Quantized, weight_shape
+from ..layers.packed import (
+    Quantized,
+    replace_layers,
+    weight_shape,
+)
 from ..layers.quantization_recipes import quantizable_layers
-from ..layers.replacing import replace_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 
 

@@ -117,13 +117,13 @@ def _check_shares(group: mx.distributed.Group, *given: Batches | None) -> None:
 @contextmanager
 def _training(model: VisionEncoderDecoderModel, again: bool) -> Iterator[None]:
     """Within it the model is in `train()` mode; again -- with gradient checkpointing."""
-    halves = (model.encoder, model.decoder)
-    before = [half.gradient_checkpointing for half in halves]
+    parts = (model.encoder, model.decoder)
+    before = [part.gradient_checkpointing for part in parts]
     model.gradient_checkpointing_enable(again)
     model.train()
     try:
         yield
     finally:
         model.eval()
-        for half, value in zip(halves, before, strict=True):
-            half.gradient_checkpointing = value
+        for part, value in zip(parts, before, strict=True):
+            part.gradient_checkpointing = value

@@ -245,9 +245,9 @@ def test_halves():
     }
     assert not [n for n in formats(model, 4, encoder_bits=None) if n.startswith("encoder")]
     assert not [n for n in formats(model, 4, decoder_bits=None) if n.startswith("decoder")]
-    half = model.encoder
-    quantize(half, QuantizationConfig(2, recipe="uniform"))
-    assert quantization_block(half) == {"bits": 2, "group_size": 64, "mode": "affine"}
+    encoder = model.encoder
+    quantize(encoder, QuantizationConfig(2, recipe="uniform"))
+    assert quantization_block(encoder) == {"bits": 2, "group_size": 64, "mode": "affine"}
 
 
 def test_overrides(tmp_path):

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
-from mlx_vedec.checkpoints import tensor_files
-from mlx_vedec.checkpoints.tensor_files import NAMES
+from mlx_vedec.checkpoints import saving
+from mlx_vedec.checkpoints.saving import NAMES
 from mlx_vedec.checkpoints.weights import SINGLE, files, parameters, read
 from mlx_vedec.errors import CheckpointError, ConfigError, WeightsError
 from tests.support.tiny import pixels, tiny_model
@@ -325,7 +325,7 @@ def fail_at(monkeypatch, module, name, count):
 @pytest.mark.parametrize("shard_size", [10**9, 20_000])
 def test_a_failed_save_leaves_the_old_folder(folder, monkeypatch, shard_size):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    fail_at(monkeypatch, tensor_files, "write", 0 if shard_size > 20_000 else 3)
+    fail_at(monkeypatch, saving, "write_tensors", 0 if shard_size > 20_000 else 3)
     model = tiny_model()
     model.config.pad_token_id = 7
     with pytest.raises(OSError, match="disk full"):
@@ -372,8 +372,8 @@ def test_every_type_is_written(tmp_path, dtype):
     tensors = {"all": values, "turned": values.T, "one": values[0, 0, 1], "none": values[:0]}
     shapes = {name: (x.dtype, x.shape) for name, x in tensors.items()}
     seen = []
-    tensor_files.write(path, shapes, tensors.__getitem__, {"format": "pt"}, seen.append)
+    saving.write_tensors(path, shapes, tensors.__getitem__, {"format": "pt"}, seen.append)
     found, metadata = mx.load(str(path), return_metadata=True)
     assert metadata == {"format": "pt"} and found.keys() == tensors.keys()
     assert all(x.dtype == dtype and mx.array_equal(x, tensors[n]) for n, x in found.items())
-    assert sum(seen) == tensor_files.nbytes(shapes)
+    assert sum(seen) == saving.nbytes(shapes)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, commands, convert, generate, load
-from mlx_vedec.checkpoints import folders, tensor_files
+from mlx_vedec.checkpoints import folders, saving
 from mlx_vedec.checkpoints.quantizing import dequantize, quantization_block, quantize
 from mlx_vedec.checkpoints.weights import INDEX, parameters
 from mlx_vedec.commands.common import Bytes
@@ -163,9 +163,9 @@ def fail_at(monkeypatch, where, count, kind):
 @pytest.mark.parametrize(
     ("where", "count", "kind"),
     [
-        ((tensor_files, "write"), 0, OSError),
-        ((tensor_files, "write"), 2, RuntimeError),
-        ((tensor_files, "write"), 1, KeyboardInterrupt),
+        ((saving, "write_tensors"), 0, OSError),
+        ((saving, "write_tensors"), 2, RuntimeError),
+        ((saving, "write_tensors"), 1, KeyboardInterrupt),
         ((conversion.Processor, "save_pretrained"), 0, OSError),
         ((os, "replace"), 0, OSError),
         ((os, "replace"), 7, OSError),

@@ -9,7 +9,7 @@ from mlx_vedec import convert, load
 from mlx_vedec.checkpoints.hub import fetch
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.conversion import card_text, front_matter
-from mlx_vedec.conversion.model_card import MARK, Card, Origin, leave
+from mlx_vedec.conversion.model_card import MARK, FolderCard, Origin, leave
 from mlx_vedec.conversion.upload import planned, upload
 from mlx_vedec.errors import CheckpointError, OptionError
 from mlx_vedec.layers.packed import bits_per_weight
@@ -97,7 +97,7 @@ def test_left_of_a_hub_id(tmp_path):
     source.mkdir()
     (source / "README.md").write_text(SOURCE)
     leave(tmp_path, source, "base/ocr")
-    assert Card.read(tmp_path).values == {
+    assert FolderCard.read(tmp_path).values == {
         "license": "other",
         "license_name": "house",
         "language": ["en", "no"],
@@ -107,7 +107,7 @@ def test_left_of_a_hub_id(tmp_path):
         "base_model_relation": "quantized",
         "base_model_revision": "0" * 40,
     }
-    assert Card.read(tmp_path).ours
+    assert FolderCard.read(tmp_path).ours
 
 
 def test_left_of_a_folder(tmp_path):
@@ -121,7 +121,7 @@ def test_left_of_a_folder(tmp_path):
     assert not (tmp_path / "README.md").exists()
     (source / "README.md").write_text(SOURCE)
     leave(tmp_path, source, source)
-    values = Card.read(tmp_path).values
+    values = FolderCard.read(tmp_path).values
     assert (values["base_model"], values["base_model_relation"]) == ("old/base", "finetune")
 
 
@@ -129,7 +129,7 @@ def test_left_of_what_was_trained(tmp_path):
     source = tmp_path / ("0" * 40)
     source.mkdir()
     leave(tmp_path, source, "base/ocr", tuned=True)
-    assert Card.read(tmp_path).values["base_model_relation"] == "finetune"
+    assert FolderCard.read(tmp_path).values["base_model_relation"] == "finetune"
 
 
 def test_convert_then_upload_without_the_source(server, tmp_path, monkeypatch):  # noqa: F811
@@ -149,7 +149,7 @@ def test_convert_then_upload_without_the_source(server, tmp_path, monkeypatch): 
     assert f"(https://huggingface.co/base/ocr) (commit {commit_of('main')})" in card.text
     assert contents(fetch(REPO)) == contents(made)
     again = convert(made, tmp_path / "floats", dequantize=True)
-    assert Card.read(again).values["base_model"] == "base/ocr"
+    assert FolderCard.read(again).values["base_model"] == "base/ocr"
 
 
 def test_a_base_models_card_is_looked_up(server, folder, monkeypatch):  # noqa: F811

@@ -10,8 +10,13 @@ from mlx_vedec import QuantizationConfig
 from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.conversion import sensitivity
-from mlx_vedec.conversion.layer_costs import LayerCosts, Sensitivities
-from mlx_vedec.conversion.sensitivity import CANDIDATES, choose, measure
+from mlx_vedec.conversion.sensitivity import (
+    CANDIDATES,
+    LayerCosts,
+    Sensitivities,
+    choose,
+    measure,
+)
 from mlx_vedec.errors import ConfigError, OptionError
 from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.measuring.likelihoods import written
