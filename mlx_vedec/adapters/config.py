@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
+from ..checkpoints.config import check_options, option
 from ..errors import OptionError
 
 if TYPE_CHECKING:
@@ -15,11 +17,6 @@ TYPES = ("lora", "dora", "full")
 PARTS = ("encoder", "decoder")
 KINDS = ("attention", "cross", "mlp", "all")
 DEFAULT_SCALE = 2.0
-
-
-def _option(default: Any, help: str, **said: Any) -> Any:
-    """A field with what its flag needs to know."""
-    return field(default=default, metadata={"help": help, **said})
 
 
 @dataclass(frozen=True)
@@ -40,56 +37,51 @@ class LoraConfig:
     1.0
     """
 
-    fine_tune_type: Literal["lora", "dora", "full"] = _option(
+    fine_tune_type: Literal["lora", "dora", "full"] = option(
         "lora", "What is trained: adapters, or with full what the targets name.", choices=TYPES
     )
-    rank: int = _option(8, "The rank of adapters.")
-    scale: float | None = _option(
-        None, "What the product of an adapter is multiplied with.", unset=str(DEFAULT_SCALE)
+    rank: int = option(8, "The rank of adapters.", least=1)
+    scale: float | None = option(
+        None,
+        "What the product of an adapter is multiplied with.",
+        above=0,
+        unset=str(DEFAULT_SCALE),
     )
-    alpha: float | None = _option(None, "The scale times the rank, as PEFT has it, instead of it.")
-    rslora: bool = _option(False, "Divide alpha by the rank's root, not by the rank.")
-    dropout: float = _option(0.0, "The part of what adapters read that is dropped in training.")
-    num_layers: int = _option(
-        -1, "The last blocks of encoder and decoder that are trained; -1 is all."
+    alpha: float | None = option(
+        None, "The scale times the rank, as PEFT has it, instead of it.", above=0
     )
-    targets: tuple[str, ...] = _option(
+    rslora: bool = option(False, "Divide alpha by the rank's root, not by the rank.")
+    dropout: float = option(
+        0.0, "The part of what adapters read that is dropped in training.", below=1
+    )
+    num_layers: int = option(
+        -1, "The last blocks of encoder and decoder that are trained; -1 is all.", least=1, also=-1
+    )
+    targets: tuple[str, ...] = option(
         ("all",),
         "The layers: encoder, decoder, attention, cross, mlp, all, or globs of their names.",
+        expected="names",
     )
-    embeddings: bool = _option(
+    embeddings: bool = option(
         False, "An adapter for the table of tokens too, which a tied head shares."
     )
-    train_biases: bool = _option(False, "Train the biases of layers with adapters.")
-    train_norms: bool = _option(
+    train_biases: bool = option(False, "Train the biases of layers with adapters.")
+    train_norms: bool = option(
         False, "Train the norms of the encoder or decoder, and of blocks, with adapters."
     )
-    train_modules: tuple[str, ...] = _option(
-        (), "Globs of modules that are trained themselves, such as enc_to_dec_proj."
+    train_modules: tuple[str, ...] = option(
+        (),
+        "Globs of modules that are trained themselves, such as enc_to_dec_proj.",
+        expected="names",
     )
 
     def __post_init__(self) -> None:
         for name in ("targets", "train_modules"):
             value = getattr(self, name)
-            value = (value,) if isinstance(value, str) else tuple(value)
-            _check(name, value, all(isinstance(item, str) for item in value), "names")
+            several = isinstance(value, Iterable) and not isinstance(value, str)
+            value = tuple(value) if several else (value,)
             object.__setattr__(self, name, value)
-        if self.fine_tune_type not in TYPES:
-            raise OptionError(
-                f"fine_tune_type is {self.fine_tune_type!r}; expected one of {', '.join(TYPES)}"
-            )
-        _check("rank", self.rank, type(self.rank) is int and self.rank > 0, "1 or more")
-        sane = _is_number(self.dropout) and 0 <= self.dropout < 1
-        _check("dropout", self.dropout, sane, "0 or more and less than 1")
-        whole = type(self.num_layers) is int and (self.num_layers == -1 or self.num_layers > 0)
-        _check("num_layers", self.num_layers, whole, "1 or more, or -1 for all")
-        for name in ("scale", "alpha"):
-            value = getattr(self, name)
-            usable = value is None or (_is_number(value) and 0 < value < math.inf)
-            _check(name, value, usable, "a number above 0")
-        self._check_combinations()
-
-    def _check_combinations(self) -> None:
+        check_options(self, OptionError)
         if self.scale is not None and self.alpha is not None:
             raise OptionError("scale and alpha are both given; expected one: alpha / rank is scale")
         if self.rslora and self.alpha is None:
@@ -124,12 +116,3 @@ class LoraConfig:
     def globs(self) -> tuple[str, ...]:
         """The targets that are no presets."""
         return tuple(name for name in self.targets if name not in (*PARTS, *KINDS))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check(name: str, value: object, good: bool, expected: str) -> None:
-    if not good:
-        raise OptionError(f"{name} is {value!r}; expected {expected}")

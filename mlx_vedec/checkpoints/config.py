@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -122,6 +123,52 @@ class Config:
 
     def _message(self, name: str, value: object, expected: str) -> str:
         return f"{self.model_type or type(self).__name__} config: {name} is {value!r}; {expected}"
+
+
+# Dataclasses of options
+
+
+def option(default: Any, help: str, **limits: Any) -> Any:
+    """A field of options, with what its flag and its check need to know.
+
+    limits -- choices: the values there are. least, most, also: of whole numbers, the last one more
+    that is taken. above, below: of numbers, which are from 0 on. expected: of others, in words.
+    unset -- what None is, for the flag.
+    """
+    return field(default=default, metadata={"help": help, **limits})
+
+
+def check_options(options: Any, error: type[ValueError]) -> None:
+    """Raise an error for a field that is not of its type, or not within the limits it has."""
+    hints = _hints(type(options))
+    for f in fields(options):
+        value, kinds = getattr(options, f.name), str(f.type).split(" | ")
+        if value is None and "None" in kinds:
+            continue
+        fits, expected = _within(value, kinds[0], hints[f.name], f.metadata)
+        if not fits:
+            raise error(f"{f.name} is {value!r}; expected {expected}")
+
+
+def _within(value: Any, kind: str, hint: Any, limits: Mapping[str, Any]) -> tuple[bool, str]:
+    """Whether a value is of its field's type and within its limits, and what would be, in words."""
+    typed = "choices" in limits or _fits(value, hint)
+    if "choices" in limits:
+        choices = limits["choices"]
+        return isinstance(value, str) and value in choices, f"one of {', '.join(choices)}"
+    if kind == "int":
+        least, most, also = limits["least"], limits.get("most", LARGEST), limits.get("also")
+        if typed and value > most:
+            return False, f"a whole number, {most} or less"
+        fits = typed and (value >= least or value == also)
+        return fits, f"a whole number, {least} or more" + (f", or {also}" if also else "")
+    if kind == "float" and "above" in limits:
+        return typed and limits["above"] < value < math.inf, f"a number above {limits['above']}"
+    if kind == "float":
+        below = limits.get("below", math.inf)
+        bound = "" if below == math.inf else f" and below {below}"
+        return typed and 0 <= value < below, f"a number from 0 on{bound}"
+    return typed, limits.get("expected", "True or False")
 
 
 @cache  # to evaluate them took a third of the time that a load of a small model takes

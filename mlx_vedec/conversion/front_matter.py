@@ -1,6 +1,6 @@
 """The front matter of a model card, the YAML block at its head: read, written and completed.
 
-It is not left to `huggingface_hub.FolderCard` or `metadata_save`, for two reasons. They read YAML
+It is not left to `huggingface_hub.ModelCard` or `metadata_save`, for two reasons. They read YAML
 1.1, where `language: no` is false; the Hub reads YAML 1.2, where it is Norwegian. And to add a key
 they write the whole block anew, which loses the author's comments and layout.
 """

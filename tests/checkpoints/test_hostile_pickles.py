@@ -17,7 +17,6 @@ from mlx_vedec.errors import WeightsError
 from tests.checkpoints.test_pickles import EIGHT, FLOATS, WHOLE, refused_pickle
 from tests.support.torch_files import EMPTY, REBUILD, archive, literal, state_dict, storage, view
 
-
 CALLS = 40  # that a byte of a pickle may cost, of functions of Python's and of C's
 LEAF = b"ctests\nLeaf\n"
 

@@ -335,7 +335,7 @@ def test_added_tokens_need_the_tokenizer_they_were_added_to(folder, tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--rank", 0), "rank is 0; expected 1 or more"),
+        (("--rank", 0), "rank is 0; expected a whole number, 1 or more"),
         (("--targets", "q_porj"), "'q_porj' is no preset, and no layer's name; closest are q_proj"),
         (("--epochs", 2), "epochs is 2; give one of the two"),
         (("--batch-size", 0), "batch_size is 0; expected 1 or more"),
