@@ -18,11 +18,26 @@ def cross_entropy(logits: mx.array, labels: mx.array) -> mx.array:
     vocabulary is a `TokenError`.
     """
     check_ids(labels, logits.shape[-1], "labels", ignored=IGNORED)
+    loss, counted = token_losses(logits, labels)
+    return loss / counted
+
+
+def token_losses(
+    logits: mx.array, labels: mx.array, smoothing: float = 0.0
+) -> tuple[mx.array, mx.array]:
+    """The sum of -log p over the labels that count, in float32, and how many count.
+
+    logits (B, L, V), labels (B, L). smoothing -- the part of a label spread over all tokens.
+    """
     counted = labels != IGNORED
-    losses = nn.losses.cross_entropy(
-        logits.astype(mx.float32), mx.where(counted, labels, 0), weights=counted, reduction="sum"
+    loss = nn.losses.cross_entropy(
+        logits.astype(mx.float32),
+        mx.where(counted, labels, 0),
+        weights=counted,
+        label_smoothing=smoothing,
+        reduction="sum",
     )
-    return losses / counted.sum()
+    return loss, counted.sum().astype(mx.float32)
 
 
 def check_ids(tokens: mx.array, vocab_size: int, name: str, *, ignored: int | None = None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -75,14 +76,14 @@ def _kind(optimizer: str, name: str, matrix: bool) -> str:
 
 
 def _make(name: str, decay: float, arguments: TrainingArguments) -> optim.Optimizer:
-    rate = arguments.learning_rate
-    if name == "adamw":
-        return optim.AdamW(rate, weight_decay=decay, bias_correction=True)
-    if name == "adam":
-        return optim.Adam(rate, bias_correction=True)
-    if name == "adafactor":
-        return optim.Adafactor(rate, weight_decay=decay, scale_parameter=False, relative_step=False)
-    kinds: dict[str, Callable[..., optim.Optimizer]] = {"muon": optim.Muon, "lion": optim.Lion}
-    if name in kinds:
-        return kinds[name](rate, weight_decay=decay)
-    return optim.SGD(rate, momentum=arguments.momentum, weight_decay=decay)
+    kinds: dict[str, Callable[..., optim.Optimizer]] = {
+        "adamw": partial(optim.AdamW, weight_decay=decay, bias_correction=True),
+        "adam": partial(optim.Adam, bias_correction=True),
+        "adafactor": partial(
+            optim.Adafactor, weight_decay=decay, scale_parameter=False, relative_step=False
+        ),
+        "muon": partial(optim.Muon, weight_decay=decay),
+        "lion": partial(optim.Lion, weight_decay=decay),
+        "sgd": partial(optim.SGD, momentum=arguments.momentum, weight_decay=decay),
+    }
+    return kinds[name](arguments.learning_rate)

@@ -18,8 +18,8 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from ..data.batches import TrainingBatch
-from ..data.labels import IGNORED
 from ..errors import TrainingError
+from ..layers.token_ids import token_losses
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
 from .optimizers import Tree, make_optimizer
@@ -177,22 +177,6 @@ def _check(parameters: Tree) -> None:
         raise TrainingError(
             "all weights are frozen; add adapters, or unfreeze what is to be trained"
         )
-
-
-def token_losses(logits: Any, labels: Any, smoothing: float = 0.0) -> tuple[mx.array, mx.array]:
-    """The sum of -log p over the labels that count, in float32, and how many count.
-
-    logits (B, L, V), labels (B, L). smoothing -- the part of a label spread over all tokens.
-    """
-    counted = labels != IGNORED
-    loss = nn.losses.cross_entropy(
-        logits.astype(mx.float32),
-        mx.where(counted, labels, 0),
-        weights=counted,
-        label_smoothing=smoothing,
-        reduction="sum",
-    )
-    return loss, counted.sum().astype(mx.float32)
 
 
 def _where(condition: mx.array, then: Tree, otherwise: Tree) -> Tree:

@@ -19,8 +19,9 @@ import numpy as np
 
 from mlx_vedec import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 from mlx_vedec.adapters.wrapping import add_adapters
+from mlx_vedec.layers.token_ids import token_losses
 from mlx_vedec.training.arguments import TrainingArguments
-from mlx_vedec.training.steps import Stepper, token_losses
+from mlx_vedec.training.steps import Stepper
 from tests.support.training import RandomBatch
 
 from .measure import arguments, in_turn, show_ratio, show_times, timed

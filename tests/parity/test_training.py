@@ -9,8 +9,8 @@ torch = pytest.importorskip("torch")
 
 import mlx.core as mx  # noqa: E402
 
+from mlx_vedec.layers.token_ids import token_losses  # noqa: E402
 from mlx_vedec.training.arguments import TrainingArguments  # noqa: E402
-from mlx_vedec.training.steps import token_losses  # noqa: E402
 from mlx_vedec.training.trainer import train  # noqa: E402
 from tests.support.training import Keeper, RandomBatches  # noqa: E402
 

@@ -16,12 +16,13 @@ from mlx_vedec import generate
 from mlx_vedec.data.batches import Batches
 from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import TrainingError
+from mlx_vedec.layers.token_ids import token_losses
 from mlx_vedec.text.error_rates import character_error_rate, word_error_rate
 from mlx_vedec.training import callbacks
 from mlx_vedec.training.arguments import OPTIMIZERS, TrainingArguments
 from mlx_vedec.training.callbacks import LossTable, MetricsFile, read_metrics
 from mlx_vedec.training.optimizers import learning_rate, make_optimizer
-from mlx_vedec.training.steps import Stepper, token_losses
+from mlx_vedec.training.steps import Stepper
 from mlx_vedec.training.trainer import train
 from mlx_vedec.training.validation import validate
 from tests.support import training_parts as parts
