@@ -10,6 +10,7 @@ import pytest
 from mlx.utils import tree_flatten, tree_unflatten
 
 from mlx_vedec import VisionEncoderDecoderModel, load
+from mlx_vedec.adapters import base_model
 from mlx_vedec.adapters.files import attach
 from mlx_vedec.adapters.targets import targets_of
 from mlx_vedec.adapters.wrapping import (
@@ -519,6 +520,7 @@ def test_adapters_of_another_model(tmp_path):
     )
     message = load_error(folder, tiny_model(encoder={"num_hidden_layers": 3}))
     assert "2 times there and" in message and "3 times here" in message and "more;" in message
+    assert message.count(" there and ") == base_model.SHOWN == 4
     assert "model_types encoder is vit there and deit here" in load_error(
         folder, tiny_model(deit=True)
     ).replace("  ", " ")

@@ -19,8 +19,8 @@ from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import ConfigError, OptionError, WeightsError
 from mlx_vedec.layers.packed import bits_per_weight, is_quantized
-from mlx_vedec.layers.quantization_config import POSSIBLE, QuantizationConfig
-from mlx_vedec.layers.quantization_recipes import quantizable_layers
+from mlx_vedec.layers.quantization_config import POSSIBLE, Format, QuantizationConfig
+from mlx_vedec.layers.quantization_recipes import RECIPES, quantizable_layers
 from mlx_vedec.model.config import VisionEncoderDecoderConfig
 from tests.support.tiny import pixels, tiny_model
 
@@ -236,7 +236,7 @@ def test_ends_of_stages():
     assert kept == {blocks.format(0, 0), blocks.format(1, 2)}
 
 
-def test_halves():
+def test_bits_of_encoder_and_decoder():
     model = small_model()
     found = formats(model, 4, encoder_bits=8, recipe="uniform")
     assert {name.split(".")[0]: bits for name, bits in found.items()} == {
@@ -248,6 +248,21 @@ def test_halves():
     encoder = model.encoder
     quantize(encoder, QuantizationConfig(2, recipe="uniform"))
     assert quantization_block(encoder) == {"bits": 2, "group_size": 64, "mode": "affine"}
+
+
+def test_the_block_begins_with_the_fewest_bits():
+    """So a reader that ignores overrides never takes few bits for more than there are."""
+    model = small_model()
+    name = "decoder.model.decoder.layers.2.fc1"
+    quantize(model, QuantizationConfig(8, recipe="uniform", overrides={name: {"bits": 3}}))
+    block = quantization_block(model)
+    assert block["bits"] == 3 and name not in block and block[TABLE]["bits"] == 8
+
+
+def test_a_recipe_adds_bits_or_leaves_the_mode():
+    base = Format(mode="mxfp8")
+    assert RECIPES["head"].format("decoder.lm_head", base, set()) is base
+    assert RECIPES["head"].format("decoder.lm_head", Format(mode="nvfp4"), set()) == Format(8)
 
 
 def test_overrides(tmp_path):

@@ -319,6 +319,8 @@ def test_no_right_to_write(server, login, folder, status, expected):
     server.refusals = {"create": (status, {"error": "no"})}
     message = failure(CheckpointError, folder, REPO)
     assert expected in message and "hf auth login" in message
+    server.refusals = {"create": (status, {"error": "no " * 5000})}
+    assert len(failure(CheckpointError, folder, REPO)) < 600
 
 
 def test_warnings_of_the_hub_are_told(server, login, folder):
