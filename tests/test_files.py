@@ -1,11 +1,17 @@
 """Files are written beside and renamed last: a failure leaves the old one and nothing else."""
 
+import errno
 import json
 import os
+import stat
 
+import mlx.core as mx
 import pytest
 
-from mlx_vedec.files import staged, write_file, write_json
+from mlx_vedec import files
+from mlx_vedec.errors import CheckpointError
+from mlx_vedec.files import finish, staged, write_file, write_json, write_tensors
+from tests.support.killing import DEAD, Killed, killed_at
 
 
 def test_files_come_into_their_places_together_and_in_order(tmp_path, monkeypatch):
@@ -19,7 +25,7 @@ def test_files_come_into_their_places_together_and_in_order(tmp_path, monkeypatc
             assert path.suffix == name[1:]
             path.write_text("new")
         assert (tmp_path / "b.json").read_text() == "old" and not renamed
-    assert renamed == ["b.json", "a.bin"]
+    assert renamed == [".unfinished", "b.json", "a.bin"]
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
         "a.bin": "new",
         "b.json": "new",
@@ -44,3 +50,127 @@ def test_json_is_indented_sorted_and_in_utf_8(tmp_path):
     text = (tmp_path / "a.json").read_bytes().decode("utf-8")
     assert text == '{\n  "a": "é",\n  "b": {\n    "c": 2,\n    "d": 1\n  }\n}\n'
     assert json.loads(text) == {"b": {"d": 1, "c": 2}, "a": "é"}
+
+
+def three_files(folder, text):
+    """Write three that belong together, in place of three, and take a fourth away."""
+    with staged(folder) as beside:
+        for name in ("a.bin", "b.json", "config.json"):
+            beside(name).write_text(text)
+        beside.removed += ["d.bin"]
+
+
+def found(folder):
+    return {path.name: path.read_text() for path in folder.iterdir()}
+
+
+OLD = {"a.bin": "old", "b.json": "old", "config.json": "old", "d.bin": "old", "mine.txt": "own"}
+NEW = {"a.bin": "new", "b.json": "new", "config.json": "new", "mine.txt": "own"}
+
+
+def test_killed_at_any_step_all_are_old_or_all_are_new(tmp_path, monkeypatch):
+    """A reader of ours brings it to its end; to others what is mixed lacks the last file."""
+    seen = []
+    for step in range(30):
+        folder = tmp_path / str(step)
+        folder.mkdir()
+        for name, text in OLD.items():
+            (folder / name).write_text(text)
+        with monkeypatch.context() as patched, killed_at(patched, step) as steps:
+            three_files(folder, "new")
+        there = {name: text for name, text in found(folder).items() if not name.startswith(".")}
+        assert there in (OLD, NEW) or "config.json" not in there
+        finish(folder)
+        there = {name: text for name, text in found(folder).items() if not name.startswith(".")}
+        assert there in (OLD, NEW)
+        seen.append(there == NEW)
+        write_file(folder / "e.txt", lambda path: path.write_text("next"))
+        assert found(folder) == {**there, "e.txt": "next"}, "what the dead process left is gone"
+        if steps.done < step:
+            break
+    assert step > 6 and seen == sorted(seen) and not seen[0] and seen[-1]
+
+
+def test_leftovers_of_the_living_and_of_others_stay(tmp_path):
+    names = (
+        f".a.{os.getpid()}.0.{files.HOST}.txt",  # of a process that writes now
+        f".a.{DEAD}.0.00000000.txt",  # of another machine
+        f".a.{DEAD}.txt",  # not ours
+        ".notes.2024.txt",
+    )
+    for name in (*names, f".a.{DEAD}.0.{files.HOST}.txt", f".b.{DEAD}.7.{files.HOST}"):
+        (tmp_path / name).write_text("")
+    write_json(tmp_path / "a.json", {})
+    assert {*found(tmp_path)} == {*names, "a.json"}
+
+
+@pytest.mark.parametrize(
+    "journal",
+    [
+        "{",
+        "[]",
+        "[" * 100_000,
+        '{"renamed": {".a": "b"}, "removed": []}',
+        '{"renamed": {}, "removed": ["../b"]}',
+        f'{{"renamed": {{".a.1.0.{files.HOST}": "/etc/b"}}, "removed": []}}',
+        '{"renamed": {}, "removed": [7]}',
+    ],
+)
+def test_a_journal_of_others_does_nothing(tmp_path, journal):
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / ".a").write_text("")
+    (tmp_path / "b").write_text("")
+    (inner / ".unfinished").write_text(journal)
+    for act in (lambda: finish(inner), lambda: write_json(inner / "c.json", {})):
+        with pytest.raises(CheckpointError, match="unfinished is not what this package leaves"):
+            act()
+    assert (tmp_path / "b").exists() and {*found(inner)} == {".a", ".unfinished"}
+
+
+def test_a_folder_in_the_place_of_a_file(tmp_path):
+    (tmp_path / "config.json").mkdir()
+    with pytest.raises(CheckpointError, match=r"config\.json is a folder; expected a file there"):
+        three_files(tmp_path, "new")
+    assert [path.name for path in tmp_path.iterdir()] == ["config.json"]
+
+
+def test_errors_name_the_file(tmp_path):
+    """Also where the system names none, as of a full disk, or the file beside its place."""
+    for error in (OSError(errno.ENOSPC, "No space left"), OSError("No space left")):
+
+        def write(path, error=error):
+            raise error
+
+        with pytest.raises(OSError, match=r"No space left.*a\.txt|a\.txt: No space left"):
+            write_file(tmp_path / "a.txt", write)
+    with pytest.raises(FileNotFoundError, match=r"no.json'$"):
+        write_file(tmp_path / "no.json", lambda path: None)
+    with pytest.raises(IsADirectoryError, match=r"b\.txt'$"):
+        write_file(tmp_path / "b.txt", lambda path: path.mkdir() or path.write_text(""))
+    with pytest.raises(OSError, match="/missing"):
+        write_tensors(tmp_path / "missing" / "x.safetensors", {"x": mx.zeros(2)})
+
+
+def test_a_long_name_has_room_for_what_is_beside_it(tmp_path):
+    name = "é" * 120 + ".txt"
+    write_file(tmp_path / name, lambda path: path.write_text("x"))
+    assert found(tmp_path) == {name: "x"}
+
+
+def test_the_mode_is_that_of_new_files(tmp_path):
+    write_json(tmp_path / "a.json", {})
+    (tmp_path / "b").touch()
+    a, b = (stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.json", "b"))
+    assert a == b
+
+
+def test_a_killed_process_is_simulated(tmp_path, monkeypatch):
+    """After its death nothing that it does reaches the disk, the cleaning up included."""
+    with (
+        pytest.raises(Killed),
+        monkeypatch.context() as patched,
+        killed_at(patched, 0, swallow=False),
+    ):
+        write_json(tmp_path / "a.json", {})
+    assert not found(tmp_path)

@@ -20,7 +20,7 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, OptionError, WeightsError
-from ..files import write_file, write_json
+from ..files import staged, write_json, write_tensors
 from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
 from ..layers.packed import (
     ADAPTER,
@@ -72,8 +72,9 @@ def write_adapters(
     path.parent.mkdir(parents=True, exist_ok=True)
     found = dict(tensors)
     mx.eval(found)
-    write_file(path, lambda new: mx.save_safetensors(str(new), found, {"format": layout}))
-    write_json(path.with_name(CONFIG), config)
+    with staged(path.parent):
+        write_tensors(path, found, {"format": layout})
+        write_json(path.with_name(CONFIG), config)
 
 
 def _config(model: Pretrained, adapters: Adapters) -> dict[str, Any]:

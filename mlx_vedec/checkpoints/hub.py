@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..files import finish
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -25,6 +26,7 @@ def fetch(
     """
     path = Path(path_or_hf_repo).expanduser()
     if path.is_dir():
+        finish(path)
         return path
     if path.exists():
         raise CheckpointError(f"{path} is a file; expected a checkpoint's folder or a Hub id")
@@ -111,6 +113,7 @@ def required(folder: Path, *names: str) -> Path:
     names -- of the file, then of others that would have served, for the message.
     """
     path = folder / names[0]
+    finish(folder)
     if path.is_file():
         return path
     if not folder.is_dir():

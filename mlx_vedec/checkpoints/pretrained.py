@@ -11,6 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
+from ..files import staged
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
 from ..layers.packed import float_type
@@ -138,10 +139,7 @@ class Pretrained(NamedModule):
         self.write(Path(folder), saving.Saving(max_shard_size))
 
     def write(self, folder: Path, how: saving.Saving) -> None:
-        """Write weights as `how` says, then the config; until the end the folder stays as it was.
-
-        This is what `save_pretrained` does, which models with more than these two files extend.
-        """
+        """Write weights as `how` says, and the configs; until the end the folder is as it was."""
         self.config.check()
         check_no_adapters(self, "it is saved as a checkpoint; save_adapters writes them alone")
         extra, block = self.config.extra, quantizing.quantization_block(self)
@@ -150,14 +148,14 @@ class Pretrained(NamedModule):
             extra.update({key: block} if block else {})
         extra["dtype"] = str(float_type(self)).removeprefix("mlx.core.")
         extra.pop("torch_dtype", None)  # the name before transformers 5
-        saving.save(
-            self,
-            folder,
-            self._carried,
-            how,
-            layout="mlx" if block else "pt",
-            last=lambda: self.config.save_pretrained(folder),
-        )
+        folder.mkdir(parents=True, exist_ok=True)
+        with staged(folder):
+            saving.save(self, folder, self._carried, how, layout="mlx" if block else "pt")
+            self.save_configs(folder)
+
+    def save_configs(self, folder: Path) -> None:
+        """Write `config.json`; models that have other settings extend it."""
+        self.config.save_pretrained(folder)
 
 
 def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:

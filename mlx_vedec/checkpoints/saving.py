@@ -12,7 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from ..files import staged, write_json
+from ..files import named_errors, staged, write_json
 from .renames import NamedModule
 from .weights import INDEX, SINGLE, Tensors, layouts_of, parameters, reordered
 
@@ -57,17 +57,15 @@ def save(
     how: Saving,
     *,
     layout: str = "pt",
-    last: Callable[[], object] = lambda: None,
 ) -> None:
     """Write the parameters under their names and in their layouts on disk, and what is carried.
 
     One file, or several with an index. layout -- "pt" is Hugging Face's, which all its readers
-    accept; "mlx" for quantized layers. last -- is called when all is written, under names that no
-    reader knows; then the files come into their place, the one that the others are found by last.
+    accept; "mlx" for quantized layers. The weights of an earlier save go.
     """
     tensors = {**tensors_on_disk(model), **carried}
     shards = _shards(tensors, how.max_shard_size)
-    names = [SINGLE] if len(shards) == 1 else _shard_names(folder, len(shards))
+    names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
     if how.release:
         model.update(tree_unflatten([(name, mx.zeros((0,))) for name in parameters(model)]))
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,9 +75,8 @@ def save(
             index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             size = sum(nbytes(shard) for shard in shards)
             values = {"metadata": {"total_size": size}, "weight_map": index}
-            write_json(temporary(INDEX), values)
-        last()
-    _remove_others(folder, names)
+            write_json(folder / INDEX, values)
+        temporary.removed += _others(folder, names)
 
 
 def _write(
@@ -94,7 +91,8 @@ def _write(
         how.progress(done, total)
 
     for path, shapes in zip(paths, shards, strict=True):
-        write_tensors(path, shapes, tensors.pop, {"format": layout}, wrote)
+        with named_errors(path):
+            stream_tensors(path, shapes, tensors.pop, {"format": layout}, wrote)
 
 
 def tensors_on_disk(model: NamedModule) -> Tensors:
@@ -123,20 +121,15 @@ def _shards(tensors: Tensors, limit: int) -> list[Shapes]:
     return [*shards]
 
 
-def _shard_names(folder: Path, count: int) -> list[str]:
-    """Names of shards, other than those of the index in the folder, which stay until the end."""
-    taken = (folder / INDEX).read_text(encoding="utf-8") if (folder / INDEX).is_file() else ""
-    width = 6 if f"model-{1:05}-of-{count:05}." in taken else 5
-    return [
-        f"model-{number:0{width}}-of-{count:0{width}}.safetensors" for number in range(1, count + 1)
-    ]
+def _shard_names(count: int) -> list[str]:
+    return [f"model-{number:05}-of-{count:05}.safetensors" for number in range(1, count + 1)]
 
 
-def _remove_others(folder: Path, kept: list[str]) -> None:
-    """Take away the weights of an earlier save, which a reader might take for these."""
-    for path in (folder / SINGLE, folder / INDEX, *folder.glob("model-*-of-*.safetensors")):
-        if path.name not in kept and (path.name != INDEX or len(kept) == 1):
-            path.unlink(missing_ok=True)
+def _others(folder: Path, kept: list[str]) -> list[str]:
+    """The weights of an earlier save, which a reader might take for these."""
+    old = (folder / SINGLE, folder / INDEX, *folder.glob("model-*-of-*.safetensors"))
+    kept = [*kept, INDEX] if len(kept) > 1 else kept
+    return [path.name for path in old if path.is_file() and path.name not in kept]
 
 
 def _inverse(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
@@ -146,7 +139,7 @@ def _inverse(axes: tuple[int, ...] | None) -> tuple[int, ...] | None:
 # --- one file
 
 
-def write_tensors(
+def stream_tensors(
     path: Path,
     shapes: Shapes,
     take: Callable[[str], mx.array],

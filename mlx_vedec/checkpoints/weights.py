@@ -13,6 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, WeightsError
+from ..files import finish
 from . import foreign, pickles
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
@@ -46,6 +47,7 @@ def files(folder: Path) -> list[Path]:
 
 
 def _reader_and_files(folder: Path) -> tuple[Callable[[Path], Mapping[str, mx.array]], list[Path]]:
+    finish(folder)
     for (single, index), read_one in ((SAFETENSORS, read_file), (PICKLES, pickles.read)):
         if (folder / single).is_file():
             return read_one, [folder / single]

@@ -203,7 +203,6 @@ def write_folder(
     except RuntimeError as error:
         _check_unchanged(read)
         raise OSError(f"the weights could not be read or written: {error}") from error
-    model.generation_config.save(folder)
     processor.save_pretrained(folder)
     _check_unchanged(read)
 

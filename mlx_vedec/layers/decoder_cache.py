@@ -15,7 +15,7 @@ import mlx.core as mx
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, OptionError
-from ..files import write_file
+from ..files import write_tensors
 from .kv_cache import KeysValues, KVCache, Memory, RotatingKVCache, check_alike, check_chosen
 from .kv_quantization import DENSE, Packing, Quantization, kv_group_size
 
@@ -236,12 +236,7 @@ def _write(path: Path, groups: Groups, names: Sequence[str], settings: dict[str,
         "names": json.dumps(names),
         "settings": json.dumps(settings),
     }
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:  # to a name, MLX would append its suffix
-            mx.save_safetensors(file, arrays, metadata)
-
-    write_file(path, write)
+    write_tensors(path, arrays, metadata)
 
 
 def _read(path: Path) -> tuple[Groups, dict[str, Any]]:

@@ -11,7 +11,6 @@ import mlx.nn as nn
 
 from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.renames import Renames
-from ..checkpoints.saving import SHARD_SIZE
 from ..decoders import DECODERS
 from ..decoders.decoder import Decoder
 from ..encoders import ENCODERS
@@ -175,10 +174,10 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
 
-    def save_pretrained(self, folder: str | Path, *, max_shard_size: int = SHARD_SIZE) -> None:
-        """Write config, generation config and weights as transformers does and reads them."""
-        super().save_pretrained(folder, max_shard_size=max_shard_size)
-        self.generation_config.save(Path(folder))
+    def save_configs(self, folder: Path) -> None:
+        """Write the generation options, then `config.json`."""
+        self.generation_config.save(folder)
+        super().save_configs(folder)
 
     @classmethod
     def from_encoder_decoder_pretrained(

@@ -12,6 +12,7 @@ import mlx.core as mx
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import ConfigError, OptionError
+from ..files import staged
 from ..images.base_image_processor import refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
 from ..images.loading import ImageSource, load_image
@@ -105,13 +106,15 @@ class Processor:
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
-        """Write both parts, each file to a temporary name and then renamed."""
-        if self.image_processor is not None:
-            named = {"processor_class": self.processor_class} if self.processor_class else {}
-            extra = {**self.image_processor.extra, **named}
-            replace(self.image_processor, extra=extra).save_pretrained(folder)
-        if self.tokenizer is not None:
-            self.tokenizer.save_pretrained(folder)
+        """Write both parts, all files at once."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with staged(Path(folder)):
+            if self.image_processor is not None:
+                named = {"processor_class": self.processor_class} if self.processor_class else {}
+                extra = {**self.image_processor.extra, **named}
+                replace(self.image_processor, extra=extra).save_pretrained(folder)
+            if self.tokenizer is not None:
+                self.tokenizer.save_pretrained(folder)
 
     def __call__(
         self,

@@ -21,7 +21,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 from ..checkpoints.config import read_json
 from ..checkpoints.weights import Tensors, read_file
 from ..errors import TrainingError
-from ..files import write_file, write_json
+from ..files import staged, write_json, write_tensors
 from .arguments import TrainingArguments
 from .steps import Weights
 
@@ -98,7 +98,7 @@ class Store:
 
     def save_best(self, weights: Tensors) -> None:
         """Keep these weights as the best so far."""
-        write_file(self.path / BEST, lambda path: write_tensors(path, weights))
+        write_tensors(self.path / BEST, weights)
 
     def read_best(self) -> Tensors:
         """The best weights so far, evaluated."""
@@ -173,20 +173,13 @@ def publish(save: Callable[[Path], None], folder: Path) -> None:
     try:
         temporary.mkdir(parents=True)
         save(temporary)
-        for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
-            place = folder / path.relative_to(temporary)
-            place.parent.mkdir(parents=True, exist_ok=True)
-            os.replace(path, place)
+        with staged(folder) as beside:
+            for path in sorted(path for path in temporary.rglob("*") if path.is_file()):
+                place = folder / path.relative_to(temporary)
+                place.parent.mkdir(parents=True, exist_ok=True)
+                os.replace(path, beside(path.name) if place.parent == folder else place)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def write_tensors(path: Path, tensors: Tensors) -> None:
-    """Write a safetensors file through to the disk."""
-    with path.open("wb") as file:  # by its path MLX would not say why it cannot
-        mx.save_safetensors(file, tensors, {"format": "mlx"})  # pyright: ignore[reportArgumentType]
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _flush(folder: Path) -> None:

@@ -11,10 +11,11 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.checkpoints import saving
-from mlx_vedec.checkpoints.saving import NAMES
+from mlx_vedec.checkpoints.saving import NAMES, tensors_on_disk
 from mlx_vedec.checkpoints.weights import SINGLE, files, parameters, read
 from mlx_vedec.errors import CheckpointError, ConfigError, WeightsError
-from tests.support.tiny import pixels, tiny_model
+from tests.support.killing import killed_at
+from tests.support.tiny import pixels, tiny_config, tiny_model
 from tests.support.torch_files import save as save_pickle
 
 
@@ -325,7 +326,7 @@ def fail_at(monkeypatch, module, name, count):
 @pytest.mark.parametrize("shard_size", [10**9, 20_000])
 def test_a_failed_save_leaves_the_old_folder(folder, monkeypatch, shard_size):
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    fail_at(monkeypatch, saving, "write_tensors", 0 if shard_size > 20_000 else 3)
+    fail_at(monkeypatch, saving, "stream_tensors", 0 if shard_size > 20_000 else 3)
     model = tiny_model()
     model.config.pad_token_id = 7
     with pytest.raises(OSError, match="disk full"):
@@ -365,6 +366,42 @@ def test_weights_are_the_old_or_the_new_when_a_save_ends(tmp_path, monkeypatch, 
     assert shards == (set() if sizes[1] > 60_000 else {path.name for path in files(trial)})
 
 
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (10**9, 10**9),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ((60_000, 10**9), (10**9, 60_000))),
+    ],
+)
+def test_killed_at_any_step_a_save_leaves_the_old_model_or_the_new(tmp_path, monkeypatch, sizes):
+    """Config, generation options and weights all of one; and the next save clears the rest away."""
+    old, new = tiny_model(), tiny_model()
+    new.apply(lambda x: x + 1)
+    for model, length in ((old, 5), (new, 6)):
+        model.config.extra["note"] = length
+        model.generation_config.max_new_tokens = length
+    old.save_pretrained(tmp_path / "old", max_shard_size=sizes[0])
+    (tmp_path / "old" / "mine.txt").write_text("own")
+    saved = []
+    for step in range(60):
+        folder = shutil.copytree(tmp_path / "old", tmp_path / f"{step}")
+        with monkeypatch.context() as patched, killed_at(patched, step) as steps:
+            new.save_pretrained(folder, max_shard_size=sizes[1])
+        is_new = tiny_config().from_pretrained(folder).note == 6  # as all readers begin
+        options = json.loads((folder / "generation_config.json").read_text())
+        assert options["max_new_tokens"] == (6 if is_new else 5)
+        own, tensors = tensors_on_disk(new if is_new else old), read(folder)
+        assert tensors.keys() == own.keys()
+        assert all(mx.array_equal(x, own[name]) for name, x in tensors.items())
+        saved.append(is_new)
+        old.save_pretrained(folder, max_shard_size=sizes[0])
+        assert {*folder.iterdir()} == {folder / p.name for p in (tmp_path / "old").iterdir()}
+        shutil.rmtree(folder)
+        if steps.done < step:
+            break
+    assert step > 8 and saved == sorted(saved) and not saved[0] and saved[-1]
+
+
 @pytest.mark.parametrize("dtype", NAMES, ids=NAMES.values())
 def test_every_type_is_written(tmp_path, dtype):
     """As MLX reads it, views and what has no rows included."""
@@ -372,7 +409,7 @@ def test_every_type_is_written(tmp_path, dtype):
     tensors = {"all": values, "turned": values.T, "one": values[0, 0, 1], "none": values[:0]}
     shapes = {name: (x.dtype, x.shape) for name, x in tensors.items()}
     seen = []
-    saving.write_tensors(path, shapes, tensors.__getitem__, {"format": "pt"}, seen.append)
+    saving.stream_tensors(path, shapes, tensors.__getitem__, {"format": "pt"}, seen.append)
     found, metadata = mx.load(str(path), return_metadata=True)
     assert metadata == {"format": "pt"} and found.keys() == tensors.keys()
     assert all(x.dtype == dtype and mx.array_equal(x, tensors[n]) for n, x in found.items())

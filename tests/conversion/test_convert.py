@@ -163,9 +163,9 @@ def fail_at(monkeypatch, where, count, kind):
 @pytest.mark.parametrize(
     ("where", "count", "kind"),
     [
-        ((saving, "write_tensors"), 0, OSError),
-        ((saving, "write_tensors"), 2, RuntimeError),
-        ((saving, "write_tensors"), 1, KeyboardInterrupt),
+        ((saving, "stream_tensors"), 0, OSError),
+        ((saving, "stream_tensors"), 2, RuntimeError),
+        ((saving, "stream_tensors"), 1, KeyboardInterrupt),
         ((conversion.Processor, "save_pretrained"), 0, OSError),
         ((os, "replace"), 0, OSError),
         ((os, "replace"), 7, OSError),
