@@ -105,6 +105,16 @@ def staged(folder: Path) -> Iterator[Staging]:
         staging.clear()
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those that it is in, where it is not there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(
+            f"{folder} cannot be made a folder ({error.strerror}); give another path"
+        ) from error
+
+
 def finish(folder: Path) -> None:
     """Bring to its end what a process that died had begun to rename in a folder."""
     if (folder / JOURNAL).is_file():

@@ -95,7 +95,7 @@ def warn_of_another(there: str | None, here: str | None, path: Path) -> None:
 
 def _differences(there: Any, here: Any) -> list[str]:
     """What one object of JSON has otherwise than another; null is an object without keys."""
-    there, here = there or {}, here or {}
+    there, here = there if isinstance(there, Mapping) else {}, here or {}
     return [
         f"{key} is {there.get(key, 'missing')} there and {here.get(key, 'missing')} here"
         for key in sorted({*there, *here})

@@ -16,11 +16,11 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints import saving, weights
-from ..checkpoints.config import read_json
+from ..checkpoints.config import LARGEST, read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, OptionError, WeightsError
-from ..files import staged, write_json, write_tensors
+from ..files import make_folder, staged, write_json, write_tensors
 from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
 from ..layers.packed import (
     ADAPTER,
@@ -69,7 +69,7 @@ def write_adapters(
     path: Path, tensors: Mapping[str, mx.array], config: Mapping[str, Any], layout: str
 ) -> None:
     """Write tensors to a file, whose folder is made, and the config of the adapters beside it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     found = dict(tensors)
     mx.eval(found)
     with staged(path.parent):
@@ -122,18 +122,24 @@ def _parsed(config: Mapping[str, Any], path: Path) -> tuple[dict[str, AdapterSet
     try:
         usual, others = config.get("lora_parameters", {"keys": []}), config.get("overrides", {})
         given = {str(name): others.get(name, usual) for name in usual["keys"]}
-        layers = {
-            name: AdapterSettings(
-                int(own["rank"]), float(own["scale"]), float(own["dropout"]), bool(own["dora"])
-            )
-            for name, own in given.items()
-        }
+        layers = {name: _settings(own) for name, own in given.items()}
         return layers, [str(name) for name in config["trained"]]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise ConfigError(
             f"{path} is not what save_adapters writes ({error!r}); expected trained, and "
             "lora_parameters with rank, scale, dropout, dora and keys"
         ) from error
+
+
+def _settings(own: Mapping[str, Any]) -> AdapterSettings:
+    """The adapter of a layer, of values that are checked: a ValueError for those of no adapter."""
+    rank, scale, dropout, dora = (own[name] for name in ("rank", "scale", "dropout", "dora"))
+    numbers = all(type(value) in (int, float) for value in (scale, dropout))
+    if type(rank) is not int or type(dora) not in (bool, int) or not numbers:
+        raise ValueError(f"{dict(own)!r}")
+    if not (1 <= rank <= LARGEST and abs(scale) <= LARGEST and 0 <= dropout < 1 and dora in (0, 1)):
+        raise ValueError(f"{dict(own)!r}")
+    return AdapterSettings(rank, float(scale), float(dropout), bool(dora))
 
 
 def put(model: Pretrained, adapters: Adapters, source: str) -> None:
@@ -146,9 +152,10 @@ def put(model: Pretrained, adapters: Adapters, source: str) -> None:
     report.missing = [*expected.keys() - adapters.tensors.keys()]
     report.extra = [*adapters.tensors.keys() - expected.keys()]
     report.misshapen = [
-        f"{name} is {tuple(tensor.shape)}, expected {expected[name]}"
+        f"{name} is {tuple(tensor.shape)} of {tensor.dtype}, expected floats {expected[name]}"
         for name, tensor in adapters.tensors.items()
-        if name in expected and tuple(tensor.shape) != expected[name]
+        if name in expected
+        and (tuple(tensor.shape) != expected[name] or not mx.issubdtype(tensor.dtype, mx.floating))
     ]
     report.raise_if_any(f"the adapters of {source} do not fit")
     attach(model, adapters.layers, adapters.trained)

@@ -27,6 +27,7 @@ from ..layers.packed import Quantized
 from ..layers.quantization_recipes import TABLE, quantizable_layers
 from . import base_model
 from .files import CONFIG, Adapters, put
+from .patterns import matches
 
 LOG = logging.getLogger("mlx_vedec")
 TENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
@@ -39,10 +40,22 @@ LEAVES = (  # the end of PEFT's name, ours, whether it is the other way round
     (".lora_magnitude_vector", "m", False),
     (".lora_magnitude_vector.weight", "m", False),
 )
-REFUSED = (  # what is not expressed here, where it is set
-    *("layer_replication", "lora_bias", "target_parameters", "trainable_token_indices"),
-    *("use_bdlora", "arrow_config", "use_qalora", "alora_invocation_tokens", "monteclora_config"),
-)
+NUMBER = (int, float)
+KNOWN: dict[str, tuple[type, ...]] = {  # what may be set, and to what; all else changes the layers
+    **dict.fromkeys(("lora_alpha", "lora_dropout"), NUMBER),
+    **dict.fromkeys(("r", "qalora_group_size"), (int,)),
+    **dict.fromkeys(("use_dora", "use_rslora", "fan_in_fan_out", "inference_mode"), (bool,)),
+    **dict.fromkeys(("rank_pattern", "alpha_pattern", "auto_mapping", "megatron_config"), (dict,)),
+    **dict.fromkeys(("loftq_config", "eva_config", "corda_config", "lora_ga_config"), (dict,)),
+    **dict.fromkeys(("velora_config", "runtime_config"), (dict,)),
+    **dict.fromkeys(("target_modules", "exclude_modules", "layers_pattern"), (str, list)),
+    **dict.fromkeys(("peft_type", "peft_version", "task_type", "bias", "revision"), (str,)),
+    **dict.fromkeys(("base_model_name_or_path", "megatron_core"), (str,)),
+    **dict.fromkeys(("layers_to_transform",), (int, list)),
+    "modules_to_save": (list,),
+    "init_lora_weights": (bool, str),
+    "ensure_weight_tying": (bool,),
+}
 CHANGED_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")  # initialisers that need their base
 
 
@@ -99,9 +112,21 @@ def _read(folder: Path) -> Mapping[str, mx.array]:
 def _check(config: Mapping[str, Any], path: Path) -> None:
     if config.get("peft_type") != "LORA":
         raise ConfigError(f"{path} is of type {config.get('peft_type')}; expected LORA")
-    refused = [name for name in REFUSED if config.get(name)]
+    refused = [name for name, value in config.items() if value and name not in KNOWN]
     if refused:
         raise ConfigError(f"{path} has {', '.join(refused)}, which there is not here")
+    for name, kinds in KNOWN.items():
+        value = config.get(name)
+        if value is not None and (type(value) not in kinds or not _is_finite(value)):
+            expected = " or ".join(kind.__name__ for kind in kinds)
+            raise ConfigError(f"{path} has {name} as {value!r}; expected {expected}")
+    alphas = _alphas(config).items()
+    if strange := {k: v for k, v in alphas if type(v) not in NUMBER or not _is_finite(v)}:
+        raise ConfigError(f"{path} has {strange} in alpha_pattern; expected numbers")
+    if not 0 <= (config.get("lora_dropout") or 0) < 1:
+        raise ConfigError(
+            f"{path} has lora_dropout {config['lora_dropout']}; expected 0 to below 1"
+        )
     if config.get("ensure_weight_tying"):
         LOG.warning("%s: ensure_weight_tying has no effect in these models, in PEFT 0.21", path)
     initial = str(config.get("init_lora_weights")).lower()
@@ -161,19 +186,29 @@ def _check_tables(model: Pretrained, found: _Found, folder: Path) -> None:
 
 def _settings(config: Mapping[str, Any], name: str, own: Mapping[str, mx.array]) -> AdapterSettings:
     """The adapter of one layer. The rank is that of its tensors; `put` says what is missing."""
-    rank = own["lora_a"].shape[-1] if "lora_a" in own else int(config.get("r", 8))
-    alpha = _patterned(config.get("alpha_pattern"), name, config.get("lora_alpha", 8))
+    a = own.get("lora_a")
+    shape = (config.get("r") or 8,) if a is None else tuple(a.shape)
+    rank = shape[-1] if len(shape) == 2 or a is None else 0
+    if rank < 1:
+        raise WeightsError(f"the rank of {name} is {rank}, of a lora_A {shape}; expected 1 or more")
+    alpha = _patterned(_alphas(config), name, config.get("lora_alpha") or 8)
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     dora = "m" in own or bool(config.get("use_dora"))
     return AdapterSettings(rank, scale, float(config.get("lora_dropout") or 0.0), dora)
 
 
-def _patterned(patterns: Mapping[str, float] | None, name: str, usual: float) -> float:
+def _patterned(patterns: Mapping[str, float], name: str, usual: float) -> float:
     """PEFT's rule: the first pattern that is the end of the name."""
-    for pattern, value in (patterns or {}).items():
-        if re.match(rf"(.*\.)?({pattern})$", name):
-            return value
-    return usual
+    return next((value for pattern, value in patterns.items() if matches(pattern, name)), usual)
+
+
+def _alphas(config: Mapping[str, Any]) -> Mapping[str, float]:
+    return config.get("alpha_pattern") or {}
+
+
+def _is_finite(value: object) -> bool:
+    """Whether a value is no number, or one that a scale can be made of."""
+    return not isinstance(value, NUMBER) or abs(value) < 2**31
 
 
 def _untie(model: Pretrained, tensors: Mapping[str, mx.array]) -> None:

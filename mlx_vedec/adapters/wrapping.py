@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,9 @@ from ..layers.packed import (
     replace_layers,
     unfreeze,
     weight_of,
+    weight_shape,
 )
+from ..layers.quantization_recipes import quantizable_layers
 from .config import LoraConfig as LoraConfig
 from .files import CONFIG, attach, put, read_adapters, save_adapters as save_adapters
 from .peft import import_peft as import_peft
@@ -50,7 +53,19 @@ def add_adapters(model: Pretrained, config: LoraConfig | None = None) -> None:
     config = config or LoraConfig()
     check_no_adapters(model, "others are put on it")
     targets = targets_of(model, config)
+    _check_rank(model, targets.layers, config.rank)
     attach(model, dict.fromkeys(targets.layers, config.settings), targets.trained)
+
+
+def _check_rank(model: Pretrained, paths: Iterable[str], rank: int) -> None:
+    """Raise `OptionError` for a rank that adds nothing to the layers but memory."""
+    layers = quantizable_layers(model)
+    most = max((min(weight_shape(layers[path])) for path in paths), default=rank)
+    if rank > most:
+        raise OptionError(
+            f"rank is {rank}; expected {most} or less, the shorter side of the largest weight of "
+            "the layers, whose changes that rank can all express"
+        )
 
 
 def remove_adapters(model: nn.Module) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import stat
 import types
 import typing
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from ..errors import ConfigError
-from ..files import write_json
+from ..files import make_folder, write_json
 from .hub import fetch, required
 
 C = TypeVar("C", bound="Config")
@@ -24,8 +25,10 @@ LARGEST = 2**31 - 1
 def read_json(path: Path) -> dict[str, Any]:
     """The JSON object in a file; a `ConfigError` names the file where there is none."""
     try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ValueError("it is no regular file")
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # of numbers of thousands of digits, of depth
         raise ConfigError(f"{path} is not JSON ({error}); download the file again") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected a JSON object")
@@ -77,7 +80,7 @@ class Config:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` into a folder, which is made if it is not there."""
         self.check()
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         write_json(Path(folder) / "config.json", self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +115,8 @@ class Config:
                 raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
             if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
+            if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
+                raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
             if "drop" in f.name and value is not None and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
 
@@ -174,6 +179,11 @@ def _within(value: Any, kind: str, hint: Any, limits: Mapping[str, Any]) -> tupl
 @cache  # to evaluate them took a third of the time that a load of a small model takes
 def _hints(config: type[Config]) -> dict[str, Any]:
     return typing.get_type_hints(config)
+
+
+def _is_moderate(value: object) -> bool:
+    """Whether a value is no number, or one that sizes and weights may have."""
+    return not isinstance(value, (int, float)) or -LARGEST <= value <= LARGEST
 
 
 def _frozen(value: Any) -> Any:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import CheckpointError
+from ..files import make_folder
 
 
 def settle(target: Path) -> None:
@@ -21,7 +22,7 @@ def settle(target: Path) -> None:
     beside = _beside(target)
     if beside.is_dir():
         with _locked(beside, target):
-            _undo(beside, target.resolve())
+            _undo(beside, _place(target))
 
 
 def check_target(target: Path, overwrite: bool) -> None:
@@ -34,7 +35,7 @@ def check_target(target: Path, overwrite: bool) -> None:
 
 def check_apart(source: Path, target: Path) -> None:
     """Raise `CheckpointError` where writing the target would change the source."""
-    read, written = source.resolve(), target.resolve()
+    read, written = _place(source), _place(target)
     if read == written or read in written.parents or written in read.parents:
         raise CheckpointError(
             f"{target} and the source, {source}, are one folder or one inside the other; give "
@@ -45,8 +46,8 @@ def check_apart(source: Path, target: Path) -> None:
 @contextmanager
 def replacing(target: Path) -> Iterator[Path]:
     """A path for a new folder, which takes the target's place at the end if nothing failed."""
-    place, beside = target.resolve(), _beside(target)
-    beside.mkdir(parents=True, exist_ok=True)
+    place, beside = _place(target), _beside(target)
+    make_folder(beside)
     with _locked(beside, target):
         try:
             yield beside / "new"
@@ -57,8 +58,18 @@ def replacing(target: Path) -> Iterator[Path]:
             _undo(beside, place)
 
 
+def _place(path: Path) -> Path:
+    """Where a path leads, through symbolic links."""
+    try:
+        return Path(os.path.realpath(path, strict=path.is_symlink() and not path.exists()))
+    except FileNotFoundError:
+        return path.resolve()  # of a link to what is not there yet
+    except OSError as error:
+        raise CheckpointError(f"{path} leads to itself ({error}); give another path") from error
+
+
 def _beside(target: Path) -> Path:
-    place = target.resolve()
+    place = _place(target)
     return place.with_name(f".{place.name}.unfinished")
 
 

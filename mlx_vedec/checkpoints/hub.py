@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..errors import CheckpointError
 from ..files import finish
+from . import folders
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -25,6 +26,8 @@ def fetch(
     pull request such as "refs/pr/4". weights -- without them, which the cache may have though.
     """
     path = Path(path_or_hf_repo).expanduser()
+    if not path.exists():
+        folders.settle(path)  # a process that died may have left what was here beside it
     if path.is_dir():
         finish(path)
         return path

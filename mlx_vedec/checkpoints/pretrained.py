@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
-from ..files import staged
+from ..files import make_folder, staged
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
 from ..layers.packed import float_type
@@ -102,9 +102,10 @@ class Pretrained(NamedModule):
 
         tensors -- by their names on disk, in place of those in the folder.
         """
-        model = cls(config or cls.config_class.from_pretrained(folder))
-        renames, tied, extra = model.renames, model.ties_head, model.config.extra
+        config = config or cls.config_class.from_pretrained(folder)
         found = weights.read(folder) if tensors is None else tensors
+        model = cls._built(config, len(found), folder)
+        renames, tied, extra = model.renames, model.ties_head, model.config.extra
         tensors = weights.stored_tensors(found, renames, cls.base_model_prefix, extra, str(folder))
         foreign.forget_method(extra)
         if tied and not weights.are_tied(tensors, renames):
@@ -119,6 +120,23 @@ class Pretrained(NamedModule):
             LOG.warning("%s lacks weights, which are new: %s", folder, ", ".join(loaded.new))
         model.eval()
         return model
+
+    @classmethod
+    def _built(cls, config: Config, tensors: int, folder: Path) -> Self:
+        """The model of a config, which may not ask for what so many tensors cannot be."""
+        for name, count in _layers(config.to_dict()):
+            if count > tensors:
+                raise ConfigError(
+                    f"config.json of {folder} has {name}={count}, but its weights are {tensors} "
+                    "tensors in all; expected no more layers than that: download the file again"
+                )
+        try:
+            return cls(config)
+        except (OverflowError, MemoryError, RuntimeError) as error:
+            raise ConfigError(
+                f"there can be no model of the sizes in config.json of {folder} ({error}); "
+                "download the file again"
+            ) from error
 
     def astype(self, dtype: str | mx.Dtype) -> Self:
         """Cast what is floating-point, in place, to "float32", "float16" or "bfloat16"."""
@@ -148,7 +166,7 @@ class Pretrained(NamedModule):
             extra.update({key: block} if block else {})
         extra["dtype"] = str(float_type(self)).removeprefix("mlx.core.")
         extra.pop("torch_dtype", None)  # the name before transformers 5
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         with staged(folder):
             saving.save(self, folder, self._carried, how, layout="mlx" if block else "pt")
             self.save_configs(folder)
@@ -156,6 +174,16 @@ class Pretrained(NamedModule):
     def save_configs(self, folder: Path) -> None:
         """Write `config.json`; models that have other settings extend it."""
         self.config.save_pretrained(folder)
+
+
+def _layers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, int]]:
+    """The fields of a config that count layers, by name, those of its parts too."""
+    for name, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _layers(value, f"{prefix}{name}.")
+        elif name.endswith(("layers", "layer", "depths")):
+            counts = value if isinstance(value, (list, tuple)) else (value,)
+            yield f"{prefix}{name}", sum(count for count in counts if type(count) is int)
 
 
 def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:

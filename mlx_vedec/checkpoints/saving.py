@@ -12,7 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
-from ..files import named_errors, staged, write_json
+from ..files import make_folder, named_errors, staged, write_json
 from .renames import NamedModule
 from .weights import INDEX, SINGLE, Tensors, layouts_of, parameters, reordered
 
@@ -68,7 +68,7 @@ def save(
     names = [SINGLE] if len(shards) == 1 else _shard_names(len(shards))
     if how.release:
         model.update(tree_unflatten([(name, mx.zeros((0,))) for name in parameters(model)]))
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     with staged(folder) as temporary:
         _write([temporary(name) for name in names], shards, tensors, how, layout)
         if len(names) > 1:

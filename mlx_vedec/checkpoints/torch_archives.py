@@ -35,6 +35,8 @@ class Member:
 
 def members(path: Path) -> Mapping[str, Member]:
     """Every member of an archive, by its name in its one folder, which may be called anything."""
+    if not path.is_file():
+        raise WeightsError(f"{path} is no regular file; expected what torch.save writes")
     with path.open("rb") as file:
         _check_kind(path, file.read(64))
         try:

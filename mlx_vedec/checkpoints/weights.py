@@ -99,6 +99,8 @@ def _indexed(index: Path) -> list[Path]:
 def read_file(path: Path) -> Tensors:
     """The tensors of one safetensors file, unread; a file that was cut short is refused here."""
     try:
+        if not path.is_file():
+            raise OSError("it is no regular file")
         with safe_open(str(path), "numpy"):  # checks what MLX takes on trust
             tensors = mx.load(str(path), format="safetensors")
     except (SafetensorError, RuntimeError, OSError) as error:

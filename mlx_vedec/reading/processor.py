@@ -12,7 +12,7 @@ import mlx.core as mx
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import ConfigError, OptionError
-from ..files import staged
+from ..files import make_folder, staged
 from ..images.base_image_processor import refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
 from ..images.loading import ImageSource, load_image
@@ -107,7 +107,7 @@ class Processor:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write both parts, all files at once."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
+        make_folder(Path(folder))
         with staged(Path(folder)):
             if self.image_processor is not None:
                 named = {"processor_class": self.processor_class} if self.processor_class else {}

@@ -17,7 +17,7 @@ from tokenizers import AddedToken
 from tokenizers.models import BPE
 
 from ..errors import CheckpointError, ConfigError, OptionError, TokenError
-from ..files import write_file, write_json
+from ..files import make_folder, write_file, write_json
 from .slow_tokenizers import build
 from .special_tokens import CONFIG_FILE, ROLES, content_of, read_config, special_names
 
@@ -114,7 +114,7 @@ class Tokenizer:
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `tokenizer.json` as it was read or made, and `tokenizer_config.json` as set."""
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         write_file(folder / TOKENIZER_FILE, lambda path: path.write_bytes(self.content) and None)
         tokens = {role: getattr(self, role) for role in ROLES}
         changed = {role: token for role, token in tokens.items() if token != self._named(role)}

@@ -108,12 +108,14 @@ def _line(record: Info) -> str:
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The records of a `metrics.jsonl`; a last line that was cut short is left out."""
+    """The records of a `metrics.jsonl`, up to a line that is none, as one cut short is."""
     records = []
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+    for line in text.splitlines():
         try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError:
+            record = json.loads(line)
+            records.append({**record, "iteration": int(record["iteration"])})
+        except (ValueError, TypeError, LookupError, RecursionError, OverflowError):
             break
     return records
 

@@ -7,9 +7,10 @@ the optimizer's state, the average, and `state.json`. A folder gets its name whe
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,7 +21,7 @@ from mlx.utils import tree_flatten, tree_map_with_path
 
 from ..checkpoints.config import read_json
 from ..checkpoints.weights import Tensors, read_file
-from ..errors import TrainingError
+from ..errors import TrainingError, shortened
 from ..files import staged, write_json, write_tensors
 from .arguments import TrainingArguments
 from .steps import Weights
@@ -50,6 +51,13 @@ class TrainingState:
     best: float | None = None
     best_step: int | None = None
     stale: int = 0
+
+
+DEFAULTS = asdict(TrainingState())
+
+
+class OtherTraining(TrainingError):
+    """A checkpoint of a training that had other options, or other data."""
 
 
 def checkpoints(folder: Path) -> list[Path]:
@@ -107,22 +115,29 @@ class Store:
     def resume(self, weights: Weights) -> tuple[Weights, TrainingState]:
         """The newest whole checkpoint, for a training that begins with `weights`."""
         self._clear()
-        found = checkpoints(self.path)
+        found, reason = checkpoints(self.path), ""
         if not found:
             raise TrainingError(f"{self.path} holds no checkpoint to resume; begin without resume")
         for number, path in reversed([*enumerate(found)]):
             try:
                 state = read_json(path / STATE)
-                tensors = {part: _read(path / f"{part}.safetensors") for part in PARTS}
-            except (OSError, ValueError) as error:
-                LOG.warning("%s cannot be read (%s); going on with the one before", path, error)
+                progress = _progress(state, path)
+                self._check(state, path)
+                trees = [
+                    _filled(getattr(weights, part), path / f"{part}.safetensors") for part in PARTS
+                ]
+            except OtherTraining:
+                raise
+            except (OSError, ValueError, RuntimeError) as error:
+                reason = shortened(str(error), 500)
+                LOG.warning("%s cannot be read (%s); going on with the one before", path, reason)
                 continue
-            self._check(state, path)
-            trees = [_filled(getattr(weights, part), tensors[part], path) for part in PARTS]
             for damaged in found[number + 1 :]:  # their iterations come again
                 shutil.rmtree(damaged)
-            return Weights(*trees), TrainingState(**state["progress"])
-        raise TrainingError(f"none of the checkpoints in {self.path} can be read; begin again")
+            return Weights(*trees), progress
+        raise TrainingError(
+            f"none of the checkpoints in {self.path} can be read ({reason}); begin again"
+        )
 
     def _record(self, state: TrainingState) -> dict[str, Any]:
         return {
@@ -140,7 +155,7 @@ class Store:
             if before.get(name) != value
         ]
         if differs:
-            raise TrainingError(
+            raise OtherTraining(
                 f"{path} is of another training: {'; '.join(differs)}; resume with what it had, or "
                 "begin another training in another folder"
             )
@@ -202,14 +217,45 @@ def _read(path: Path) -> Tensors:
     return tensors
 
 
-def _filled(tree: dict[str, Any], tensors: Tensors, path: Path) -> dict[str, Any]:
-    """A tree of the same form with the tensors of these names."""
-    expected = {name: array.shape for name, array in _flat(tree).items()}
-    found = {name: array.shape for name, array in tensors.items()}
+def _filled(tree: dict[str, Any], path: Path) -> dict[str, Any]:
+    """A tree of the same form with the tensors of a file, which have to be numbers that fit."""
+    tensors = _read(path)
+    expected = {name: (array.shape, array.dtype) for name, array in _flat(tree).items()}
+    found = {name: (array.shape, array.dtype) for name, array in tensors.items()}
     odd = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
     if odd:
         raise TrainingError(
-            f"{path} is of another model: {len(odd)} tensors differ in name or shape, such as "
-            f"{odd[0]} ({found.get(odd[0])}, expected {expected.get(odd[0])})"
+            f"{path} is of another model: {len(odd)} tensors differ in name, shape or type, such "
+            f"as {odd[0]} ({found.get(odd[0])}, expected {expected.get(odd[0])})"
         )
+    floats = {name: x for name, x in tensors.items() if mx.issubdtype(x.dtype, mx.floating)}
+    wrong = [name for name, x in floats.items() if not mx.isfinite(x).all()]
+    if wrong:
+        raise TrainingError(f"{path} has numbers that are not finite, such as in {wrong[0]}")
     return tree_map_with_path(lambda name, _: tensors[name], tree)
+
+
+def _progress(state: Mapping[str, Any], path: Path) -> TrainingState:
+    """The progress in a parsed `state.json`; an error where it is none that was written there."""
+    parts = [state.get(name) for name in ("progress", "arguments", "data")]
+    values, _, data = parts
+    if not all(isinstance(part, dict) for part in parts) or values.keys() != DEFAULTS.keys():
+        raise TrainingError(f"{path / STATE} lacks progress, arguments or data")
+    batches = data.get("batches in an epoch")
+    counts = [values[name] for name in ("step", "epoch", "position", "tokens", "stale")]
+    best, best_step = values["best"], values["best_step"]
+    counts += [] if best_step is None else [best_step]
+    numbers = values["window"] if isinstance(values["window"], list) else []
+    numbers = [*numbers, *([] if best is None else [best])]
+    fits = (
+        all(type(value) is int and 0 <= value < 2**63 for value in [*counts, batches])
+        and len(numbers) == 4 + (best is not None)
+        and all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers)
+        and (best is None) == (best_step is None)
+        and values["step"] == int(path.name)
+        and values["position"] < max(batches, 1)
+        and (best_step or 0) <= values["step"]
+    )
+    if not fits:
+        raise TrainingError(f"{path / STATE} has progress that no training makes: {values}")
+    return TrainingState(**values)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import shutil
 
 import mlx.core as mx
@@ -482,14 +483,53 @@ def load_error(folder, model=None, kind=WeightsError, **options):
     return str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(
+            {"rank": 0},
+            {"rank": 2**40},
+            {"rank": "4"},
+            {"rank": 4.0},
+            {"rank": True},
+            {"rank": None},
+        ),
+        *({"scale": "3"}, {"scale": math.nan}, {"scale": 10**400}, {"dropout": 1}, {"dropout": -1}),
+        *({"dora": 2}, {"dora": "no"}, {"keys": 7}, {"keys": None}),
+    ],
+)
+def test_settings_of_a_file_that_no_adapter_has(tmp_path, wrong):
+    folder = saved(tmp_path)
+    config = json.loads((folder / "adapter_config.json").read_text())
+    folder = changed(folder, lora_parameters={**config["lora_parameters"], **wrong})
+    assert "is not what save_adapters writes" in load_error(folder, kind=ConfigError)
+
+
+@pytest.mark.parametrize("base", [7, [], "x", {"shapes": 7, "model_types": [1]}])
+def test_a_base_of_another_form(tmp_path, base):
+    message = load_error(changed(saved(tmp_path), base=base), kind=ValueError)
+    assert "is for another model" in message or "says neither what model it is for" in message
+
+
+def test_tensors_of_an_adapter_that_are_no_matrices(tmp_path):
+    name = "encoder.encoder.layer.0.output.dense.lora_a"
+    for wrong in (mx.array(1.0), mx.zeros((40, 4), mx.int8), mx.zeros((40, 4, 1))):
+        assert f"1 misshapen: {name} is" in load_error(changed(saved(tmp_path), {name: wrong}))
+
+
+def test_a_rank_above_all_sides_of_the_weights():
+    with pytest.raises(OptionError, match="rank is 1000000000; expected 32 or less, the shorter"):
+        add_adapters(tiny_model(), LoraConfig(rank=10**9))
+
+
 def test_tensors_that_do_not_fit_are_all_named(tmp_path):
     name = "encoder.encoder.layer.0.output.dense"
     wrong = {f"{name}.lora_a": mx.zeros((3, 3)), f"{name}.lora_b": None, "strange": mx.zeros(1)}
     message = load_error(changed(saved(tmp_path), wrong))
     assert (
-        f"1 missing: {name}.lora_b; 1 extra: strange; 1 misshapen: {name}.lora_a is (3, 3), "
+        f"1 missing: {name}.lora_b; 1 extra: strange; 1 misshapen: {name}.lora_a is (3, 3) of "
         in (message)
-        and message.endswith("expected (40, 4)")
+        and message.endswith("float32, expected floats (40, 4)")
     )
 
 
@@ -568,3 +608,65 @@ def test_load_with_adapters(tmp_path, caplog):
     shutil.copytree(BUNDLED, tmp_path / "moved", ignore=shutil.ignore_patterns("lines"))
     load(tmp_path / "moved", adapter_path=tmp_path)
     assert "was trained with" in caplog.text
+
+
+# PEFT's files, without PEFT
+
+QUERY = "base_model.model.encoder.encoder.layer.0.attention.attention.query"
+
+
+def peft_folder(folder, tensors=None, **config):
+    found = {f"{QUERY}.lora_A.weight": mx.ones((2, 24)), f"{QUERY}.lora_B.weight": mx.ones((24, 2))}
+    found |= tensors or {}
+    mx.save_safetensors(str(folder / "adapter_model.safetensors"), found)
+    config = {"peft_type": "LORA", "r": 2, "lora_alpha": 4, **config}
+    (folder / "adapter_config.json").write_text(json.dumps(config))
+    return folder
+
+
+def scale_of(folder):
+    model = tiny_model()
+    load_adapters(model, folder)
+    return model.encoder.layers[0].attn.q_proj.settings.scale
+
+
+def test_patterns_of_peft(tmp_path):
+    assert scale_of(peft_folder(tmp_path)) == 2
+    patterns = {"key": 9, r"layer\.\d\..*query": 8, "query": 7}
+    assert scale_of(peft_folder(tmp_path, alpha_pattern=patterns)) == 4
+    assert scale_of(peft_folder(tmp_path, alpha_pattern={"(.*)*(.*)*x": 9, "query": 7})) == 3.5
+    for pattern in ("(", "(?i)query", "["):
+        folder = peft_folder(tmp_path, alpha_pattern={pattern: 8})
+        assert "is not understood; expected the name" in load_error(folder, kind=ConfigError)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *({"r": "8"}, {"r": 2.5}, {"r": [2]}, {"lora_alpha": "16"}, {"lora_alpha": math.nan}),
+        *({"lora_alpha": 10**400}, {"lora_dropout": "0"}, {"lora_dropout": 1}, {"use_dora": "yes"}),
+        *(
+            {"alpha_pattern": [1]},
+            {"alpha_pattern": {"q": "9"}},
+            {"alpha_pattern": {"q": math.inf}},
+        ),
+        *({"rank_pattern": 7}, {"target_modules": 7}, {"modules_to_save": "all"}),
+        *({"base_model_name_or_path": 7}, {"init_lora_weights": [1]}, {"use_rslora": 1}),
+        {"alpha_pattern": {"q": math.inf}},
+        *(
+            {"kasa_config": {"a": 1}},
+            {"use_new_kind": True},
+            {"peft_type": "KASA"},
+            {"peft_type": 1},
+        ),
+    ],
+)
+def test_configs_of_peft_that_are_refused(tmp_path, wrong):
+    message = load_error(peft_folder(tmp_path, **wrong), kind=ConfigError)
+    assert next(iter(wrong)) in message or f"is of type {wrong['peft_type']}" in message
+
+
+@pytest.mark.parametrize("shape", [(), (0, 24), (24,), (2, 2, 24)])
+def test_matrices_of_peft_that_are_none(tmp_path, shape):
+    folder = peft_folder(tmp_path, {f"{QUERY}.lora_A.weight": mx.zeros(shape)})
+    assert "query" in load_error(folder)
