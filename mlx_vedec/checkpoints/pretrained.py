@@ -124,6 +124,7 @@ class Pretrained(NamedModule):
     @classmethod
     def _built(cls, config: Config, tensors: int, folder: Path) -> Self:
         """The model of a config, which may not ask for what so many tensors cannot be."""
+        config.check()
         for name, count in _layers(config.to_dict()):
             if count > tensors:
                 raise ConfigError(
@@ -168,8 +169,25 @@ class Pretrained(NamedModule):
         extra.pop("torch_dtype", None)  # the name before transformers 5
         make_folder(folder)
         with staged(folder):
-            saving.save(self, folder, self._carried, how, layout="mlx" if block else "pt")
+            carried = {**self._lacking(), **self._carried}
+            saving.save(self, folder, carried, how, layout="mlx" if block else "pt")
             self.save_configs(folder)
+
+    def unread(self) -> weights.Tensors:
+        """Tensors that transformers has and nothing here reads, by name on disk, as new ones.
+
+        They are written where none were carried, since transformers would report that they lack.
+        """
+        return {}
+
+    def _lacking(self) -> weights.Tensors:
+        """What is unread and was not carried, by whatever name, in the type of the others."""
+        dtype, names = float_type(self), tuple(self._carried)
+        return {
+            name: x.astype(dtype)
+            for name, x in self.unread().items()
+            if not any(carried.endswith(name.removeprefix("encoder.")) for carried in names)
+        }
 
     def save_configs(self, folder: Path) -> None:
         """Write `config.json`; models that have other settings extend it."""

@@ -15,6 +15,7 @@ from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
 from ..errors import CheckpointError, OptionError, WeightsError
+from ..images.image_processors import MERGED_FILE, OWN_FILE
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
@@ -22,6 +23,11 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from . import model_card
 
+IMAGES = "image processor"
+PROCESSOR_FILES = {  # what a part can be read from
+    IMAGES: (OWN_FILE, MERGED_FILE),
+    "tokenizer": ("tokenizer.json", "tokenizer_config.json", "vocab.*", "merges.txt", "*.model"),
+}
 Settings = int | QuantizationConfig | None
 Stamps = dict[Path, tuple[int, ...]]
 
@@ -53,6 +59,8 @@ def convert(
     weights are downloaded then. max_shard_size -- bytes of a file of weights. say -- is told what
     was done, line by line; progress -- the bytes written so far, and of all.
 
+    A source without an image processor or a tokenizer is converted without it, which is said.
+
     The folder is written beside its place, in `.NAME.unfinished`, and renamed when it is whole. A
     process that is killed leaves that, and what was at `mlx_path` before; the next conversion to
     the same place clears it away.
@@ -64,7 +72,7 @@ def convert(
     check_target(target, overwrite)
     source = fetch(hf_path, revision, weights=not dry_run)
     check_apart(source, target)
-    processor = Processor.from_pretrained(source)
+    processor = _processor(source, say)
     files = _files(source, hf_path)
     stamps = stamps_of(files)
     model = _opened(source, config, None if files else str(hf_path))
@@ -95,6 +103,23 @@ def _check_options(settings: Settings, to_floats: bool, max_shard_size: int) -> 
         raise OptionError("quantize and dequantize are both given; expected one of them")
     if max_shard_size < 1:
         raise OptionError(f"max_shard_size is {max_shard_size}; expected bytes, 1 or more")
+
+
+def _processor(source: Path, say: Callable[[str], object]) -> Processor:
+    """The source's processor, with a warning without the parts for which there is no file."""
+    lacking = {
+        part: expected
+        for part, (expected, *others) in PROCESSOR_FILES.items()
+        if not any(path.is_file() for name in (expected, *others) for path in source.glob(name))
+    }
+    for part, expected in lacking.items():
+        say(f"warning: {source} has no {part}, nor will the result; give it one, {expected}")
+    if not lacking:
+        return Processor.from_pretrained(source)
+    if len(lacking) == len(PROCESSOR_FILES):
+        return Processor()
+    one = "decoder" if IMAGES in lacking else "encoder"
+    return Processor.from_pretrained(**{one: source})
 
 
 def _files(source: Path, hf_path: str | Path) -> list[Path]:

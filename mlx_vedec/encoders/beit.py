@@ -166,6 +166,12 @@ class BeitModel(Encoder[BeitConfig]):
         x = self.through_layers(x, trace, grid, shared)
         return self.norm(x) if "norm" in self else x
 
+    def unread(self) -> dict[str, mx.array]:
+        """The norm of the pooler, where that is what norms."""
+        ones, zeros = mx.ones(self.config.hidden_size), mx.zeros(self.config.hidden_size)
+        norm = {"pooler.layernorm.weight": ones, "pooler.layernorm.bias": zeros}
+        return norm if self.config.use_mean_pooling else {}
+
     def _embed(self, pixels: mx.array) -> tuple[mx.array, Pair]:
         patches, grid = self.patches(pixels)
         x = after_prefix(self.cls_token, patches)
@@ -179,6 +185,10 @@ class Data2VecVisionModel(BeitModel):
 
     config_class = Data2VecVisionConfig
     base_model_prefix = "data2vec_vision"
+
+    def unread(self) -> dict[str, mx.array]:
+        """Nothing: transformers makes this encoder without a pooler."""
+        return {}
 
 
 BIAS = "relative_position_bias.relative_position_bias_table"

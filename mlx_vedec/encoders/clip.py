@@ -117,6 +117,11 @@ class CLIPVisionModel(VisionModel):
         self.pre_norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self._initialise(config)
 
+    def unread(self) -> dict[str, mx.array]:
+        """The norm of the class token, which is pooled."""
+        ones, zeros = mx.ones(self.config.hidden_size), mx.zeros(self.config.hidden_size)
+        return {"post_layernorm.weight": ones, "post_layernorm.bias": zeros}
+
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         patches = super()._embed(pixels, interpolate)
         token = self.cls_token + self.position_embeddings[:1]
@@ -149,6 +154,24 @@ class SiglipVisionModel(VisionModel):
         super().__init__(config)
         self.norm = nn.LayerNorm(config.hidden_size, eps=config.layer_norm_eps)
         self._initialise(config)
+
+    def unread(self) -> dict[str, mx.array]:
+        """The head, a layer that pools by attention."""
+        dims, hidden = self.config.hidden_size, self.config.intermediate_size
+        shapes = {
+            "probe": (1, 1, dims),
+            "attention.in_proj_weight": (3 * dims, dims),
+            "attention.in_proj_bias": (3 * dims,),
+            "attention.out_proj.weight": (dims, dims),
+            "attention.out_proj.bias": (dims,),
+            "layernorm.weight": (dims,),
+            "layernorm.bias": (dims,),
+            "mlp.fc1.weight": (hidden, dims),
+            "mlp.fc1.bias": (hidden,),
+            "mlp.fc2.weight": (dims, hidden),
+            "mlp.fc2.bias": (dims,),
+        }
+        return {f"head.{name}": mx.zeros(shape) for name, shape in shapes.items()}
 
     def _initialise(self, config: SiglipVisionConfig) -> None:
         """Flax's initialisers: Glorot's uniform one in the layers, LeCun's for the patches."""

@@ -136,6 +136,10 @@ class Dinov2Model(Encoder[Dinov2Config]):
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
         return self.norm(self.through_layers(self._embed(pixels), trace))
 
+    def unread(self) -> dict[str, mx.array]:
+        """The token in the place of patches that are hidden in pretraining."""
+        return {"embeddings.mask_token": mx.zeros((1, self.config.hidden_size))}
+
     def _embed(self, pixels: mx.array) -> mx.array:
         patches, grid = self.patches(pixels)
         positions = resize_positions(

@@ -215,6 +215,10 @@ class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
 
+    def unread(self) -> dict[str, mx.array]:
+        """The token in the place of patches that are hidden in pretraining."""
+        return {"embeddings.mask_token": mx.zeros((1, 1, self.config.hidden_size))}
+
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
         patches, grid = self.patches(pixels)

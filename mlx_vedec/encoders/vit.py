@@ -103,6 +103,12 @@ class ViTModel(Encoder[ViTConfig]):
         """Pixels (B, H, W, C) to features (B, S, D), the prefix tokens first."""
         return self.norm(self.through_layers(self._embed(pixels, interpolate), trace))
 
+    def unread(self) -> dict[str, mx.array]:
+        """The pooler, of which no decoder reads what it gives."""
+        dims = self.config.hidden_size
+        rows = getattr(self.config, "pooler_output_size", None) or dims
+        return {"pooler.dense.weight": mx.zeros((rows, dims)), "pooler.dense.bias": mx.zeros(rows)}
+
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         image_size = None if interpolate else pair(self.config.image_size)
         patches, grid = self.patches(pixels, image_size)
@@ -127,6 +133,10 @@ class ViTMSNModel(ViTModel):
 
     config_class = ViTMSNConfig
     base_model_prefix = "vit"
+
+    def unread(self) -> dict[str, mx.array]:
+        """Nothing: MSN has no pooler."""
+        return {}
 
 
 ViTModel.renames = Renames(

@@ -82,7 +82,8 @@ class Inspection:
         try:
             return make()
         except ValueError as error:
-            self.problems.append(str(error))
+            if str(error) not in self.problems:  # as config.json is read more than once
+                self.problems.append(str(error))
             return None
 
 

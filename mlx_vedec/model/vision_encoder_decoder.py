@@ -174,6 +174,10 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
 
+    def unread(self) -> dict[str, mx.array]:
+        """The encoder's pooler and its like; a decoder with a head has none."""
+        return {f"encoder.{name}": x for name, x in self.encoder.unread().items()}
+
     def save_configs(self, folder: Path) -> None:
         """Write the generation options, then `config.json`."""
         self.generation_config.save(folder)

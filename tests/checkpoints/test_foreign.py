@@ -40,7 +40,12 @@ def quantize(folder, *, pickled=False, layout=None):
     quantized = {}
     for name, x in arrays.items():
         layer = name.removesuffix(".weight")
-        if x.ndim != 2 or "embed" in name or name.endswith(("wte.weight", "wpe.weight")):
+        if (
+            x.ndim != 2
+            or "embed" in name
+            or "pooler" in name
+            or name.endswith(("wte.weight", "wpe.weight"))
+        ):
             continue
         turned = ".h." in name
         quantized[name], quantized[f"{layer}.SCB"] = rounded(x.T if turned else x)

@@ -73,7 +73,8 @@ def test_dequantized(packed, tmp_path):
     assert {path.name for path in folder.iterdir()} == FILES
     names = mx.load(str(BUNDLED / "model.safetensors"))
     tensors, metadata = mx.load(str(folder / "model.safetensors"), return_metadata=True)
-    assert {n: x.shape for n, x in tensors.items()} == {n: x.shape for n, x in names.items()}
+    shapes = {n: x.shape for n, x in tensors.items() if "pooler" not in n}
+    assert shapes == {n: x.shape for n, x in names.items()}
     assert {x.dtype for x in tensors.values()} == {mx.float32} and metadata == {"format": "pt"}
     model, processor = load(folder)
     x = processor(LINE).pixel_values
@@ -115,6 +116,23 @@ def test_what_is_said(tmp_path):
 
 
 # targets
+
+
+@pytest.mark.parametrize("lacking", ["image processor", "tokenizer", "image processor, tokenizer"])
+def test_without_a_processor_or_a_tokenizer(source, tmp_path, lacking):
+    """What there is is kept, and what there is not is said."""
+    gone = {"image processor": ("preprocessor",), "tokenizer": ("tokenizer", "vocab", "merges")}
+    bare = shutil.copytree(source, tmp_path / "bare")
+    for part in lacking.split(", "):
+        for path in [p for p in bare.iterdir() if p.name.startswith(gone[part])]:
+            path.unlink()
+    said = []
+    out = convert(bare, tmp_path / "out", say=said.append)
+    for part in gone:
+        told = any(line.startswith("warning: ") and f"has no {part}, " in line for line in said)
+        assert told == (part in lacking)
+    assert {p.name for p in out.iterdir()} == {p.name for p in bare.iterdir()}
+    assert parameters(VisionEncoderDecoderModel.from_pretrained(out))
 
 
 def test_targets_that_are_refused(tmp_path):

