@@ -115,7 +115,8 @@ class Config:
                 raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
             if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
-            if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
+            several: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
+            if not all(map(_is_moderate, several)):
                 raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
             if "drop" in f.name and value is not None and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))

@@ -70,7 +70,7 @@ def save(
         model.update(tree_unflatten([(name, mx.zeros((0,))) for name in parameters(model)]))
     make_folder(folder)
     with staged(folder) as temporary:
-        _write([temporary(name) for name in names], shards, tensors, how, layout)
+        _write({folder / name: temporary(name) for name in names}, shards, tensors, how, layout)
         if len(names) > 1:
             index = {key: name for name, shard in zip(names, shards, strict=True) for key in shard}
             size = sum(nbytes(shard) for shard in shards)
@@ -80,9 +80,9 @@ def save(
 
 
 def _write(
-    paths: list[Path], shards: list[Shapes], tensors: Tensors, how: Saving, layout: str
+    paths: Mapping[Path, Path], shards: list[Shapes], tensors: Tensors, how: Saving, layout: str
 ) -> None:
-    """Write the files; each tensor is let go before the next is read."""
+    """Write the files, each to the path beside its own; of tensors one after another is read."""
     total, done = sum(map(nbytes, shards)), 0
 
     def wrote(count: int) -> None:
@@ -90,9 +90,9 @@ def _write(
         done += count
         how.progress(done, total)
 
-    for path, shapes in zip(paths, shards, strict=True):
+    for (path, beside), shapes in zip(paths.items(), shards, strict=True):
         with named_errors(path):
-            stream_tensors(path, shapes, tensors.pop, {"format": layout}, wrote)
+            stream_tensors(beside, shapes, tensors.pop, {"format": layout}, wrote)
 
 
 def tensors_on_disk(model: NamedModule) -> Tensors:

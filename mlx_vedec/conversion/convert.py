@@ -118,8 +118,8 @@ def _processor(source: Path, say: Callable[[str], object]) -> Processor:
         return Processor.from_pretrained(source)
     if len(lacking) == len(PROCESSOR_FILES):
         return Processor()
-    one = "decoder" if IMAGES in lacking else "encoder"
-    return Processor.from_pretrained(**{one: source})
+    there = source if IMAGES in lacking else None
+    return Processor.from_pretrained(encoder=None if there else source, decoder=there)
 
 
 def _files(source: Path, hf_path: str | Path) -> list[Path]:

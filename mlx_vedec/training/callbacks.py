@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import TrainingError
-from ..files import write_file
+from ..files import named_errors, write_file
 
 Info = Mapping[str, Any]
 COLUMNS = ("Iter", "Train loss", "Val loss", "CER", "LR", "Tokens/s", "Iter/s", "Peak GB")
@@ -99,7 +99,7 @@ class MetricsFile:
         self._add({"kind": "val", **info})
 
     def _add(self, record: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
+        with named_errors(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(_line(record))
 
 

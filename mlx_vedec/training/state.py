@@ -238,10 +238,10 @@ def _filled(tree: dict[str, Any], path: Path) -> dict[str, Any]:
 def _progress(state: Mapping[str, Any], path: Path) -> TrainingState:
     """The progress in a parsed `state.json`; an error where it is none that was written there."""
     parts = [state.get(name) for name in ("progress", "arguments", "data")]
-    values, _, data = parts
+    values, _, data = (part if isinstance(part, dict) else {} for part in parts)
     if not all(isinstance(part, dict) for part in parts) or values.keys() != DEFAULTS.keys():
         raise TrainingError(f"{path / STATE} lacks progress, arguments or data")
-    batches = data.get("batches in an epoch")
+    batches = data.get("batches in an epoch", -1)
     counts = [values[name] for name in ("step", "epoch", "position", "tokens", "stale")]
     best, best_step = values["best"], values["best_step"]
     counts += [] if best_step is None else [best_step]

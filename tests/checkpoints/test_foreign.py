@@ -40,12 +40,8 @@ def quantize(folder, *, pickled=False, layout=None):
     quantized = {}
     for name, x in arrays.items():
         layer = name.removesuffix(".weight")
-        if (
-            x.ndim != 2
-            or "embed" in name
-            or "pooler" in name
-            or name.endswith(("wte.weight", "wpe.weight"))
-        ):
+        kept = any(part in name for part in ("embed", "pooler", "wte.weight", "wpe.weight"))
+        if x.ndim != 2 or kept:
             continue
         turned = ".h." in name
         quantized[name], quantized[f"{layer}.SCB"] = rounded(x.T if turned else x)
