@@ -3,14 +3,18 @@
 import errno
 import json
 import os
+import shutil
 import stat
+from functools import cache
 
 import mlx.core as mx
 import pytest
 
-from mlx_vedec import files
+from mlx_vedec import files, load
+from mlx_vedec.adapters.files import write_adapters
 from mlx_vedec.errors import CheckpointError
 from mlx_vedec.files import finish, staged, write_file, write_json, write_tensors
+from mlx_vedec.training.state import publish
 from tests.support.killing import DEAD, Killed, killed_at
 
 
@@ -174,3 +178,46 @@ def test_a_killed_process_is_simulated(tmp_path, monkeypatch):
     ):
         write_json(tmp_path / "a.json", {})
     assert not found(tmp_path)
+
+
+@cache
+def bundled_processor():
+    return load()[1]
+
+
+def processor(folder, text):
+    found = bundled_processor()
+    found.image_processor.extra["note"] = found.tokenizer.config["note"] = text
+    found.save_pretrained(folder)
+
+
+def adapters(folder, text):
+    values = mx.full((2,), float(text == "new"))
+    write_adapters(folder / "adapters.safetensors", {"x": values}, {"note": text}, "mlx")
+
+
+def published(folder, text):
+    publish(lambda new: [(new / name).write_text(text) for name in ("a", "b", "c")], folder)
+
+
+@pytest.mark.parametrize("save", [processor, adapters, published])
+def test_what_is_saved_together_is_together_after_a_kill(tmp_path, monkeypatch, save):
+    """A processor's files, an adapter's, and what a training publishes."""
+    contents = {}
+    for text in ("old", "new"):
+        save(tmp_path / text, text)
+        contents[text] = {p.name: p.read_bytes() for p in (tmp_path / text).iterdir()}
+    seen = []
+    for step in range(40):
+        folder = shutil.copytree(tmp_path / "old", tmp_path / f"{step}")
+        with monkeypatch.context() as patched, killed_at(patched, step) as steps:
+            save(folder, "new")
+        finish(folder)
+        there = {p.name: p.read_bytes() for p in folder.iterdir() if p.name[0] != "."}
+        assert there in contents.values()
+        seen.append(there == contents["new"])
+        save(folder, "old")
+        assert {p.name: p.read_bytes() for p in folder.iterdir()} == contents["old"]
+        if steps.done < step:
+            break
+    assert seen == sorted(seen) and not seen[0] and seen[-1]

@@ -110,15 +110,14 @@ class Config:
         """Raise `ConfigError` for a value of the wrong type or out of range."""
         hints = _hints(type(self))
         for f in fields(self):
-            value = getattr(self, f.name)
+            value: Any = getattr(self, f.name)
             if not _fits(value, hints[f.name]):
                 raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
             if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
-            several: tuple[Any, ...] = value if isinstance(value, tuple) else (value,)
-            if not all(map(_is_moderate, several)):
+            if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
                 raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
-            if "drop" in f.name and value is not None and not 0 <= value < 1:
+            if "drop" in f.name and isinstance(value, (int, float)) and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
 
     def divisible(self, name: str, by: str) -> None:

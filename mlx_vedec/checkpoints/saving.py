@@ -12,6 +12,7 @@ from pathlib import Path
 import mlx.core as mx
 from mlx.utils import tree_unflatten
 
+from ..errors import OptionError
 from ..files import make_folder, named_errors, staged, write_json
 from .renames import NamedModule
 from .weights import INDEX, SINGLE, Tensors, layouts_of, parameters, reordered
@@ -48,6 +49,13 @@ class Saving:
     max_shard_size: int = SHARD_SIZE
     release: bool = False
     progress: Callable[[int, int], object] = lambda done, total: None
+
+    def __post_init__(self) -> None:
+        if type(self.max_shard_size) is not int or self.max_shard_size < 1:
+            raise OptionError(
+                f"max_shard_size is {self.max_shard_size!r}; expected bytes, a whole number, 1 or "
+                "more"
+            )
 
 
 def save(

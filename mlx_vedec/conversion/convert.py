@@ -66,7 +66,9 @@ def convert(
     the same place clears it away.
     """
     say, wanted, target = say or _silent, parse_dtype(dtype), Path(mlx_path)
-    _check_options(quantize, dequantize, max_shard_size)
+    how = Saving(max_shard_size, release=True, progress=progress or _silent)
+    if quantize is not None and dequantize:
+        raise OptionError("quantize and dequantize are both given; expected one of them")
     if not dry_run:
         settle(target)
     check_target(target, overwrite)
@@ -86,7 +88,6 @@ def convert(
     for line in _change(model, wanted, quantize, dequantize):
         say(line)
     if files and not dry_run:
-        how = Saving(max_shard_size, release=True, progress=progress or _silent)
         with replacing(target) as new:
             write_folder(model, processor, new, how, stamps)
             model_card.leave(new, source, hf_path)
@@ -96,13 +97,6 @@ def convert(
 
 def _silent(*_: object) -> None:
     pass
-
-
-def _check_options(settings: Settings, to_floats: bool, max_shard_size: int) -> None:
-    if settings is not None and to_floats:
-        raise OptionError("quantize and dequantize are both given; expected one of them")
-    if max_shard_size < 1:
-        raise OptionError(f"max_shard_size is {max_shard_size}; expected bytes, 1 or more")
 
 
 def _processor(source: Path, say: Callable[[str], object]) -> Processor:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..checkpoints.renames import Pairs, Renames
 from .masked import TIED, MaskedConfig, MaskedDecoder, MaskedShape
+from .positions import check_size
 
 EPS = 1e-12  # of every norm; the config has no field for it
 
@@ -63,6 +64,7 @@ class DistilBertConfig(MaskedConfig):
 
 def sines_and_cosines(count: int, dims: int) -> mx.array:
     """A table (count, dims) of sines in the even columns and cosines in the odd ones."""
+    check_size(count, dims)
     columns = np.arange(dims)
     angles = np.arange(count)[:, None] / 10000 ** (2 * (columns // 2) / dims)
     table = np.where(columns % 2 == 0, np.sin(angles), np.cos(angles))

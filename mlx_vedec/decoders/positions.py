@@ -12,6 +12,18 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..errors import ConfigError
+
+LARGEST = 2**26  # numbers in a table that is computed: 256 MB
+
+
+def check_size(count: int, dims: int) -> None:
+    """Raise `ConfigError` for a table of sines that would fill the memory."""
+    if count * dims > LARGEST:
+        raise ConfigError(
+            f"the table of positions is {count} x {dims}; expected {LARGEST} numbers at most"
+        )
+
 
 class LearnedPositions(nn.Embedding):
     """A table with `offset` rows before position 0: fairseq kept two for padding."""
@@ -34,6 +46,7 @@ class SinusoidalTable(nn.Module):
     def __init__(self, count: int, dims: int) -> None:
         super().__init__()
         self.count = count
+        check_size(count, dims)
         frequencies = 10000.0 ** (-np.arange(0, dims, 2) / dims)
         angles = np.arange(count)[:, None] * frequencies
         table = np.concatenate([np.sin(angles), np.cos(angles[:, : dims // 2])], axis=1)

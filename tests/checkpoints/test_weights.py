@@ -13,6 +13,8 @@ from mlx_vedec import VisionEncoderDecoderModel, errors
 from mlx_vedec.checkpoints import saving
 from mlx_vedec.checkpoints.saving import NAMES, tensors_on_disk
 from mlx_vedec.checkpoints.weights import SINGLE, files, parameters, read
+from mlx_vedec.decoders.distilbert import sines_and_cosines
+from mlx_vedec.decoders.positions import SinusoidalTable
 from mlx_vedec.errors import LONGEST, CheckpointError, ConfigError, WeightsError
 from tests.support.killing import killed_at
 from tests.support.tiny import pixels, tiny_config, tiny_model
@@ -444,6 +446,14 @@ def test_widths_that_the_weights_do_not_have(folder, name):
     change_config(folder, "decoder", **{name: 2**31 - 4})
     with pytest.raises((WeightsError, ConfigError)):
         VisionEncoderDecoderModel.from_pretrained(folder)
+
+
+def test_tables_that_are_computed_are_bounded():
+    """No file has them, so no file says how large they can be."""
+    with pytest.raises(ConfigError, match="table of positions is 2147483647 x 16; expected"):
+        SinusoidalTable(2**31 - 1, 16)
+    with pytest.raises(ConfigError, match="table of positions is 1000000 x 768"):
+        sines_and_cosines(10**6, 768)
 
 
 def change_config(folder, part, **values):

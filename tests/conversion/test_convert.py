@@ -148,7 +148,9 @@ def test_targets_that_are_refused(tmp_path):
     (tmp_path / "notes" / "text").write_text("mine")
     with pytest.raises(CheckpointError, match="is no model's folder to overwrite"):
         convert(source, tmp_path / "notes", overwrite=True)
-    with pytest.raises(OptionError, match="max_shard_size is 0; expected bytes, 1 or more"):
+    with pytest.raises(
+        OptionError, match="max_shard_size is 0; expected bytes, a whole number, 1 or more"
+    ):
         convert(source, tmp_path / "out", max_shard_size=0)
     assert contents(source) == before
     assert {path.name for path in tmp_path.iterdir()} == {"source", "notes"}
@@ -268,6 +270,7 @@ def test_a_kill_leaves_the_old_or_the_new(tmp_path, moment):
         "after": {"out"},
     }
     assert {path.name for path in tmp_path.iterdir()} == {"new", *left[moment]}
+    assert VisionEncoderDecoderModel.from_pretrained(target, lazy=True)  # a reader undoes it too
     with pytest.raises(CheckpointError, match="exists; give another path"):
         convert(BUNDLED, target)
     assert contents(target) == (new if moment == "after" else before)
