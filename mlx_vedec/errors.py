@@ -1,5 +1,7 @@
 """The library's errors: each says what was got, what was expected and what to do."""
 
+from collections.abc import Iterable
+
 
 class ConfigError(ValueError):
     """A configuration that is unreadable, unknown or contradicts itself."""
@@ -43,3 +45,16 @@ class DataError(ValueError):
 
 class LayoutError(ValueError):
     """A page's layout that is unreadable, unsafe, or of another page."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What an error says after an unknown name: the nearest known one, or all where none is near.
+
+    >>> nearest("vti", ["vit", "swin"]), nearest("resnet", ["vit", "swin"])
+    ('did you mean vit?', 'expected one of vit, swin')
+    """
+    import difflib
+
+    names = [*known]
+    close = difflib.get_close_matches(name[:100], names, n=1)
+    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .common import say
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -34,7 +35,7 @@ class Finetuning:
     def say(self, text: str) -> None:
         """Print a line on stderr, in the first process only."""
         if not self.group.rank():
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def prepare(self) -> None:
         """Load the model and the data, with an error for what is wrong with either."""

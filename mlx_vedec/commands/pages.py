@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import complain
+from .common import complain, say, show
 from .results import as_json, report, warn
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Shown:
             complain(self.program, page.error)
         for line in page.lines:
             if line.error is not None:
-                print(f"{self.program}: warning: {page.name}: {line.error}", file=sys.stderr)
+                say(f"{self.program}: warning: {page.name}: {line.error}")
             if line.result is not None:
                 warn(self.program, page.name, line.result, asked=self.asked)
                 if self.args.verbose:
@@ -143,10 +143,7 @@ class Shown:
             f", {int(left) // 60}:{int(left) % 60:02} left" if 0 < self.done < self.pages else ""
         )
         said = f"{self.done}/{self.pages} pages, {self.lines} lines{clock}{more}"
-        terminal = sys.stderr.isatty()
-        start = "\r\033[K" if terminal else ""
-        end = "" if terminal and self.done < self.pages else "\n"
-        print(f"{start}{said}", end=end, file=sys.stderr, flush=True)
+        show(said, last=self.done == self.pages, each=True)
 
     def on_stdout(self, page: Page) -> None:
         """A page's lines of JSON, or its text, apart from that of the page before."""

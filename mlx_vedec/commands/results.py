@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
+
+from .common import say
 
 if TYPE_CHECKING:
     from ..reading.parts import Part
@@ -19,7 +20,7 @@ def warn(program: str, source: str, result: GenerationResult, *, asked: bool) ->
     }
     reason = reasons.get(result.finish_reason or "")
     if reason and not (asked and result.finish_reason == "length"):
-        print(f"{program}: warning: the text of {source} {reason}", file=sys.stderr)
+        say(f"{program}: warning: the text of {source} {reason}")
 
 
 def as_text(result: GenerationResult) -> str:
@@ -62,8 +63,7 @@ def _part(part: Part) -> dict[str, Any]:
 
 def report(source: str, result: GenerationResult) -> None:
     """Say on stderr how fast a text came, and how sure it is."""
-    print(
+    say(
         f"{source}: {result.generation_tokens} tokens, {result.generation_tps:.1f} tokens/s, "
-        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB",
-        file=sys.stderr,
+        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB"
     )

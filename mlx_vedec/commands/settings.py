@@ -14,8 +14,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from ..errors import OptionError
 
 EITHER = ({"iters", "epochs"}, {"scale", "alpha"})  # where one comes, the other goes
@@ -65,6 +63,8 @@ def read_settings(path: str | Path, parser: argparse.ArgumentParser) -> dict[str
 
 
 def _read(path: Path) -> dict[str, Any]:
+    import yaml  # which takes a while, and `--help` does not need
+
     text = path.read_text(encoding="utf-8")
     try:
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)

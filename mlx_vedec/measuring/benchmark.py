@@ -31,7 +31,6 @@ from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .benchmark_report import Benchmark, Loading, Trial, Work
-from .machine import device, machine, versions
 
 Clock = Callable[[], float]
 LINE = LINES / "seen_000.png"  # what is read where no image is given
@@ -91,25 +90,24 @@ def benchmark(
         max_kv_size=options.max_kv_size,
     )
     check_fits(estimate)
-    run = _Run(model, pixels, mx.repeat(prompt, rows, axis=0), options, clock)
+    tokens = options.max_length - options.prompt_length
+    work = Work(rows, pixels.size, pixels.random, options.num_beams, tokens)
+    prompt = mx.repeat(prompt, rows, axis=0)
     mx.eval(model.parameters(), pixels.make())
     trials = []
     for number in range(warmup + num_trials):
-        trial = run.trial()
+        trial = _trial(model, pixels, prompt, options, work, clock)
         if number >= warmup:
             trials.append(trial)
             progress(trial)
     return Benchmark(
         model=model.source or type(model).__name__,
-        work=run.work,
+        work=work,
         trials=tuple(trials),
         dtype=str(float_type(model)).removeprefix("mlx.core."),
         weights=sum(x.nbytes for x in parameters(model).values()),
         bits_per_weight=bits_per_weight(model),
         quantization=quantization_block(model),
-        machine=machine(),
-        device=device(),
-        versions=versions(),
     )
 
 
@@ -193,49 +191,38 @@ def _prompt(
     return prompt, replace(options, **ENDLESS)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A model, the images that it reads in every run, and how their texts are generated."""
-
-    model: VisionEncoderDecoderModel
-    pixels: _Pixels
-    prompt: mx.array
-    options: Options
-    clock: Clock
-
-    @property
-    def work(self) -> Work:
-        """How many images of what size, and how many tokens, each run reads."""
-        options, pixels = self.options, self.pixels
-        tokens = options.max_length - options.prompt_length
-        return Work(len(self.prompt), pixels.size, pixels.random, options.num_beams, tokens)
-
-    def trial(self) -> Trial:
-        """Read the images once; before each look at the clock everything is evaluated."""
-        model, work = self.model, self.work
-        resized = work.random_pixels and work.image_size != _own_size(model)
-        mx.reset_peak_memory()
-        times = [self.clock()]
-        pixels = self.pixels.make()
-        mx.eval(pixels)
-        times.append(self.clock())
-        features = model.features(pixels, interpolate_pos_encoding=resized)
-        mx.eval(features)
-        times.append(self.clock())
-        cohort, cache = model.begin(features, self.prompt, self.options)
-        mx.eval(cohort.state.arrays())
-        times.append(self.clock())
-        lengths = _lengths(model, cohort, cache)
-        times.append(self.clock())
-        assert lengths == {work.max_tokens}, lengths
-        return Trial(
-            *(after - before for before, after in zip(times, times[1:], strict=False)),
-            peak_memory=mx.get_peak_memory(),
-            image_cache=cache.memory_nbytes,
-            own_cache=cache.nbytes - cache.memory_nbytes,
-            images=work.batch_size,
-            tokens=work.batch_size * (work.max_tokens - 1),
-        )
+def _trial(
+    model: VisionEncoderDecoderModel,
+    pixels: _Pixels,
+    prompt: mx.array,
+    options: Options,
+    work: Work,
+    clock: Clock,
+) -> Trial:
+    """Read the images once; before each look at the clock everything is evaluated."""
+    resized = work.random_pixels and work.image_size != _own_size(model)
+    mx.reset_peak_memory()
+    times = [clock()]
+    made = pixels.make()
+    mx.eval(made)
+    times.append(clock())
+    features = model.features(made, interpolate_pos_encoding=resized)
+    mx.eval(features)
+    times.append(clock())
+    cohort, cache = model.begin(features, prompt, options)
+    mx.eval(cohort.state.arrays())
+    times.append(clock())
+    lengths = _lengths(model, cohort, cache)
+    times.append(clock())
+    assert lengths == {work.max_tokens}, lengths
+    return Trial(
+        *(after - before for before, after in zip(times, times[1:], strict=False)),
+        peak_memory=mx.get_peak_memory(),
+        image_cache=cache.memory_nbytes,
+        own_cache=cache.nbytes - cache.memory_nbytes,
+        images=work.batch_size,
+        tokens=work.batch_size * (work.max_tokens - 1),
+    )
 
 
 def _lengths(model: VisionEncoderDecoderModel, cohort: Cohort, cache: DecoderCache) -> set[int]:

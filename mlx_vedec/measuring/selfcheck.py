@@ -19,7 +19,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +28,11 @@ import numpy as np
 from ..checkpoints.quantizing import quantize
 from ..checkpoints.weights import read_file
 from ..data.datasets import LINES
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from ..layers.quantization_config import QuantizationConfig
 from ..reading.generate import batch_generate, generate
 from ..reading.load import BUNDLED, load
-from .machine import device, machine, versions
+from .machine import Measured
 from .selfcheck_models import FAMILIES, answers, small_model
 
 GOLDEN = BUNDLED / "selfcheck.safetensors"
@@ -105,14 +104,11 @@ class BundledCheck:
 
 
 @dataclass(frozen=True)
-class SelfCheck:
+class SelfCheck(Measured):
     """The checks of all families and of the bundled model, and where they ran."""
 
     families: list[FamilyCheck]
     bundled: BundledCheck | None
-    machine: dict[str, Any] = field(default_factory=machine)
-    device: dict[str, Any] = field(default_factory=device)
-    versions: dict[str, str] = field(default_factory=versions)
 
     @property
     def failures(self) -> list[str]:
@@ -144,7 +140,8 @@ def selfcheck(
     """
     chosen = [*FAMILIES] if families is None else [*families]
     for name in chosen:
-        _check_name(name)
+        if name not in FAMILIES:
+            raise OptionError(f"family is {name!r}; {nearest(name, FAMILIES)}")
     golden = read_file(GOLDEN)
     found = []
     for name in chosen:
@@ -155,13 +152,6 @@ def selfcheck(
         bundled = _bundled(golden)
         progress("the bundled model")
     return SelfCheck(found, bundled)
-
-
-def _check_name(name: str) -> None:
-    if name not in FAMILIES:
-        near = get_close_matches(name, FAMILIES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(FAMILIES)}"
-        raise OptionError(f"family is {name!r}; {hint}")
 
 
 def _family(name: str, golden: dict[str, mx.array]) -> FamilyCheck:

@@ -85,7 +85,7 @@ def test_all_that_is_wrong_is_found_at_once(folder, capsys):
     (folder / "tokenizer.json").unlink()
     (folder / "preprocessor_config.json").unlink()
     found = inspect(folder)
-    assert not found.loads and len(found.problems) == 3 and "trocr" in found.halves["decoder"]
+    assert not found.loads and len(found.problems) == 3 and "trocr" in found.parts["decoder"]
     assert commands.main(["inspect", str(folder)]) == 1
     out = capsys.readouterr()
     assert "does not load" in out.out and out.err.count("error: ") == 3
