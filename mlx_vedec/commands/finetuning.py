@@ -135,7 +135,7 @@ class Finetuning:
         from ..errors import DataError
 
         options, found, errors = self.options, {}, []
-        changes = options.get("augment")
+        changes = ",".join(options.get("augment") or ())
         shared: dict[str, Any] = {
             "batch_size": options["batch_size"],
             "mask_prompt": bool(options.get("mask_prompt")),
@@ -143,7 +143,10 @@ class Finetuning:
             "world": self.group.size(),
         }
         settings: dict[str, dict[str, Any]] = {
-            "train": {"seed": options["seed"], "augment": changes and parse_augment(changes)},
+            "train": {
+                "seed": options["seed"],
+                "augment": parse_augment(changes) if changes else None,
+            },
             "valid": {"shuffle": False},
         }
         for split, own in settings.items():

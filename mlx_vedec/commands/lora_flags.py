@@ -64,6 +64,7 @@ def _add_data(g: Parser) -> None:
         g,
         "augment",
         "Change images at random, such as rotate=2,blur=0.5,contrast=0.3,jpeg=30.",
+        nargs="+",
         metavar="CHANGES",
     )
     add_flag(

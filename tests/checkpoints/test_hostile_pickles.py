@@ -143,6 +143,7 @@ def test_hostile_pickles(path, kind):
         assert time.process_time() - before < 2
 
 
+@pytest.mark.slow
 def test_a_pickle_that_is_too_long(path):
     pickled = state_dict({"x": WHOLE})[:-1] + b"N" * pickles.LARGEST_PICKLE + END
     assert f"has a pickle of {len(pickled)} bytes" in refused_pickle(path, pickled)

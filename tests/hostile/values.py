@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -63,7 +64,9 @@ RAW = (
 
 def hostile(rng: Random) -> Any:
     """Any value."""
-    return rng.choice(PLAIN if rng.random() < 0.6 else OBJECTS)
+    if rng.random() < 0.6:
+        return deepcopy(rng.choice(PLAIN))
+    return rng.choice(OBJECTS)
 
 
 def short(value: Any) -> str:
@@ -103,7 +106,7 @@ def spoiled_json(text: str, rng: Random) -> tuple[str, str]:
             inside[last], raw = marker, rng.choice(RAW)
             return json.dumps(value).replace(json.dumps(marker), raw), f"{where}: {raw[:30]}"
         else:
-            new = inside[last] = rng.choice(PLAIN)
+            new = inside[last] = deepcopy(rng.choice(PLAIN))
             done.append(f"{where} = {short(new)}")
     return json.dumps(value), "; ".join(done)
 

@@ -306,6 +306,7 @@ def test_texts_in_the_report():
 LAYERS = tuple(LayerError(f"layer.{n}", 4, 0.5 / (n + 1)) for n in range(30))
 
 
+@pytest.mark.slow
 def test_the_picture(tmp_path):
     pytest.importorskip("matplotlib")
     paths = replace(NOTHING, layers=LAYERS).save(tmp_path)
@@ -329,6 +330,7 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     assert [path.name for path in paths] == ["verification.md", "verification.json"]
     assert said and "pip install 'mlx-vedec[plot]'" in said[0]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert "20 more are in `verification.json`." in paths[0].read_text()
 
 
 def test_no_picture_of_nothing(tmp_path):
