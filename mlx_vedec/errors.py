@@ -3,6 +3,15 @@
 from collections.abc import Iterable
 
 
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What an error says after a name that is not known: the closest one that is, or all."""
+    from difflib import get_close_matches  # which costs an import of the library otherwise
+
+    known = [*known]
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
+
 class ConfigError(ValueError):
     """A configuration that is unreadable, unknown or contradicts itself."""
 
@@ -45,16 +54,3 @@ class DataError(ValueError):
 
 class LayoutError(ValueError):
     """A page's layout that is unreadable, unsafe, or of another page."""
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What an error says after an unknown name: the nearest known one, or all where none is near.
-
-    >>> nearest("vti", ["vit", "swin"]), nearest("resnet", ["vit", "swin"])
-    ('did you mean vit?', 'expected one of vit, swin')
-    """
-    import difflib
-
-    names = [*known]
-    close = difflib.get_close_matches(name[:100], names, n=1)
-    return f"did you mean {close[0]}?" if close else f"expected one of {', '.join(names)}"

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from mlx_vedec.files import staged, write_file, write_json
+from mlx_vedec.files import near, seen, staged, write_file, write_json
 
 
 def test_files_come_into_their_places_together_and_in_order(tmp_path, monkeypatch):
@@ -44,3 +44,28 @@ def test_json_is_indented_sorted_and_in_utf_8(tmp_path):
     text = (tmp_path / "a.json").read_bytes().decode("utf-8")
     assert text == '{\n  "a": "é",\n  "b": {\n    "c": 2,\n    "d": 1\n  }\n}\n'
     assert json.loads(text) == {"b": {"d": 1, "c": 2}, "a": "é"}
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("lines/seen_06.png", "did you mean {}/lines/seen_006.png?"),
+        ("lines/zzz", "{}/lines holds seen_006.png"),
+        ("empty/zzz", "{}/empty holds nothing"),
+        ("liens/deep/zzz", "there is no folder {}/liens"),
+        ("x" * 300, "{} holds empty, lines"),
+        ("a\0b", "{} holds empty, lines"),
+        ("x" * 300 + "/y", "no such path can be"),
+    ],
+)
+def test_what_is_near_a_path_that_is_not_there(tmp_path, path, said):
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "seen_006.png").write_text("")
+    (tmp_path / "empty").mkdir()
+    assert near(tmp_path / path) == said.format(tmp_path)
+
+
+def test_of_many_names_the_first_are_told(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number:02}.png").write_text("")
+    assert seen(tmp_path).endswith(", 06.png, 07.png and 4 more")

@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlx_vedec {__version__}")
         return 0
     if name not in COMMANDS:
-        what = f"{name[:100]} is not a command; {nearest(name, COMMANDS)}"
+        what = f"{name[:100]} is not a command; {nearest(name[:100], COMMANDS)}"
         print(f"mlx_vedec: error: {what}", file=sys.stderr)
         return 2
     return import_module(f".{name}", __name__).main(rest)

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from ..training.trainer import TrainingResult
 
 SETTINGS = "lora.json"  # in the adapters' folder; `--config` takes it
+LIMITS = (  # of options that no dataclass checks
+    ("batch_size", 1, 2**20),
+    ("max_samples", 1, 2**63),
+    ("test_batches", -1, 2**31),
+    ("seed", 0, 2**64 - 1),
+)
 NOT_KEPT = ("config", "train", "test", "resume", "json", "debug")
 
 
@@ -47,9 +53,11 @@ class Finetuning:
         from ..tasks.donut_prompts import added_vocabulary
 
         options = self.options
-        for name, least in (("batch_size", 1), ("max_samples", 1), ("test_batches", -1)):
-            if options.get(name, least) < least:
-                raise OptionError(f"{name} is {options[name]}; expected {least} or more")
+        for name, least, most in LIMITS:
+            if not least <= options.get(name, least) <= most:
+                raise OptionError(
+                    f"{name} is {options[name]}; expected {least} or more, to {most:,}"
+                )
         self.model, self.processor = load(
             options.get("model"),
             adapter_path=None if options.get("train") else self.folder,
@@ -67,8 +75,8 @@ class Finetuning:
         for name in ("train", "test"):
             if self.options.get(name) and name not in splits:
                 raise DataError(
-                    f"{self.options['data']} has no split {name}; expected {name}.jsonl, .tsv or "
-                    f".csv, or a folder {name}"
+                    f"{self.options['data']} has no split {name}, but {', '.join(splits)}; "
+                    f"expected {name}.jsonl, .tsv or .csv, or a folder {name}"
                 )
         splits["train"] = splits.get("train", [])[: self.options.get("max_samples")]  # pyright: ignore
         return splits

@@ -89,7 +89,7 @@ class FlagParser(argparse.ArgumentParser):
 
 def _near_flag(name: str, known: Sequence[str]) -> str:
     """What to say after a flag that there is not."""
-    near = nearest(name, known)
+    near = nearest(name[:100], known)
     return near if near.startswith("did") else "--help lists the flags"
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
+from ..files import near, seen
 
 PIXEL_LIMIT = 89_478_485  # where Pillow begins to warn; an A3 page at 600 dpi has 70 million
 BYTE_LIMIT = 100 * 2**20  # of a download
@@ -51,7 +52,8 @@ def images_in(folder: str | Path) -> list[Path]:
     endings = Image.registered_extensions()
     found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
     if not found:
-        raise ImageError(f"folder {folder} has no images; name image files, or another folder")
+        hint = f"name image files, or another folder; it holds {seen(Path(folder))}"
+        raise ImageError(f"folder {folder} has no images; {hint}")
     return found
 
 
@@ -132,7 +134,10 @@ def _reading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         damaged = f"{DAMAGED} ({type(error).__name__}: {error})"
-        raise ImageError(f"{name} {READ_FAILURES.get(type(error), damaged)}") from error
+        said = READ_FAILURES.get(type(error), damaged)
+        if isinstance(error, FileNotFoundError):
+            said = f"{said}; {near(Path(name).expanduser())}"
+        raise ImageError(f"{name} {said}") from error
 
 
 def _open(source: Path | BinaryIO) -> Image.Image:

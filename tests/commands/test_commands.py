@@ -247,7 +247,7 @@ def test_debug_shows_the_traceback(run):
     [
         ([], "usage: mlx_vedec"),
         (["genrate"], "genrate is not a command; did you mean generate?"),
-        (["zzz"], "expected one of generate, convert"),
+        (["zzz"], "known are generate, convert"),
         (["generate"], "the following arguments are required: --image"),
         (["generate", "--image", LINE, "--dtype", "int8"], "invalid choice"),
     ],
