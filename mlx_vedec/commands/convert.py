@@ -238,7 +238,7 @@ def _bits(text: str) -> PartBits:
 
 def _size(text: str) -> int:
     """Bytes, of a number with a unit."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMG]?B?)", text.strip().upper())
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?) *([KMG]?B?)", text.strip().upper())
     if match is None or match[2] not in UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected such as 500MB or 5GB")
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is no size; expected such as 500MB or 5GB")
     return int(float(match[1]) * UNITS[match[2]])

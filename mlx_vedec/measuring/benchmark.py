@@ -35,6 +35,7 @@ from .benchmark_report import Benchmark, Loading, Trial, Work
 Clock = Callable[[], float]
 LINE = LINES / "seen_000.png"  # what is read where no image is given
 TOKENS = 32
+MOST = 2**24  # of what is counted: images at once, runs
 ENDLESS: dict[str, Any] = {
     **dict.fromkeys(("eos_token_ids", "forced_eos_token_ids"), ()),
     **dict.fromkeys(("stop_strings", "stop_on_repetition", "stopping_criteria"), ()),
@@ -74,8 +75,8 @@ def benchmark(
     """
     counts = ("batch_size", batch_size, 1), ("num_trials", num_trials, 1), ("warmup", warmup, 0)
     for name, number, least in counts:
-        if number is not None and number < least:
-            raise OptionError(f"{name} is {number}; expected {least} or more")
+        if number is not None and not (type(number) is int and least <= number <= MOST):
+            raise OptionError(f"{name} is {number!r}; expected {least} or more, to {MOST:,}")
     images = [images] if isinstance(images, (str, Path)) else images
     rows = batch_size or max(1, len(images))
     prompt, options = _prompt(model, num_beams, max_tokens)

@@ -78,11 +78,12 @@ class Inspection:
         return {**found, "loads": self.loads}
 
     def attempt(self, make: Callable[[], T]) -> T | None:
-        """What `make` gives; a `ValueError` becomes one of the problems."""
+        """What `make` gives; a `ValueError` becomes one of the problems, each of which is told once."""
         try:
             return make()
         except ValueError as error:
-            self.problems.append(str(error))
+            if str(error) not in self.problems:
+                self.problems.append(str(error))
             return None
 
 
@@ -102,6 +103,7 @@ def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Insp
         model = found.attempt(lambda: VisionEncoderDecoderModel.from_folder(folder))
         if model is not None:
             _look_at_model(found, model)
+            found.attempt(model.generation_options)
     processor = found.attempt(lambda: ImageProcessor.from_pretrained(folder))
     if processor is not None:
         found.images = processor.to_dict()

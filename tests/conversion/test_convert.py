@@ -528,7 +528,7 @@ def test_command_refuses(run, tmp_path, flags, message):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("size", ["5 lots", "-1MB", ""])
+@pytest.mark.parametrize("size", ["5 lots", "-1MB", "", "9" * 5000])
 def test_sizes_that_are_none(run, tmp_path, size, capsys):
     with pytest.raises(SystemExit):
         run("--mlx-path", tmp_path / "out", "--max-shard-size", size)

@@ -91,6 +91,21 @@ def test_all_that_is_wrong_is_found_at_once(folder, capsys):
     assert "does not load" in out.out and out.err.count("error: ") == 3
 
 
+@pytest.mark.parametrize("content", ["{oops", "[]"])
+def test_a_problem_is_told_once(folder, capsys, content):
+    """Though several parts read the file."""
+    (folder / "config.json").write_text(content)
+    assert len(inspect(folder).problems) == 1
+    assert commands.main(["inspect", str(folder)]) == 1
+    assert capsys.readouterr().err.count("config.json") == 1
+
+
+def test_options_that_cannot_be_in_force(folder):
+    change(folder / "generation_config.json", num_beams="x")
+    [problem] = inspect(folder).problems
+    assert "num_beams is 'x' in the generation_config" in problem
+
+
 def test_a_vocabulary_of_another_size(tmp_path):
     tiny_model().save_pretrained(tmp_path)
     for name in ("tokenizer.json", "preprocessor_config.json"):
