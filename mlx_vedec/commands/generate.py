@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
         p,
         "image",
         "The images: files, folders, patterns in quotes, URLs, or - for stdin. A PDF or TIFF may "
-        "have many pages; a PAGE, ALTO or hOCR file names its image.",
+        "have many pages; a PAGE, ALTO or hOCR file names its image. The flag may be left out.",
         nargs="+",
         metavar="IMAGE",
     )

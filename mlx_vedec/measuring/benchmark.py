@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from reprlib import repr  # bounded in length and depth
 from typing import Any
 
 import mlx.core as mx
@@ -23,6 +24,7 @@ from ..encoders.patches import Pair, pair
 from ..errors import OptionError
 from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
+from ..generation.values import is_int
 from ..images.image_processors import ImageSource
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
@@ -30,12 +32,12 @@ from ..layers.quantization_config import QuantizationConfig
 from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
+from .arguments import check_arguments, listed_images
 from .benchmark_report import Benchmark, Loading, Trial, Work
 
 Clock = Callable[[], float]
 LINE = LINES / "seen_000.png"  # what is read where no image is given
 TOKENS = 32
-MOST = 2**24  # of what is counted: images at once, runs
 ENDLESS: dict[str, Any] = {
     **dict.fromkeys(("eos_token_ids", "forced_eos_token_ids"), ()),
     **dict.fromkeys(("stop_strings", "stop_on_repetition", "stopping_criteria"), ()),
@@ -73,11 +75,9 @@ def benchmark(
     >>> print(found.work)
     1 image of 32×384 pixels, 8 tokens each, greedy
     """
-    counts = ("batch_size", batch_size, 1), ("num_trials", num_trials, 1), ("warmup", warmup, 0)
-    for name, number, least in counts:
-        if number is not None and not (type(number) is int and least <= number <= MOST):
-            raise OptionError(f"{name} is {number!r}; expected {least} or more, to {MOST:,}")
-    images = [images] if isinstance(images, (str, Path)) else images
+    check_arguments("batch_size", model=model, batch_size=batch_size, num_trials=num_trials)
+    check_arguments("processor", processor=processor, warmup=warmup, clock=clock, progress=progress)
+    images = [*listed_images(images)]
     rows = batch_size or max(1, len(images))
     prompt, options = _prompt(model, num_beams, max_tokens)
     pixels = _pixels(model, processor, images, image_size, rows)
@@ -179,8 +179,10 @@ def _prompt(
     decoder = model.decoder
     if max_tokens is None:
         max_tokens = min(TOKENS, (decoder.max_positions or TOKENS + 1) - 1)
-    if max_tokens < 2:
-        raise OptionError(f"max_tokens is {max_tokens}; expected 2 or more: one is the prefill's")
+    if not is_int(max_tokens) or max_tokens < 2:
+        raise OptionError(
+            f"max_tokens is {repr(max_tokens)}; expected 2 or more: one is the prefill's"
+        )
     asked = {"num_beams": num_beams, "max_tokens": max_tokens}
     fixed = {"num_return_sequences": 1, "do_sample": False}
     prompt, options = model.prompt(1, None, model.generation_options(**asked, **fixed))

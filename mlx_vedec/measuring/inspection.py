@@ -78,7 +78,7 @@ class Inspection:
         return {**found, "loads": self.loads}
 
     def attempt(self, make: Callable[[], T]) -> T | None:
-        """What `make` gives; a `ValueError` becomes one of the problems, each of which is told once."""
+        """What `make` gives; a `ValueError` becomes a problem, unless it is one already."""
         try:
             return make()
         except ValueError as error:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MetricError
+from ..generation.values import is_int
 from ..text.error_rates import ERRORS, Share, check_lengths, check_names, total
 
 LEVEL = 95  # per cent
@@ -78,7 +79,7 @@ def differences(
 
 def check_bootstrap(bootstrap: int) -> None:
     """Refuse a number of draws that is none, or too many to be made in a minute or two."""
-    if not (isinstance(bootstrap, int) and 0 <= bootstrap <= DRAWS):
+    if not (is_int(bootstrap) and 0 <= bootstrap <= DRAWS):
         raise MetricError(f"bootstrap is {bootstrap!r}; expected 0 (no intervals) to {DRAWS:,}")
 
 
