@@ -107,7 +107,7 @@ def _convert(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         quantize=_settings(args) if args.target_bpw is None else _chosen(args),
         dequantize=args.dequantize,
-        config=dict(map(_field, args.config)),
+        config=_fields(args.config),
         revision=args.revision,
         overwrite=args.overwrite,
         dry_run=args.dry_run,
@@ -223,11 +223,15 @@ def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
     return settings if args.quantize else None
 
 
-def _field(text: str) -> tuple[str, Any]:
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise OptionError(f"--config {text!r}; expected KEY=VALUE")
-    return name, json_value(value)
+def _fields(texts: Sequence[str]) -> dict[str, Any]:
+    """Fields of a config and their values, of texts as `--config` has them."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals) or name in found:
+            raise OptionError(f"--config {text[:200]!r}; expected KEY=VALUE, each key once")
+        found[name] = json_value(value)
+    return found
 
 
 def _bits(text: str) -> PartBits:

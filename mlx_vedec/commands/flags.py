@@ -30,6 +30,7 @@ ALSO = {
     "--metric": "--metrics",
     "--target": "--targets",
     "--lr": "--learning-rate",
+    "--model": "--path",
 }
 SEEDS = 2**64  # MLX takes a seed below it
 
@@ -42,10 +43,11 @@ class FlagParser(argparse.ArgumentParser):
     Words without a flag are images, where there is `--image`.
     """
 
-    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
         """As `argparse` does; a word that belongs to no flag is an error or an image."""
         words = self._understood(sys.argv[1:] if args is None else args)
         found, rest = self.parse_known_args([*words], namespace)
+        rest = [word for word in rest if word != "--"]
         for word in rest:
             if word.startswith("-") and word != "-":
                 name = word.partition("=")[0]
@@ -67,6 +69,7 @@ class FlagParser(argparse.ArgumentParser):
     def _understood(self, args: Sequence[str]) -> Iterator[str]:
         """The words of a command line with the flags' own names."""
         flags, rest = self._option_string_actions, [*args]
+        places = {f"--{action.dest}" for action in self._actions if not action.option_strings}
         while rest:
             word = rest.pop(0)
             name, equals, value = word.partition("=")
@@ -74,7 +77,11 @@ class FlagParser(argparse.ArgumentParser):
                 yield word
                 continue
             name = name.replace("_", "-")
-            name = name if name in flags else ALSO.get(name, name)
+            if name in places:  # what has a place needs no flag
+                yield from [value] * bool(equals)
+                continue
+            if name not in flags and ALSO.get(name) in flags:
+                name = ALSO[name]
             option = name[2:].replace("-", "_")
             if name in flags or "--option" not in flags or option not in _options():
                 yield name + equals + value

@@ -91,6 +91,7 @@ def test_a_list_that_is_given_twice_is_one_list(command, action):
         (["--images", "a", "b"], "image", ["a", "b"]),
         (["a", "--split_lines", "b", "--image", "c"], "image", ["c", "a", "b"]),
         (["-"], "image", ["-"]),
+        (["--json", "--", "a"], "image", ["a"]),
         (["--length-penalty", "2.0"], "option", ["length_penalty=2.0"]),
         (["--no_repeat_ngram_size=3"], "option", ["no_repeat_ngram_size=3"]),
         (["--do-sample", "--verbose"], "option", ["do_sample=true"]),
@@ -100,6 +101,11 @@ def test_a_list_that_is_given_twice_is_one_list(command, action):
 def test_names_that_are_understood(words, name, value):
     found = parser("generate").parse_args(words if name == "image" else [*words, "--image=i"])
     assert getattr(found, name) == value
+
+
+@pytest.mark.parametrize("words", [["x"], ["--model", "x"], ["--model=x", "--json"]])
+def test_a_flag_for_what_has_a_place(words):
+    assert parser("inspect").parse_args(words).model == "x"
 
 
 def test_a_prompt_may_look_like_anything():

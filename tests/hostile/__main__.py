@@ -53,7 +53,7 @@ def main() -> int:
 
 def _watched(args: argparse.Namespace, first: int, began: float) -> tuple[int, int]:
     """Run a worker from an input on, and print what fails; the next input, and how many failed."""
-    left = args.seconds - (time.monotonic() - began)
+    left = max(0.0, args.seconds - (time.monotonic() - began))
     argv = ["--seed", args.seed, "--inputs", args.inputs, "--seconds", left, "--worker", first]
     argv += ["--processes", args.processes, "--kinds", *args.kinds]
     argv += ["--only", *args.only] if args.only else []
