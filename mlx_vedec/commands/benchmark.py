@@ -60,7 +60,7 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _random(args: argparse.Namespace) -> Benchmark:
-    """Of random weights, which are computed only when it is sure that they fit."""
+    """Benchmark random weights, computed only when it is sure that they fit into memory."""
     from ..checkpoints.quantizing import quantize
     from ..errors import OptionError
     from ..measuring.benchmark import benchmark

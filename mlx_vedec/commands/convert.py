@@ -128,7 +128,7 @@ def _convert(args: argparse.Namespace) -> int:
 
 
 def _check_fitting(args: argparse.Namespace) -> None:
-    """What cannot go together, and images that are not there, before anything is written."""
+    """Refuse flags that cannot go together and missing images before anything is written."""
     chosen = args.target_bpw is not None
     tuned = chosen or args.calibrate
     if args.dry_run and (tuned or args.verify is not None or args.upload_repo):
@@ -241,7 +241,7 @@ def _bits(text: str) -> PartBits:
 
 
 def _size(text: str) -> int:
-    """Bytes, of a number with a unit."""
+    """The bytes of a size with a unit, such as 500MB."""
     match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?) *([KMG]?B?)", text.strip().upper())
     if match is None or match[2] not in UNITS:
         raise argparse.ArgumentTypeError(f"{text[:30]!r} is no size; expected such as 500MB or 5GB")

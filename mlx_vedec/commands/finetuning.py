@@ -169,7 +169,7 @@ class Finetuning:
         return found["train"], found.get("valid")
 
     def _adapt(self) -> None:
-        """Put adapters on the model: new ones, or those that it is to begin with."""
+        """Put adapters on the model: new ones, or those of --resume-adapter-file."""
         from ..adapters.wrapping import LoraConfig, add_adapters, load_adapters
         from ..errors import OptionError
         from ..reading.new_tokens import tables
@@ -205,7 +205,7 @@ class Finetuning:
         save_added(self.processor, self.added, folder)
 
     def test(self) -> Evaluation:
-        """Read the split test."""
+        """Evaluate the trained model on the split test."""
         from ..measuring.evaluation import evaluate
 
         options = self.options
@@ -228,7 +228,7 @@ def options_of(kind: Any, options: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _told_warnings(say: Callable[[str], object]) -> Iterator[None]:
-    """Within it Python's warnings are collected; afterwards each is a line of the command's."""
+    """Collect Python's warnings, and print each as a line of the command when the block ends."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         yield

@@ -24,7 +24,7 @@ def warn(program: str, source: str, result: GenerationResult, *, asked: bool) ->
 
 
 def as_text(result: GenerationResult) -> str:
-    """A text, or the data that it stands for."""
+    """The text of a result for stdout, or its data as JSON where it has some."""
     if result.data is None:
         return result.text
     return json.dumps(result.data, ensure_ascii=False)
@@ -56,7 +56,7 @@ def as_json(source: str, result: GenerationResult) -> str:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    """A field or a line; its name and its box only where it has them."""
+    """A part of a result, a field or a line, as JSON; name and box only where it has them."""
     values = {**vars(part), "confidence": round(part.confidence, 6)}
     return {key: value for key, value in values.items() if value not in ("", None) or key == "text"}
 

@@ -229,7 +229,7 @@ def _trial(
 
 
 def _lengths(model: VisionEncoderDecoderModel, cohort: Cohort, cache: DecoderCache) -> set[int]:
-    """Decode to the end, and wait for it; the lengths that the texts have."""
+    """Decode all texts to their ends; the set of their lengths."""
     flow, lengths = Flow(model.step), set()
     flow.add(cohort, cache)
     while len(flow):

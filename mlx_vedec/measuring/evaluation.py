@@ -214,7 +214,7 @@ def _shares(
     readings: Sequence[Reading],
     normalization: Normalization,
 ) -> dict[str, list[Share]]:
-    """Of each metric, a share per sample: that of the reference which fits best."""
+    """For each metric a share per sample, by the reference that fits best."""
 
     def share(name: str, task: ReadingTask, reading: Reading) -> Share:
         best = min if name in ERRORS else max

@@ -167,27 +167,27 @@ def _family(name: str, golden: dict[str, mx.array]) -> FamilyCheck:
 
 
 def golden_name(family: str, bits: int | None) -> str:
-    """The name of a family's values in the file."""
+    """The name of a family's values in the file of known values."""
     return family if bits is None else f"{family}.{bits}-bit"
 
 
-def computed(family: str, bits: int | None, dtype: mx.Dtype) -> list[mx.array]:
-    """The kept values of each answer of a family, its weights quantized before they are cast."""
+def family_values(family: str, bits: int | None, dtype: mx.Dtype) -> list[mx.array]:
+    """Sampled values of each answer of a family, its weights quantized before they are cast."""
     model = small_model(family)
     if bits is not None:
         quantize(model, QuantizationConfig(bits, recipe="uniform"))
     model.astype(dtype)
-    return [kept(x) for x in answers(family, model, dtype).values()]
+    return [sampled(x) for x in answers(family, model, dtype).values()]
 
 
-def kept(values: mx.array) -> mx.array:
-    """193 of an array's values, spread over all of its rows and columns."""
+def sampled(values: mx.array) -> mx.array:
+    """193 values of an array, from all of its rows and columns, which are kept in the file."""
     places = np.arange(VALUES) * 104729 % values.size
     return values.reshape(-1)[mx.array(places)]
 
 
 def _error(family: str, precision: Precision, expected: mx.array) -> float | None:
-    got = computed(family, precision.bits, precision.in_use)
+    got = family_values(family, precision.bits, precision.in_use)
     differences = [mx.abs(x.astype(mx.float32) - expected).max() for x in got]
     error = (mx.stack(differences).max() / mx.abs(expected).max()).item()
     assert isinstance(error, float)
@@ -206,10 +206,10 @@ def _bundled(golden: dict[str, mx.array]) -> BundledCheck:
         how: [name for name, ids in read.items() if ids != golden[f"{how}.{name}"].tolist()]
         for how, read in bundled_tokens().items()
     }
-    return BundledCheck(text, 1000 * statistics.median(seconds), len(lines()), wrong)
+    return BundledCheck(text, 1000 * statistics.median(seconds), len(check_lines()), wrong)
 
 
-def lines() -> list[Path]:
+def check_lines() -> list[Path]:
     """The images that the bundled model reads: every eighth of those in the package."""
     return sorted(LINES.glob("*.png"))[::8]
 
@@ -217,11 +217,12 @@ def lines() -> list[Path]:
 def bundled_tokens() -> dict[str, dict[str, list[int]]]:
     """The tokens that the bundled model reads in float32, by way of decoding and file."""
     model, processor = load(dtype="float32")
+    paths = check_lines()
     return {
         how: {
             path.name: [*result.tokens]
             for path, result in zip(
-                lines(), batch_generate(model, processor, lines(), num_beams=beams), strict=True
+                paths, batch_generate(model, processor, paths, num_beams=beams), strict=True
             )
         }
         for how, beams in BEAMS.items()

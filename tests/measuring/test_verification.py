@@ -20,7 +20,7 @@ from mlx_vedec.decoders import DECODERS
 from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from mlx_vedec.measuring import likelihoods
-from mlx_vedec.measuring.layer_errors import LayerError, beside
+from mlx_vedec.measuring.layer_errors import LayerError, compared_layers
 from mlx_vedec.measuring.likelihoods import forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
 from mlx_vedec.reading.load import BUNDLED
@@ -179,7 +179,7 @@ def test_the_original_is_left_as_it_was(processor, pictures):
     model, before = small_model(), small_model()
     leaves = quantizable_layers(model)
     verify(model, small_model(UNIFORM), processor, pictures[:2])
-    with pytest.raises(KeyError), beside(model, small_model(UNIFORM)):
+    with pytest.raises(KeyError), compared_layers(model, small_model(UNIFORM)):
         assert quantizable_layers(model) != leaves
         raise KeyError
     after = quantizable_layers(model)
