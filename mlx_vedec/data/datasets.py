@@ -18,7 +18,6 @@ from typing import NamedTuple
 from PIL import Image
 
 from ..errors import DataError, OptionError
-from ..files import near, seen
 from ..images.loading import images_in
 from ..reading.load import BUNDLED
 from .collected_errors import CollectedErrors
@@ -50,10 +49,9 @@ def load_dataset(
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
-    >>> load_dataset("mlx_vedec/asets")
+    >>> load_dataset("mlx_vedec/missing")
     Traceback (most recent call last):
-    mlx_vedec.errors.DataError: mlx_vedec/asets does not exist; expected a table or a folder; did \
-you mean mlx_vedec/assets?
+    mlx_vedec.errors.DataError: mlx_vedec/missing does not exist; expected a table or a folder
     """
     path = Path(folder_or_file).expanduser()
     splits = _splits(path) if path.is_dir() else {}
@@ -129,8 +127,7 @@ def _listed(images: Paths | Iterable[Paths]) -> list[Path]:
         raise OptionError("there are no images; give one or more")
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
-        hint = near(Path(missing[0]))
-        raise OptionError(f"there is no {_some(missing)}; give images, or a folder; {hint}")
+        raise OptionError(f"there is no {_some(missing)}; give images, or a folder of them")
     return paths
 
 
@@ -158,7 +155,7 @@ def _no_split(path: Path, split: str, splits: dict[str, Path]) -> Path:
 def _read(path: Path, added_vocab: Container[str]) -> list[Sample]:
     """The samples of a table, or of a folder without splits."""
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a table or a folder; {near(path)}")
+        raise DataError(f"{path} does not exist; expected a table or a folder")
     table = _table(path) if path.is_dir() else path
     if table is None:
         return _with_texts(path)
@@ -199,7 +196,7 @@ def _with_texts(folder: Path) -> list[Sample]:
     """The images of a folder, each of which has to have a text beside it."""
     pairs, errors = _pairs(folder), CollectedErrors()
     if not pairs:
-        raise DataError(f"{folder} has no training data; it holds {seen(folder)}; {ACCEPTED}")
+        raise DataError(f"{folder} has no training data; {ACCEPTED}")
     paired = {image for image, _ in pairs}
     for image in _images(folder):
         if image not in paired:

@@ -17,7 +17,6 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError
-from ..files import near, seen
 
 PIXEL_LIMIT = 89_478_485  # where Pillow begins to warn; an A3 page at 600 dpi has 70 million
 BYTE_LIMIT = 100 * 2**20  # of a download
@@ -52,8 +51,7 @@ def images_in(folder: str | Path) -> list[Path]:
     endings = Image.registered_extensions()
     found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
     if not found:
-        hint = f"name image files, or another folder; it holds {seen(Path(folder))}"
-        raise ImageError(f"folder {folder} has no images; {hint}")
+        raise ImageError(f"folder {folder} has no images; name image files, or another folder")
     return found
 
 
@@ -134,10 +132,7 @@ def _reading(name: str) -> Iterator[None]:
         raise
     except Exception as error:
         damaged = f"{DAMAGED} ({type(error).__name__}: {error})"
-        said = READ_FAILURES.get(type(error), damaged)
-        if isinstance(error, FileNotFoundError):
-            said = f"{said}; {near(Path(name).expanduser())}"
-        raise ImageError(f"{name} {said}") from error
+        raise ImageError(f"{name} {READ_FAILURES.get(type(error), damaged)}") from error
 
 
 def _open(source: Path | BinaryIO) -> Image.Image:
