@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable
@@ -95,6 +96,10 @@ def _spoil(path: Path, rng: Random) -> str:
         path.unlink()
         path.mkdir()
         return "a folder"
+    if fate < 0.065:
+        path.unlink()
+        path.symlink_to(path) if fate < 0.055 else os.mkfifo(path)
+        return "a link to itself" if fate < 0.055 else "a pipe"
     if path.suffix == ".safetensors" and fate < 0.7:
         length = struct.unpack("<Q", data[:8])[0]
         if fate < 0.1:
