@@ -18,6 +18,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -239,3 +240,31 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def seen(folder: Path) -> str:
+    """What a folder holds, for an error: its first names, and how many more there are."""
+    try:
+        names = sorted(path.name for path in islice(folder.iterdir(), 1000))
+    except (OSError, ValueError):
+        return "nothing that can be read"
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return f"{', '.join(names[:8]) or 'nothing'}{more}"
+
+
+def near(path: Path) -> str:
+    """What an error says after a path that is not there: the nearest name beside it, or others."""
+    from difflib import get_close_matches
+
+    try:
+        lost = next((folder for folder in reversed(path.parents) if not folder.is_dir()), None)
+        names = [] if lost else [other.name for other in islice(path.parent.iterdir(), 1000)]
+    except (OSError, ValueError):  # too long, or not to be looked into
+        return "no such path can be"
+    if lost is not None:
+        return f"there is no folder {lost}"
+    close = get_close_matches(path.name[:300], names, n=1)
+    if close:
+        return f"did you mean {path.parent / close[0]}?"
+    folder = "this folder" if path.parent == Path() else path.parent
+    return f"{folder} holds {seen(path.parent)}"

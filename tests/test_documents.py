@@ -47,6 +47,7 @@ def image():
 @pytest.fixture
 def folders(tmp_path):
     """A Swin with its image processor, a BERT with a tokenizer, each in its own folder."""
+    mx.random.seed(0)
     swin, bert = tmp_path / "swin", tmp_path / "bert"
     SwinModel(SwinConfig.from_dict(SWIN)).save_pretrained(swin)
     ImageProcessor.from_dict(

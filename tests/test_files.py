@@ -13,7 +13,7 @@ import pytest
 from mlx_vedec import files, load
 from mlx_vedec.adapters.files import write_adapters
 from mlx_vedec.errors import CheckpointError
-from mlx_vedec.files import finish, staged, write_file, write_json, write_tensors
+from mlx_vedec.files import finish, near, seen, staged, write_file, write_json, write_tensors
 from mlx_vedec.training.state import publish
 from tests.support.killing import DEAD, Killed, killed_at
 
@@ -221,3 +221,28 @@ def test_what_is_saved_together_is_together_after_a_kill(tmp_path, monkeypatch, 
         if steps.done < step:
             break
     assert seen == sorted(seen) and not seen[0] and seen[-1]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("lines/seen_06.png", "did you mean {}/lines/seen_006.png?"),
+        ("lines/zzz", "{}/lines holds seen_006.png"),
+        ("empty/zzz", "{}/empty holds nothing"),
+        ("liens/deep/zzz", "there is no folder {}/liens"),
+        ("x" * 300, "{} holds empty, lines"),
+        ("a\0b", "{} holds empty, lines"),
+        ("x" * 300 + "/y", "no such path can be"),
+    ],
+)
+def test_what_is_near_a_path_that_is_not_there(tmp_path, path, said):
+    (tmp_path / "lines").mkdir()
+    (tmp_path / "lines" / "seen_006.png").write_text("")
+    (tmp_path / "empty").mkdir()
+    assert near(tmp_path / path) == said.format(tmp_path)
+
+
+def test_of_many_names_the_first_are_told(tmp_path):
+    for number in range(12):
+        (tmp_path / f"{number:02}.png").write_text("")
+    assert seen(tmp_path).endswith(", 06.png, 07.png and 4 more")

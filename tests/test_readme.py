@@ -75,6 +75,7 @@ def run(command, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_first_command_prints_the_page(tmp_path):
     install, read = block("sh", "first").split(" && ")
     assert install == "pip install ."

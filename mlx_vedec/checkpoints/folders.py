@@ -28,7 +28,9 @@ def settle(target: Path) -> None:
 def check_target(target: Path, overwrite: bool) -> None:
     """Raise `CheckpointError` where something is there: to overwrite, anything but a model."""
     if not overwrite and (target.exists() or target.is_symlink()):
-        raise CheckpointError(f"{target} exists; give another path, or overwrite it")
+        raise CheckpointError(
+            f"{target} exists; give another path, or replace it (--overwrite, overwrite=True)"
+        )
     if target.exists() and not (target / "config.json").is_file():
         raise CheckpointError(f"{target} is no model's folder to overwrite; give another path")
 

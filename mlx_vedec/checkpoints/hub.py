@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..files import finish
+from ..files import finish, near, seen
 from . import folders
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
@@ -34,7 +34,9 @@ def fetch(
     if path.exists():
         raise CheckpointError(f"{path} is a file; expected a checkpoint's folder or a Hub id")
     if not HUB_ID.fullmatch(str(path_or_hf_repo)):
-        raise CheckpointError(f"{path} is neither a folder nor a Hub id such as owner/name")
+        raise CheckpointError(
+            f"{path} is neither a folder nor a Hub id such as owner/name; {near(path)}"
+        )
     if not weights:
         return _snapshot(str(path_or_hf_repo), revision, [])
     return _download(str(path_or_hf_repo), revision)
@@ -120,6 +122,7 @@ def required(folder: Path, *names: str) -> Path:
     if path.is_file():
         return path
     if not folder.is_dir():
-        raise CheckpointError(f"there is no folder {folder}; give the one that has {names[0]}")
-    found = ", ".join(sorted(entry.name for entry in folder.iterdir())[:12]) or "nothing"
-    raise CheckpointError(f"{folder} has no {' or '.join(names)}; it holds {found}")
+        raise CheckpointError(
+            f"there is no folder {folder}; give the one that has {names[0]}; {near(folder)}"
+        )
+    raise CheckpointError(f"{folder} has no {' or '.join(names)}; it holds {seen(folder)}")

@@ -5,10 +5,11 @@ Imports every room, a command only what it needs, once it runs.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+
+from ..errors import nearest
 
 COMMANDS = {
     "generate": "read the text of images",
@@ -36,25 +37,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlx_vedec {__version__}")
         return 0
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}"
-        print(f"mlx_vedec: error: {name} is not a command; {hint}", file=sys.stderr)
+        what = f"{name[:100]} is not a command; {nearest(name[:100], COMMANDS)}"
+        print(f"mlx_vedec: error: {what}", file=sys.stderr)
         return 2
     return import_module(f".{name}", __name__).main(rest)
 
 
 def _usage() -> str:
     width = max(map(len, COMMANDS))
-    lines = [f"  {name:{width}}  {what}" for name, what in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: mlx_vedec <command> [-h] ...",
-            "",
-            "Run Hugging Face VisionEncoderDecoder checkpoints on Apple MLX.",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "`mlx_vedec <command> --help` lists a command's flags.",
-        ]
-    )
+    lines = "\n".join(f"  {name:{width}}  {what}" for name, what in COMMANDS.items())
+    return f"""usage: mlx_vedec <command> [-h] ...
+
+Run Hugging Face VisionEncoderDecoder checkpoints on Apple MLX.
+
+commands:
+{lines}
+
+`mlx_vedec <command> --help` lists a command's flags."""

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from .common import run
-from .flags import NUMBER, add_flag, add_option, add_shared, loading_options
+from .common import run, say
+from .flags import NUMBER, FlagParser, add_flag, add_option, add_shared, loading_options
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_report import Benchmark, Trial
@@ -23,7 +22,7 @@ SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gp
 
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
-    p = argparse.ArgumentParser("mlx_vedec benchmark", description=__doc__)
+    p = FlagParser("mlx_vedec benchmark", description=__doc__)
     add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
     add_flag(p, "shape", f"Random weights of a shape: {SHAPES}.", metavar="NAME")
     add_flag(
@@ -61,7 +60,7 @@ def _benchmark(args: argparse.Namespace) -> int:
 
 
 def _random(args: argparse.Namespace) -> Benchmark:
-    """Of random weights, which are computed only when it is sure that they fit."""
+    """Benchmark random weights, computed only when it is sure that they fit into memory."""
     from ..checkpoints.quantizing import quantize
     from ..errors import OptionError
     from ..measuring.benchmark import benchmark
@@ -99,7 +98,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     number = count(1)
 
     def show(trial: Trial) -> None:
-        print(f"Trial {next(number)}:  {trial}", file=sys.stderr, flush=True)
+        say(f"Trial {next(number)}:  {trial}")
 
     return {**{name: getattr(args, name) for name in names}, "progress": show}
 

@@ -45,7 +45,7 @@ def load_fast_blas() -> bool:
 
 
 def _load(name: str) -> str | None:
-    """Load a library for all that follows; what is wrong with it, if anything is."""
+    """Load a BLAS so that libraries loaded later find it; the reason where it cannot be."""
     try:
         library = ctypes.CDLL(name)  # looked at first: only a BLAS is to be seen by others
         missing = [function for function in NEEDED if not hasattr(library, function)]

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from .blas import HINT, load_fast_blas, wants_hint
 
 Command = Callable[[argparse.Namespace], int]
+LONGEST = 4000  # characters of an error's message
 
 
 def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] | None) -> int:
@@ -38,13 +39,32 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
         return 1
 
 
-def complain(program: str, error: Exception) -> None:
+def complain(program: str, error: Exception | str) -> None:
     """Print an error on one line of stderr."""
-    print(f"{program}: error: {' '.join(str(error).split())}", file=sys.stderr)
+    said = " ".join(str(error).split())
+    if len(said) > LONGEST:
+        said = f"{said[:LONGEST]}… ({len(said):,} characters)"
+    print(f"{program}: error: {said}", file=sys.stderr)
+
+
+def say(line: str) -> None:
+    """Print a line on stderr."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def show(line: str, *, last: bool, each: bool = False) -> None:
+    """Print how far the work is on stderr: in place on a terminal, elsewhere the last line alone.
+
+    each -- whether every line is printed there too
+    """
+    if sys.stderr.isatty():
+        print(f"\r\033[K{line}", end="\n" if last else "", file=sys.stderr, flush=True)
+    elif last or each:
+        say(line)
 
 
 class Progress:
-    """`3/10 name` on stderr: in place on a terminal, a line each elsewhere; silent for one item."""
+    """`3/10 name` on stderr, a line for each item; silent where there is only one."""
 
     def __init__(self, total: int) -> None:
         self.total = total
@@ -53,43 +73,17 @@ class Progress:
     def step(self, name: str) -> None:
         """Count one item as done."""
         self.done += 1
-        if self.total < 2:
-            return
-        line = f"{self.done}/{self.total} {name}"
-        if sys.stderr.isatty():
-            end = "\n" if self.done == self.total else ""
-            print(f"\r\033[K{line}", end=end, file=sys.stderr, flush=True)
-        else:
-            print(line, file=sys.stderr, flush=True)
+        if self.total > 1:
+            line = f"{self.done}/{self.total} {name}"
+            show(line, last=self.done == self.total, each=True)
 
 
-class Bytes:
-    """`56 % of 1,333.4 MB` on stderr, in place on a terminal; elsewhere one line at the end."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-        self.shown = -1
-
-    def __call__(self, done: int, total: int) -> None:
-        """So many bytes of all are done."""
-        percent, terminal = 100 * done // max(1, total), sys.stderr.isatty()
-        if percent == self.shown or not (terminal or done == total):
-            return
-        self.shown = percent
-        bar = f"\r\033[K{'━' * (percent // 4):25} {percent} % of " if terminal else ""
-        end = "" if terminal and done < total else "\n"
-        print(f"{bar}{total / 1e6:,.1f} MB {self.what}", end=end, file=sys.stderr, flush=True)
+def count(what: str) -> Callable[[int, int], None]:
+    """A function of (done, total) that shows `12 of 64 images` on stderr."""
+    return lambda done, total: show(f"{done} of {total} {what}", last=done == total)
 
 
-class Count:
-    """`12 of 64 images` on stderr, in place on a terminal; elsewhere one line at the end."""
-
-    def __init__(self, what: str) -> None:
-        self.what = what
-
-    def __call__(self, done: int, total: int) -> None:
-        """So many are done."""
-        terminal = sys.stderr.isatty()
-        if terminal or done == total:
-            start, end = "\r\033[K" if terminal else "", "\n" if done == total else ""
-            print(f"{start}{done} of {total} {self.what}", end=end, file=sys.stderr, flush=True)
+def bytes_done(done: int, total: int) -> None:
+    """Show `56 % of 1,333.4 MB written` on stderr."""
+    part = f"{100 * done // max(1, total)} % of " if done < total else ""
+    show(f"{part}{total / 1e6:,.1f} MB written", last=done == total)

@@ -8,15 +8,14 @@ what it cost.
 from __future__ import annotations
 
 import argparse
-import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import Bytes, Count, run
-from .flags import SHARED, add_shared
+from ..errors import OptionError
+from .common import bytes_done, count, run, say
+from .flags import NUMBER, SHARED, YES, FlagParser, Parser, add_flag, add_shared, json_value
 
 if TYPE_CHECKING:
     from ..layers.quantization_config import PartBits, QuantizationConfig
@@ -24,50 +23,38 @@ if TYPE_CHECKING:
 UNITS = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 RECIPE = (
     "Which layers keep more bits than the others: none (uniform); the table of tokens and the "
-    "head, 8 bits (head); or those, the cross-attention and each half's first and last layer, "
-    "6 bits (mixed) (default: mixed)."
+    "head, 8 bits (head); or those, the cross-attention, and the first and last layer of encoder "
+    "and decoder, 6 bits (mixed)."
 )
+SOME: dict[str, Any] = {"nargs": "+", "metavar": "PATH"}
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
-    p = argparse.ArgumentParser("mlx_vedec convert", description=__doc__)
-    p.add_argument(
-        *("--hf-path", "--model"),
-        dest="hf_path",
-        required=True,
-        metavar="MODEL",
-        help=SHARED["model"][0],
-    )
+    p = FlagParser("mlx_vedec convert", description=__doc__)
+    names = ("--hf-path", "--model")
+    p.add_argument(*names, required=True, metavar="MODEL", help=SHARED["model"][0])
     add_shared(p, "revision")
-    p.add_argument(
-        "--mlx-path",
-        default="mlx_model",
-        metavar="FOLDER",
-        help="The folder to write (default: mlx_model).",
-    )
+    add_flag(p, "mlx_path", "The folder to write.", default="mlx_model", metavar="FOLDER")
     add_shared(p, "overwrite", "dry_run")
-    p.add_argument(
-        "--max-shard-size",
-        type=_size,
-        default="5GB",
-        metavar="SIZE",
-        help="The size above which weights are split into several files (default: 5GB).",
-    )
-    p.add_argument(
-        "--dtype",
+    shard = "The size above which weights are split into several files."
+    add_flag(p, "max_shard_size", shard, type=_size, default="5GB", metavar="SIZE")
+    add_flag(
+        p,
+        "dtype",
+        "The type to write for what is not quantized.",
+        "the type it is stored in, but a half type for float32 with -q",
         choices=("float32", "float16", "bfloat16"),
-        help="The type to write for what is not quantized (default: the type it is stored in, but "
-        "a half type for float32 with -q).",
     )
     add_shared(p, "-d dequantize")
-    p.add_argument(
-        "--config",
+    add_flag(
+        p,
+        "config",
+        "Change a field of the config, where it does not fit the weights; the value is JSON: "
+        "decoder.vocab_size=50265; may be given several times.",
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="Change a field of the config, where it does not fit the weights; the value is JSON: "
-        "decoder.vocab_size=50265; may be given several times.",
     )
     _add_quantization(p.add_argument_group("quantization"))
     _add_fitting(p.add_argument_group("on images such as the model is to read"))
@@ -76,52 +63,32 @@ def parser() -> argparse.ArgumentParser:
     return p
 
 
-def _add_quantization(g: argparse._ArgumentGroup) -> None:
-    g.add_argument("-q", "--quantize", action="store_true", help="Quantize the weights.")
-    g.add_argument(
-        "--q-bits", type=int, help="Bits of a quantized weight, 2 to 6 or 8 (default: 4; mxfp8: 8)."
-    )
-    g.add_argument(
-        "--q-group-size",
-        type=int,
-        help="The number of weights that share a scale (default: affine 64, mxfp4 and mxfp8 32, "
-        "nvfp4 16).",
-    )
-    g.add_argument(
-        "--q-mode",
-        default="affine",
-        help="The format of quantized weights: affine, mxfp4, nvfp4 or mxfp8 (default: affine).",
-    )
-    for half in ("encoder", "decoder"):
-        g.add_argument(
-            f"--q-{half}-bits",
-            type=_bits,
-            default="same",
-            metavar="BITS",
-            help=f"Bits of the {half}'s weights, or none to leave it as it is (default: --q-bits).",
-        )
-    g.add_argument("--quant-predicate", metavar="RECIPE", default="mixed", help=RECIPE)
+def _add_quantization(g: Parser) -> None:
+    add_flag(g, "-q quantize", "Quantize the weights.", **YES)
+    bits: dict[str, Any] = {"type": int, "metavar": "BITS"}
+    add_flag(g, "q_bits", "Bits of a quantized weight, 2 to 6 or 8.", "4; mxfp8: 8", **bits)
+    group = "The number of weights that share a scale."
+    add_flag(g, "q_group_size", group, "affine 64, mxfp4 and mxfp8 32, nvfp4 16", **NUMBER)
+    mode = "The format of quantized weights: affine, mxfp4, nvfp4 or mxfp8."
+    add_flag(g, "q_mode", mode, default="affine", metavar="MODE")
+    for part in ("encoder", "decoder"):
+        text = f"Bits of the {part}'s weights, or none to leave it as it is."
+        own = {**bits, "type": _bits, "default": "same"}
+        add_flag(g, f"q_{part}_bits", text, "--q-bits", **own)
+    add_flag(g, "quant_predicate", RECIPE, default="mixed", metavar="RECIPE")
 
 
-def _add_fitting(g: argparse._ArgumentGroup) -> None:
-    g.add_argument(
-        "--images", nargs="+", metavar="PATH", help="a folder or files, for the next two flags"
-    )
-    g.add_argument(
-        "--target-bpw",
-        type=float,
-        metavar="BITS",
-        help="choose the bits of each layer so that a weight has so many on average",
-    )
-    g.add_argument(
-        "--calibrate", action="store_true", help="round anew, to agree with the source on images"
-    )
-    g.add_argument(
-        "--verify",
-        nargs="*",
-        metavar="PATH",
-        help="compare with the source on a folder or files, labelled or not, and write a report; "
-        "alone, on the lines that the package has for the bundled model",
+def _add_fitting(g: Parser) -> None:
+    add_flag(g, "images", "A folder or files, for the next two flags.", **SOME)
+    bpw = "Choose the bits of each layer so that a weight has so many on average."
+    add_flag(g, "target_bpw", bpw, type=float, metavar="BITS")
+    add_flag(g, "calibrate", "Round anew, to agree with the source on images.", **YES)
+    add_flag(
+        g,
+        "verify",
+        "Compare with the source on a folder or files, labelled or not, and write a report; alone, "
+        "on the lines that the package has for the bundled model.",
+        **{**SOME, "nargs": "*"},
     )
 
 
@@ -140,13 +107,13 @@ def _convert(args: argparse.Namespace) -> int:
         dtype=args.dtype,
         quantize=_settings(args) if args.target_bpw is None else _chosen(args),
         dequantize=args.dequantize,
-        config=dict(map(_field, args.config)),
+        config=_fields(args.config),
         revision=args.revision,
         overwrite=args.overwrite,
         dry_run=args.dry_run,
         max_shard_size=args.max_shard_size,
-        say=_say,
-        progress=Bytes("written"),
+        say=say,
+        progress=bytes_done,
     )
     if args.calibrate:
         _calibrate(path, args)
@@ -156,18 +123,12 @@ def _convert(args: argparse.Namespace) -> int:
     if args.upload_repo:
         from ..conversion.upload import upload
 
-        print(upload(path, args.upload_repo, private=args.private, say=_say))
+        print(upload(path, args.upload_repo, private=args.private, say=say))
     return 0
 
 
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)
-
-
 def _check_fitting(args: argparse.Namespace) -> None:
-    """What cannot go together, and images that are not there, before anything is written."""
-    from ..errors import OptionError
-
+    """Refuse flags that cannot go together and missing images before anything is written."""
     chosen = args.target_bpw is not None
     tuned = chosen or args.calibrate
     if args.dry_run and (tuned or args.verify is not None or args.upload_repo):
@@ -181,8 +142,8 @@ def _check_fitting(args: argparse.Namespace) -> None:
         )
     if tuned and not args.quantize:
         raise OptionError("--target-bpw and --calibrate are for quantized models; add -q")
-    halves = (args.q_encoder_bits, args.q_decoder_bits, args.quant_predicate, args.q_mode)
-    if chosen and (args.q_bits or halves != ("same", "same", "mixed", "affine")):
+    choices = (args.q_encoder_bits, args.q_decoder_bits, args.quant_predicate, args.q_mode)
+    if chosen and (args.q_bits or choices != ("same", "same", "mixed", "affine")):
         raise OptionError(
             "--target-bpw chooses the bits itself, in affine mode; leave out flags of bits"
         )
@@ -207,7 +168,7 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
         args.target_bpw,
         group_size=args.q_group_size or 64,
         revision=args.revision,
-        progress=Count("images measured"),
+        progress=count("images measured"),
     )
 
 
@@ -220,9 +181,9 @@ def _calibrate(path: Path, args: argparse.Namespace) -> None:
         _paths(args.images),
         revision=args.revision,
         max_shard_size=args.max_shard_size,
-        progress=Count("layers rounded"),
+        progress=count("layers rounded"),
     )
-    _say(
+    say(
         f"calibrated on {found.images} images: divergence from the source {found.before:.2e} before"
         f" and {found.after:.2e} after, on {found.held_out} others"
     )
@@ -236,17 +197,16 @@ def _verify(path: Path, args: argparse.Namespace) -> None:
         args.hf_path,
         _paths(args.verify),
         revision=args.revision,
-        say=_say,
-        progress=Count("steps of the comparison"),
+        say=say,
+        progress=count("steps of the comparison"),
     )
-    _say(
+    say(
         f"{100 * found.texts_unchanged:.1f} % of {found.images} texts unchanged, "
         f"{100 * found.token_agreement:.2f} % of {found.tokens} tokens; {path / 'verification.md'}"
     )
 
 
 def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
-    from ..errors import OptionError
     from ..layers.quantization_config import QuantizationConfig
 
     settings = QuantizationConfig(
@@ -263,16 +223,15 @@ def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
     return settings if args.quantize else None
 
 
-def _field(text: str) -> tuple[str, Any]:
-    from ..errors import OptionError
-
-    name, equals, value = text.partition("=")
-    if not (name and equals):
-        raise OptionError(f"--config {text!r}; expected KEY=VALUE")
-    try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+def _fields(texts: Sequence[str]) -> dict[str, Any]:
+    """Fields of a config and their values, of texts as `--config` has them."""
+    found = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not (name and equals) or name in found:
+            raise OptionError(f"--config {text[:200]!r}; expected KEY=VALUE, each key once")
+        found[name] = json_value(value)
+    return found
 
 
 def _bits(text: str) -> PartBits:
@@ -282,8 +241,8 @@ def _bits(text: str) -> PartBits:
 
 
 def _size(text: str) -> int:
-    """Bytes, of a number with a unit."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?) *([KMG]?B?)", text.strip().upper())
+    """The bytes of a size with a unit, such as 500MB."""
+    match = re.fullmatch(r"(\d{1,18}(?:\.\d{1,9})?) *([KMG]?B?)", text.strip().upper())
     if match is None or match[2] not in UNITS:
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected such as 500MB or 5GB")
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is no size; expected such as 500MB or 5GB")
     return int(float(match[1]) * UNITS[match[2]])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .common import Progress, run
+from .common import Progress, run, say
 from .flags import (
     NUMBER,
     YES,
+    FlagParser,
     add_flag,
     add_generation_flags,
     add_shared,
@@ -29,7 +29,7 @@ PROGRAM = "mlx_vedec evaluate"
 
 def parser() -> argparse.ArgumentParser:
     """The flags; `generate`'s where it has one."""
-    p = argparse.ArgumentParser(PROGRAM, description=__doc__)
+    p = FlagParser(PROGRAM, description=__doc__)
     add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
     add_flag(p, "reference", "Another model to compare with.", "none", metavar="MODEL")
     add_shared(p, "data", required=True)
@@ -37,63 +37,27 @@ def parser() -> argparse.ArgumentParser:
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
     add_shared(p, "grammar")
-    add_flag(p, "metrics", "What to measure, by name.", "the usual", nargs="+", metavar="NAME")
-    add_flag(p, "unicode", "Compare texts in this normal form.", choices=("NFC", "NFKC"))
-    add_flag(p, "lowercase", "Take upper and lower case for the same.", **YES)
-    add_flag(p, "ignore_punctuation", "Do not count punctuation.", **YES)
-    add_flag(p, "collapse_whitespace", "Take any white space for one space.", **YES)
-    add_flag(p, "bootstrap", "Draws for the intervals; 0 is no intervals.", default=1000, **NUMBER)
-    add_flag(p, "csv", "Write a row per sample to this file.", metavar="FILE")
-    add_flag(p, "worst", "Write an image of the worst samples to this file.", metavar="FILE.png")
-    add_flag(p, "num_worst", "Samples on that image.", default=20, **NUMBER)
+    metrics = (
+        "The metrics to compute, of cer, wer, mean_cer, mean_wer, exact_match, similarity, anls, "
+        "field_f1 and tree_accuracy."
+    )
+    suited = "those that suit the model and the data"
+    add_flag(p, "metrics", metrics, suited, nargs="+", metavar="NAME")
+    form = "Bring all texts into this normal form before they are compared."
+    add_flag(p, "unicode", form, "neither", choices=("NFC", "NFKC"))
+    add_flag(p, "lowercase", "Compare texts without regard to their case.", **YES)
+    add_flag(p, "ignore_punctuation", "Compare texts without their punctuation.", **YES)
+    space = "Compare texts with a single space for each run of white space."
+    add_flag(p, "collapse_whitespace", space, **YES)
+    draws = "Random draws of the samples for the 95 % intervals; 0 leaves these out."
+    add_flag(p, "bootstrap", draws, default=1000, **NUMBER)
+    add_flag(p, "csv", "Write a table there, with a row for each sample.", metavar="FILE")
+    worst = "Write a picture there of the samples with most edits."
+    add_flag(p, "worst", worst, metavar="FILE.png")
+    add_flag(p, "num_worst", "The number of samples in that picture.", default=20, **NUMBER)
     add_shared(p, "json")
     add_generation_flags(p)
     return p
-
-
-def _add_measures(g: argparse._ArgumentGroup) -> None:
-    g.add_argument(
-        "--metrics",
-        nargs="+",
-        metavar="NAME",
-        help="The metrics to compute, of cer, wer, mean_cer, mean_wer, exact_match, similarity, "
-        "anls, field_f1 and tree_accuracy (default: those that suit the model and the data).",
-    )
-    g.add_argument(
-        "--unicode",
-        choices=("NFC", "NFKC"),
-        help="Bring all texts into this normal form before they are compared (default: neither).",
-    )
-    g.add_argument(
-        "--lowercase", action="store_true", help="Compare texts without regard to their case."
-    )
-    g.add_argument(
-        "--ignore-punctuation", action="store_true", help="Compare texts without their punctuation."
-    )
-    g.add_argument(
-        "--collapse-whitespace",
-        action="store_true",
-        help="Compare texts with a single space for each run of white space.",
-    )
-    g.add_argument(
-        "--bootstrap",
-        type=int,
-        default=1000,
-        metavar="N",
-        help="The number of random draws of the samples from which the 95 %% intervals are made; "
-        "0 leaves them out (default: 1000).",
-    )
-    g.add_argument("--csv", metavar="FILE", help="Write a table there, with a row for each sample.")
-    g.add_argument(
-        "--worst", metavar="FILE.png", help="Write a picture there of the samples with most edits."
-    )
-    g.add_argument(
-        "--num-worst",
-        type=int,
-        default=20,
-        metavar="N",
-        help="The number of samples in that picture (default: 20).",
-    )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -121,7 +85,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     print((as_json if args.json else as_text)(found, gained), flush=True)
     for name, evaluation in found:
         for row in evaluation.unread:
-            print(f"{PROGRAM}: warning: {name}: {row.where}: {row.error}", file=sys.stderr)
+            say(f"{PROGRAM}: warning: {name}: {row.where}: {row.error}")
     if args.csv is not None:
         write_csv(Path(args.csv), evaluations[0])
     if args.worst is not None:

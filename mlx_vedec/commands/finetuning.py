@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from .common import say
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -20,6 +21,12 @@ if TYPE_CHECKING:
     from ..training.trainer import TrainingResult
 
 SETTINGS = "lora.json"  # in the adapters' folder; `--config` takes it
+LIMITS = (  # of options that no dataclass checks
+    ("batch_size", 1, 2**20),
+    ("max_samples", 1, 2**63),
+    ("test_batches", -1, 2**31),
+    ("seed", 0, 2**64 - 1),
+)
 NOT_KEPT = ("config", "train", "test", "resume", "json", "debug")
 
 
@@ -34,7 +41,7 @@ class Finetuning:
     def say(self, text: str) -> None:
         """Print a line on stderr, in the first process only."""
         if not self.group.rank():
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def prepare(self) -> None:
         """Load the model and the data, with an error for what is wrong with either."""
@@ -46,9 +53,11 @@ class Finetuning:
         from ..tasks.donut_prompts import added_vocabulary
 
         options = self.options
-        for name, least in (("batch_size", 1), ("max_samples", 1), ("test_batches", -1)):
-            if options.get(name, least) < least:
-                raise OptionError(f"{name} is {options[name]}; expected {least} or more")
+        for name, least, most in LIMITS:
+            if not least <= options.get(name, least) <= most:
+                raise OptionError(
+                    f"{name} is {options[name]}; expected {least} or more, to {most:,}"
+                )
         self.model, self.processor = load(
             options.get("model"),
             adapter_path=None if options.get("train") else self.folder,
@@ -66,8 +75,8 @@ class Finetuning:
         for name in ("train", "test"):
             if self.options.get(name) and name not in splits:
                 raise DataError(
-                    f"{self.options['data']} has no split {name}; expected {name}.jsonl, .tsv or "
-                    f".csv, or a folder {name}"
+                    f"{self.options['data']} has no split {name}, but {', '.join(splits)}; "
+                    f"expected {name}.jsonl, .tsv or .csv, or a folder {name}"
                 )
         splits["train"] = splits.get("train", [])[: self.options.get("max_samples")]  # pyright: ignore
         return splits
@@ -134,7 +143,7 @@ class Finetuning:
         from ..errors import DataError
 
         options, found, errors = self.options, {}, []
-        changes = options.get("augment")
+        changes = ",".join(options.get("augment") or ())
         shared: dict[str, Any] = {
             "batch_size": options["batch_size"],
             "mask_prompt": bool(options.get("mask_prompt")),
@@ -142,7 +151,10 @@ class Finetuning:
             "world": self.group.size(),
         }
         settings: dict[str, dict[str, Any]] = {
-            "train": {"seed": options["seed"], "augment": changes and parse_augment(changes)},
+            "train": {
+                "seed": options["seed"],
+                "augment": parse_augment(changes) if changes else None,
+            },
             "valid": {"shuffle": False},
         }
         for split, own in settings.items():
@@ -157,7 +169,7 @@ class Finetuning:
         return found["train"], found.get("valid")
 
     def _adapt(self) -> None:
-        """Put adapters on the model: new ones, or those that it is to begin with."""
+        """Put adapters on the model: new ones, or those of --resume-adapter-file."""
         from ..adapters.wrapping import LoraConfig, add_adapters, load_adapters
         from ..errors import OptionError
         from ..reading.new_tokens import tables
@@ -193,7 +205,7 @@ class Finetuning:
         save_added(self.processor, self.added, folder)
 
     def test(self) -> Evaluation:
-        """Read the split test."""
+        """Evaluate the trained model on the split test."""
         from ..measuring.evaluation import evaluate
 
         options = self.options
@@ -216,7 +228,7 @@ def options_of(kind: Any, options: Mapping[str, Any]) -> Any:
 
 @contextmanager
 def _told_warnings(say: Callable[[str], object]) -> Iterator[None]:
-    """Within it Python's warnings are collected; afterwards each is a line of the command's."""
+    """Collect Python's warnings, and print each as a line of the command when the block ends."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
         yield

@@ -1,21 +1,117 @@
-"""Flags that several commands share, and flags that are fields of a dataclass."""
+"""Flags that several commands share, flags that are fields of a dataclass, and their parser."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..generation.options import OPTIONS
+from ..errors import OptionError, nearest
+
+if TYPE_CHECKING:
+    from ..generation.values import Option
 
 Parser = argparse._ActionsContainer
-FLAGS = {o.alias or name: o for name, o in OPTIONS.items() if o.flag}  # by their names in `args`
 YES: dict[str, Any] = {"action": "store_true"}
 NUMBER: dict[str, Any] = {"type": int, "metavar": "N"}
 EITHER: dict[str, Any] = {"action": argparse.BooleanOptionalAction, "default": None}
 HOW = {"int": NUMBER, "float": {"type": float, "metavar": "X"}, "bool": EITHER}
+# Other names under which a flag is understood, where the command has no flag of that name.
+ALSO = {
+    "--temperature": "--temp",
+    "--max-new-tokens": "--max-tokens",
+    "--image": "--images",
+    "--images": "--image",
+    "--families": "--family",
+    "--metric": "--metrics",
+    "--target": "--targets",
+    "--lr": "--learning-rate",
+    "--model": "--path",
+}
+SEEDS = 2**64  # MLX takes a seed below it
+
+
+class FlagParser(argparse.ArgumentParser):
+    """The parser of a command: an error is one line, which names the nearest flag.
+
+    Underscores in a flag's name are taken for hyphens, and the names of `ALSO` are understood. An
+    option of generation without a flag of its own is understood as `--option` where there is that.
+    Words without a flag are images, where there is `--image`.
+    """
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
+        """As `argparse` does; a word that belongs to no flag is an error or an image."""
+        words = self._understood(sys.argv[1:] if args is None else args)
+        found, rest = self.parse_known_args([*words], namespace)
+        rest = [word for word in rest if word != "--"]
+        for word in rest:
+            if word.startswith("-") and word != "-":
+                name = word.partition("=")[0]
+                known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+                self.error(f"{name} is no flag; {_near_flag(name, known)}")
+        if "image" in found:
+            found.image = [*(found.image or ()), *rest]
+            if not found.image and self.get_default("image") is None:
+                self.error("the following arguments are required: --image")
+        elif rest:
+            self.error(f"{rest[0]!r} belongs to no flag; --help says which flag takes it")
+        return found
+
+    def error(self, message: str) -> NoReturn:
+        """Print it on one line, and exit with 2."""
+        said = " ".join(message.split())
+        self.exit(2, f"{self.prog}: error: {said if len(said) < 1000 else said[:1000] + '…'}\n")
+
+    def _understood(self, args: Sequence[str]) -> Iterator[str]:
+        """The words of a command line with the flags' own names."""
+        flags, rest = self._option_string_actions, [*args]
+        places = {f"--{action.dest}" for action in self._actions if not action.option_strings}
+        while rest:
+            word = rest.pop(0)
+            name, equals, value = word.partition("=")
+            if not name.startswith("--") or name in flags or " " in name:
+                yield word
+                continue
+            name = name.replace("_", "-")
+            if name in places:  # what has a place needs no flag
+                yield from [value] * bool(equals)
+                continue
+            if name not in flags and ALSO.get(name) in flags:
+                name = ALSO[name]
+            option = name[2:].replace("-", "_")
+            if name in flags or "--option" not in flags or option not in _options():
+                yield name + equals + value
+                continue
+            if not equals and _options()[option].type == "bool":
+                said = rest and rest[0].lower() in ("true", "false")
+                value = rest.pop(0).lower() if said else "true"
+            elif not equals:
+                value = rest.pop(0) if rest else ""
+            yield from ("--option", f"{option}={value}")
+
+
+def _near_flag(name: str, known: Sequence[str]) -> str:
+    """What to say after a flag that there is not."""
+    near = nearest(name[:100], known)
+    return near if near.startswith("did") else "--help lists the flags"
+
+
+@cache
+def _options() -> dict[str, Option]:
+    """The options of generation by their names in a call."""
+    from ..generation.options import OPTIONS
+
+    return OPTIONS
+
+
+@cache
+def _generation_flags() -> dict[str, Option]:
+    """Those that have a flag, by their names in `args`."""
+    return {o.alias or name: o for name, o in _options().items() if o.flag}
 
 
 # Flags that mean the same in every command: what is said, also of the default, and how they parse.
@@ -75,6 +171,8 @@ def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) ->
     """
     *short, name = names.split()
     unset = how.get("default") or None if unset is None else unset
+    if how.get("nargs") in ("+", "*"):
+        how = {"action": "extend", **how}  # a list that is given twice is one list
     if unset is not None:
         help = f"{help.removesuffix('.')} (default: {unset})."
     p.add_argument(*short, f"--{name.replace('_', '-')}", help=help.replace("%", "%%"), **how)
@@ -114,7 +212,7 @@ def _how(type: Any, choices: Any = None) -> dict[str, Any]:
 
 def add_option(p: Parser, name: str, unset: str = "") -> None:
     """The flag of an option of generation."""
-    o = FLAGS[name]
+    o = _generation_flags()[name]
     add_flag(p, f"{o.short} {name}", o.help, unset or o.unset or o.default, **_how(o.type))
 
 
@@ -123,9 +221,10 @@ def add_generation_flags(p: argparse.ArgumentParser) -> None:
     g = p.add_argument_group(
         "generation", "What no flag says, the checkpoint's generation_config.json says."
     )
-    for name in FLAGS:
+    for name in _generation_flags():
         add_option(g, name)
-    add_flag(g, "seed", "The seed of the draws.", "another at each run", **NUMBER)
+    seed = {"type": _seed, "metavar": "N"}
+    add_flag(g, "seed", "The seed of the draws.", "another at each run", **seed)
     add_flag(
         g,
         "-o option",
@@ -136,20 +235,30 @@ def add_generation_flags(p: argparse.ArgumentParser) -> None:
     )
 
 
+def _seed(text: str) -> int:
+    if not (text.isdecimal() and int(text[:30]) < SEEDS):
+        raise argparse.ArgumentTypeError(f"{text[:30]!r} is no seed; expected 0 to 2**64 - 1")
+    return int(text)
+
+
 def generation_options(args: argparse.Namespace) -> dict[str, Any]:
     """The generation options of the flags that were given."""
-    from ..errors import OptionError
-
-    options = {name: getattr(args, name) for name in FLAGS if getattr(args, name) is not None}
+    flags = _generation_flags()
+    options = {name: getattr(args, name) for name in flags if getattr(args, name) is not None}
     for text in args.option:
         name, equals, value = text.partition("=")
         if not equals or name in options:
-            raise OptionError(f"--option {text!r}; expected NAME=VALUE, each name once")
-        try:
-            options[name] = json.loads(value)
-        except json.JSONDecodeError:
-            options[name] = value
+            raise OptionError(f"--option {text[:200]!r}; expected NAME=VALUE, each name once")
+        options[name] = json_value(value)
     return options
+
+
+def json_value(text: str) -> Any:
+    """What a text says in JSON; the text itself where it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -7,17 +7,15 @@ quantized layers, transformers opens the result too. The folder is written whole
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from functools import partial
 
-from .common import run
-from .flags import add_flag, add_shared
+from .common import run, say
+from .flags import FlagParser, add_flag, add_shared
 
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names."""
-    p = argparse.ArgumentParser("mlx_vedec fuse", description=__doc__)
+    p = FlagParser("mlx_vedec fuse", description=__doc__)
     add_shared(p, "model", required=True)
     add_shared(p, "revision")
     add_shared(p, "adapter_path", default="adapters")
@@ -41,7 +39,7 @@ def _fuse(args: argparse.Namespace) -> int:
         dequantize=args.dequantize,
         revision=args.revision,
         overwrite=args.overwrite,
-        say=partial(print, file=sys.stderr),
+        say=say,
     )
     print(path)
     return 0

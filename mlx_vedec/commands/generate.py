@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .common import Progress, complain, run
+from .common import Progress, complain, run, say
 from .flags import (
     YES,
+    FlagParser,
     add_flag,
     add_generation_flags,
     add_shared,
@@ -29,15 +29,14 @@ FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
 
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
-    p = argparse.ArgumentParser(PROGRAM, description=__doc__)
+    p = FlagParser(PROGRAM, description=__doc__)
     add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
     add_flag(
         p,
         "image",
         "The images: files, folders, patterns in quotes, URLs, or - for stdin. A PDF or TIFF may "
-        "have many pages; a PAGE, ALTO or hOCR file names its image.",
+        "have many pages; a PAGE, ALTO or hOCR file names its image. The flag may be left out.",
         nargs="+",
-        required=True,
         metavar="IMAGE",
     )
     add_shared(p, "batch_size", default=16)
@@ -95,9 +94,9 @@ def _generate(args: argparse.Namespace) -> int:
     options = generation_options(args)
     if args.verbose:
         settled = model.generation_options(tokenizer=processor.tokenizer, **options)
-        print(f"options: {settled.changed()}", file=sys.stderr)
+        say(f"options: {settled.changed()}")
         if name := blas():
-            print(f"BLAS: {name}", file=sys.stderr)
+            say(f"BLAS: {name}")
     if args.seed is not None:
         mx.random.seed(args.seed)
     if wants_pages(args, processor, sheets):
@@ -143,8 +142,7 @@ def _hint_at_lines(source: str, result: GenerationResult, aspect: float | None) 
         return
     _, _, width, height = result.box
     if not 0.8 < width / height / aspect < 1.25:
-        print(
+        say(
             f"{PROGRAM}: warning: {source} is {width / height:.1f}:1, but this checkpoint reads "
-            f"lines on a canvas of {aspect:g}:1; --split-lines prepares them",
-            file=sys.stderr,
+            f"lines on a canvas of {aspect:g}:1; --split-lines prepares them"
         )

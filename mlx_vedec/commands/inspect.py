@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .common import complain, run
-from .flags import SHARED, add_shared
+from .flags import SHARED, FlagParser, add_shared
 
 if TYPE_CHECKING:
     from ..measuring.inspection import Inspection
@@ -18,7 +18,7 @@ PROGRAM = "mlx_vedec inspect"
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    p = argparse.ArgumentParser(PROGRAM, description=__doc__)
+    p = FlagParser(PROGRAM, description=__doc__)
     p.add_argument("model", help=SHARED["model"][0])
     add_shared(p, "revision", "json")
     return p
@@ -44,9 +44,9 @@ def _inspect(args: argparse.Namespace) -> int:
 
 def _report(found: Inspection) -> Iterator[str]:
     yield f"{found.folder}: {'loads' if found.loads else 'does not load'}"
-    yield from (f"  {half:12} {text}" for half, text in found.halves.items())
+    yield from (f"  {part:12} {text}" for part, text in found.parts.items())
     if found.parameters:
-        counts = ", ".join(f"{half} {count:,}" for half, count in found.parameters.items())
+        counts = ", ".join(f"{part} {count:,}" for part, count in found.parameters.items())
         yield f"  parameters   {sum(found.parameters.values()):,} ({counts})"
         yield from _tensors(found)
         sizes = ", ".join(f"{size / 1e6:,.1f} MB {of}" for of, size in found.memory.items())

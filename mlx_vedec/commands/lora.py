@@ -52,7 +52,7 @@ def _lora(p: argparse.ArgumentParser, args: argparse.Namespace) -> int:
 
 
 def _settled(p: argparse.ArgumentParser, asked: dict[str, Any]) -> dict[str, Any]:
-    """The options asked for, over those that a resumed training was begun with.
+    """The options of a training: those asked for, over those that a resumed one was begun with.
 
     An error where the folder is not free for a new training, or a resumed one would change.
     """

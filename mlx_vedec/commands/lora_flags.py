@@ -7,7 +7,7 @@ from typing import Any
 
 from ..adapters.config import LoraConfig
 from ..training.arguments import TrainingArguments
-from .flags import EITHER, NUMBER, Parser, add_fields, add_flag, add_shared
+from .flags import EITHER, NUMBER, FlagParser, Parser, add_fields, add_flag, add_shared
 
 DEFAULTS: dict[str, Any] = {
     "data": "data",
@@ -22,7 +22,7 @@ YES: Any = {"action": "store_true", "default": None}
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has one."""
-    p = argparse.ArgumentParser(
+    p = FlagParser(
         "mlx_vedec lora",
         description="Fine-tune a model on images and their texts, with adapters or as a whole.",
     )
@@ -64,6 +64,7 @@ def _add_data(g: Parser) -> None:
         g,
         "augment",
         "Change images at random, such as rotate=2,blur=0.5,contrast=0.3,jpeg=30.",
+        nargs="+",
         metavar="CHANGES",
     )
     add_flag(

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .common import complain
+from .common import complain, say, show
 from .results import as_json, report, warn
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def read_as_pages(
 
 
 class Shown:
-    """What is said of pages as they come: results on stdout, all else on stderr."""
+    """Prints pages as they are read: results on stdout, progress and warnings on stderr."""
 
     def __init__(
         self, program: str, pages: int, args: argparse.Namespace, options: dict[str, Any]
@@ -111,17 +111,17 @@ class Shown:
         self.started = time.monotonic()
 
     def plan(self, pages: int) -> None:
-        """So many pages are to be read."""
+        """Take note of how many pages are to be read."""
         self.pages, self.started = pages, time.monotonic()
 
     def line(self, _: object) -> None:
-        """A line, or a piece of one, was read."""
+        """Count a line, or a piece of one, as read."""
         self.lines += 1
         if sys.stderr.isatty() and self.pages > 1:
             self._show("")
 
     def page(self, page: Page) -> None:
-        """A page is done: how far all is, and what was wrong with this one."""
+        """Count a page as read; print how far all is, and what was wrong with this one."""
         self.done += 1
         if self.pages > 1:
             self._show("" if sys.stderr.isatty() else f": {page.name}")
@@ -129,24 +129,21 @@ class Shown:
             complain(self.program, page.error)
         for line in page.lines:
             if line.error is not None:
-                print(f"{self.program}: warning: {page.name}: {line.error}", file=sys.stderr)
+                say(f"{self.program}: warning: {page.name}: {line.error}")
             if line.result is not None:
                 warn(self.program, page.name, line.result, asked=self.asked)
                 if self.args.verbose:
                     report(page.name, line.result)
 
     def _show(self, more: str) -> None:
-        """`12/200 pages, 57 lines, 1:20 left`, in place on a terminal."""
+        """Show `12/200 pages, 57 lines, 1:20 left` on stderr."""
         spent = time.monotonic() - self.started
         left = spent / self.done * (self.pages - self.done) if self.done else 0
         clock = (
             f", {int(left) // 60}:{int(left) % 60:02} left" if 0 < self.done < self.pages else ""
         )
         said = f"{self.done}/{self.pages} pages, {self.lines} lines{clock}{more}"
-        terminal = sys.stderr.isatty()
-        start = "\r\033[K" if terminal else ""
-        end = "" if terminal and self.done < self.pages else "\n"
-        print(f"{start}{said}", end=end, file=sys.stderr, flush=True)
+        show(said, last=self.done == self.pages, each=True)
 
     def on_stdout(self, page: Page) -> None:
         """A page's lines of JSON, or its text, apart from that of the page before."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import TYPE_CHECKING, Any
+
+from .common import say
 
 if TYPE_CHECKING:
     from ..reading.parts import Part
@@ -19,11 +20,11 @@ def warn(program: str, source: str, result: GenerationResult, *, asked: bool) ->
     }
     reason = reasons.get(result.finish_reason or "")
     if reason and not (asked and result.finish_reason == "length"):
-        print(f"{program}: warning: the text of {source} {reason}", file=sys.stderr)
+        say(f"{program}: warning: the text of {source} {reason}")
 
 
 def as_text(result: GenerationResult) -> str:
-    """A text, or the data that it stands for."""
+    """The text of a result for stdout, or its data as JSON where it has some."""
     if result.data is None:
         return result.text
     return json.dumps(result.data, ensure_ascii=False)
@@ -55,15 +56,14 @@ def as_json(source: str, result: GenerationResult) -> str:
 
 
 def _part(part: Part) -> dict[str, Any]:
-    """A field or a line; its name and its box only where it has them."""
+    """A part of a result, a field or a line, as JSON; name and box only where it has them."""
     values = {**vars(part), "confidence": round(part.confidence, 6)}
     return {key: value for key, value in values.items() if value not in ("", None) or key == "text"}
 
 
 def report(source: str, result: GenerationResult) -> None:
     """Say on stderr how fast a text came, and how sure it is."""
-    print(
+    say(
         f"{source}: {result.generation_tokens} tokens, {result.generation_tps:.1f} tokens/s, "
-        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB",
-        file=sys.stderr,
+        f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB"
     )

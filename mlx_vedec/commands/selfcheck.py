@@ -12,8 +12,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .common import run
-from .flags import add_shared
+from .common import run, say
+from .flags import FlagParser, add_flag, add_shared
 
 if TYPE_CHECKING:
     from ..measuring.selfcheck import BundledCheck, FamilyCheck, SelfCheck
@@ -24,16 +24,12 @@ REPORT = "please open an issue of mlx_vedec and paste what was printed, all of i
 
 def parser() -> argparse.ArgumentParser:
     """The flags."""
-    p = argparse.ArgumentParser(
+    p = FlagParser(
         PROGRAM, description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    p.add_argument(
-        "--family",
-        nargs="+",
-        metavar="NAME",
-        help="The model types to check, such as vit and trocr (default: all of them, and the line "
-        "reader that comes with the package).",
-    )
+    text = "The model types to check, such as vit and trocr."
+    unset = "all of them, and the line reader that comes with the package"
+    add_flag(p, "family", text, unset, nargs="+", metavar="NAME")
     add_shared(p, "json")
     return p
 
@@ -53,7 +49,7 @@ def _selfcheck(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_report(found)))
     if not found.passed:
-        print(f"{PROGRAM}: failed: {'; '.join(found.failures)}; {REPORT}", file=sys.stderr)
+        say(f"{PROGRAM}: failed: {'; '.join(found.failures)}; {REPORT}")
     return int(not found.passed)
 
 
@@ -64,12 +60,11 @@ def _show(name: str) -> None:
 
 
 def _report(found: SelfCheck) -> Iterator[str]:
-    from ..measuring.machine import described
     from ..measuring.selfcheck import PRECISIONS
 
     yield f"mlx_vedec selfcheck: {'passed' if found.passed else 'FAILED'}"
     yield ""
-    for name, line in described(found.machine, found.device, found.versions):
+    for name, line in found.place():
         yield f"- {name}: {line}"
     yield ""
     yield f"| family | {' | '.join(PRECISIONS)} |"

@@ -12,11 +12,11 @@ import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from reprlib import repr  # bounded in length and depth
 from typing import Any
 
-import yaml
-
 from ..errors import OptionError
+from ..files import near
 
 EITHER = ({"iters", "epochs"}, {"scale", "alpha"})  # where one comes, the other goes
 BLOCK = "lora_parameters"
@@ -47,7 +47,7 @@ def read_settings(path: str | Path, parser: argparse.ArgumentParser) -> dict[str
     values = _read(Path(path))
     block = values.pop(BLOCK, None) or {}
     if not isinstance(block, dict):
-        raise OptionError(f"{path}: {BLOCK} is {block!r}; expected names and values")
+        raise OptionError(f"{path}: {BLOCK} is {repr(block)}; expected names and values")
     renamed = {"targets" if name == "keys" else name: value for name, value in block.items()}
     twice = sorted(renamed.keys() & values.keys())
     if twice:
@@ -65,8 +65,12 @@ def read_settings(path: str | Path, parser: argparse.ArgumentParser) -> dict[str
 
 
 def _read(path: Path) -> dict[str, Any]:
-    text = path.read_text(encoding="utf-8")
+    import yaml  # which takes a while, and `--help` does not need
+
+    if not path.is_file():
+        raise OptionError(f"{path} is no file; expected flags in YAML or JSON; {near(path)}")
     try:
+        text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path} is neither YAML nor JSON ({error}); mend it") from error
@@ -92,12 +96,12 @@ def _checked(value: Any, action: argparse.Action, name: str) -> Any:
 def _one(value: Any, action: argparse.Action, name: str) -> Any:
     kind = bool if action.nargs == 0 else action.type or str
     if kind is float and not isinstance(value, bool):
-        with contextlib.suppress(TypeError, ValueError):
+        with contextlib.suppress(TypeError, ValueError, OverflowError):
             value = float(value)  # YAML takes 1e-5 for text
     if isinstance(kind, type) and type(value) is not kind:
-        raise OptionError(f"{name} is {value!r}; expected {_KINDS[kind]}")
+        raise OptionError(f"{name} is {repr(value)}; expected {_KINDS[kind]}")
     if action.choices is not None and value not in action.choices:
-        raise OptionError(f"{name} is {value!r}; expected one of {', '.join(action.choices)}")
+        raise OptionError(f"{name} is {repr(value)}; expected one of {', '.join(action.choices)}")
     return value
 
 

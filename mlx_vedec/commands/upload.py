@@ -7,13 +7,11 @@ the files and the model card are printed, and no network is asked.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
-from functools import partial
 from typing import TYPE_CHECKING
 
-from .common import run
-from .flags import add_shared
+from .common import run, say
+from .flags import YES, FlagParser, add_flag, add_shared
 
 if TYPE_CHECKING:
     from ..conversion.upload import Upload
@@ -21,40 +19,27 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names where it has them."""
-    p = argparse.ArgumentParser("mlx_vedec upload", description=__doc__)
-    p.add_argument(
-        "--path",
-        default="mlx_model",
-        metavar="FOLDER",
-        help="The folder of the model, or of adapters (default: mlx_model).",
-    )
+    p = FlagParser("mlx_vedec upload", description=__doc__)
+    path = "The folder of the model, or of adapters."
+    add_flag(p, "path", path, default="mlx_model", metavar="FOLDER")
     add_shared(p, "upload_repo", required=True)
     add_shared(p, "private")
-    p.add_argument(
-        "--revision", help="The branch to write to, made if it is not there (default: main)."
-    )
-    p.add_argument(
-        "--create-pr", action="store_true", help="Open a pull request instead of writing to it."
-    )
-    p.add_argument(
-        "--commit-message",
-        metavar="TEXT",
-        help="The message of the one commit (default: one that names this version).",
-    )
+    add_flag(p, "revision", "The branch to write to, made if it is not there.", "main")
+    add_flag(p, "create_pr", "Open a pull request instead of writing to it.", **YES)
+    message = "The message of the one commit."
+    add_flag(p, "commit_message", message, "one that names this version", metavar="TEXT")
     add_shared(p, "dry_run")
     g = p.add_argument_group("model card", "where the folder's README.md does not say it")
-    g.add_argument(
-        "--base-model", metavar="ID", help="The Hub id of the model that this one was made from."
-    )
-    g.add_argument(
-        "--base-model-relation",
+    base = "The Hub id of the model that this one was made from."
+    add_flag(g, "base_model", base, metavar="ID")
+    add_flag(
+        g,
+        "base_model_relation",
+        "What was done to that model: quantized, finetune, adapter or merge.",
+        "told by the weights",
         metavar="RELATION",
-        help="What was done to that model: quantized, finetune, adapter or merge (default: told by "
-        "the weights).",
     )
-    g.add_argument(
-        "--license", help="The licence, by the Hub's short name, such as mit or apache-2.0."
-    )
+    add_flag(g, "license", "The licence, by the Hub's short name, such as mit or apache-2.0.")
     return p
 
 
@@ -67,7 +52,6 @@ def _upload(args: argparse.Namespace) -> int:
     from ..conversion.model_card import Origin
     from ..conversion.upload import planned, upload
 
-    say = partial(print, file=sys.stderr)
     if args.dry_run:
         origin = Origin(args.base_model, args.base_model_relation, args.license)
         found = planned(args.path, args.upload_repo, origin)

@@ -13,6 +13,7 @@ from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import HUB_ID, PICKLES, SAFETENSORS, required
 from ..errors import CheckpointError, OptionError
+from ..files import near
 from ..layers.packed import is_quantized
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
@@ -104,7 +105,9 @@ def planned(
     _check_id(repo)
     folder = Path(path).expanduser()
     if not folder.is_dir():
-        raise CheckpointError(f"{folder} is not a folder; expected a model's, as convert writes it")
+        raise CheckpointError(
+            f"{folder} is not a folder; expected a model's, as convert writes it; {near(folder)}"
+        )
     card = FolderCard.read(folder)
     adapter = (folder / ADAPTER[0]).is_file() and not (folder / "config.json").is_file()
     fill = _adapter_card if adapter else _model_card

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 from pathlib import Path
+from reprlib import repr  # bounded in length and depth
 from typing import Any
 
 import mlx.core as mx
@@ -23,6 +24,7 @@ from ..encoders.patches import Pair, pair
 from ..errors import OptionError
 from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
+from ..generation.values import is_int
 from ..images.image_processors import ImageSource
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
@@ -30,8 +32,8 @@ from ..layers.quantization_config import QuantizationConfig
 from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
+from .arguments import check_arguments, listed_images
 from .benchmark_report import Benchmark, Loading, Trial, Work
-from .machine import device, machine, versions
 
 Clock = Callable[[], float]
 LINE = LINES / "seen_000.png"  # what is read where no image is given
@@ -73,11 +75,9 @@ def benchmark(
     >>> print(found.work)
     1 image of 32×384 pixels, 8 tokens each, greedy
     """
-    counts = ("batch_size", batch_size, 1), ("num_trials", num_trials, 1), ("warmup", warmup, 0)
-    for name, number, least in counts:
-        if number is not None and number < least:
-            raise OptionError(f"{name} is {number}; expected {least} or more")
-    images = [images] if isinstance(images, (str, Path)) else images
+    check_arguments("batch_size", model=model, batch_size=batch_size, num_trials=num_trials)
+    check_arguments("processor", processor=processor, warmup=warmup, clock=clock, progress=progress)
+    images = [*listed_images(images)]
     rows = batch_size or max(1, len(images))
     prompt, options = _prompt(model, num_beams, max_tokens)
     pixels = _pixels(model, processor, images, image_size, rows)
@@ -91,25 +91,24 @@ def benchmark(
         max_kv_size=options.max_kv_size,
     )
     check_fits(estimate)
-    run = _Run(model, pixels, mx.repeat(prompt, rows, axis=0), options, clock)
+    tokens = options.max_length - options.prompt_length
+    work = Work(rows, pixels.size, pixels.random, options.num_beams, tokens)
+    prompt = mx.repeat(prompt, rows, axis=0)
     mx.eval(model.parameters(), pixels.make())
     trials = []
     for number in range(warmup + num_trials):
-        trial = run.trial()
+        trial = _trial(model, pixels, prompt, options, work, clock)
         if number >= warmup:
             trials.append(trial)
             progress(trial)
     return Benchmark(
         model=model.source or type(model).__name__,
-        work=run.work,
+        work=work,
         trials=tuple(trials),
         dtype=str(float_type(model)).removeprefix("mlx.core."),
         weights=sum(x.nbytes for x in parameters(model).values()),
         bits_per_weight=bits_per_weight(model),
         quantization=quantization_block(model),
-        machine=machine(),
-        device=device(),
-        versions=versions(),
     )
 
 
@@ -180,8 +179,10 @@ def _prompt(
     decoder = model.decoder
     if max_tokens is None:
         max_tokens = min(TOKENS, (decoder.max_positions or TOKENS + 1) - 1)
-    if max_tokens < 2:
-        raise OptionError(f"max_tokens is {max_tokens}; expected 2 or more: one is the prefill's")
+    if not is_int(max_tokens) or max_tokens < 2:
+        raise OptionError(
+            f"max_tokens is {repr(max_tokens)}; expected 2 or more: one is the prefill's"
+        )
     asked = {"num_beams": num_beams, "max_tokens": max_tokens}
     fixed = {"num_return_sequences": 1, "do_sample": False}
     prompt, options = model.prompt(1, None, model.generation_options(**asked, **fixed))
@@ -193,53 +194,42 @@ def _prompt(
     return prompt, replace(options, **ENDLESS)
 
 
-@dataclass(frozen=True)
-class _Run:
-    """A model, the images that it reads in every run, and how their texts are generated."""
-
-    model: VisionEncoderDecoderModel
-    pixels: _Pixels
-    prompt: mx.array
-    options: Options
-    clock: Clock
-
-    @property
-    def work(self) -> Work:
-        """How many images of what size, and how many tokens, each run reads."""
-        options, pixels = self.options, self.pixels
-        tokens = options.max_length - options.prompt_length
-        return Work(len(self.prompt), pixels.size, pixels.random, options.num_beams, tokens)
-
-    def trial(self) -> Trial:
-        """Read the images once; before each look at the clock everything is evaluated."""
-        model, work = self.model, self.work
-        resized = work.random_pixels and work.image_size != _own_size(model)
-        mx.reset_peak_memory()
-        times = [self.clock()]
-        pixels = self.pixels.make()
-        mx.eval(pixels)
-        times.append(self.clock())
-        features = model.features(pixels, interpolate_pos_encoding=resized)
-        mx.eval(features)
-        times.append(self.clock())
-        cohort, cache = model.begin(features, self.prompt, self.options)
-        mx.eval(cohort.state.arrays())
-        times.append(self.clock())
-        lengths = _lengths(model, cohort, cache)
-        times.append(self.clock())
-        assert lengths == {work.max_tokens}, lengths
-        return Trial(
-            *(after - before for before, after in zip(times, times[1:], strict=False)),
-            peak_memory=mx.get_peak_memory(),
-            image_cache=cache.memory_nbytes,
-            own_cache=cache.nbytes - cache.memory_nbytes,
-            images=work.batch_size,
-            tokens=work.batch_size * (work.max_tokens - 1),
-        )
+def _trial(
+    model: VisionEncoderDecoderModel,
+    pixels: _Pixels,
+    prompt: mx.array,
+    options: Options,
+    work: Work,
+    clock: Clock,
+) -> Trial:
+    """Read the images once; before each look at the clock everything is evaluated."""
+    resized = work.random_pixels and work.image_size != _own_size(model)
+    mx.reset_peak_memory()
+    times = [clock()]
+    made = pixels.make()
+    mx.eval(made)
+    times.append(clock())
+    features = model.features(made, interpolate_pos_encoding=resized)
+    mx.eval(features)
+    times.append(clock())
+    cohort, cache = model.begin(features, prompt, options)
+    mx.eval(cohort.state.arrays())
+    times.append(clock())
+    lengths = _lengths(model, cohort, cache)
+    times.append(clock())
+    assert lengths == {work.max_tokens}, lengths
+    return Trial(
+        *(after - before for before, after in zip(times, times[1:], strict=False)),
+        peak_memory=mx.get_peak_memory(),
+        image_cache=cache.memory_nbytes,
+        own_cache=cache.nbytes - cache.memory_nbytes,
+        images=work.batch_size,
+        tokens=work.batch_size * (work.max_tokens - 1),
+    )
 
 
 def _lengths(model: VisionEncoderDecoderModel, cohort: Cohort, cache: DecoderCache) -> set[int]:
-    """Decode to the end, and wait for it; the lengths that the texts have."""
+    """Decode all texts to their ends; the set of their lengths."""
     flow, lengths = Flow(model.step), set()
     flow.add(cohort, cache)
     while len(flow):

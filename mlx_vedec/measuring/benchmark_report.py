@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .machine import described
+from .machine import Measured
 
 
 @dataclass(frozen=True)
@@ -124,12 +124,11 @@ FIGURES = {  # fields and properties of a trial, with what they are and their un
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class Benchmark(Measured):
     """What was measured, with what model, and where.
 
     model -- its name. dtype -- of the weights that are not quantized. weights -- bytes, those of
-    adapters included. quantization -- as in `config.json`. load -- where loading was measured.
-    machine, device, versions -- where it ran
+    adapters included. quantization -- as in `config.json`. load -- where loading was measured
     """
 
     model: str
@@ -140,9 +139,6 @@ class Benchmark:
     bits_per_weight: float
     quantization: Mapping[str, Any] | None = None
     load: Loading | None = None
-    machine: Mapping[str, Any] = field(default_factory=dict)
-    device: Mapping[str, Any] = field(default_factory=dict)
-    versions: Mapping[str, str] = field(default_factory=dict)
 
     def spread(self, figure: str) -> Spread:
         """Median and quartiles of a trial's field or property."""
@@ -181,7 +177,7 @@ class Benchmark:
     def _what(self) -> Iterator[tuple[str, str]]:
         packing = self.quantization
         packed = f"{packing['bits']} bits ({packing['mode']})" if packing else "not quantized"
-        yield from described(self.machine, self.device, self.versions)
+        yield from self.place()
         yield "model", self.model
         weights = f"{_mb(self.weights)}, {self.dtype}, {packed}, {self.bits_per_weight:.2f} bits"
         yield "weights", f"{weights} each"

@@ -17,6 +17,7 @@ from ..reading.processor import Processor, Reading
 from ..reading.results import GenerationResult
 from ..text.donut_scores import field_share, tree_share
 from ..text.error_rates import AS_IS, ERRORS, SHARES, Normalization, Share, check_names, total
+from .arguments import check_arguments
 from .confidences import Bin, calibration
 from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
 from .processes import gather_results
@@ -112,6 +113,10 @@ def evaluate(
     >>> found.metrics["cer"].value, found.rows[0].prediction, len(found.unread)
     (0.3333333333333333, '_VANE_', 1)
     """
+    check_arguments(processor=processor, dataset=dataset, batch_size=batch_size)
+    check_arguments(normalization=normalization, seed=seed)
+    found = {"metrics": metrics, "prompt": prompt, "group": group, "progress": progress}
+    check_arguments(*found, **found)
     check_bootstrap(bootstrap)
     tasks = reading_tasks(dataset, processor, prompt)
     names = _names(metrics, tasks)
@@ -209,7 +214,7 @@ def _shares(
     readings: Sequence[Reading],
     normalization: Normalization,
 ) -> dict[str, list[Share]]:
-    """Of each metric, a share per sample: that of the reference which fits best."""
+    """For each metric a share per sample, by the reference that fits best."""
 
     def share(name: str, task: ReadingTask, reading: Reading) -> Share:
         best = min if name in ERRORS else max

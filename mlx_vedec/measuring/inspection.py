@@ -56,7 +56,7 @@ class Inspection:
     """
 
     folder: Path
-    halves: dict[str, str] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
     parameters: dict[str, int] = field(default_factory=dict)
     tensors: dict[str, Any] = field(default_factory=dict)
     memory: dict[str, int] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Inspection:
         return {**found, "loads": self.loads}
 
     def attempt(self, make: Callable[[], T]) -> T | None:
-        """What `make` gives; a `ValueError` becomes one of the problems."""
+        """What `make` gives; a `ValueError` becomes a problem, unless it is one already."""
         try:
             return make()
         except ValueError as error:
@@ -92,17 +92,18 @@ def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Insp
 
     >>> from mlx_vedec.reading.load import BUNDLED
     >>> found = inspect(BUNDLED)
-    >>> found.loads, found.halves["decoder"]
+    >>> found.loads, found.parts["decoder"]
     (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')
     """
     folder = fetch(path_or_hf_repo, revision)
     found = Inspection(folder)
     config = found.attempt(lambda: VisionEncoderDecoderConfig.from_pretrained(folder))
     if config is not None:
-        found.halves = _halves(config)
+        found.parts = _parts(config)
         model = found.attempt(lambda: VisionEncoderDecoderModel.from_folder(folder))
         if model is not None:
             _look_at_model(found, model)
+            found.attempt(model.generation_options)
     processor = found.attempt(lambda: ImageProcessor.from_pretrained(folder))
     if processor is not None:
         found.images = processor.to_dict()
@@ -112,7 +113,7 @@ def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Insp
     return found
 
 
-def _halves(config: VisionEncoderDecoderConfig) -> dict[str, str]:
+def _parts(config: VisionEncoderDecoderConfig) -> dict[str, str]:
     encoder, decoder = config.encoder, config.decoder
     shape = decoder.shape
     layers = getattr(shape, "num_layers", None) or getattr(decoder, "num_hidden_layers", "?")
@@ -126,9 +127,9 @@ def _halves(config: VisionEncoderDecoderConfig) -> dict[str, str]:
 
 
 def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
-    for half in ("encoder", "decoder", "enc_to_dec_proj"):
-        if half in model:
-            found.parameters[half] = sum(map(count_weights, model[half].modules()))
+    for part in ("encoder", "decoder", "enc_to_dec_proj"):
+        if part in model:
+            found.parameters[part] = sum(map(count_weights, model[part].modules()))
     tensors = weights.read(found.folder)
     found.tensors = {
         "stored": len(tensors),

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import MetricError
+from ..generation.values import is_int
 from ..text.error_rates import ERRORS, Share, check_lengths, check_names, total
 
 LEVEL = 95  # per cent
+DRAWS = 1_000_000
 
 Shares = Mapping[str, Sequence[Share]]  # of each metric, a share per sample
 
@@ -76,9 +78,9 @@ def differences(
 
 
 def check_bootstrap(bootstrap: int) -> None:
-    """Refuse a number of draws below 0."""
-    if bootstrap < 0:
-        raise MetricError(f"bootstrap is {bootstrap}; expected 0 (no intervals) or more")
+    """Refuse a number of draws that is none, or too many to be made in a minute or two."""
+    if not (is_int(bootstrap) and 0 <= bootstrap <= DRAWS):
+        raise MetricError(f"bootstrap is {bootstrap!r}; expected 0 (no intervals) to {DRAWS:,}")
 
 
 def _draws(shares: Shares, bootstrap: int, seed: int) -> dict[str, np.ndarray]:

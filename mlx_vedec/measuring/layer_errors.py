@@ -32,8 +32,8 @@ class LayerError:
     error: float
 
 
-class Beside(nn.Module):
-    """A layer that gives what it always gave, and notes how far another is from that."""
+class ComparedLayer(nn.Module):
+    """A layer that gives its own output, and sums up how far another layer's is from it."""
 
     def __init__(self, own: Any, other: Any) -> None:
         super().__init__()
@@ -67,17 +67,17 @@ class Beside(nn.Module):
 
 
 @contextmanager
-def beside(
+def compared_layers(
     original: VisionEncoderDecoderModel, changed: VisionEncoderDecoderModel
-) -> Iterator[Mapping[str, Beside]]:
-    """Within it the original runs the quantized layers of the changed model beside its own.
+) -> Iterator[Mapping[str, ComparedLayer]]:
+    """Within the block, the original runs the quantized layers of the changed model beside its own.
 
     Layers of another shape, or that the original has not, are left out.
     """
     own, other = quantizable_layers(original), quantizable_layers(changed)
     quantized = {path: x for path, x in other.items() if isinstance(x, Quantized) and path in own}
     pairs = {
-        path: Beside(own[path], layer)
+        path: ComparedLayer(own[path], layer)
         for path, layer in quantized.items()
         if weight_shape(own[path]) == weight_shape(layer)
     }
@@ -89,9 +89,9 @@ def beside(
 
 
 def layer_errors(
-    changed: VisionEncoderDecoderModel, pairs: Mapping[str, Beside]
+    changed: VisionEncoderDecoderModel, pairs: Mapping[str, ComparedLayer]
 ) -> tuple[LayerError, ...]:
-    """What was noted, the worst first."""
+    """The error of each compared layer, the largest first."""
     found = [
         LayerError(changed.renames.layer_on_disk(path), pair.bits, pair.error)
         for path, pair in pairs.items()

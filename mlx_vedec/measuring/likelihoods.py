@@ -17,7 +17,7 @@ from ..images.loading import ImageSource
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import batch_generate
 from ..reading.processor import Processor
-from .layer_errors import LayerError, beside, layer_errors
+from .layer_errors import LayerError, compared_layers, layer_errors
 
 LOGITS = 2**26  # numbers in the logits that are computed at a time, 256 MB of float32
 
@@ -152,7 +152,7 @@ def side_by_side(
     same = 0.0
     sums: list[float] = []
     counts: list[int] = []
-    with beside(original, changed) as pairs:
+    with compared_layers(original, changed) as pairs:
         for batch in forced(texts, processor, batch_size):
             both = (logprobs(m, m.features(batch.pixels), batch) for m in (original, changed))
             diverged = mx.zeros(len(batch.tokens))
@@ -172,7 +172,7 @@ def side_by_side(
 
 
 def _mean(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float | None]:
-    """The mean of what has these sums (N,) over these counts (N,), and its standard error."""
+    """The mean of N sums over N counts, both (N,), and its standard error."""
     mean, number = float(sums.sum() / counts.sum()), len(sums)
     if number < 2:
         return mean, None

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -57,18 +58,25 @@ def fast_blas() -> str | None:
     return fast[0] if fast else None
 
 
-def described(
-    machine: Mapping[str, Any], device: Mapping[str, Any], versions: Mapping[str, str]
-) -> Iterator[tuple[str, str]]:
-    """What `machine`, `device` and `versions` found, each as its name and a line of text."""
-    memory = machine.get("memory") and f"{machine['memory'] / 1e9:.1f} GB"
-    load = None if machine.get("load") is None else f"load {machine['load']}"
-    cores = machine.get("cores") and f"{machine['cores']} cores"
-    blas = machine.get("blas") and f"BLAS {machine['blas']}"
-    parts = machine.get("processor"), cores, memory, load, machine.get("platform"), blas
-    yield "machine", ", ".join(str(part) for part in parts if part)
-    yield "device", ", ".join(str(part) for part in device.values() if part)
-    yield "versions", ", ".join(f"{name} {number}" for name, number in versions.items())
+@dataclass(frozen=True, kw_only=True)
+class Measured:
+    """What is measured, and where: what `machine`, `device` and `versions` found."""
+
+    machine: Mapping[str, Any] = field(default_factory=machine)
+    device: Mapping[str, Any] = field(default_factory=device)
+    versions: Mapping[str, str] = field(default_factory=versions)
+
+    def place(self) -> Iterator[tuple[str, str]]:
+        """Where it was measured: names, each with a line of text."""
+        found = self.machine
+        memory = found.get("memory") and f"{found['memory'] / 1e9:.1f} GB"
+        load = None if found.get("load") is None else f"load {found['load']}"
+        cores = found.get("cores") and f"{found['cores']} cores"
+        blas = found.get("blas") and f"BLAS {found['blas']}"
+        parts = found.get("processor"), cores, memory, load, found.get("platform"), blas
+        yield "machine", ", ".join(str(part) for part in parts if part)
+        yield "device", ", ".join(str(part) for part in self.device.values() if part)
+        yield "versions", ", ".join(f"{name} {number}" for name, number in self.versions.items())
 
 
 def _memory() -> int | None:

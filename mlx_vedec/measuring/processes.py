@@ -68,6 +68,6 @@ def broadcast(arrays: Any, group: Group) -> Any:
 
 
 def _rows(values: np.ndarray, group: Group) -> np.ndarray:
-    """(N,) of each process to (processes, N)."""
+    """Gather a row of numbers (N,) from each process as (processes, N)."""
     own = mx.array(values[None])
     return np.array(mx.distributed.all_gather(own, group=group, stream=mx.cpu))

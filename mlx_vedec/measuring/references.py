@@ -86,7 +86,7 @@ def reference(processor: Processor, text: str, prompt: str | None = None) -> Rea
 
 
 def _answer(data: Any) -> Reading:
-    """The answer in a document that holds a question and its answer."""
+    """The answer alone of what was read as a question and its answer."""
     answer = data.get(ANSWER, "") if isinstance(data, Mapping) else ""
     text = answer if isinstance(answer, str) else json.dumps(answer, ensure_ascii=False)
     return Reading(text, {ANSWER: answer})

@@ -19,7 +19,6 @@ import statistics
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,11 +28,11 @@ import numpy as np
 from ..checkpoints.quantizing import quantize
 from ..checkpoints.weights import read_file
 from ..data.datasets import LINES
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from ..layers.quantization_config import QuantizationConfig
 from ..reading.generate import batch_generate, generate
 from ..reading.load import BUNDLED, load
-from .machine import device, machine, versions
+from .machine import Measured
 from .selfcheck_models import FAMILIES, answers, small_model
 
 GOLDEN = BUNDLED / "selfcheck.safetensors"
@@ -105,14 +104,11 @@ class BundledCheck:
 
 
 @dataclass(frozen=True)
-class SelfCheck:
+class SelfCheck(Measured):
     """The checks of all families and of the bundled model, and where they ran."""
 
     families: list[FamilyCheck]
     bundled: BundledCheck | None
-    machine: dict[str, Any] = field(default_factory=machine)
-    device: dict[str, Any] = field(default_factory=device)
-    versions: dict[str, str] = field(default_factory=versions)
 
     @property
     def failures(self) -> list[str]:
@@ -144,7 +140,8 @@ def selfcheck(
     """
     chosen = [*FAMILIES] if families is None else [*families]
     for name in chosen:
-        _check_name(name)
+        if name not in FAMILIES:
+            raise OptionError(f"family is {name!r}; {nearest(name, FAMILIES)}")
     golden = read_file(GOLDEN)
     found = []
     for name in chosen:
@@ -155,13 +152,6 @@ def selfcheck(
         bundled = _bundled(golden)
         progress("the bundled model")
     return SelfCheck(found, bundled)
-
-
-def _check_name(name: str) -> None:
-    if name not in FAMILIES:
-        near = get_close_matches(name, FAMILIES, 1)
-        hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(FAMILIES)}"
-        raise OptionError(f"family is {name!r}; {hint}")
 
 
 def _family(name: str, golden: dict[str, mx.array]) -> FamilyCheck:
@@ -177,27 +167,27 @@ def _family(name: str, golden: dict[str, mx.array]) -> FamilyCheck:
 
 
 def golden_name(family: str, bits: int | None) -> str:
-    """The name of a family's values in the file."""
+    """The name of a family's values in the file of known values."""
     return family if bits is None else f"{family}.{bits}-bit"
 
 
-def computed(family: str, bits: int | None, dtype: mx.Dtype) -> list[mx.array]:
-    """The kept values of each answer of a family, its weights quantized before they are cast."""
+def family_values(family: str, bits: int | None, dtype: mx.Dtype) -> list[mx.array]:
+    """Sampled values of each answer of a family, its weights quantized before they are cast."""
     model = small_model(family)
     if bits is not None:
         quantize(model, QuantizationConfig(bits, recipe="uniform"))
     model.astype(dtype)
-    return [kept(x) for x in answers(family, model, dtype).values()]
+    return [sampled(x) for x in answers(family, model, dtype).values()]
 
 
-def kept(values: mx.array) -> mx.array:
-    """193 of an array's values, spread over all of its rows and columns."""
+def sampled(values: mx.array) -> mx.array:
+    """193 values of an array, from all of its rows and columns, which are kept in the file."""
     places = np.arange(VALUES) * 104729 % values.size
     return values.reshape(-1)[mx.array(places)]
 
 
 def _error(family: str, precision: Precision, expected: mx.array) -> float | None:
-    got = computed(family, precision.bits, precision.in_use)
+    got = family_values(family, precision.bits, precision.in_use)
     differences = [mx.abs(x.astype(mx.float32) - expected).max() for x in got]
     error = (mx.stack(differences).max() / mx.abs(expected).max()).item()
     assert isinstance(error, float)
@@ -216,10 +206,10 @@ def _bundled(golden: dict[str, mx.array]) -> BundledCheck:
         how: [name for name, ids in read.items() if ids != golden[f"{how}.{name}"].tolist()]
         for how, read in bundled_tokens().items()
     }
-    return BundledCheck(text, 1000 * statistics.median(seconds), len(lines()), wrong)
+    return BundledCheck(text, 1000 * statistics.median(seconds), len(check_lines()), wrong)
 
 
-def lines() -> list[Path]:
+def check_lines() -> list[Path]:
     """The images that the bundled model reads: every eighth of those in the package."""
     return sorted(LINES.glob("*.png"))[::8]
 
@@ -227,11 +217,12 @@ def lines() -> list[Path]:
 def bundled_tokens() -> dict[str, dict[str, list[int]]]:
     """The tokens that the bundled model reads in float32, by way of decoding and file."""
     model, processor = load(dtype="float32")
+    paths = check_lines()
     return {
         how: {
             path.name: [*result.tokens]
             for path, result in zip(
-                lines(), batch_generate(model, processor, lines(), num_beams=beams), strict=True
+                paths, batch_generate(model, processor, paths, num_beams=beams), strict=True
             )
         }
         for how, beams in BEAMS.items()

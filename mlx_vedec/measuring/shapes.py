@@ -6,7 +6,6 @@ What such a model reads is noise, but every product, table and cache has its tru
 from __future__ import annotations
 
 from collections.abc import Callable
-from difflib import get_close_matches
 
 import mlx.core as mx
 
@@ -18,7 +17,7 @@ from ..decoders.mbart import MBartConfig
 from ..encoders.encoder import EncoderConfig
 from ..encoders.swin import DonutSwinConfig
 from ..encoders.vit import DeiTConfig, ViTConfig
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from ..generation.config import GenerationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -105,9 +104,7 @@ def shape_config(
     (640, 480)
     """
     if name not in SHAPES:
-        near = get_close_matches(name, SHAPES, 1)
-        hint = f"; did you mean {near[0]}?" if near else ""
-        raise OptionError(f"shape is {name!r}; expected one of {', '.join(SHAPES)}{hint}")
+        raise OptionError(f"shape is {name!r}; {nearest(name, SHAPES)}")
     encoder, decoder = SHAPES[name]()
     if image_size is not None:
         encoder.image_size = image_size  # pyright: ignore[reportAttributeAccessIssue]

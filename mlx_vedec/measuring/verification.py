@@ -16,6 +16,7 @@ from ..layers.packed import bits_per_weight
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
+from .arguments import check_arguments, listed_images
 from .likelihoods import Written, side_by_side, written
 from .references import reference
 from .verification_report import ChangedText, Side, Verification
@@ -47,7 +48,10 @@ def verify(
     >>> found.texts_unchanged, found.token_agreement, found.changed.error_rate
     (1.0, 1.0, 0.0)
     """
-    images = [*images]
+    images = [*listed_images(images)]
+    check_arguments(original=original, changed=changed, processor=processor, batch_size=batch_size)
+    optional = {"labels": labels, "prompt": prompt, "sizes": sizes, "progress": progress}
+    check_arguments(*optional, **optional)
     _check(original, changed, images, labels)
     if labels is not None:
         labels = [reference(processor, label, prompt).text for label in labels]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import mlx.core as mx
 
 from mlx_vedec.files import write_file
-from mlx_vedec.measuring.selfcheck import GOLDEN, bundled_tokens, computed, golden_name
+from mlx_vedec.measuring.selfcheck import GOLDEN, bundled_tokens, family_values, golden_name
 from mlx_vedec.measuring.selfcheck_models import FAMILIES
 
 BITS = (None, 8, 4)
@@ -18,7 +18,7 @@ BITS = (None, 8, 4)
 def golden() -> dict[str, mx.array]:
     """The file's arrays: values of every family, tokens of every line."""
     values = {
-        golden_name(family, bits): computed(family, bits, mx.float32)[0]
+        golden_name(family, bits): family_values(family, bits, mx.float32)[0]
         for family in FAMILIES
         for bits in BITS
     }

@@ -185,6 +185,7 @@ def test_what_takes_long_is_seen():
             harm(nested)
 
 
+@pytest.mark.slow
 def test_a_pickle_that_is_too_long(path):
     pickled = state_dict({"x": WHOLE})[:-1] + b"N" * pickles.LARGEST_PICKLE + END
     assert f"has a pickle of {len(pickled)} bytes" in refused_pickle(path, pickled)

@@ -36,6 +36,15 @@ def test_it_is_loaded_before_mlx_and_named():
     assert (name != "None") == loaded.startswith("True")
 
 
+@pytest.mark.parametrize(
+    ("argument", "loaded"), [("tests/parity/test_bart.py", False), ("-q", True)]
+)
+def test_tests_beside_torch_have_none(argument, loaded):
+    code = "from tests.support.blas import LOADED; print(LOADED)"
+    found = child("-c", code, argument).stdout.strip() == "True"
+    assert found == (loaded and child("-c", FOUND).stdout.startswith("True"))
+
+
 def test_off_leaves_what_there_is():
     assert child("-c", FOUND, MLX_VEDEC_BLAS="off").stdout.split("\n")[:2] == [
         "False False",

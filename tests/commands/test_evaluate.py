@@ -168,6 +168,7 @@ def test_documents(run, folder):
         (["--data", "{data}/test", "--metrics", "cre"], "'cre' is not a metric; did you mean cer"),
         (["--data", "{data}/test", "--metrics", "field_f1"], "need a model that writes JSON"),
         (["--data", "{data}/test", "--bootstrap", "-1"], "bootstrap is -1; expected 0"),
+        (["--data", "{data}/test", "--bootstrap", "99999999"], "expected 0 (no intervals) to 1,0"),
         (["--data", "{data}/test", "--worst", "a.pdf"], "a.pdf; expected a file that ends in .png"),
         (["--data", "{data}/test", "--csv", "no/a.csv"], "the folder of no/a.csv does not exist"),
         (["--data", "{data}/test", "--num-worst", "0"], "--num-worst is 0; expected 1 or more"),

@@ -233,6 +233,7 @@ commands.main(sys.argv[1:])
 """
 
 
+@pytest.mark.slow
 def test_a_killed_training_goes_on_bit_for_bit(tune, run, model, data, tmp_path):
     own = ("--dropout", 0.2, "--augment", "noise=20", "--save-every", 2, "--schedule", "cosine")
     flags = [*own, "--iters", 5, "--grad-accumulation-steps", 2]

@@ -1,5 +1,6 @@
 """`mlx_vedec generate` for pages: what is printed, what is written, and bad input."""
 
+import argparse
 import json
 import re
 import shutil
@@ -7,6 +8,7 @@ import shutil
 import pytest
 
 from mlx_vedec import commands
+from mlx_vedec.commands import pages
 from mlx_vedec.pages.page import Page
 from tests.pages.layouts import page_xml, printed, text_line, text_region
 
@@ -51,6 +53,16 @@ def test_pages_and_paragraphs_stand_apart(run, scans):
     first, second = err.splitlines()
     assert re.fullmatch(r"1/2 pages, [34] lines, \d+:\d\d left: .*a\.png", first)
     assert re.fullmatch(r"2/2 pages, 4 lines: .*b\.png", second)
+
+
+def test_the_time_that_is_left(monkeypatch, capsys):
+    """One of four pages took 20 s: the three others take a minute."""
+    times = iter((0.0, 100.0, 120.0))
+    monkeypatch.setattr(pages.time, "monotonic", lambda: next(times))
+    shown = pages.Shown("program", 9, argparse.Namespace(verbose=False), {})
+    shown.plan(4)
+    shown.page(Page(name="a.png"))
+    assert capsys.readouterr().err == "1/4 pages, 0 lines, 1:00 left: a.png\n"
 
 
 def test_a_layout_beside_the_image_is_used(run, scans):

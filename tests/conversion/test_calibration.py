@@ -117,6 +117,7 @@ def test_what_was_measured_is_what_the_model_does(teacher, calibrated):
     assert min(abs(kl - found.after) / found.after for kl in each) < 1e-3
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same(teacher, calibrated):
     model = student(dtype="float16")
     assert calibrate(model, *teacher, IMAGES, batch_size=5) == calibrated[1]
@@ -151,6 +152,7 @@ def test_a_failure_leaves_the_model(teacher, monkeypatch):
     assert same(model, student().astype("float16")) and model.training
 
 
+@pytest.mark.slow
 def test_other_modes_stay(teacher):
     layer = {"encoder.encoder.layer.0": {"bits": 2, "mode": "affine"}}
     settings = QuantizationConfig(mode="mxfp4", recipe="uniform", overrides=layer)

@@ -8,7 +8,7 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel, commands, load
 from mlx_vedec.checkpoints.weights import parameters
-from mlx_vedec.commands.common import Count
+from mlx_vedec.commands.common import count
 from mlx_vedec.layers.packed import bits_per_weight
 from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA
@@ -131,7 +131,7 @@ def test_verify_needs_images_for_other_models(tmp_path, capsys):
 
 def test_counts_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    count = Count("images")
-    count(1, 2)
-    count(2, 2)
+    shown = count("images")
+    shown(1, 2)
+    shown(2, 2)
     assert capsys.readouterr().err == "\r\033[K1 of 2 images\r\033[K2 of 2 images\n"

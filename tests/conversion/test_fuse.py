@@ -148,7 +148,8 @@ def test_quantized_checkpoints(run, adapters, tmp_path):
     assert json.loads((out / "config.json").read_text())["quantization"] == block
     assert run(*arguments)[::2] == (
         1,
-        f"mlx_vedec fuse: error: {out} exists; give another path, or overwrite it\n",
+        f"mlx_vedec fuse: error: {out} exists; give another path, or replace it (--overwrite, "
+        "overwrite=True)\n",
     )
     code, _, stderr = run(*arguments, "--dequantize", "--overwrite")
     assert code == 0 and "quantized again" not in stderr

@@ -286,6 +286,11 @@ def test_the_command_on_a_shape(tiny_shape, capsys):
         (["--shape", "tiny", "--image", "x.png"], "leave out it or --image"),
         (["--shape", "tiny", "--adapter-path", "x"], "leave out it or --adapter-path"),
         (["--shape", "tiny", "-n", "0"], "num_trials is 0"),
+        (
+            ["--shape", "tiny", "-b", "99999999"],
+            "batch_size is 99999999; expected 1 or more",
+        ),
+        (["--shape", "tiny", "--num-beams", "99999999"], "num_beams"),
         (["--shape", "tiny", "--image-size", "2x2"], "does not fit"),
         (["--shape", "tiny", "--quantize", "9"], "bits"),
         (["--shape", "donut-base", "-b", "9999999"], "the device has"),

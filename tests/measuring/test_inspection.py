@@ -85,10 +85,25 @@ def test_all_that_is_wrong_is_found_at_once(folder, capsys):
     (folder / "tokenizer.json").unlink()
     (folder / "preprocessor_config.json").unlink()
     found = inspect(folder)
-    assert not found.loads and len(found.problems) == 3 and "trocr" in found.halves["decoder"]
+    assert not found.loads and len(found.problems) == 3 and "trocr" in found.parts["decoder"]
     assert commands.main(["inspect", str(folder)]) == 1
     out = capsys.readouterr()
     assert "does not load" in out.out and out.err.count("error: ") == 3
+
+
+@pytest.mark.parametrize("content", ["{oops", "[]"])
+def test_a_problem_is_told_once(folder, capsys, content):
+    """Though several parts read the file."""
+    (folder / "config.json").write_text(content)
+    assert len(inspect(folder).problems) == 1
+    assert commands.main(["inspect", str(folder)]) == 1
+    assert capsys.readouterr().err.count("config.json") == 1
+
+
+def test_options_that_cannot_be_in_force(folder):
+    change(folder / "generation_config.json", num_beams="x")
+    [problem] = inspect(folder).problems
+    assert "num_beams is 'x' in the generation_config" in problem
 
 
 def test_a_vocabulary_of_another_size(tmp_path):

@@ -20,7 +20,7 @@ from mlx_vedec.decoders import DECODERS
 from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from mlx_vedec.measuring import likelihoods
-from mlx_vedec.measuring.layer_errors import LayerError, beside
+from mlx_vedec.measuring.layer_errors import LayerError, compared_layers
 from mlx_vedec.measuring.likelihoods import forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
 from mlx_vedec.reading.load import BUNDLED
@@ -179,7 +179,7 @@ def test_the_original_is_left_as_it_was(processor, pictures):
     model, before = small_model(), small_model()
     leaves = quantizable_layers(model)
     verify(model, small_model(UNIFORM), processor, pictures[:2])
-    with pytest.raises(KeyError), beside(model, small_model(UNIFORM)):
+    with pytest.raises(KeyError), compared_layers(model, small_model(UNIFORM)):
         assert quantizable_layers(model) != leaves
         raise KeyError
     after = quantizable_layers(model)
@@ -306,6 +306,7 @@ def test_texts_in_the_report():
 LAYERS = tuple(LayerError(f"layer.{n}", 4, 0.5 / (n + 1)) for n in range(30))
 
 
+@pytest.mark.slow
 def test_the_picture(tmp_path):
     pytest.importorskip("matplotlib")
     paths = replace(NOTHING, layers=LAYERS).save(tmp_path)
@@ -329,6 +330,7 @@ def test_without_matplotlib(tmp_path, monkeypatch):
     assert [path.name for path in paths] == ["verification.md", "verification.json"]
     assert said and "pip install 'mlx-vedec[plot]'" in said[0]
     assert sorted(tmp_path.iterdir()) == sorted(paths)
+    assert "20 more are in `verification.json`." in paths[0].read_text()
 
 
 def test_no_picture_of_nothing(tmp_path):

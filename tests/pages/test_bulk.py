@@ -168,6 +168,7 @@ def two(tmp_path, scans, fail=""):
     return [(code, out.split(), error) for code, out, error in ends]
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_pages(scans, tmp_path):
     found = two(tmp_path, scans)
     assert [(code, said) for code, said, _ in found] == [

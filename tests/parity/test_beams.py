@@ -256,6 +256,7 @@ def test_a_batch_is_its_images_one_by_one(models, options):
     assert len(lengths) > 2
 
 
+@pytest.mark.slow
 def test_the_trained_checkpoint(shared):
     """Fifty lines, four beams of each: their ids, their texts and their scores."""
     folder = shared / "checkpoints" / "tiny-ocr"

@@ -118,6 +118,7 @@ def test_import_export_and_fuse(tmp_path, decoder, changes, options):
     close(ours_of(ours, y), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODER_SIZES)
 def test_every_encoder_has_transformers_names(tmp_path, encoder):
     """Exported, PEFT finds each layer; and what it saves is found here."""

@@ -18,11 +18,12 @@ def reader():
     return load()
 
 
-def test_texts_and_tokens_of_the_source(reader):
+@pytest.mark.parametrize("rows", [LINES[::4], pytest.param(LINES, marks=pytest.mark.slow)])
+def test_texts_and_tokens_of_the_source(reader, rows):
     """Sixteen lines, four of them resized: ids, texts and log-probabilities in float32."""
     model, processor = reader
-    results = list(batch_generate(model, processor, [DATA / "lines" / r["file"] for r in LINES]))
-    for result, line in zip(results, LINES, strict=True):
+    results = list(batch_generate(model, processor, [DATA / "lines" / r["file"] for r in rows]))
+    for result, line in zip(results, rows, strict=True):
         assert (result.text, [2, *result.tokens]) == (line["text"], line["ids"])
         np.testing.assert_allclose(result.token_logprobs, line["token_logprobs"], atol=0.02)
 

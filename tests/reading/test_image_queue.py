@@ -12,7 +12,7 @@ from mlx_vedec.reading.results import GenerationResult
 from tests.conftest import DATA
 from tests.support.readers import reads_again
 
-LINES = sorted((DATA / "lines").glob("*.png"))[:6]
+LINES = sorted((DATA / "lines").glob("*.png"))[:4]
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,7 @@ def alone(reader, request):
     return request.param, [generate(*reader, line, **request.param) for line in LINES]
 
 
-@pytest.mark.parametrize("size", [1, 4, 16])
+@pytest.mark.parametrize("size", [3, 16])
 def test_the_same_as_one_by_one(reader, alone, size):
     options, singles = alone
     results = list(batch_generate(*reader, iter(LINES), batch_size=size, **options))
@@ -50,7 +50,7 @@ def test_kept_within_the_batch_size_while_others_join(reader, monkeypatch):
         type(model), "step", lambda m, t, c, k: rows.append(len(t)) or step(m, t, c, k)
     )
     results = list(batch_generate(model, processor, LINES * 2, batch_size=4))
-    assert len(results) == 12 and max(rows) == 4
+    assert len(results) == 8 and max(rows) == 4
     widths = [n for n in rows if n > 1]
     assert sum(rows) / len(rows) > 2 and widths  # refilled, not run down to one row each time
 

@@ -86,12 +86,14 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(death, whole, tmp_path)
     assert not [*tmp_path.rglob(".*")]
 
 
+@pytest.mark.slow
 def test_the_last_checkpoints_stay(whole):
     assert sorted(path.name for path in (whole / STATE).iterdir()) == [
         *("0000010", "0000011", "best.safetensors")
     ]
 
 
+@pytest.mark.slow
 def test_a_finished_training_stays_as_it_is(whole, tmp_path):
     before = {path: path.read_bytes() for path in whole.rglob("*.safetensors")}
     run(whole, resume=True)
@@ -305,6 +307,7 @@ def test_two_processes_learn_what_one_does(tmp_path):
         train(fresh(), RandomBatches(5, empty=(1,)), arguments, folder=folder, resume=True)
 
 
+@pytest.mark.slow
 def test_an_error_of_the_first_process_is_that_of_all(tmp_path):
     found = ring(tmp_path, folder=tmp_path / "none", resume=True)
     assert [code for code, _ in found] == [1, 1]

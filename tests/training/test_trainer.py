@@ -173,6 +173,7 @@ def test_weight_decay_is_for_matrices(name, decay_all):
     assert (new["norm.weight"].max().item() < 1) == (decays and decay_all), "vectors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OPTIMIZERS)
 def test_every_optimizer_lowers_the_loss(name):
     seen = Keeper()
@@ -260,7 +261,7 @@ def test_validation_without_labels_is_refused():
         validate(stepper, RandomBatches(1, empty=(0,)), stepper.weights.trained)
 
 
-@pytest.mark.parametrize("limit", [-1, 2])
+@pytest.mark.parametrize("limit", [2, pytest.param(-1, marks=pytest.mark.slow)])
 def test_texts_are_read_as_they_are_evaluated(limit):
     """Each image alone, from its own prompt to twice the longest label, gives the same text."""
     model, reader = parts.model(), parts.processor()
