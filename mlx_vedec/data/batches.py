@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
 
 from ..errors import ConfigError, DataError, OptionError
 from ..images.loading import load_image
+from ..layers.token_ids import IGNORED
 from .augmentation import Augmentation
 from .dataset_checks import checked_ids
-from .labels import IGNORED, Labeller, describe
-from .prefetch import prefetched
+from .labels import Labeller, describe
 from .samples import Dataset
 
 if TYPE_CHECKING:
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
     from ..reading.processor import Processor
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 STEP = 16  # label lengths are padded up to multiples of it
 ORDER, CHANGE = 0, 1  # random numbers for the order of samples, and for changes of their images
@@ -209,3 +214,32 @@ def _pad(model: VisionEncoderDecoderModel, processor: Processor) -> int:
     named = model.config.pad_token_id, model.config.decoder.pad_token_id
     ids = (*named, processor.required_tokenizer.pad_token_id, 0)
     return next(id for id in ids if id is not None)
+
+
+def prefetched(
+    make: Callable[[A], B], items: Iterable[A], *, workers: int = 2, ahead: int = 2
+) -> Generator[B, None, None]:
+    """`map(make, items)`, in order, with up to `ahead` results computed beforehand.
+
+    What `make` raises is raised where its result would come. Closing the iterator waits for the
+    calls that threads have begun, and ends the threads. An MLX array belongs to one thread, so
+    `make` returns none. With workers=0 there are no threads.
+    """
+    if not workers:
+        yield from map(make, items)
+        return
+    remaining = iter(items)
+    waiting: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="mlx_vedec-data") as pool:
+        try:
+            while True:
+                for item in remaining:
+                    waiting.append(pool.submit(make, item))
+                    if len(waiting) > ahead:
+                        break
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

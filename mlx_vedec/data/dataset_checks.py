@@ -14,9 +14,8 @@ import numpy as np
 from ..errors import DataError
 from ..images.loading import check_header
 from ..reading.processor import Processor
-from .collected_errors import CollectedErrors
 from .labels import Labeller, SampleIds
-from .samples import Sample
+from .samples import CollectedErrors, Sample
 
 URL = re.compile("https?://", re.IGNORECASE)
 

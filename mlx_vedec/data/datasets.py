@@ -20,8 +20,7 @@ from PIL import Image
 from ..errors import DataError, OptionError
 from ..images.loading import images_in
 from ..reading.load import BUNDLED
-from .collected_errors import CollectedErrors
-from .samples import Dataset, Sample
+from .samples import CollectedErrors, Dataset, Sample
 from .tables import PARSERS, read_table, read_text
 
 Paths = str | os.PathLike[str]

@@ -1,10 +1,11 @@
-"""What is learned from: images with their texts, one by one or out of the rows of a table."""
+"""Images with their texts, one by one or out of the rows of a table; errors in them, collected."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -17,6 +18,7 @@ from ..tasks.donut_prompts import ANSWER, QUESTION
 IMAGE = ("image", "file_name", "file")  # the names a column goes by
 TEXT = ("text", "ground_truth")
 PARSES = ("gt_parse", "gt_parses")
+SHOWN = 20  # errors of a dataset that are listed
 
 
 @dataclass(frozen=True)
@@ -151,3 +153,41 @@ def placed(sample: Sample, folder: Path, where: str) -> Sample:
         raise DataError(f"image is {_shown(image)}; expected a path")
     path = image if re.match("https?://", image, re.IGNORECASE) else str(folder / image)
     return replace(sample, image=path, where=where)
+
+
+class CollectedErrors:
+    """Errors by the place in the data that they are at, raised together.
+
+    >>> errors = CollectedErrors()
+    >>> with errors.at("train.jsonl:3"):
+    ...     raise ValueError("text is empty")
+    >>> errors.raise_any()
+    Traceback (most recent call last):
+    mlx_vedec.errors.DataError: 1 problem in the data:
+      train.jsonl:3: text is empty
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, None] = {}  # in order, each once
+
+    @contextmanager
+    def at(self, where: str = "") -> Iterator[None]:
+        """Collect a `ValueError` or `OSError` raised inside, instead of letting it through."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            self.add(f"{where}: {error}" if where else str(error))
+
+    def add(self, error: str) -> None:
+        """Collect an error; the same text a second time is not counted."""
+        self.found[error] = None
+
+    def raise_any(self) -> None:
+        """Raise a `DataError` that lists the first 20 errors, if there are any."""
+        if not self.found:
+            return
+        count = len(self.found)
+        lines = [f"{count} problem{'s' if count > 1 else ''} in the data:", *[*self.found][:SHOWN]]
+        if count > SHOWN:
+            lines.append(f"and {count - SHOWN} more")
+        raise DataError("\n  ".join(lines))

@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .collected_errors import CollectedErrors
-from .samples import IMAGE, TEXT, Sample, placed, samples_of
+from .samples import IMAGE, TEXT, CollectedErrors, Sample, placed, samples_of
 
 # A line's number, and what makes a row of it or raises
 Rows = Iterator[tuple[int, Callable[[], Mapping[Any, Any]]]]

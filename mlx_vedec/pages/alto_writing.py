@@ -19,11 +19,10 @@ PROCESSING_SINCE = 4  # the version in which `Processing` took the place of `OCR
 
 def write(layout: Layout) -> Document:
     """The document of a layout: its own, with new texts, where that is ALTO; else a new one."""
-    source = layout.source
-    if source is None or source.format != "alto" or any(x.element is None for x in layout.lines):
+    new, source = layout.changed_lines("alto", read_line), layout.source
+    if new is None or source is None:
         return _skeleton(layout)
     document, copies = source.document.copy()
-    new = [line for line in layout.lines if line.error is None and _differs(line, source.scale)]
     gone: dict[str, str] = {}
     for line in new:
         gone |= _put_line(copies[id(line.element)], line, source.scale)
@@ -31,12 +30,6 @@ def write(layout: Layout) -> Document:
     if new and layout.model:
         _put_step(document, layout.model)
     return document
-
-
-def _differs(line: Line, scale: Scale) -> bool:
-    """Whether a line says something else than its element."""
-    assert line.element is not None
-    return line != read_line(line.element, scale)
 
 
 def _put_line(element: Element, line: Line, scale: Scale) -> dict[str, str]:

@@ -11,10 +11,10 @@ from PIL import Image, ImageDraw
 
 from ..errors import OptionError
 from ..files import write_file
-from .finding import image_of, size_beside
 from .formats import check_format, format_of, layouts_of, read_document, to_bytes
 from .layout import Layout
 from .pdf import to_pdf
+from .sheets import image_of, size_beside
 
 if TYPE_CHECKING:
     from typing_extensions import Self

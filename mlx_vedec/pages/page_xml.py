@@ -17,7 +17,7 @@ from .layout import (
     Source,
     Word,
     box_around,
-    corners,
+    box_of,
     numbers_in,
     scale_between,
 )
@@ -130,7 +130,7 @@ def _region(element: Element, scale: Scale) -> Region:
     custom = KIND_IN_CUSTOM.search(element.attributes.get("custom", ""))
     return Region(
         lines=lines,
-        box=box_around(polygon or [p for line in lines for p in corners(line.box)]),
+        box=box_of(polygon, lines),
         polygon=polygon,
         id=element.attributes.get("id", ""),
         kind=element.attributes.get("type") or (custom[1] if custom else ""),

@@ -24,28 +24,21 @@ AFTER_TEXT = ("TextStyle", "UserDefined", "Labels")
 
 def write(layout: Layout) -> Document:
     """The document of a layout: its own, with new texts, where that is PAGE; else a new one."""
-    source = layout.source
-    if source is not None and source.format == "page" and all(x.element for x in layout.lines):
-        document, copies = source.document.copy()
-        scale, ids, changed = source.scale, Ids(document), False
-        for region in layout.regions:
-            new = [line for line in region.lines if _differs(line, scale)]
-            for line in new:
-                _put_line(copies[id(line.element)], line, scale, ids)
-            if new and region.element is not None:
-                _put_texts(copies[id(region.element)], [Alternative(region.text)])
-            changed = changed or bool(new)
-    else:
+    new, source = layout.changed_lines("page", read_line), layout.source
+    if new is None or source is None:
         document, changed = _skeleton(layout), True
+    else:
+        document, copies = source.document.copy()
+        ids, changed, own = Ids(document), bool(new), {id(line) for line in new}
+        for region in layout.regions:
+            lines = [line for line in region.lines if id(line) in own]
+            for line in lines:
+                _put_line(copies[id(line.element)], line, source.scale, ids)
+            if lines and region.element is not None:
+                _put_texts(copies[id(region.element)], [Alternative(region.text)])
     if changed and layout.model:
         _put_step(document, layout.model)
     return document
-
-
-def _differs(line: Line, scale: Scale) -> bool:
-    """Whether a line says something else than its element."""
-    assert line.element is not None
-    return line.error is None and line != read_line(line.element, scale)
 
 
 def _put_line(element: Element, line: Line, scale: Scale, ids: Ids) -> None:

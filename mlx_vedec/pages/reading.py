@@ -20,11 +20,10 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import batch_generate
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
-from .finding import Given, layout_for, with_image
 from .layout import Alternative, Layout, Line, Region, Word, box_around, corners, paragraphs
 from .page import Page
-from .pieces import pieces_of
-from .sheets import Sheet, all_sheets
+from .sheets import Given, Sheet, all_sheets, layout_for, with_image
+from .strips import pieces_of
 
 WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that need no lines
 

@@ -18,8 +18,8 @@ import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from ..data.batches import TrainingBatch
-from ..data.labels import IGNORED
 from ..errors import TrainingError
+from ..layers.token_ids import IGNORED
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
 from .optimizers import Tree, make_optimizer

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec.data.augmentation import Augment
-from mlx_vedec.data.batches import Batches
-from mlx_vedec.data.prefetch import prefetched
+from mlx_vedec.data.batches import Batches, prefetched
 from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import ConfigError, DataError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
