@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -12,12 +11,10 @@ from functools import cache
 import numpy as np
 
 from ..errors import DataError
-from ..images.loading import check_header
+from ..images.loading import check_header, is_url
 from ..reading.processor import Processor
 from .labels import Labeller, SampleIds
 from .samples import CollectedErrors, Sample
-
-URL = re.compile("https?://", re.IGNORECASE)
 
 
 def missing_tokens(samples: Iterable[Sample], processor: Processor) -> list[str]:
@@ -64,7 +61,7 @@ def checked_ids(
 def _has_image(sample: Sample, errors: CollectedErrors) -> bool:
     """Whether an image can be read, by its header where it is a file."""
     image, before = sample.image, len(errors.found)
-    if isinstance(image, (str, os.PathLike)) and not URL.match(str(image)):
+    if isinstance(image, (str, os.PathLike)) and not is_url(image):
         with errors.at(sample.where):
             check_header(image)
     return len(errors.found) == before

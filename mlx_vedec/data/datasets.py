@@ -15,10 +15,8 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
 from ..errors import DataError, OptionError
-from ..images.loading import images_in
+from ..images.loading import image_files, images_in
 from ..reading.load import BUNDLED
 from .samples import CollectedErrors, Dataset, Sample
 from .tables import PARSERS, read_table, read_text
@@ -183,12 +181,7 @@ def _tables(folder: Path) -> list[Path]:
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Images and the texts of the same name beside them."""
     texts = {p.stem: p for p in folder.iterdir() if p.suffix.lower() == ".txt"}
-    return [(image, texts[image.stem]) for image in _images(folder) if image.stem in texts]
-
-
-def _images(folder: Path) -> list[Path]:
-    endings = Image.registered_extensions()
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in endings)
+    return [(image, texts[image.stem]) for image in image_files(folder) if image.stem in texts]
 
 
 def _with_texts(folder: Path) -> list[Sample]:
@@ -197,7 +190,7 @@ def _with_texts(folder: Path) -> list[Sample]:
     if not pairs:
         raise DataError(f"{folder} has no training data; {ACCEPTED}")
     paired = {image for image, _ in pairs}
-    for image in _images(folder):
+    for image in image_files(folder):
         if image not in paired:
             errors.add(f"{image}: has no text; expected {image.stem}.txt beside it")
     return _beside(folder, errors)

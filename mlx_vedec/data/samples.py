@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, overload
 
 from ..errors import DataError
-from ..images.loading import ImageSource
+from ..images.loading import ImageSource, is_url
 from ..tasks.donut import json2token
 from ..tasks.donut_prompts import ANSWER, QUESTION
 
@@ -151,7 +151,7 @@ def placed(sample: Sample, folder: Path, where: str) -> Sample:
     image = sample.image
     if not isinstance(image, str) or not image:
         raise DataError(f"image is {_shown(image)}; expected a path")
-    path = image if re.match("https?://", image, re.IGNORECASE) else str(folder / image)
+    path = image if is_url(image) else str(folder / image)
     return replace(sample, image=path, where=where)
 
 

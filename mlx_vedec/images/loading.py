@@ -46,10 +46,20 @@ READ_FAILURES: dict[type[Exception], str] = {
 DAMAGED = "is damaged or cannot be read; expected a whole image; save or download it again"
 
 
-def images_in(folder: str | Path) -> list[Path]:
-    """The image files of a folder, in the order of their names; folders in it are left out."""
+def is_url(source: object) -> bool:
+    """Whether a source is an address that `load_image` downloads from."""
+    return isinstance(source, str) and re.match("https?://", source, re.IGNORECASE) is not None
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """The files of a folder that are named as images, by name; folders in it are left out."""
     endings = Image.registered_extensions()
-    found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
+    return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
+
+
+def images_in(folder: str | Path) -> list[Path]:
+    """The image files of a folder, by name; an `ImageError` where there are none."""
+    found = image_files(folder)
     if not found:
         raise ImageError(f"folder {folder} has no images; name image files, or another folder")
     return found
@@ -77,7 +87,7 @@ def load_image(source: ImageSource) -> Image.Image:
         return _decode(io.BytesIO(source), f"an image of {len(source)} bytes")
     if isinstance(source, str) and source == "-":
         return _decode(io.BytesIO(sys.stdin.buffer.read()), "standard input")
-    if isinstance(source, str) and re.match("https?://", source, re.IGNORECASE):
+    if isinstance(source, str) and is_url(source):
         return _decode(io.BytesIO(_download(source)), source)
     if isinstance(source, (str, os.PathLike)):
         return _decode(Path(source), str(source))

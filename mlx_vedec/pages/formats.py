@@ -10,7 +10,7 @@ from xml.parsers import expat
 
 from ..errors import LayoutError, OptionError
 from ..images.boxes import Box
-from . import alto, alto_writing, hocr, page_xml, page_xml_writing
+from . import alto, alto_writing, hocr, page_xml
 from .layout import Layout, Line, Region, Size
 from .xml_parsing import parse, parse_html
 from .xml_tree import Document
@@ -199,7 +199,7 @@ def _row(
 WRITERS: dict[str, Callable[[Layout], str | Document]] = {
     "text": to_text,
     "json": to_json,
-    "page": page_xml_writing.write,
+    "page": page_xml.write,
     "alto": alto_writing.write,
     "hocr": hocr.write,
     "tsv": to_tsv,

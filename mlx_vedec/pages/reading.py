@@ -8,7 +8,6 @@ import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
@@ -67,17 +66,11 @@ def read_page(
     >>> print(page.text)
     wheel 206,3
     """
-    (page,) = _single(
-        read_pages(
-            model,
-            processor,
-            [image],
-            layouts=[layout],
-            boxes=boxes,
-            batch_size=batch_size,
-            **options,
-        )
-    )
+    reading = {"boxes": boxes, "batch_size": batch_size, **options}
+    pages = read_pages(model, processor, [image], layouts=[layout], **reading)
+    page, *others = itertools.islice(pages, 2)
+    if others:
+        raise OptionError("the image has several pages; expected one; use read_pages")
     if page.error is not None:
         raise page.error
     return page
@@ -100,13 +93,6 @@ def read_lines(
         model, processor, image, layout=False, boxes=boxes, batch_size=batch_size, **options
     )
     return [line.result for line in page.lines if line.result is not None]
-
-
-def _single(pages: Iterator[Page]) -> list[Page]:
-    found = list(itertools.islice(pages, 2))
-    if len(found) != 1:
-        raise OptionError("the image has several pages; expected one; use read_pages")
-    return found
 
 
 def read_pages(
@@ -132,17 +118,9 @@ def read_pages(
 
     A page that cannot be read has an `.error`, and the rest goes on.
     """
+    reading = {"boxes": boxes, "batch_size": batch_size, "prompt": prompt, "progress": progress}
     sheets = _with_layouts(images, layouts)
-    return read_sheets(
-        model,
-        processor,
-        sheets,
-        boxes=boxes,
-        batch_size=batch_size,
-        prompt=prompt,
-        progress=progress,
-        **options,
-    )
+    return read_sheets(model, processor, sheets, **reading, **options)
 
 
 def _with_layouts(images: Any, layouts: Any) -> Iterator[tuple[Sheet, Given]]:
@@ -170,7 +148,8 @@ def read_sheets(
     if prompt is not None and not whole:
         raise OptionError("a prompt is for checkpoints that read whole pages; leave it out")
     aspect = processor.line_aspect_ratio
-    name = _model_name(model)
+    kinds = f"{model.config.encoder.model_type} + {model.config.decoder.model_type}"
+    name = getattr(model, "name_or_path", "") or kinds
     waiting: deque[_Work] = deque()
 
     def pictures() -> Iterator[Image.Image]:
@@ -200,12 +179,6 @@ def read_sheets(
         yield _finished(waiting.popleft())
 
 
-def _model_name(model: VisionEncoderDecoderModel) -> str:
-    config = model.config
-    kinds = f"{config.encoder.model_type} + {config.decoder.model_type}"
-    return getattr(model, "name_or_path", "") or kinds
-
-
 # From a page to pieces
 
 
@@ -215,7 +188,7 @@ def _begun(
     """A page with its lines, not yet read, and the pictures that are to be."""
     try:
         picture = with_image(sheet).load()
-        found = None if given is False or whole else layout_for(sheet, _named(given), picture)
+        found = None if whole else layout_for(sheet, given, picture)
         layout = found or _found_here(picture, whole=whole)
         layout = replace(layout, model=model, image=layout.image or _image_name(sheet))
         page = Page.of(replace(layout, size=picture.size), name=sheet.name, picture=picture)
@@ -234,10 +207,6 @@ def _begun(
     except ValueError as error:
         return _Work(Page(image=_image_name(sheet), name=sheet.name, error=error)), []
     return work, pieces
-
-
-def _named(given: Given) -> str | Path | Layout | None:
-    return None if isinstance(given, bool) else given
 
 
 def _image_name(sheet: Sheet) -> str:
@@ -263,12 +232,7 @@ def _finished(work: _Work) -> Page:
     results, moves = iter(work.results), iter(work.moves)
     lines = []
     for line, count in zip(work.page.lines, work.counts, strict=True):
-        parts = [
-            _placed(result, move)
-            for result, move in zip(
-                itertools.islice(results, count), itertools.islice(moves, count), strict=True
-            )
-        ]
+        parts = [_placed(next(results), next(moves)) for _ in range(count)]
         lines.append(_with_result(line, parts))
     page = _with_lines(work.page, lines)
     if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
@@ -349,13 +313,10 @@ def joined(parts: Sequence[GenerationResult]) -> GenerationResult:
 
 def _likeliest(parts: Sequence[GenerationResult], count: int) -> list[GenerationResult]:
     """Other texts of a line: each with one of its pieces another way, the likeliest first."""
+    bare = [replace(part, alternatives=()) for part in parts]
     others = [
-        joined([*(replace(p, alternatives=()) for p in parts[:i]), other, *_bare(parts[i + 1 :])])
-        for i, part in enumerate(parts)
+        joined([*bare[:place], other, *bare[place + 1 :]])
+        for place, part in enumerate(parts)
         for other in part.alternatives
     ]
     return sorted(others, key=lambda other: -other.confidence)[:count]
-
-
-def _bare(parts: Sequence[GenerationResult]) -> list[GenerationResult]:
-    return [replace(part, alternatives=()) for part in parts]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,14 +14,13 @@ from urllib.parse import unquote
 from PIL import Image, ImageSequence
 
 from ..errors import ImageError, LayoutError, OptionError
-from ..images.loading import images_in, load_image
+from ..images.loading import images_in, is_url, load_image
 from . import pdf
 from .formats import is_layout, layouts_of, read_document
 from .layout import Layout, Size
 
 LAYOUTS = (".xml", ".hocr", ".html", ".htm")
 MANY = (".tif", ".tiff")  # images that may have several pages
-URL = re.compile("https?://", re.IGNORECASE)
 FOLDERS = ("page", "alto", "hocr")  # below an image's, where Transkribus and others put layouts
 Given = str | Path | Layout | bool | None  # a layout, its file, a folder of them, False for none
 
@@ -54,7 +52,7 @@ class Sheet:
 
 def sheets_of(source: Any) -> list[Sheet]:
     """The pages of an image, a PDF, a layout file, a folder, a pattern such as `scans/*.png`."""
-    if isinstance(source, str) and (source == "-" or URL.match(source)):
+    if isinstance(source, str) and (source == "-" or is_url(source)):
         name = source
         stem = Path(source.split("?")[0]).stem if source != "-" else "stdin"
         return [Sheet(name, stem or "page", partial(load_image, source))]
@@ -176,17 +174,17 @@ def all_sheets(sources: Any) -> Iterator[Sheet]:
 # Which layout belongs to which image, by their names and places
 
 
-def layout_for(
-    sheet: Sheet, given: str | Path | Layout | None, picture: Image.Image
-) -> Layout | None:
+def layout_for(sheet: Sheet, given: Given, picture: Image.Image) -> Layout | None:
     """The layout of a page whose picture is known; None where there is none.
 
     given -- a layout, a file, or a folder with a file of the image's name; None looks beside the
-    image, and in folders `page`, `alto` and `hocr` there
+    image, and in folders `page`, `alto` and `hocr` there; False is none
     """
     if isinstance(given, Layout):
         return given
-    path = sheet.layout or _file_for(sheet, given)
+    if given is False:
+        return None
+    path = sheet.layout or _file_for(sheet, None if given is True else given)
     if path is None:
         return None
     dpi = picture.info.get("dpi", (None,))[0]
@@ -300,7 +298,7 @@ def image_of(path: Path) -> Path:
 
 def _local(name: str) -> str:
     """A name as a path: an address's last part, slashes for backslashes."""
-    if URL.match(name):
+    if is_url(name):
         return unquote(name.split("?")[0].rpartition("/")[2])
     return name.removeprefix("file://").replace("\\", "/")
 
