@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 
 from .blas import HINT, load_fast_blas, wants_hint
@@ -20,7 +21,10 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
     begun = time.monotonic()
     try:
         load_fast_blas()
-        code = command(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = lambda message, *_, **__: warn(parser.prog, message)
+            code = command(args)
         sys.stdout.flush()
         if wants_hint(time.monotonic() - begun):
             print(f"{parser.prog}: {HINT}", file=sys.stderr)
@@ -36,6 +40,11 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
             raise
         complain(parser.prog, error)
         return 1
+
+
+def warn(program: str, message: object) -> None:
+    """Print a warning on one line of stderr."""
+    print(f"{program}: warning: {message}", file=sys.stderr)
 
 
 def complain(program: str, error: Exception) -> None:

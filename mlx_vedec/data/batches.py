@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
+from PIL import Image
 
 from ..errors import ConfigError, DataError, OptionError
 from ..images.loading import load_image
@@ -102,6 +104,7 @@ class Batches:
         self.ids = checked_ids(self.dataset, self.labeller, ask=leading is None)
         self.pad = _pad(model, processor)
         self.widths = _widths([sample.length for sample in self.ids], model.decoder.max_positions)
+        self._warned = False
         self.rows = -(-min(batch_size, len(self.ids)) // world)
 
     def __len__(self) -> int:
@@ -187,14 +190,21 @@ class Batches:
         """The pixels (1, H, W, C) of a sample."""
         sample = self.dataset[index]
         try:
-            image = load_image(sample.image)
+            assert self.processor.image_processor is not None
+            image = self.processor.on_canvas(load_image(sample.image))
+            self._warn_of_shape(image, sample.where)
             if self.augment is not None:
                 random = np.random.default_rng([CHANGE, self.seed, epoch, index])
                 image = self.augment(image, random)
-            assert self.processor.image_processor is not None
             return self.processor.image_processor([image])
         except Exception as error:  # also of an augmentation that is the caller's own
             raise DataError(f"{sample.where}: {error}") from error
+
+    def _warn_of_shape(self, image: Image.Image, where: str) -> None:
+        """Warn of the first image that is no line, where the checkpoint reads lines."""
+        if not self._warned and (said := self.processor.shape_warning(image, where)):
+            self._warned = True
+            warnings.warn(said, stacklevel=2)
 
 
 def _check(**values: tuple[int, int]) -> None:

@@ -22,7 +22,7 @@ from .ink import (
     spans_of,
     two_kinds,
 )
-from .lines import SPECK
+from .lines import SPECK, find_lines
 
 # In line heights, measured with the bundled checkpoint on many typefaces and sizes.
 MARGIN = 0.15  # above and below a line
@@ -62,6 +62,28 @@ def is_line_shaped(size: Size, aspect: float) -> bool:
     """
     width, height = size
     return 1 / LIKE_A_LINE < width / height / aspect < LIKE_A_LINE
+
+
+def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
+    """A picture of one line as a checkpoint sees it, and where that lies in the picture.
+
+    A picture that has about the aspect of the checkpoint's lines, or is wider, is taken as it is,
+    and so is one in which not exactly one line is found. Else the line comes to stand on a canvas
+    of the aspect, as `line_image` draws it: stretched over the canvas, it could not be read.
+
+    >>> on_canvas(Image.new("RGB", (384, 32), "white"), aspect=12)[1]
+    (0, 0, 384, 32)
+    """
+    whole = 0, 0, *image.size
+    if image.width * LIKE_A_LINE > aspect * image.height:
+        return image, whole
+    lines = find_lines(image)
+    pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []
+    if len(pieces) != 1:
+        return image, whole
+    canvas = line_image(image, pieces[0], aspect)
+    left, top = line_origin(image, pieces[0], aspect)
+    return canvas, (left, top, left + canvas.width, top + canvas.height)
 
 
 def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:

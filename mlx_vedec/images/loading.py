@@ -65,6 +65,33 @@ def images_in(folder: str | Path) -> list[Path]:
     return found
 
 
+def numbers_of(source: object) -> np.ndarray | None:
+    """An array (H, W, C) of another type than uint8 as it is; None for every other source."""
+    if isinstance(source, Image.Image) or not hasattr(source, "__array__"):
+        return None
+    values = _image_array(source)
+    return None if values.dtype == np.uint8 else values.reshape(*values.shape[:2], -1)
+
+
+def grey_levels(values: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Numbers of any type as uint8, and whether they were floats from 0 to 1.
+
+    As in transformers, whole numbers from 0 to 255 are levels, and floats from 0 to 1 are cut, not
+    rounded, to 255 of them.
+    """
+    low, high = (float(extreme) for extreme in (values.min(), values.max()))
+    if values.dtype == np.uint16 and high > 255:
+        return _to_8_bits(values), False
+    whole = low >= 0 and high <= 255 and np.allclose(values, np.trunc(values))
+    if not whole and not (low >= 0 and high <= 1):
+        raise ImageError(
+            f"image holds {values.dtype} values from {low:g} to {high:g}; expected whole numbers "
+            "from 0 to 255, or floats from 0 to 1; scale them"
+        )
+    scaled = values if whole else (values.astype(np.float64) * 255).astype(np.float32)
+    return scaled.astype(np.uint8), not whole
+
+
 def load_image(source: ImageSource) -> Image.Image:
     """Read a picture from wherever it is, as 8-bit RGB, the way up its EXIF data says.
 
@@ -208,6 +235,13 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _from_array(source: SupportsArray) -> Image.Image:
+    values = _image_array(source)
+    pixels = _to_8_bits(values[..., 0] if values.shape[2:] == (1,) else values)
+    return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
+
+
+def _image_array(source: Any) -> np.ndarray:
+    """The values (H, W) or (H, W, C) of an array; an `ImageError` for those of no picture."""
     try:
         values = np.asarray(source)
     except Exception as error:  # each array library has its own, as MLX has for bfloat16
@@ -226,5 +260,9 @@ def _from_array(source: SupportsArray) -> Image.Image:
             "channels) with 1, 3 or 4 channels; give several images as a list"
         )
     check_size((shape[1], shape[0]), "the array")
-    pixels = _to_8_bits(values[..., 0] if shape[2:] == (1,) else values)
-    return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))
+    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+        raise ImageError(
+            f"array holds {values.dtype} values, some of them nan or no numbers; expected uint8 or "
+            "float32; cast or clean it first"
+        )
+    return values

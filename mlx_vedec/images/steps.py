@@ -31,6 +31,7 @@ class Steps:
 
     geometry: Geometry
     functions: list[Step] = field(default_factory=list)
+    resizes: bool = False  # whether any step makes new pixels out of several
 
     @classmethod
     def of(cls, size: Size) -> Steps:
@@ -47,6 +48,7 @@ class Steps:
         if size == self.size:
             return
         self.geometry = self.geometry.resized(checked(size, "the resized image"))
+        self.resizes = True
         self.functions.append(lambda image: image.resize(size, resample, reducing_gap=reducing_gap))
 
     def crop(self, box: Box) -> None:

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import mlx.core as mx
+from PIL import Image
 
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import ConfigError, OptionError
 from ..images.base_image_processor import refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
-from ..images.loading import ImageSource, load_image
+from ..images.line_images import is_line_shaped
+from ..images.loading import ImageSource, load_image, numbers_of
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
 from ..tasks.manga import post_process
@@ -155,8 +157,24 @@ class Processor:
         if self.image_processor is None:
             raise ConfigError("the processor has no image processor; give one to Processor(...)")
         sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
-        loaded = [load_image(source) for source in sources]
+        loaded = [s if numbers_of(s) is not None else load_image(s) for s in sources]
         return mx.array(self.image_processor(loaded, **overrides))
+
+    def on_canvas(self, picture: Image.Image) -> Image.Image:
+        """A picture as a model that reads lines sees it: `ImageProcessor.on_canvas`."""
+        return self.image_processor.on_canvas(picture)[0] if self.image_processor else picture
+
+    def shape_warning(self, seen: Image.Image, name: str) -> str | None:
+        """What to say of a picture from `on_canvas` that is stretched, as it is no line."""
+        aspect = self.line_aspect_ratio
+        if aspect is None or self.image_processor is None or not self.image_processor.do_resize:
+            return None
+        if is_line_shaped(seen.size, aspect):
+            return None
+        return (
+            f"{name} is {seen.width / seen.height:.1f}:1, but this checkpoint reads lines on a "
+            f"canvas of {aspect:g}:1; --split-lines prepares them, and in Python read_page"
+        )
 
     def _tokens(self, text: Text, options: Mapping[str, Any]) -> mx.array:
         rows = rows_of(self.required_tokenizer, text, **{"padding": True, **options})
