@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..images.loading import irregular
 from .samples import IMAGE, TEXT, CollectedErrors, Sample, placed, samples_of
 
 # A line's number, and what makes a row of it or raises
@@ -36,6 +37,8 @@ def read_table(path: Path, added_vocab: Container[str] = ()) -> list[Sample]:
 
 def read_text(path: Path) -> str:
     """The content of a UTF-8 file; an error names the line that is not UTF-8."""
+    if kind := irregular(path):
+        raise DataError(f"{path} is {kind}; expected a regular file; save what it gives")
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")

@@ -16,10 +16,11 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, ImageError
+from .arrays import grey_levels, numbers_of
 from .boxes import Box, Size, middle
 from .geometry import Geometry
 from .line_images import on_canvas
-from .loading import ImageSource, grey_levels, load_image, numbers_of, to_rgb
+from .loading import ImageSource, load_image, to_rgb
 from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
 from .steps import Steps, checked
 

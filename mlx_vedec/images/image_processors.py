@@ -23,9 +23,10 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import CheckpointError, ConfigError, ImageError
 from ..files import write_json
+from .arrays import numbers_of
 from .base_image_processor import BaseImageProcessor, as_array, made_by_bands, sides, size_of
 from .boxes import Size, around, without_margins
-from .loading import ImageSource, numbers_of
+from .loading import ImageSource
 from .sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
 from .steps import Steps, lies_across
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from ..errors import ImageError
-from .boxes import Box, Size
+from .boxes import PIXEL_LIMIT, Box, Size
 from .geometry import Geometry
-from .loading import PIXEL_LIMIT
 
 Step = Callable[[Image.Image], Image.Image]
 CLOCKWISE = 3  # quarter turns counter-clockwise

@@ -10,6 +10,7 @@ from xml.parsers import expat
 
 from ..errors import LayoutError, OptionError
 from ..images.boxes import Box
+from ..images.loading import irregular
 from . import alto, alto_writing, hocr, page_xml
 from .layout import Layout, Line, Region, Size
 from .xml_parsing import parse, parse_html
@@ -63,6 +64,8 @@ def to_bytes(layout: Layout, name: str) -> bytes:
 
 def read_document(path: Path) -> Document:
     """The document of a file, XML or HTML; a `LayoutError` for another or a broken one."""
+    if kind := irregular(path):
+        raise LayoutError(f"{path} is {kind}; expected a regular file; save what it gives")
     try:
         if path.stat().st_size > LARGEST:
             raise LayoutError(f"{path} has over {LARGEST} bytes; expected the layout of a page")

@@ -73,15 +73,10 @@ def sheets_of(source: Any) -> list[Sheet]:
 
 def _in_folder(folder: Path) -> list[Path]:
     """A folder's images and PDFs by name; or its layouts, where it has no images."""
-    pdfs = [path for path in folder.iterdir() if path.suffix.lower() == ".pdf"]
-    try:
-        images = [path for path in images_in(folder) if path.suffix.lower() != ".pdf"]
-    except ImageError:
-        found = pdfs or [path for path in folder.iterdir() if path.suffix.lower() in LAYOUTS]
-        if not found:
-            raise
-        return sorted(found)
-    return sorted([*images, *pdfs])
+    known = {*Image.registered_extensions(), ".pdf"}
+    found = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
+    found = found or sorted(path for path in folder.iterdir() if path.suffix.lower() in LAYOUTS)
+    return found or images_in(folder)  # whose error says what is missing
 
 
 def _matching(pattern: str) -> list[Path]:

@@ -13,10 +13,11 @@ from PIL import Image
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import ConfigError, OptionError
+from ..images.arrays import numbers_of
 from ..images.base_image_processor import refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
 from ..images.line_images import is_line_shaped
-from ..images.loading import ImageSource, load_image, numbers_of
+from ..images.loading import ImageSource, load_image
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
 from ..tasks.manga import post_process
