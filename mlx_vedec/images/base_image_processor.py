@@ -6,7 +6,6 @@ the float32 bits are those of transformers' Pillow backend, and no array of floa
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from ..errors import ConfigError, ImageError
+from ..errors import ConfigError, ImageError, meant
 from .arrays import grey_levels, numbers_of
 from .boxes import Box, Size, middle
 from .geometry import Geometry
@@ -290,9 +289,8 @@ def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
     """Raise `ConfigError` for a name that is not known, with the one it resembles."""
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-            raise ConfigError(f"{name} is no option of the processor; {hint}")
+            hint = meant(name, known) or f"; known are {', '.join(sorted(known))}"
+            raise ConfigError(f"{name} is no option of the processor{hint}")
 
 
 def size_of(picture: Image.Image | Size) -> Size:

@@ -31,6 +31,7 @@ PIECE = 0.92  # widest piece, times the aspect
 WORD_GAP = 0.14  # narrowest gap between words
 WIDE_GAP = 0.7  # wider gaps count as this
 
+LARGEST_CROP = 2**24  # pixels of a picture that may be of one line
 LIKE_A_LINE = 1.25  # an image has a checkpoint's aspect up to this factor, wider or narrower
 
 
@@ -75,7 +76,8 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     (0, 0, 384, 32)
     """
     whole = 0, 0, *image.size
-    if image.width * LIKE_A_LINE > aspect * image.height:
+    wide = image.width * LIKE_A_LINE > aspect * image.height
+    if wide or image.width * image.height > LARGEST_CROP:
         return image, whole
     lines = find_lines(image)
     pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []

@@ -22,6 +22,7 @@ NEAR = 0.4  # between a letter and its dot
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 
 SMALLEST = 4  # pixels: lower print cannot be read
+MOST_RUNS = 5_000_000  # of dark pixels in rows; print has fewer, and noise would take gigabytes
 VALLEY = 0.5  # a band that is thinner than this in between is two lines
 
 
@@ -34,7 +35,10 @@ def find_lines(image: Image.Image) -> list[Box]:
     if min(image.size) < SMALLEST:
         return []
     grey = dark_on_light(image)
-    shapes = _untouched(find_ink(leveled(grey, max(1, max(grey.size) // 64))))
+    ink = find_ink(leveled(grey, max(1, max(grey.size) // 64)))
+    if np.count_nonzero(ink[:, 1:] & ~ink[:, :-1]) > MOST_RUNS:
+        return []
+    shapes = _untouched(ink)
     smallest = max(SMALLEST, 0.3 * _letter_height(shapes))
     lines: list[Box] = []
     while (size := _letter_height(shapes)) >= smallest:

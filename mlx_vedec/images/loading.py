@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, as_path, meant_beside, shown
 from .arrays import as_16_bits, image_array, to_8_bits
 from .boxes import PIXEL_LIMIT, check_size
 from .downloads import download, standard_input
@@ -106,13 +106,27 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, str) and is_url(source):
         return _decode(io.BytesIO(download(source)), source[:300])
     if isinstance(source, (str, os.PathLike)):
-        return _decode(Path(source), str(source)[:300])
+        return _decode(_existing(source), str(source)[:300])
     if hasattr(source, "__array__"):
         return _from_array(source)
     raise ImageError(
         f"image is a {type(source).__name__}; expected a path, a URL, bytes, a Pillow image or an "
         "array; several images go as a list to the processor"
     )
+
+
+def _existing(source: str | os.PathLike[str]) -> Path:
+    """A path, where there is something; an error with the nearest name there where not."""
+    try:
+        path = as_path(source, "image")
+        missing = not path.exists()
+    except (OSError, ValueError) as error:
+        raise ImageError(
+            f"image {shown(str(source))} cannot be read ({str(error)[:90]}); expected a whole image"
+        ) from error
+    if missing:
+        raise ImageError(f"{source} {READ_FAILURES[FileNotFoundError]}{meant_beside(path)}")
+    return path
 
 
 def check_header(path: str | os.PathLike[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 from xml.parsers import expat
 
-from ..errors import LayoutError, OptionError
+from ..errors import LayoutError, OptionError, shown
 from ..images.boxes import Box
 from ..images.loading import irregular
 from . import alto, alto_writing, hocr, page_xml
@@ -42,8 +42,8 @@ LARGEST = 200 * 2**20  # bytes of a layout; 100,000 lines with their words have 
 
 def check_format(name: str) -> str:
     """The name of a format; an `OptionError` for another."""
-    if name not in ENDINGS:
-        raise OptionError(f"format is {name!r}; expected {', '.join(ENDINGS)}")
+    if not isinstance(name, str) or name not in ENDINGS:
+        raise OptionError(f"format is {shown(name)}; expected {', '.join(ENDINGS)}")
     return name
 
 

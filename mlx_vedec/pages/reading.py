@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,11 +13,11 @@ from typing import Any
 
 from PIL import Image
 
-from ..errors import LayoutError, OptionError
+from ..errors import LayoutError, OptionError, as_path, shown
 from ..images.boxes import Box
 from ..images.lines import find_lines
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.generate import batch_generate
+from ..reading.generate import batch_generate, check_batch_size, check_reader
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .layout import Alternative, Layout, Line, Region, Word, box_around, corners, paragraphs
@@ -119,17 +120,30 @@ def read_pages(
     A page that cannot be read has an `.error`, and the rest goes on.
     """
     reading = {"boxes": boxes, "batch_size": batch_size, "prompt": prompt, "progress": progress}
+    check_reader(model, processor)
+    check_batch_size(batch_size)
     sheets = _with_layouts(images, layouts)
     return read_sheets(model, processor, sheets, **reading, **options)
 
 
 def _with_layouts(images: Any, layouts: Any) -> Iterator[tuple[Sheet, Given]]:
     """Each page with where its layout is to come from."""
-    if not isinstance(layouts, Sequence) or isinstance(layouts, str):
-        yield from ((sheet, layouts) for sheet in all_sheets(images))
-        return
-    for image, layout in zip(images, layouts, strict=True):
-        yield from ((sheet, layout) for sheet in all_sheets([image]))
+    for given in layouts if isinstance(layouts, (list, tuple)) else [layouts]:
+        if not (given is None or isinstance(given, (bool, str, os.PathLike, Layout))):
+            raise OptionError(
+                f"layout is {shown(given)}; expected a file, a folder, a Page, None or False"
+            )
+        if isinstance(given, (str, os.PathLike)):
+            as_path(given, "layout")
+    if not isinstance(layouts, (list, tuple)):
+        return ((sheet, layouts) for sheet in all_sheets(images))
+    if not isinstance(images, (list, tuple)) or len(images) != len(layouts):
+        raise OptionError(
+            f"there are {len(layouts)} layouts for {shown(images)}; expected lists of images and "
+            "layouts of one length, or one layout for all"
+        )
+    pairs = zip(images, layouts, strict=True)
+    return ((sheet, layout) for image, layout in pairs for sheet in all_sheets([image]))
 
 
 def read_sheets(

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from PIL import Image, ImageSequence
 
-from ..errors import ImageError, LayoutError, OptionError
+from ..errors import ImageError, LayoutError, OptionError, as_path
 from ..images.loading import images_in, is_url, load_image
 from . import pdf
 from .formats import is_layout, layouts_of, read_document
@@ -58,7 +58,7 @@ def sheets_of(source: Any) -> list[Sheet]:
         return [Sheet(name, stem or "page", partial(load_image, source))]
     if not isinstance(source, (str, os.PathLike)):
         return [Sheet("the image", "page", partial(load_image, source))]
-    path = Path(source).expanduser()
+    path = as_path(source, "image")
     if path.is_dir():
         return [sheet for inner in _in_folder(path) for sheet in sheets_of(inner)]
     if glob.has_magic(str(path)) and not path.exists():

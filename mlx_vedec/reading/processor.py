@@ -12,7 +12,7 @@ from PIL import Image
 
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError, OptionError, shown
 from ..images.arrays import numbers_of
 from ..images.base_image_processor import refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
@@ -80,6 +80,21 @@ class Processor:
     ) -> None:
         self.image_processor = image_processor
         self.tokenizer = tokenizer
+
+    def __repr__(self) -> str:
+        """The class, what its parts are, and how large images and the vocabulary are.
+
+        >>> Processor(ImageProcessor(size={"height": 32, "width": 384}))
+        Processor(ViTImageProcessor to 32x384, no tokenizer)
+        """
+        seen, read = self.image_processor, self.tokenizer
+        pixels = "no image processor"
+        if seen is not None:
+            size = "x".join(str(side) for side in seen.size.values())
+            lines = f", lines of {seen.line_aspect_ratio:g}:1" if seen.line_aspect_ratio else ""
+            pixels = f"{seen.image_processor_type} to {size}{lines}"
+        words = "no tokenizer" if read is None else f"a tokenizer of {len(read)} tokens"
+        return f"{type(self).__name__}({pixels}, {words})"
 
     @classmethod
     def from_pretrained(
@@ -204,6 +219,13 @@ class Processor:
 
     def prompt_ids(self, prompt: str | None = None) -> list[int] | None:
         """The ids of what the decoder is given before it writes, its start token aside."""
+        if prompt is not None and not isinstance(prompt, str):
+            raise OptionError(f"prompt is {shown(prompt)}; expected a text, or None for none")
+        if prompt and any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise OptionError(
+                f"prompt is {ascii(prompt)[:80]}, with half a surrogate pair; expected whole "
+                "characters"
+            )
         text = self.prompt_text(prompt or None)
         return self.required_tokenizer.encode(text, add_special_tokens=False) if text else None
 

@@ -101,6 +101,24 @@ def test_ids_past_the_vocabulary(model):
         batches(model, reader, [(parts.picture(), "<6>")])
 
 
+def test_a_text_that_cannot_fit_is_refused_unread(model, processor, monkeypatch):
+    """Twenty million characters are not made into tokens to find that they are too many."""
+    asked = []
+    monkeypatch.setattr(
+        type(processor.tokenizer), "encode", lambda *_, **__: asked.append(1) or [1, 2]
+    )
+    with pytest.raises(DataError, match="has 20000000 characters, 'a a.*expected at most"):
+        Batches([(parts.picture(), "a " * 10**7)], model, processor, batch_size=1, leading=[])
+    assert not asked
+
+
+def test_images_that_are_not_there_name_the_nearest(tmp_path, model, processor):
+    parts.pictures(tmp_path, 1)
+    (name,) = [path.name for path in tmp_path.iterdir()]
+    with pytest.raises(DataError, match=f"does not exist; did you mean {name}"):
+        Batches([(tmp_path / f"x{name}", "a")], model, processor, batch_size=1, leading=[])
+
+
 def test_unknown_tokens_are_a_warning(model, processor):
     rows = [Sample(parts.picture(), text, where=f"f:{text}") for text in ("tea", "ABc", "é")]
     with pytest.warns(UserWarning) as caught:
