@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Iterable
 from itertools import islice
@@ -88,6 +87,8 @@ def meant(name: object, known: Iterable[str]) -> str:
     >>> meant("trian", ["train", "test"])
     '; did you mean train?'
     """
+    import difflib  # which starts slowly, and few calls need it
+
     close = difflib.get_close_matches(str(name)[:200], [*known], n=1)
     return f"; did you mean {close[0][:200]}?" if close else ""
 

@@ -130,7 +130,7 @@ def _blurred(image: Image.Image, most: float, random: np.random.Generator) -> Im
     return image.filter(ImageFilter.GaussianBlur(random.uniform(0, most)))
 
 
-def _enhanced(kind: type[ImageEnhance._Enhance]) -> Callable[..., Image.Image]:
+def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[..., Image.Image]:
     return lambda image, most, random: kind(image).enhance(1 + random.uniform(-most, most))
 
 

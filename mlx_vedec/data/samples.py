@@ -110,8 +110,10 @@ def _parses(truth: Any) -> list[Any]:
     """The documents under `gt_parse` or `gt_parses`."""
     try:
         values = json.loads(truth) if isinstance(truth, str) else truth
-    except json.JSONDecodeError as error:
-        raise DataError(f"ground_truth is no JSON ({error}); expected an object") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"ground_truth is no JSON ({str(error)[:200]}); expected an object"
+        ) from error
     found = [name for name in PARSES if isinstance(values, Mapping) and name in values]
     if len(found) != 1:
         raise DataError(

@@ -62,8 +62,10 @@ def _of_json_lines(text: str) -> Rows:
 def _object(line: str) -> Mapping[Any, Any]:
     try:
         values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"is no JSON ({error}); expected an object on each line") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"is no JSON ({str(error)[:200]}); expected an object on each line"
+        ) from error
     if not isinstance(values, dict):
         raise DataError(f"is {line[:60]}; expected an object with image and text")
     return values

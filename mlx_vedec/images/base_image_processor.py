@@ -139,8 +139,7 @@ class BaseImageProcessor:
         the way up that their EXIF data says.
         """
         options = self.changed(overrides)
-        sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
-        return options._batch([options._pixels(source) for source in sources])
+        return options._batch([options._pixels(source) for source in listed(images)])
 
     def _pixels(self, source: ImageSource) -> np.ndarray:
         """Pixels (H, W, C) before they are rescaled and normalised: grey levels, or floats."""
@@ -283,6 +282,12 @@ class BaseImageProcessor:
             return values
         mean = np.asarray(self.image_mean, dtype=np.float32)
         return (values - mean) / np.asarray(self.image_std, dtype=np.float32)
+
+
+def listed(images: Any) -> list[Any]:
+    """One image, several in a list, or those of an array (B, H, W, C), as a list."""
+    several = isinstance(images, (list, tuple)) or len(getattr(images, "shape", ())) == 4
+    return [*images] if several else [images]
 
 
 def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:

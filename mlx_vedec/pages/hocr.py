@@ -28,7 +28,8 @@ from .xml_tree import Document, Element, Verbatim, indent
 LINES = {"ocr_line", "ocrx_line", "ocr_header", "ocr_footer", "ocr_caption", "ocr_textfloat"}
 REGIONS = ("ocr_par", "ocr_carea", "ocr_page")  # the smallest that a line is in is its region
 WORD = "ocrx_word"
-PROPERTY = re.compile(r'\s*(\w+)((?:"[^"]*"|[^;"])*)(?:;|$)')
+PROPERTY = re.compile(r'(?:"[^"]*"|[^;"]|")+')  # each way of matching is the only one: no hang
+NAME = re.compile(r"\s*(\w+)")
 XHTML = "http://www.w3.org/1999/xhtml"
 DOCTYPE = (
     '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" '
@@ -76,7 +77,8 @@ def read(
 def properties(element: Element) -> dict[str, str]:
     """What an element's title says: `bbox 0 0 9 9; image "a;b.png"`."""
     title = element.attributes.get("title", "")
-    return {name: value.strip() for name, value in PROPERTY.findall(title)}
+    parts = [(NAME.match(part), part) for part in PROPERTY.findall(title)]
+    return {found[1]: part[found.end() :].strip() for found, part in parts if found}
 
 
 def _regions(page: Element, scale: Scale) -> Iterator[Region]:

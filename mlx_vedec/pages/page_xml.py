@@ -41,8 +41,8 @@ KINDS = (
     *("credit", "floating", "signature-mark", "catch-word", "marginalia", "footnote", "endnote"),
     *("footnote-continued", "TOC-entry", "list-label", "other"),
 )
-ORDER_IN_CUSTOM = re.compile(r"readingOrder\s*\{[^}]*?index\s*:\s*(\d+)")
-KIND_IN_CUSTOM = re.compile(r"structure\s*\{[^}]*?type\s*:\s*([\w-]+)")
+ORDER_IN_CUSTOM = re.compile(r"readingOrder\s*\{[^{}]*?index\s*:\s*(\d+)")
+KIND_IN_CUSTOM = re.compile(r"structure\s*\{[^{}]*?type\s*:\s*([\w-]+)")
 
 
 def is_page(document: Document) -> bool:

@@ -135,7 +135,7 @@ def batch_generate(
     return queue.read(_with_prompts(processor, _each(images), prompts))
 
 
-def _each(images: Any) -> Iterable[ImageSource]:
+def _each(images: Any) -> Iterable[Any]:
     """Images one by one: of a folder, of an iterable, or one alone."""
     if isinstance(images, (str, os.PathLike)) and as_path(images, "images").is_dir():
         return images_in(as_path(images, "images"))

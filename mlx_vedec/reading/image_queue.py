@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import time
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -228,19 +226,12 @@ class _Work:
             else:
                 try:
                     picture = load_image(source)
-                    pixels = self._pixels(picture, source)
+                    seen = self.queue.processor.prepared(picture, source)
+                    pixels = self.queue.processor.pixels([seen])
                 except ValueError as error:
                     yield index, GenerationResult(error=error)
                 else:
                     self.waiting.append(Item(index, picture, pixels, prompt))
-
-    def _pixels(self, picture: Image.Image, source: ImageSource) -> mx.array:
-        """The pixels of a picture; a warning where a reader of lines is given another shape."""
-        seen = self.queue.processor.on_canvas(picture)
-        name = str(source) if isinstance(source, (str, os.PathLike)) else "the image"
-        if said := self.queue.processor.shape_warning(seen, name):
-            warnings.warn(said, stacklevel=2)
-        return self.queue.processor.pixels([seen])
 
     def _join(self, items: list[Item]) -> None:
         """Encode images of one size, feed their prompts, and take them into the flow."""

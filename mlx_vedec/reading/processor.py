@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,7 +16,7 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import ConfigError, OptionError, shown
 from ..images.arrays import numbers_of
-from ..images.base_image_processor import refuse_unknown
+from ..images.base_image_processor import listed, refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
 from ..images.line_images import is_line_shaped
 from ..images.loading import ImageSource, load_image
@@ -152,7 +154,7 @@ class Processor:
         reading = {name: value for name, value in overrides.items() if name in TEXT_OPTIONS}
         if images is not None:
             reading = {"add_special_tokens": self.special_tokens_in_labels, **reading}
-        pixels = None if images is None else self.pixels(images, **shaping)
+        pixels = None if images is None else self._given(images, shaping)
         tokens = None if text is None else self._tokens(text, reading)
         if pixels is None or tokens is None:
             return BatchFeature(pixel_values=pixels, input_ids=tokens)
@@ -169,12 +171,23 @@ class Processor:
         return self.image_processor and self.image_processor.line_aspect_ratio
 
     def pixels(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> mx.array:
-        """One image or a list of them to pixels (B, H, W, C), float32."""
+        """One image or a list of them, as `load_image` takes them, to pixels (B, H, W, C)."""
+        return self._given([load_image(source) for source in listed(images)], overrides)
+
+    def _given(self, images: Any, overrides: Mapping[str, Any]) -> mx.array:
+        """Images to pixels, where arrays of numbers keep their range, as in transformers."""
         if self.image_processor is None:
             raise ConfigError("the processor has no image processor; give one to Processor(...)")
-        sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
-        loaded = [s if numbers_of(s) is not None else load_image(s) for s in sources]
+        loaded = [s if numbers_of(s) is not None else load_image(s) for s in listed(images)]
         return mx.array(self.image_processor(loaded, **overrides))
+
+    def prepared(self, picture: Image.Image, source: object) -> Image.Image:
+        """A picture from `on_canvas`; a warning, by its source's name, where it is no line."""
+        seen = self.on_canvas(picture)
+        name = str(source)[:200] if isinstance(source, (str, os.PathLike)) else "the image"
+        if said := self.shape_warning(seen, name):
+            warnings.warn(said, stacklevel=3)
+        return seen
 
     def on_canvas(self, picture: Image.Image) -> Image.Image:
         """A picture as a model that reads lines sees it: `ImageProcessor.on_canvas`."""

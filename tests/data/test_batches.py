@@ -107,8 +107,8 @@ def test_a_text_that_cannot_fit_is_refused_unread(model, processor, monkeypatch)
     monkeypatch.setattr(
         type(processor.tokenizer), "encode", lambda *_, **__: asked.append(1) or [1, 2]
     )
-    with pytest.raises(DataError, match="has 20000000 characters, 'a a.*expected at most"):
-        Batches([(parts.picture(), "a " * 10**7)], model, processor, batch_size=1, leading=[])
+    with pytest.raises(DataError, match="has 2000000 characters, 'a a.*expected at most"):
+        Batches([(parts.picture(), "a " * 10**6)], model, processor, batch_size=1, leading=[])
     assert not asked
 
 

@@ -279,6 +279,16 @@ def test_folders_without_data(tmp_path, images):
         load_splits(tmp_path / "missing")
 
 
+@pytest.mark.parametrize("value", ["[" * 100_000, "1" * 5000])
+def test_json_that_no_parser_takes(tmp_path, value):
+    truth = json.dumps({"image": "a.png", "ground_truth": value})
+    for line in (f'{{"image": "a.png", "text": {value}}}', truth):
+        (tmp_path / "a.jsonl").write_text(line)
+        with pytest.raises(DataError, match="is no JSON") as caught:
+            load_dataset(tmp_path / "a.jsonl")
+        assert len(str(caught.value)) < 600
+
+
 def test_errors_name_what_is_nearest(tmp_path):
     parts.pictures(tmp_path, 1)
     write(tmp_path / "train.jsonl", {"images": "0.png", "text": "a"})

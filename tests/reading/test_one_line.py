@@ -12,7 +12,7 @@ from mlx_vedec.images.line_images import is_line_shaped, on_canvas
 from mlx_vedec.images.lines import find_lines
 from mlx_vedec.measuring.evaluation import evaluate
 from mlx_vedec.pages.reading import read_page
-from mlx_vedec.reading.generate import batch_generate, generate
+from mlx_vedec.reading.generate import batch_generate, generate, stream_generate
 from mlx_vedec.reading.load import load
 
 WORDS = ["tea", "rice and", "more of it"]
@@ -82,6 +82,21 @@ def test_what_is_no_line_is_a_warning_everywhere(reader, size, said):
     with pytest.warns(UserWarning, match=match):
         generate(*reader, picture, max_new_tokens=1)
     with pytest.warns(UserWarning, match=match):
+        [*stream_generate(*reader, picture, max_new_tokens=1)]
+    with pytest.warns(UserWarning, match=match):
         evaluate(*reader, Dataset([(picture, "a")]), metrics=["cer"], bootstrap=0, max_new_tokens=1)
     with pytest.warns(UserWarning, match=match):
         [*Batches([(picture, "a")] * 3, *reader, batch_size=1, workers=0).epoch(0)]
+
+
+def test_numbers_are_read_as_pictures_and_processed_as_they_are(reader):
+    """What is read may be floats from 0 to 1; the processor's own call is transformers'."""
+    model, processor = reader
+    levels = np.asarray(crop("rice and"))
+    floats = (levels / 255).astype(np.float32)
+    assert generate(model, processor, floats).text == "rice and"
+    assert "".join(p.text for p in stream_generate(model, processor, floats)) == "rice and"
+    batch = processor(images=[floats], do_rescale=False).pixel_values
+    assert np.allclose(np.array(batch), np.array(processor.pixels([levels])), atol=1 / 100)
+    both = processor(images=np.stack([levels, levels])).pixel_values
+    assert np.array_equal(np.array(both)[1], np.array(processor.pixels([levels]))[0])
