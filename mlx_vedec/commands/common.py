@@ -23,7 +23,7 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
         load_fast_blas()
         with warnings.catch_warnings():
             warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = lambda message, *_, **__: warn(parser.prog, message)
+            warnings.showwarning = _shown_once(parser.prog)
             code = command(args)
         sys.stdout.flush()
         if wants_hint(time.monotonic() - begun):
@@ -42,9 +42,16 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
         return 1
 
 
-def warn(program: str, message: object) -> None:
-    """Print a warning on one line of stderr."""
-    print(f"{program}: warning: {message}", file=sys.stderr)
+def _shown_once(program: str) -> Callable[..., None]:
+    """What prints a warning on one line of stderr, each text only the first time."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if (text := " ".join(str(message).split())) not in said:
+            said.add(text)
+            print(f"{program}: warning: {text}", file=sys.stderr)
+
+    return show
 
 
 def complain(program: str, error: Exception) -> None:

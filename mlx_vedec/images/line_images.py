@@ -76,8 +76,8 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     (0, 0, 384, 32)
     """
     whole = 0, 0, *image.size
-    wide = image.width * LIKE_A_LINE > aspect * image.height
-    if wide or image.width * image.height > LARGEST_CROP:
+    wide, tall = image.width * LIKE_A_LINE > aspect * image.height, image.height > 20 * image.width
+    if wide or tall or image.width * image.height > LARGEST_CROP:
         return image, whole
     lines = find_lines(image)
     pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []
