@@ -1,7 +1,13 @@
 """The library's errors: each says what was got, what was expected and what to do."""
 
-from collections.abc import Iterable
+from __future__ import annotations
 
+import os
+from collections.abc import Iterable
+from itertools import islice
+from pathlib import Path
+
+MOST_NAMES = 5000  # of a folder, that a name is compared with
 LONGEST = 4000  # characters of a message: some fifty lines
 
 
@@ -72,3 +78,51 @@ class DataError(Error):
 
 class LayoutError(Error):
     """A page's layout that is unreadable, unsafe, or of another page."""
+
+
+def shown(value: object) -> str:
+    """A value for a message, in bounded length; of what is no text or number, the type.
+
+    >>> shown("a" * 99), shown(5), shown([])
+    ("'aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", '5', 'a list')
+    """
+    plain = isinstance(value, (str, float, bool)) or value is None
+    if plain or (isinstance(value, int) and abs(value) < 10**30):
+        return ascii(value)[:60]
+    return f"a {type(value).__name__}"
+
+
+def as_path(value: object, name: str) -> Path:
+    """A path that a caller gave, `~` spelled out; an `OptionError` for what is none."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise OptionError(f"{name} is {shown(value)}; expected a path")
+    path = Path(value).expanduser()
+    try:
+        path.lstat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        pass  # what opens it says so, if it has to be there
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise OptionError(f"{name} is {shown(str(value))}; expected a path ({reason})") from error
+    return path
+
+
+def meant(name: object, known: Iterable[str]) -> str:
+    """`; did you mean …?` with the known name that one resembles; nothing where none does.
+
+    >>> meant("trian", ["train", "test"])
+    '; did you mean train?'
+    """
+    import difflib  # which starts slowly, and few calls need it
+
+    close = difflib.get_close_matches(str(name)[:200], [*known], n=1)
+    return f"; did you mean {close[0][:200]}?" if close else ""
+
+
+def meant_beside(path: Path) -> str:
+    """`meant` among the names in a path's folder, of which the first few thousand are looked at."""
+    try:
+        with os.scandir(path.parent) as entries:
+            return meant(path.name, [entry.name for entry in islice(entries, MOST_NAMES)])
+    except (OSError, ValueError):
+        return ""

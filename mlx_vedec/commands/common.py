@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from collections.abc import Callable, Sequence
 
 from .blas import HINT, load_fast_blas, wants_hint
@@ -21,7 +22,10 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
     begun = time.monotonic()
     try:
         load_fast_blas()
-        code = command(args)
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = _shown_once(parser.prog)
+            code = command(args)
         sys.stdout.flush()
         if wants_hint(time.monotonic() - begun):
             print(f"{parser.prog}: {HINT}", file=sys.stderr)
@@ -37,6 +41,18 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
             raise
         complain(parser.prog, error)
         return 1
+
+
+def _shown_once(program: str) -> Callable[..., None]:
+    """What prints a warning on one line of stderr, each text only the first time."""
+    said: set[str] = set()
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        if (text := " ".join(str(message).split())) not in said:
+            said.add(text)
+            print(f"{program}: warning: {text}", file=sys.stderr)
+
+    return show
 
 
 def complain(program: str, error: Exception | str) -> None:

@@ -133,16 +133,4 @@ def _images(
     )
     for source, result in zip(sources, results, strict=True):
         progress.step(source)
-        _hint_at_lines(source, result, processor.line_aspect_ratio)
         yield source, result
-
-
-def _hint_at_lines(source: str, result: GenerationResult, aspect: float | None) -> None:
-    if aspect is None or result.box is None:
-        return
-    _, _, width, height = result.box
-    if not 0.8 < width / height / aspect < 1.25:
-        say(
-            f"{PROGRAM}: warning: {source} is {width / height:.1f}:1, but this checkpoint reads "
-            f"lines on a canvas of {aspect:g}:1; --split-lines prepares them"
-        )

@@ -40,8 +40,8 @@ def check_flags(args: argparse.Namespace) -> None:
 
 def wants_pages(args: argparse.Namespace, processor: Processor, sheets: Sequence[Sheet]) -> bool:
     """Whether images are pages: a flag says so, they are files of pages, or have layouts."""
-    from ..pages.finding import has_layout
     from ..pages.reading import WHOLE_PAGES
+    from ..pages.sheets import has_layout
 
     if args.split_lines or args.layout or args.format or args.output:
         return True
@@ -147,7 +147,7 @@ class Shown:
 
     def on_stdout(self, page: Page) -> None:
         """A page's lines of JSON, or its text, apart from that of the page before."""
-        from ..pages.plain import as_dict
+        from ..pages.formats import as_dict
 
         if self.args.json:
             for line in page.lines:

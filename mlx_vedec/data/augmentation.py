@@ -130,12 +130,8 @@ def _blurred(image: Image.Image, most: float, random: np.random.Generator) -> Im
     return image.filter(ImageFilter.GaussianBlur(random.uniform(0, most)))
 
 
-def _contrasted(image: Image.Image, most: float, random: np.random.Generator) -> Image.Image:
-    return ImageEnhance.Contrast(image).enhance(1 + random.uniform(-most, most))
-
-
-def _brightened(image: Image.Image, most: float, random: np.random.Generator) -> Image.Image:
-    return ImageEnhance.Brightness(image).enhance(1 + random.uniform(-most, most))
+def _enhanced(kind: Callable[[Image.Image], ImageEnhance._Enhance]) -> Callable[..., Image.Image]:
+    return lambda image, most, random: kind(image).enhance(1 + random.uniform(-most, most))
 
 
 def _noisy(image: Image.Image, most: float, random: np.random.Generator) -> Image.Image:
@@ -156,8 +152,8 @@ CHANGES: dict[str, Callable[[Image.Image, float, np.random.Generator], Image.Ima
     "scale": _scaled,
     "shift": _shifted,
     "blur": _blurred,
-    "contrast": _contrasted,
-    "brightness": _brightened,
+    "contrast": _enhanced(ImageEnhance.Contrast),
+    "brightness": _enhanced(ImageEnhance.Brightness),
     "noise": _noisy,
     "jpeg": _compressed,
 }

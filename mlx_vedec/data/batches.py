@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+import warnings
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
+from PIL import Image
 
 from ..errors import ConfigError, DataError, OptionError
 from ..images.loading import load_image
+from ..layers.token_ids import IGNORED
 from .augmentation import Augmentation
 from .dataset_checks import checked_ids
-from .labels import IGNORED, Labeller, describe
-from .prefetch import prefetched
+from .labels import Labeller, describe
 from .samples import Dataset
 
 if TYPE_CHECKING:
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
     from ..reading.processor import Processor
+
+A = TypeVar("A")
+B = TypeVar("B")
 
 STEP = 16  # label lengths are padded up to multiples of it
 ORDER, CHANGE = 0, 1  # random numbers for the order of samples, and for changes of their images
@@ -97,6 +104,7 @@ class Batches:
         self.ids = checked_ids(self.dataset, self.labeller, ask=leading is None)
         self.pad = _pad(model, processor)
         self.widths = _widths([sample.length for sample in self.ids], model.decoder.max_positions)
+        self._warned = False
         self.rows = -(-min(batch_size, len(self.ids)) // world)
 
     def __len__(self) -> int:
@@ -182,14 +190,21 @@ class Batches:
         """The pixels (1, H, W, C) of a sample."""
         sample = self.dataset[index]
         try:
-            image = load_image(sample.image)
+            assert self.processor.image_processor is not None
+            image = self.processor.on_canvas(load_image(sample.image))
+            self._warn_of_shape(image, sample.where)
             if self.augment is not None:
                 random = np.random.default_rng([CHANGE, self.seed, epoch, index])
                 image = self.augment(image, random)
-            assert self.processor.image_processor is not None
             return self.processor.image_processor([image])
         except Exception as error:  # also of an augmentation that is the caller's own
             raise DataError(f"{sample.where}: {error}") from error
+
+    def _warn_of_shape(self, image: Image.Image, where: str) -> None:
+        """Warn of the first image that is no line, where the checkpoint reads lines."""
+        if not self._warned and (said := self.processor.shape_warning(image, where)):
+            self._warned = True
+            warnings.warn(said, stacklevel=2)
 
 
 def _check(**values: tuple[int, int]) -> None:
@@ -209,3 +224,32 @@ def _pad(model: VisionEncoderDecoderModel, processor: Processor) -> int:
     named = model.config.pad_token_id, model.config.decoder.pad_token_id
     ids = (*named, processor.required_tokenizer.pad_token_id, 0)
     return next(id for id in ids if id is not None)
+
+
+def prefetched(
+    make: Callable[[A], B], items: Iterable[A], *, workers: int = 2, ahead: int = 2
+) -> Generator[B, None, None]:
+    """`map(make, items)`, in order, with up to `ahead` results computed beforehand.
+
+    What `make` raises is raised where its result would come. Closing the iterator waits for the
+    calls that threads have begun, and ends the threads. An MLX array belongs to one thread, so
+    `make` returns none. With workers=0 there are no threads.
+    """
+    if not workers:
+        yield from map(make, items)
+        return
+    remaining = iter(items)
+    waiting: deque[Future[B]] = deque()
+    with ThreadPoolExecutor(workers, thread_name_prefix="mlx_vedec-data") as pool:
+        try:
+            while True:
+                for item in remaining:
+                    waiting.append(pool.submit(make, item))
+                    if len(waiting) > ahead:
+                        break
+                if not waiting:
+                    return
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import os
-import re
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError
-from ..images.loading import check_header
+from ..errors import DataError, meant_beside
+from ..images.loading import check_header, is_url
 from ..reading.processor import Processor
-from .collected_errors import CollectedErrors
 from .labels import Labeller, SampleIds
-from .samples import Sample
+from .samples import SHOWN, CollectedErrors, Sample
 
-URL = re.compile("https?://", re.IGNORECASE)
+UNBOUNDED = 100_000  # tokens that a text may have where there is no position table
 
 
 def missing_tokens(samples: Iterable[Sample], processor: Processor) -> list[str]:
@@ -65,8 +64,11 @@ def checked_ids(
 def _has_image(sample: Sample, errors: CollectedErrors) -> bool:
     """Whether an image can be read, by its header where it is a file."""
     image, before = sample.image, len(errors.found)
-    if isinstance(image, (str, os.PathLike)) and not URL.match(str(image)):
+    if isinstance(image, (str, os.PathLike)) and not is_url(image):
         with errors.at(sample.where):
+            hints = len(errors.found) < SHOWN and not Path(image).exists()
+            if hints and (near := meant_beside(Path(image))):
+                raise DataError(f"image {image} does not exist{near}")
             check_header(image)
     return len(errors.found) == before
 
@@ -78,6 +80,7 @@ class _SampleChecks:
     labeller: Labeller
     missing: dict[str, None] = field(default_factory=dict)
     count: int = 0
+    longest: int | None = None  # characters of a token
     unknown: list[tuple[Sample, int]] = field(default_factory=list)
     long: list[tuple[Sample, int, int]] = field(default_factory=list)
 
@@ -93,6 +96,7 @@ class _SampleChecks:
         """The ids of a sample; an error where no model can learn it, or this one cannot."""
         if not isinstance(sample.text, str) or not sample.text.strip():
             raise DataError("the text is empty; expected what is to be read in the image")
+        self._check_length(sample.text)
         tokenizer = self.labeller.processor.required_tokenizer
         missing = missing_tokens([sample], self.labeller.processor)
         self.missing |= dict.fromkeys(missing)
@@ -107,6 +111,19 @@ class _SampleChecks:
         if len(found.ids) > self.room(found.prompt):
             self.long.append((sample, len(found.ids), self.room(found.prompt)))
         return found
+
+    def _check_length(self, text: str) -> None:
+        """Refuse a text that no tokens within the position table can spell, without making them."""
+        if self.longest is None:
+            vocabulary = self.labeller.processor.required_tokenizer.backend.get_vocab()
+            self.longest = max(map(len, vocabulary), default=1)
+        most = (self.positions or UNBOUNDED) * self.longest
+        if len(text) > most and sum(map(len, text.split())) > most:
+            raise DataError(
+                f"the text has {len(text)} characters, {ascii(text[:40])}…; expected at most "
+                f"{most}, as {self.positions or UNBOUNDED} tokens of {self.longest} spell; shorten "
+                "it, or leave it out"
+            )
 
     def _check(self, found: SampleIds) -> None:
         if self.positions is not None and len(found.ids) > self.positions:

@@ -15,13 +15,10 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from PIL import Image
-
-from ..errors import DataError, OptionError
-from ..images.loading import images_in
+from ..errors import DataError, OptionError, as_path, meant, meant_beside, shown
+from ..images.loading import image_files, images_in
 from ..reading.load import BUNDLED
-from .collected_errors import CollectedErrors
-from .samples import Dataset, Sample
+from .samples import CollectedErrors, Dataset, Sample
 from .tables import PARSERS, read_table, read_text
 
 Paths = str | os.PathLike[str]
@@ -49,13 +46,15 @@ def load_dataset(
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
-    >>> load_dataset("mlx_vedec/missing")
+    >>> load_dataset("mlx_vedec/lost.csv")
     Traceback (most recent call last):
-    mlx_vedec.errors.DataError: mlx_vedec/missing does not exist; expected a table or a folder
+    mlx_vedec.errors.DataError: mlx_vedec/lost.csv does not exist; expected a table or a folder
     """
-    path = Path(folder_or_file).expanduser()
+    path = as_path(folder_or_file, "folder_or_file")
     splits = _splits(path) if path.is_dir() else {}
     if split is not None:
+        if not isinstance(split, str):
+            raise DataError(f"split is {shown(split)}; expected {', '.join(NAMES)}")
         path = splits.get(NAMES.get(split, split)) or _no_split(path, split, splits)
     elif splits:
         raise DataError(f"{path} has the splits {', '.join(splits)}; expected one; give split")
@@ -67,7 +66,7 @@ def load_splits(folder: str | Path, *, added_vocab: Container[str] = ()) -> dict
 
     added_vocab -- `load_dataset`'s.
     """
-    folder = Path(folder).expanduser()
+    folder = as_path(folder, "folder")
     splits = (_splits(folder) if folder.is_dir() else {}) or {"train": folder}
     return {split: Dataset(_read(path, added_vocab)) for split, path in splits.items()}
 
@@ -149,18 +148,25 @@ def _some(names: list[str]) -> str:
 
 def _no_split(path: Path, split: str, splits: dict[str, Path]) -> Path:
     found = f"the splits {', '.join(splits)}" if splits else "no splits"
-    raise DataError(f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}")
+    split = split[:60]
+    hint = meant(split, NAMES) if split not in NAMES else ""
+    raise DataError(
+        f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}{hint}"
+    )
 
 
 def _read(path: Path, added_vocab: Container[str]) -> list[Sample]:
     """The samples of a table, or of a folder without splits."""
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a table or a folder")
+        raise DataError(f"{path} does not exist; expected a table or a folder{meant_beside(path)}")
     table = _table(path) if path.is_dir() else path
     if table is None:
         return _with_texts(path)
     if table.suffix.lower() not in PARSERS:
-        raise DataError(f"{table} is no table; expected a file {', '.join(PARSERS)}")
+        raise DataError(
+            f"{table} is no table; expected a file {', '.join(PARSERS)}"
+            f"{meant(table.suffix, PARSERS)}"
+        )
     return read_table(table, added_vocab)
 
 
@@ -184,21 +190,26 @@ def _tables(folder: Path) -> list[Path]:
 def _pairs(folder: Path) -> list[tuple[Path, Path]]:
     """Images and the texts of the same name beside them."""
     texts = {p.stem: p for p in folder.iterdir() if p.suffix.lower() == ".txt"}
-    return [(image, texts[image.stem]) for image in _images(folder) if image.stem in texts]
+    return [(image, texts[image.stem]) for image in image_files(folder) if image.stem in texts]
 
 
-def _images(folder: Path) -> list[Path]:
-    endings = Image.registered_extensions()
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in endings)
+def _seen(folder: Path) -> str:
+    """What is in a folder, by the endings of its files, the most usual first."""
+    inside = [*folder.iterdir()]
+    kinds = Counter(p.suffix.lower() or "files without ending" for p in inside if not p.is_dir())
+    folders = sorted(path.name for path in inside if path.is_dir())
+    parts = [f"{count} {kind[:20]}" for kind, count in kinds.most_common(4)]
+    parts += [f"the folder {name[:60]}{meant(name, NAMES)}" for name in folders[:3]]
+    return ", ".join(parts) or "nothing at all"
 
 
 def _with_texts(folder: Path) -> list[Sample]:
     """The images of a folder, each of which has to have a text beside it."""
     pairs, errors = _pairs(folder), CollectedErrors()
     if not pairs:
-        raise DataError(f"{folder} has no training data; {ACCEPTED}")
+        raise DataError(f"{folder} has no training data; {ACCEPTED}\nand it has {_seen(folder)}")
     paired = {image for image, _ in pairs}
-    for image in _images(folder):
+    for image in image_files(folder):
         if image not in paired:
             errors.add(f"{image}: has no text; expected {image.stem}.txt beside it")
     return _beside(folder, errors)

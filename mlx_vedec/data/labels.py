@@ -27,13 +27,12 @@ import mlx.core as mx
 import numpy as np
 
 from ..errors import DataError, TokenError
+from ..layers.token_ids import IGNORED
 
 if TYPE_CHECKING:
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
     from ..reading.processor import Processor
     from .samples import Sample
-
-IGNORED = -100  # labels that no loss counts
 
 
 @dataclass(frozen=True, eq=False)

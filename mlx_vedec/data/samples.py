@@ -1,22 +1,24 @@
-"""What is learned from: images with their texts, one by one or out of the rows of a table."""
+"""Images with their texts, one by one or out of the rows of a table; errors in them, collected."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-from ..errors import DataError
-from ..images.loading import ImageSource
+from ..errors import DataError, meant
+from ..images.loading import ImageSource, is_url
 from ..tasks.donut import json2token
 from ..tasks.donut_prompts import ANSWER, QUESTION
 
 IMAGE = ("image", "file_name", "file")  # the names a column goes by
 TEXT = ("text", "ground_truth")
 PARSES = ("gt_parse", "gt_parses")
+SHOWN = 20  # errors of a dataset that are listed
 
 
 @dataclass(frozen=True)
@@ -99,16 +101,19 @@ def _column(row: Mapping[Any, Any], names: Sequence[str]) -> str:
     found = [name for name in names if name in row]
     if len(found) == 1:
         return found[0]
-    has = ", ".join(map(str, row)) or "nothing"
-    raise DataError(f"the row has {has}; expected one of {', '.join(names)}")
+    has = ", ".join(str(name)[:40] for name in [*row][:12]) or "nothing"
+    near = next((hint for name in row if (hint := meant(name, names))), "") if not found else ""
+    raise DataError(f"the row has {has}; expected one of {', '.join(names)}{near}")
 
 
 def _parses(truth: Any) -> list[Any]:
     """The documents under `gt_parse` or `gt_parses`."""
     try:
         values = json.loads(truth) if isinstance(truth, str) else truth
-    except json.JSONDecodeError as error:
-        raise DataError(f"ground_truth is no JSON ({error}); expected an object") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"ground_truth is no JSON ({str(error)[:200]}); expected an object"
+        ) from error
     found = [name for name in PARSES if isinstance(values, Mapping) and name in values]
     if len(found) != 1:
         raise DataError(
@@ -149,5 +154,43 @@ def placed(sample: Sample, folder: Path, where: str) -> Sample:
     image = sample.image
     if not isinstance(image, str) or not image:
         raise DataError(f"image is {_shown(image)}; expected a path")
-    path = image if re.match("https?://", image, re.IGNORECASE) else str(folder / image)
+    path = image if is_url(image) else str(folder / image)
     return replace(sample, image=path, where=where)
+
+
+class CollectedErrors:
+    """Errors by the place in the data that they are at, raised together.
+
+    >>> errors = CollectedErrors()
+    >>> with errors.at("train.jsonl:3"):
+    ...     raise ValueError("text is empty")
+    >>> errors.raise_any()
+    Traceback (most recent call last):
+    mlx_vedec.errors.DataError: 1 problem in the data:
+      train.jsonl:3: text is empty
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[str, None] = {}  # in order, each once
+
+    @contextmanager
+    def at(self, where: str = "") -> Iterator[None]:
+        """Collect a `ValueError` or `OSError` raised inside, instead of letting it through."""
+        try:
+            yield
+        except (ValueError, OSError) as error:
+            self.add(f"{where}: {error}" if where else str(error))
+
+    def add(self, error: str) -> None:
+        """Collect an error; the same text a second time is not counted."""
+        self.found[error] = None
+
+    def raise_any(self) -> None:
+        """Raise a `DataError` that lists the first 20 errors, if there are any."""
+        if not self.found:
+            return
+        count = len(self.found)
+        lines = [f"{count} problem{'s' if count > 1 else ''} in the data:", *[*self.found][:SHOWN]]
+        if count > SHOWN:
+            lines.append(f"and {count - SHOWN} more")
+        raise DataError("\n  ".join(lines))

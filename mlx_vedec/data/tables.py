@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .collected_errors import CollectedErrors
-from .samples import IMAGE, TEXT, Sample, placed, samples_of
+from ..images.loading import irregular
+from .samples import IMAGE, TEXT, CollectedErrors, Sample, placed, samples_of
 
 # A line's number, and what makes a row of it or raises
 Rows = Iterator[tuple[int, Callable[[], Mapping[Any, Any]]]]
@@ -37,6 +37,8 @@ def read_table(path: Path, added_vocab: Container[str] = ()) -> list[Sample]:
 
 def read_text(path: Path) -> str:
     """The content of a UTF-8 file; an error names the line that is not UTF-8."""
+    if kind := irregular(path):
+        raise DataError(f"{path} is {kind}; expected a regular file; save what it gives")
     content = path.read_bytes()
     try:
         return content.decode("utf-8-sig")
@@ -60,8 +62,10 @@ def _of_json_lines(text: str) -> Rows:
 def _object(line: str) -> Mapping[Any, Any]:
     try:
         values = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise DataError(f"is no JSON ({error}); expected an object on each line") from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(
+            f"is no JSON ({str(error)[:200]}); expected an object on each line"
+        ) from error
     if not isinstance(values, dict):
         raise DataError(f"is {line[:60]}; expected an object with image and text")
     return values

@@ -6,7 +6,7 @@ the float32 bits are those of transformers' Pillow backend, and no array of floa
 
 from __future__ import annotations
 
-import difflib
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from ..errors import ConfigError, ImageError
-from .boxes import Size, middle
+from ..errors import ConfigError, ImageError, meant
+from .arrays import grey_levels, numbers_of
+from .boxes import Box, Size, middle
 from .geometry import Geometry
+from .line_images import on_canvas
 from .loading import ImageSource, load_image, to_rgb
 from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
 from .steps import Steps, checked
@@ -137,21 +139,70 @@ class BaseImageProcessor:
         the way up that their EXIF data says.
         """
         options = self.changed(overrides)
-        sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
-        return options._batch([options._pixels(source) for source in sources])
+        return options._batch([options._pixels(source) for source in listed(images)])
 
     def _pixels(self, source: ImageSource) -> np.ndarray:
-        """Pixels (H, W, C) before they are rescaled and normalised: whole grey levels."""
-        image = self._opened(source)
+        """Pixels (H, W, C) before they are rescaled and normalised: grey levels, or floats."""
+        values = numbers_of(source)
+        if values is not None:
+            return self._of_numbers(values)
+        image, _ = self._opened(source)
         return as_array(self._steps(image).made(image))
 
-    def _opened(self, source: ImageSource) -> Image.Image:
+    def _of_numbers(self, values: np.ndarray) -> np.ndarray:
+        """The pixels of an array of numbers, as transformers makes them.
+
+        They go through grey levels where something is resized, and come back in their own range;
+        else they stay as they are.
+        """
+        if values.shape[2] == 1 and len(self.image_mean) == 3:
+            values = np.repeat(values, 3, axis=2)
+        if self.do_rescale and values.dtype.kind == "f" and values.min() >= 0 and values.max() <= 1:
+            warnings.warn(
+                "the image's floats are from 0 to 1 already, and do_rescale makes them smaller "
+                "still; give do_rescale=False, or grey levels",
+                stacklevel=4,
+            )
+        if self._keeps(values):
+            steps = self._steps((values.shape[1], values.shape[0]))
+            if not steps.resizes:
+                return made_by_bands(steps, values)
+        levels, small = grey_levels(values)
+        image, _ = self._opened(Image.fromarray(levels if levels.shape[2] > 1 else levels[..., 0]))
+        pixels = as_array(self._steps(image).made(image))
+        return self._restored(pixels, levels) if small else pixels
+
+    def _keeps(self, values: np.ndarray) -> bool:
+        """Whether numbers may stay as they are: nobody has to look at them as at a picture."""
+        return (
+            values.shape[2] == len(self.image_mean)
+            and not self.do_resize
+            and self.line_aspect_ratio is None
+        )
+
+    def _restored(self, pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Processed grey levels as floats from 0 to 1, of which the levels were made."""
+        return (pixels * (1 / 255)).astype(np.float32)
+
+    def on_canvas(self, picture: Image.Image) -> tuple[Image.Image, Box]:
+        """A picture of one line on a canvas of `line_aspect_ratio`, where the checkpoint has one.
+
+        With it comes the canvas's box in the picture. Everything else, and what is not resized, is
+        taken as it is.
+        """
+        if self.line_aspect_ratio is None or not self.do_resize:
+            return picture, (0, 0, *picture.size)
+        return on_canvas(picture, self.line_aspect_ratio)
+
+    def _opened(self, source: ImageSource) -> tuple[Image.Image, Box]:
+        """The picture that is processed, RGB or grey, and its box in the source."""
         if isinstance(source, Image.Image):
             checked(source.size, "the image")
             image = to_rgb(source)
         else:
             image = load_image(source)
-        return image if len(self.image_mean) == 3 else image.convert("L")
+        image, box = self.on_canvas(image)
+        return (image if len(self.image_mean) == 3 else image.convert("L")), box
 
     def _steps(self, picture: Image.Image | Size) -> Steps:
         """The steps for a picture, which most processors decide by its size alone."""
@@ -173,8 +224,11 @@ class BaseImageProcessor:
         >>> processor.geometry((600, 50)).to_original((8, 0, 16, 32))
         (12, 0, 25, 50)
         """
-        opened = self._opened(picture) if isinstance(picture, Image.Image) else picture
-        geometry = self._steps(opened).geometry
+        if isinstance(picture, Image.Image):
+            opened, box = self._opened(picture)
+            geometry = Geometry.of(picture.size).cropped(box).then(self._steps(opened).geometry)
+        else:
+            geometry = self._steps(picture).geometry
         if self.do_pad and self.pads_last and self.pad_size:
             return geometry.cropped((0, 0, self.pad_size["width"], self.pad_size["height"]))
         return geometry
@@ -206,14 +260,21 @@ class BaseImageProcessor:
         return frame["height"], frame["width"]
 
     def _fill(self, place: np.ndarray, image: np.ndarray) -> None:
-        """Write the normalised pixels of an image of grey levels into a place (H, W, C)."""
-        levels = (np.arange(256) * (self.rescale_factor if self.do_rescale else 1)).astype("f4")
+        """Write the normalised pixels of an image into a place (H, W, C)."""
+        if image.dtype != np.uint8:
+            place[...] = self._normalised(self._rescaled(image))
+            return
+        levels = self._rescaled(np.arange(256))
         tables = self._normalised(np.repeat(levels[:, None], image.shape[2], axis=1)).T
         rows = PIECE // image.shape[1] + 1
         for top in range(0, len(image), rows):
             for channel, table in enumerate(tables):
                 piece = image[top : top + rows, :, channel]
                 place[top : top + rows, :, channel] = table[piece]
+
+    def _rescaled(self, values: np.ndarray) -> np.ndarray:
+        factor = self.rescale_factor if self.do_rescale else 1
+        return (values.astype(np.float64) * factor).astype(np.float32)
 
     def _normalised(self, values: np.ndarray) -> np.ndarray:
         """Values (…, C) float32, less the mean, by the deviation."""
@@ -223,18 +284,30 @@ class BaseImageProcessor:
         return (values - mean) / np.asarray(self.image_std, dtype=np.float32)
 
 
+def listed(images: Any) -> list[Any]:
+    """One image, several in a list, or those of an array (B, H, W, C), as a list."""
+    several = isinstance(images, (list, tuple)) or len(getattr(images, "shape", ())) == 4
+    return [*images] if several else [images]
+
+
 def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
     """Raise `ConfigError` for a name that is not known, with the one it resembles."""
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-            raise ConfigError(f"{name} is no option of the processor; {hint}")
+            hint = meant(name, known) or f"; known are {', '.join(sorted(known))}"
+            raise ConfigError(f"{name} is no option of the processor{hint}")
 
 
 def size_of(picture: Image.Image | Size) -> Size:
     """The width and height of a picture, or a width and height as they are."""
     return picture.size if isinstance(picture, Image.Image) else picture
+
+
+def made_by_bands(steps: Steps, values: np.ndarray) -> np.ndarray:
+    """Numbers (H, W, C) after steps, each channel by itself, in float32 and unrounded."""
+    bands = np.moveaxis(values.astype(np.float32), -1, 0)
+    made = [np.asarray(steps.made(Image.fromarray(band))) for band in bands]
+    return np.stack(made, axis=-1)
 
 
 def as_array(image: Image.Image) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Boxes in pictures: moved, grown, of a crop or a page, and of what is dark."""
+"""Sizes of pictures, and boxes in them: moved, grown, of a crop or a page, of what is dark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,24 @@ Box = tuple[int, int, int, int]
 Size = tuple[int, int]
 """Width and height in pixels, as in Pillow."""
 
+PIXEL_LIMIT = 89_478_485  # where Pillow begins to warn; an A3 page at 600 dpi has 70 million
+SIDE_LIMIT = 1_000_000  # pixels on a side: thinner ones take memory by their length to resize
 DARK = 200  # of 255, between a page's darkest and lightest pixel: below it is ink
+
+
+def check_size(size: tuple[int, int], name: str) -> None:
+    """Raise `ImageError` for a width and height that are too small to read or too large to hold."""
+    width, height = size
+    if min(size) < 2:
+        raise ImageError(
+            f"{name} is {width}x{height} pixels; expected at least 2 on each side; "
+            "check that it is the picture you mean"
+        )
+    if width * height > PIXEL_LIMIT or max(size) > SIDE_LIMIT:
+        raise ImageError(
+            f"{name} is {width}x{height} pixels; expected at most {PIXEL_LIMIT} in all, and "
+            f"{SIDE_LIMIT} on a side; make it smaller or cut it up"
+        )
 
 
 def shifted(box: Box, x: int, y: int, within: Box) -> Box:

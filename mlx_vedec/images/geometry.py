@@ -53,6 +53,10 @@ class Geometry:
             geometry = geometry._after((0, -1, width), (1, 0, 0), (height, width))
         return geometry
 
+    def then(self, other: Geometry) -> Geometry:
+        """With all steps of another one after these."""
+        return self._after(other.across, other.down, other.size)
+
     def _after(self, across: Row, down: Row, size: Size) -> Geometry:
         """With one more step, given as the rows of the map that undoes it."""
         return replace(

@@ -2,10 +2,10 @@
 
 The pixels are those of transformers 5.23's Pillow backend (`ViTImageProcessorPil` and so on) bit
 for bit. What differs: a picture of any mode is made RGB first, or grey where there is one mean,
-on most of which it fails; arrays of floats are rounded to grey levels, which it cuts. Its
-torchvision backend differs from both (0.28, over 60 lines and 4 pages of text): in below 1 % of
-the grey levels, bilinear (ViT, Donut) by 1, bicubic (the others) by 1 or 2; in noise by up to 17.
-In transformers 4, Donut's thumbnails were bicubic, whatever `resample` said.
+on most of which it fails; arrays of uint16 above 255 are divided by 257. Its torchvision backend
+differs from both (0.28, over 60 lines and 4 pages of text): in below 1 % of the grey levels,
+bilinear (ViT, Donut) by 1, bicubic (the others) by 1 or 2; in noise by up to 17. In transformers 4,
+Donut's thumbnails were bicubic, whatever `resample` said.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
 from ..errors import CheckpointError, ConfigError, ImageError
 from ..files import write_json
-from .base_image_processor import BaseImageProcessor, as_array, sides, size_of
+from .arrays import numbers_of
+from .base_image_processor import BaseImageProcessor, as_array, made_by_bands, sides, size_of
 from .boxes import Size, around, without_margins
 from .loading import ImageSource
 from .sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
@@ -188,19 +189,18 @@ class DINOv3ViTImageProcessor(ImageProcessor):
     image_std: Sequence[float] = (0.229, 0.224, 0.225)
 
     def _pixels(self, source: ImageSource) -> np.ndarray:
-        if not self.do_rescale:
+        values = numbers_of(source)
+        if values is None and not self.do_rescale:
             return super()._pixels(source)
-        image = self._opened(source)
-        steps = self._steps(image)
-        values = np.float32(as_array(image)) * np.float32(self.rescale_factor)
-        bands = [steps.made(Image.fromarray(band)) for band in np.moveaxis(values, -1, 0)]
-        return np.stack([np.asarray(band) for band in bands], axis=-1)
+        if values is None or values.shape[2] != len(self.image_mean):
+            values = as_array(self._opened(source)[0])
+        factor = np.float32(self.rescale_factor if self.do_rescale else 1)
+        steps = self._steps((values.shape[1], values.shape[0]))
+        return made_by_bands(steps, np.float32(values) * factor)
 
-    def _fill(self, place: np.ndarray, image: np.ndarray) -> None:
-        if image.dtype == np.uint8:
-            super()._fill(place, image)
-        else:
-            place[...] = self._normalised(image)
+    def _rescaled(self, values: np.ndarray) -> np.ndarray:
+        """Floats are rescaled already."""
+        return values if values.dtype.kind == "f" else super()._rescaled(values)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -269,6 +269,14 @@ class NougatImageProcessor(DonutImageProcessor):
 
     def _shrink(self, steps: Steps, size: Size) -> None:
         steps.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
+
+    def _keeps(self, values: np.ndarray) -> bool:
+        return super()._keeps(values) and not self.do_crop_margin
+
+    def _restored(self, pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
+        """Floats whose margins were cut off stay grey levels, as in transformers."""
+        cut = self.do_crop_margin and levels.min() < levels.max()
+        return pixels if cut else super()._restored(pixels, levels)
 
 
 AutoImageProcessor = ImageProcessor

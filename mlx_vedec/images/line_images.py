@@ -22,7 +22,7 @@ from .ink import (
     spans_of,
     two_kinds,
 )
-from .lines import SPECK
+from .lines import SPECK, find_lines
 
 # In line heights, measured with the bundled checkpoint on many typefaces and sizes.
 MARGIN = 0.15  # above and below a line
@@ -31,6 +31,7 @@ PIECE = 0.92  # widest piece, times the aspect
 WORD_GAP = 0.14  # narrowest gap between words
 WIDE_GAP = 0.7  # wider gaps count as this
 
+LARGEST_CROP = 2**24  # pixels of a picture that may be of one line
 LIKE_A_LINE = 1.25  # an image has a checkpoint's aspect up to this factor, wider or narrower
 
 
@@ -62,6 +63,29 @@ def is_line_shaped(size: Size, aspect: float) -> bool:
     """
     width, height = size
     return 1 / LIKE_A_LINE < width / height / aspect < LIKE_A_LINE
+
+
+def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
+    """A picture of one line as a checkpoint sees it, and where that lies in the picture.
+
+    A picture that has about the aspect of the checkpoint's lines, or is wider, is taken as it is,
+    and so is one in which not exactly one line is found. Else the line comes to stand on a canvas
+    of the aspect, as `line_image` draws it: stretched over the canvas, it could not be read.
+
+    >>> on_canvas(Image.new("RGB", (384, 32), "white"), aspect=12)[1]
+    (0, 0, 384, 32)
+    """
+    whole = 0, 0, *image.size
+    wide, tall = image.width * LIKE_A_LINE > aspect * image.height, image.height > 20 * image.width
+    if wide or tall or image.width * image.height > LARGEST_CROP:
+        return image, whole
+    lines = find_lines(image)
+    pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []
+    if len(pieces) != 1:
+        return image, whole
+    canvas = line_image(image, pieces[0], aspect)
+    left, top = line_origin(image, pieces[0], aspect)
+    return canvas, (left, top, left + canvas.width, top + canvas.height)
 
 
 def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:

@@ -22,6 +22,7 @@ NEAR = 0.4  # between a letter and its dot
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 
 SMALLEST = 4  # pixels: lower print cannot be read
+MOST_RUNS = 5_000_000  # of dark pixels in rows; print has fewer, and noise would take gigabytes
 VALLEY = 0.5  # a band that is thinner than this in between is two lines
 
 
@@ -31,10 +32,13 @@ def find_lines(image: Image.Image) -> list[Box]:
     >>> find_lines(Image.new("L", (640, 480), 255))
     []
     """
-    if 0 in image.size:
+    if min(image.size) < SMALLEST:
         return []
     grey = dark_on_light(image)
-    shapes = _untouched(find_ink(leveled(grey, max(1, max(grey.size) // 64))))
+    ink = find_ink(leveled(grey, max(1, max(grey.size) // 64)))
+    if np.count_nonzero(ink[:, 1:] & ~ink[:, :-1]) > MOST_RUNS:
+        return []
+    shapes = _untouched(ink)
     smallest = max(SMALLEST, 0.3 * _letter_height(shapes))
     lines: list[Box] = []
     while (size := _letter_height(shapes)) >= smallest:
@@ -91,10 +95,13 @@ def _lines_of_size(shapes: Array, size: int) -> tuple[list[Box], Array]:
     starts = [start for start, _ in _bands(letters)]
     home = np.searchsorted(starts, (letters[:, 1] + letters[:, 3]) // 2, "right") - 1
     home = _joined(letters, home)
-    lines = {line: _hull(letters[home == line]) for line in np.unique(home)}
-    owner = np.array([_owner(shape, letters, home, lines, size) for shape in small], np.int64)
-    boxes = [_hull(np.concatenate([letters[home == line], small[owner == line]])) for line in lines]
-    return boxes, small[owner < 0]
+    names, place = np.unique(home, return_inverse=True)
+    hulls = _hulls(letters, place, len(names))
+    owner = np.array([_owner(shape, letters, place, hulls, size) for shape in small], np.int64)
+    owned = owner >= 0
+    whole = np.concatenate([letters, small[owned]]), np.concatenate([place, owner[owned]])
+    boxes: list[Box] = [tuple(box) for box in _hulls(*whole, len(names)).tolist()]
+    return boxes, small[~owned]
 
 
 def _bands(letters: Array) -> list[Span]:
@@ -105,27 +112,38 @@ def _bands(letters: Array) -> list[Span]:
     np.add.at(steps, top + quarter, right - left)
     np.add.at(steps, bottom - quarter, left - right)
     pile = steps.cumsum()
-    return [band for span in spans_of(pile > 0) for band in _between_valleys(pile, span)]
+    return _between_valleys(pile, spans_of(pile > 0))
 
 
-def _between_valleys(pile: Array, band: Span) -> list[Span]:
-    rows = pile[slice(*band)]
-    above, below = np.maximum.accumulate(rows), np.maximum.accumulate(rows[::-1])[::-1]
-    depth = rows / np.minimum(above, below)
-    if depth.min() > VALLEY:
-        return [band]
-    valley = np.flatnonzero(depth == depth.min())
-    row = band[0] + int(valley[len(valley) // 2])
-    return _between_valleys(pile, (band[0], row)) + _between_valleys(pile, (row, band[1]))
+def _between_valleys(pile: Array, bands: list[Span]) -> list[Span]:
+    """Bands cut where the pile between two of its heights is low, from top to bottom."""
+    found, waiting = [], bands[::-1]
+    while waiting:
+        band = waiting.pop()
+        rows = pile[slice(*band)]
+        above, below = np.maximum.accumulate(rows), np.maximum.accumulate(rows[::-1])[::-1]
+        depth = rows / np.minimum(above, below)
+        if depth.min() > VALLEY:
+            found.append(band)
+            continue
+        valley = np.flatnonzero(depth == depth.min())
+        row = band[0] + int(valley[len(valley) // 2])
+        waiting += [(row, band[1]), (band[0], row)]
+    return found
 
 
 def _joined(letters: Array, home: Array) -> Array:
     """Bands that are one line (the dots over a heading are as high as letters) under one number."""
-    home = home.copy()
-    for line in range(1, home.max(initial=0) + 1):
-        upper, lower = letters[home == line - 1], letters[home == line]
-        if _is_part(upper, lower) or _is_part(lower, upper):
-            home[home == line - 1] = line
+    order = np.argsort(home, kind="stable")
+    ends = np.searchsorted(home[order], np.arange(home.max(initial=0) + 2))
+    home, joined = home.copy(), order[ends[0] : ends[1]]
+    for line in range(1, len(ends) - 1):
+        own = order[ends[line] : ends[line + 1]]
+        upper, lower = letters[joined], letters[own]
+        if len(upper) and len(lower) and (_is_part(upper, lower) or _is_part(lower, upper)):
+            home[joined] = line
+            own = np.sort(np.concatenate([joined, own]))
+        joined = own
     return home
 
 
@@ -147,16 +165,23 @@ def _hull(shapes: Array) -> Box:
     return left, top, right, bottom
 
 
-def _owner(shape: Array, letters: Array, home: Array, lines: dict[int, Box], size: int) -> int:
+def _hulls(shapes: Array, line: Array, lines: int) -> Array:
+    """The box around the shapes of each line, (lines, 4)."""
+    boxes = np.zeros((lines, 4), np.int64)
+    boxes[:, :2] = shapes[:, :2].max(initial=0)
+    for axis, put in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        put.at(boxes[:, axis], line, shapes[:, axis])
+    return boxes
+
+
+def _owner(shape: Array, letters: Array, home: Array, lines: Array, size: int) -> int:
     """The only line at the height of a small shape, or the line of the letter next to it, or -1."""
     middle, reach = (shape[1] + shape[3]) / 2, BESIDE * (shape[2] - shape[0])
-    beside = [
-        line
-        for line, (left, top, right, bottom) in lines.items()
-        if top <= middle <= bottom and left - shape[2] <= reach and shape[0] - right <= reach
-    ]
+    left, top, right, bottom = lines.T
+    level = (top <= middle) & (middle <= bottom)
+    beside = np.flatnonzero(level & (left - shape[2] <= reach) & (shape[0] - right <= reach))
     if len(beside) == 1:
-        return beside[0]
+        return int(beside[0])
     aside = np.maximum(np.maximum(letters[:, 0] - shape[2], shape[0] - letters[:, 2]), 0)
     apart = np.maximum(np.maximum(letters[:, 1] - shape[3], shape[1] - letters[:, 3]), 0)
     nearest = np.hypot(aside, apart).argmin()

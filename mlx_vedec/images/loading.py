@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-import sys
+import stat
 import threading
 import warnings
 from collections.abc import Iterator
@@ -16,12 +16,16 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError
+from ..errors import ImageError, as_path, meant_beside, shown
+from .arrays import as_16_bits, image_array, to_8_bits
+from .boxes import PIXEL_LIMIT, check_size
+from .downloads import download, standard_input
 
-PIXEL_LIMIT = 89_478_485  # where Pillow begins to warn; an A3 page at 600 dpi has 70 million
-BYTE_LIMIT = 100 * 2**20  # of a download
-TIMEOUT = 30.0  # seconds without a byte from a server
-CHANNELS = (1, 3, 4)
+PAGED = {"TIFF": "pages", "GIF": "frames", "PNG": "frames", "WEBP": "frames"}  # in one file
+PDF_ADVICE = (
+    "a PDF; read its pages with read_pages, or on the command line with generate, after "
+    "pip install 'mlx-vedec[pdf]'"
+)
 _opening = threading.Lock()  # warning filters belong to the process, not to the thread
 
 
@@ -46,10 +50,31 @@ READ_FAILURES: dict[type[Exception], str] = {
 DAMAGED = "is damaged or cannot be read; expected a whole image; save or download it again"
 
 
-def images_in(folder: str | Path) -> list[Path]:
-    """The image files of a folder, in the order of their names; folders in it are left out."""
+def is_url(source: object) -> bool:
+    """Whether a source is an address that `load_image` downloads from."""
+    return isinstance(source, str) and re.match("https?://", source, re.IGNORECASE) is not None
+
+
+def image_files(folder: str | Path) -> list[Path]:
+    """The files of a folder that are named as images, by name.
+
+    PDFs are left out with a warning, as they are pages of another reader.
+    """
     endings = Image.registered_extensions()
     found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
+    pdfs = [path.name for path in found if path.suffix.lower() == ".pdf"]
+    if pdfs:
+        more = f" and {len(pdfs) - 3} more" if len(pdfs) > 3 else ""
+        warnings.warn(
+            f"{folder}: skipped {', '.join(pdfs[:3])}{more}, no image but {PDF_ADVICE}",
+            stacklevel=2,
+        )
+    return [path for path in found if path.suffix.lower() != ".pdf"]
+
+
+def images_in(folder: str | Path) -> list[Path]:
+    """The image files of a folder, by name; an `ImageError` where there are none."""
+    found = image_files(folder)
     if not found:
         raise ImageError(f"folder {folder} has no images; name image files, or another folder")
     return found
@@ -58,15 +83,16 @@ def images_in(folder: str | Path) -> list[Path]:
 def load_image(source: ImageSource) -> Image.Image:
     """Read a picture from wherever it is, as 8-bit RGB, the way up its EXIF data says.
 
-    A source is a path, an http(s) URL (up to 100 MiB), the bytes of a file, `"-"` (those on
-    standard input), a Pillow image or an array. Arrays are (H, W), (H, W, 1), (H, W, 3) or
-    (H, W, 4), channels last: uint8, bool, uint16, or floats from 0 to 1.
+    A source is a path, an http(s) URL, the bytes of a file, `"-"` (those on standard input), a
+    Pillow image or an array; URLs and standard input go up to 100 MiB. Arrays are (H, W), (H, W,
+    1), (H, W, 3) or (H, W, 4), channels last: uint8, bool, uint16, or floats from 0 to 1.
 
     8-bit RGB passes unchanged. Transparency is laid on white. Deeper greys (uint16, Pillow's I;16
     and I) are divided by 257 and rounded; floats (also Pillow's F) are multiplied by 255 and
     rounded; 16-bit colour files arrive as Pillow reads them, cut to their high bytes. Of several
-    frames the first is read, and colour profiles are not applied. A picture has at least 2 pixels
-    on each side and at most 89,478,485 in all, which is checked before it is decoded.
+    pages or frames the first is read, with a warning, and colour profiles are not applied. A
+    picture has at least 2 pixels on each side, at most a million there, and at most 89,478,485 in
+    all, which is checked before it is decoded.
 
     >>> load_image(np.zeros((32, 384), dtype=np.uint8)).size
     (384, 32)
@@ -76,11 +102,11 @@ def load_image(source: ImageSource) -> Image.Image:
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(source), f"an image of {len(source)} bytes")
     if isinstance(source, str) and source == "-":
-        return _decode(io.BytesIO(sys.stdin.buffer.read()), "standard input")
-    if isinstance(source, str) and re.match("https?://", source, re.IGNORECASE):
-        return _decode(io.BytesIO(_download(source)), source)
+        return _decode(io.BytesIO(standard_input()), "standard input")
+    if isinstance(source, str) and is_url(source):
+        return _decode(io.BytesIO(download(source)), source[:300])
     if isinstance(source, (str, os.PathLike)):
-        return _decode(Path(source), str(source))
+        return _decode(_existing(source), str(source)[:300])
     if hasattr(source, "__array__"):
         return _from_array(source)
     raise ImageError(
@@ -89,29 +115,23 @@ def load_image(source: ImageSource) -> Image.Image:
     )
 
 
-def _download(url: str) -> bytes:
-    from http.client import HTTPException  # these start slowly, and few images come from the net
-    from urllib.error import HTTPError
-    from urllib.request import Request, urlopen
-
+def _existing(source: str | os.PathLike[str]) -> Path:
+    """A path, where there is something; an error with the nearest name there where not."""
     try:
-        request = Request(url, headers={"User-Agent": "mlx_vedec"})
-        with urlopen(request, timeout=TIMEOUT) as response:
-            content = response.read(BYTE_LIMIT + 1)
-    except (OSError, HTTPException, ValueError) as error:
-        if isinstance(error, HTTPError):
-            error.close()  # it keeps the connection
+        path = as_path(source, "image")
+        missing = not path.exists()
+    except (OSError, ValueError) as error:
         raise ImageError(
-            f"{url} cannot be downloaded ({error}); check the address, or give a file"
+            f"image {shown(str(source))} cannot be read ({str(error)[:90]}); expected a whole image"
         ) from error
-    if len(content) > BYTE_LIMIT:
-        raise ImageError(f"{url} has over {BYTE_LIMIT} bytes, the limit; shrink it, or give a file")
-    return content
+    if missing:
+        raise ImageError(f"{source} {READ_FAILURES[FileNotFoundError]}{meant_beside(path)}")
+    return path
 
 
 def check_header(path: str | os.PathLike[str]) -> None:
     """Raise `ImageError` for a file that is no image or too large; only its header is read."""
-    with _reading(str(path)), _open(Path(path)) as image:
+    with _reading(str(path)), _open(Path(path), str(path)) as image:
         check_size(image.size, str(path))
 
 
@@ -119,8 +139,24 @@ def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
     with _reading(name):
         if isinstance(source, Image.Image):
             return _upright_rgb(source, name)
-        with _open(source) as image:
+        with _open(source, name) as image:
+            check_size(image.size, name)
+            _warn_of_more(image, name)
             return _upright_rgb(image, name)
+
+
+def _warn_of_more(image: Image.Image, name: str) -> None:
+    """Warn of a file of several pages or frames, of which only the first is read."""
+    try:
+        several = image.format in PAGED and getattr(image, "is_animated", False)
+    except Exception:  # a later page is damaged: that of the first is said where it is read
+        return
+    if several:
+        warnings.warn(
+            f"{name} has several {PAGED[image.format or '']}, and only the first is read; "
+            "read_pages, or generate on the command line, reads all of a TIFF's",
+            stacklevel=4,
+        )
 
 
 @contextmanager
@@ -131,16 +167,48 @@ def _reading(name: str) -> Iterator[None]:
     except ImageError:
         raise
     except Exception as error:
-        damaged = f"{DAMAGED} ({type(error).__name__}: {error})"
+        damaged = f"{DAMAGED} ({type(error).__name__}: {str(error)[:200]})"
         raise ImageError(f"{name} {READ_FAILURES.get(type(error), damaged)}") from error
 
 
-def _open(source: Path | BinaryIO) -> Image.Image:
+def _open(source: Path | BinaryIO, name: str) -> Image.Image:
     """The image with its header read, without Pillow's own warning about the size."""
     source = source.expanduser() if isinstance(source, Path) else source
-    with _opening, warnings.catch_warnings():
-        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        return Image.open(source)
+    if isinstance(source, Path) and (kind := irregular(source)):
+        raise ImageError(
+            f"{source} is {kind}; expected a regular file; give - as the image, and pipe it in"
+        )
+    try:
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            return Image.open(source)
+    except UnidentifiedImageError:
+        if _is_pdf(source):
+            raise ImageError(f"{name} is no image but {PDF_ADVICE}") from None
+        raise
+
+
+def _is_pdf(source: Path | BinaryIO) -> bool:
+    if isinstance(source, Path):
+        with source.open("rb") as file:
+            return _is_pdf(file)
+    source.seek(0)
+    return b"%PDF-" in source.read(1024)
+
+
+def irregular(path: Path) -> str | None:
+    """What a path is that is neither a file nor a folder: reading it might never end."""
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None
+    kinds = {
+        stat.S_ISFIFO: "a pipe",
+        stat.S_ISSOCK: "a socket",
+        stat.S_ISCHR: "a device",
+        stat.S_ISBLK: "a device",
+    }
+    return next((kind for fits, kind in kinds.items() if fits(mode)), None)
 
 
 def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -148,73 +216,17 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
     return to_rgb(ImageOps.exif_transpose(image))
 
 
-def check_size(size: tuple[int, int], name: str) -> None:
-    """Raise `ImageError` for a width and height that are too small to read or too large to hold."""
-    width, height = size
-    if min(size) < 2:
-        raise ImageError(
-            f"{name} is {width}x{height} pixels; expected at least 2 on each side; "
-            "check that it is the picture you mean"
-        )
-    if width * height > PIXEL_LIMIT:
-        raise ImageError(
-            f"{name} is {width}x{height} pixels; expected at most {PIXEL_LIMIT} in all; "
-            "make it smaller or cut it up"
-        )
-
-
 def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of an image in any of Pillow's modes; `load_image` says how."""
     if image.mode[0] in "FI":
-        image = Image.fromarray(_to_8_bits(_as_16_bits(np.asarray(image))))
+        image = Image.fromarray(to_8_bits(as_16_bits(np.asarray(image))))
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
 
 
-def _as_16_bits(values: np.ndarray) -> np.ndarray:
-    """Pillow's mode I keeps 16-bit greys in 32 bits."""
-    if values.dtype.kind != "i" or values.min() < 0 or values.max() > 65535:
-        return values
-    return values.astype(np.uint16)
-
-
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    kind = values.dtype.kind
-    if values.dtype == np.uint8:
-        return values
-    if kind == "b":
-        return values * np.uint8(255)
-    if kind == "u" and values.dtype.itemsize == 2:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if kind == "f" and values.min() >= 0 and values.max() <= 1:
-        return np.rint(values.astype(np.float32) * 255).astype(np.uint8)
-    bounds = f" from {values.min()} to {values.max()}" if kind in "fiu" else ""
-    raise ImageError(
-        f"image holds {values.dtype} values{bounds}; expected uint8, uint16, or floats from 0 to "
-        "1; scale them, or cast with .astype('uint8')"
-    )
-
-
 def _from_array(source: SupportsArray) -> Image.Image:
-    try:
-        values = np.asarray(source)
-    except Exception as error:  # each array library has its own, as MLX has for bfloat16
-        raise ImageError(
-            f"array cannot be read by numpy ({error}); expected uint8 or float32; cast it first"
-        ) from error
-    shape = values.shape
-    if len(shape) == 3 and shape[0] in CHANNELS and shape[2] not in CHANNELS:
-        raise ImageError(
-            f"array of shape {shape} has its channels first; expected (height, width, channels); "
-            "transpose it with array.transpose(1, 2, 0)"
-        )
-    if len(shape) not in (2, 3) or shape[2:] not in ((), *((n,) for n in CHANNELS)):
-        raise ImageError(
-            f"array of shape {shape} is no image; expected (height, width) or (height, width, "
-            "channels) with 1, 3 or 4 channels; give several images as a list"
-        )
-    check_size((shape[1], shape[0]), "the array")
-    pixels = _to_8_bits(values[..., 0] if shape[2:] == (1,) else values)
+    values = image_array(source)
+    pixels = to_8_bits(values[..., 0] if values.shape[2:] == (1,) else values)
     return to_rgb(Image.fromarray(np.ascontiguousarray(pixels)))

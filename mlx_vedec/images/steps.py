@@ -11,9 +11,8 @@ from dataclasses import dataclass, field
 from PIL import Image
 
 from ..errors import ImageError
-from .boxes import Box, Size
+from .boxes import PIXEL_LIMIT, Box, Size
 from .geometry import Geometry
-from .loading import PIXEL_LIMIT
 
 Step = Callable[[Image.Image], Image.Image]
 CLOCKWISE = 3  # quarter turns counter-clockwise
@@ -31,6 +30,7 @@ class Steps:
 
     geometry: Geometry
     functions: list[Step] = field(default_factory=list)
+    resizes: bool = False  # whether any step makes new pixels out of several
 
     @classmethod
     def of(cls, size: Size) -> Steps:
@@ -47,6 +47,7 @@ class Steps:
         if size == self.size:
             return
         self.geometry = self.geometry.resized(checked(size, "the resized image"))
+        self.resizes = True
         self.functions.append(lambda image: image.resize(size, resample, reducing_gap=reducing_gap))
 
     def crop(self, box: Box) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 
 from ..errors import LayoutError
+from ..images.boxes import Box
 from .layout import (
     Alternative,
     Layout,
@@ -21,7 +22,8 @@ from .layout import (
     Source,
     Word,
     box_around,
-    corners,
+    box_of,
+    mean_confidence,
     numbers_in,
     scale_between,
 )
@@ -158,7 +160,7 @@ def _region(
     ]
     return Region(
         lines=own,
-        box=box or box_around(polygon or [p for line in own for p in corners(line.box)]),
+        box=box or box_of(polygon, own),
         polygon=polygon,
         id=block.attributes.get("ID", ""),
         kind=kinds[0] if kinds else "",
@@ -171,7 +173,7 @@ def _polygon(element: Element, scale: Scale) -> Points:
     return scale.points(numbers_in(polygon.attributes.get("POINTS", ""))) if polygon else ()
 
 
-def _box(element: Element, scale: Scale) -> tuple[int, int, int, int] | None:
+def _box(element: Element, scale: Scale) -> Box | None:
     found = _numbers(element, "HPOS", "VPOS", "WIDTH", "HEIGHT")
     if found is None:
         return None
@@ -186,14 +188,12 @@ def read_line(element: Element, scale: Scale) -> Line:
     words = tuple(_word(string, scale) for string in strings)
     text = _text(element)
     whole = len(words) == 1 and " " in words[0].text.strip()  # a line as one string
-    known = [(w.confidence, len(w.text) or 1) for w in words if w.confidence is not None]
-    length = sum(n for _, n in known)
     return Line(
         text=text,
         box=box or box_around(polygon),
         polygon=polygon,
         baseline=_baseline(element, box or box_around(polygon), scale),
-        confidence=sum(value * n for value, n in known) / length if known else None,
+        confidence=mean_confidence(words),
         alternatives=tuple(_alternatives(strings)),
         words=() if whole else words,
         id=element.attributes.get("ID", ""),
@@ -201,7 +201,7 @@ def read_line(element: Element, scale: Scale) -> Line:
     )
 
 
-def _baseline(element: Element, box: tuple[int, int, int, int], scale: Scale) -> Points:
+def _baseline(element: Element, box: Box, scale: Scale) -> Points:
     """Points, or the one height that versions before 4.2 have."""
     numbers = numbers_in(element.attributes.get("BASELINE", ""))
     if len(numbers) == 1:

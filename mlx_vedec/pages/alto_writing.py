@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timezone
-
 from ..images.boxes import Box
 from ..version import __version__
 from .alto import NAMESPACE, read_line
 from .layout import Layout, Line, Points, Scale, Word
-from .xml_tree import Document, Element, Ids, indent
+from .xml_tree import INSTANCE, Document, Element, Ids, indent, now
 
 CURRENT = "http://www.loc.gov/standards/alto/ns-v4#"
 SCHEMA = "http://www.loc.gov/standards/alto/v4/alto-4-4.xsd"
-INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 KEPT = ("ID", "STYLEREFS", "TAGREFS", "LANG")  # of a string that gets another text
 PROCESSING_SINCE = 4  # the version in which `Processing` took the place of `OCRProcessing`
 
 
 def write(layout: Layout) -> Document:
     """The document of a layout: its own, with new texts, where that is ALTO; else a new one."""
-    source = layout.source
-    if source is None or source.format != "alto" or any(x.element is None for x in layout.lines):
+    new, source = layout.changed_lines("alto", read_line), layout.source
+    if new is None or source is None:
         return _skeleton(layout)
     document, copies = source.document.copy()
-    new = [line for line in layout.lines if line.error is None and _differs(line, source.scale)]
     gone: dict[str, str] = {}
     for line in new:
         gone |= _put_line(copies[id(line.element)], line, source.scale)
@@ -31,12 +27,6 @@ def write(layout: Layout) -> Document:
     if new and layout.model:
         _put_step(document, layout.model)
     return document
-
-
-def _differs(line: Line, scale: Scale) -> bool:
-    """Whether a line says something else than its element."""
-    assert line.element is not None
-    return line != read_line(line.element, scale)
 
 
 def _put_line(element: Element, line: Line, scale: Scale) -> dict[str, str]:
@@ -56,8 +46,7 @@ def _put_line(element: Element, line: Line, scale: Scale) -> dict[str, str]:
     _put_alternatives(strings, line)
     for place, string in enumerate(strings):
         if place:
-            space = Element(element.prefix + "SP", namespace=element.namespace)
-            element.insert(space, blank=blank)
+            element.insert(element.new("SP"), blank=blank)
         element.insert(string, blank=blank)
     last = next((i for s in reversed(strings) if (i := s.attributes.get("ID"))), "")
     return {name: last for one in old[len(strings) :] if (name := one.get("ID"))}
@@ -73,8 +62,7 @@ def _mend(document: Document, gone: dict[str, str]) -> None:
 
 def _string(line: Element, word: Word, scale: Scale) -> Element:
     conf = {} if word.confidence is None else {"WC": f"{min(max(word.confidence, 0), 1):.4f}"}
-    given = {**_position(word.box, scale), "CONTENT": word.text, **conf}
-    return Element(line.prefix + "String", given, [], line.namespace)
+    return line.new("String", {**_position(word.box, scale), "CONTENT": word.text, **conf})
 
 
 def _put_alternatives(strings: list[Element], line: Line) -> None:
@@ -110,12 +98,11 @@ def _put_step(document: Document, model: str) -> None:
     version = NAMESPACE.match(root.namespace)
     current = version is not None and int(version[1]) >= PROCESSING_SINCE
     name = "Processing" if current else "OCRProcessing"
-    number = {"ID": Ids(document).new("mlx_vedec")}
-    made = Element(description.prefix + name, number, [], description.namespace)
+    made = description.new(name, {"ID": Ids(document).new("mlx_vedec")})
     step = made if current else made.child("ocrProcessingStep")
     if current:
         step.child("processingCategory", text="contentGeneration")
-    step.child("processingDateTime", text=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    step.child("processingDateTime", text=now())
     step.child("processingStepDescription", text="text recognition")
     step.child("processingStepSettings", text=f"model: {model}")
     software = step.child("processingSoftware")

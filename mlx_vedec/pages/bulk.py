@@ -19,11 +19,10 @@ from ..files import write_file
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from . import pdf
-from .finding import Given
 from .formats import ENDINGS, check_format
 from .page import Page
 from .reading import read_sheets
-from .sheets import Sheet
+from .sheets import Given, Sheet
 
 ERRORS = "errors.jsonl"
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from ..errors import LayoutError
+from ..images.boxes import Box
 from ..version import __version__
 from .layout import (
     Layout,
@@ -17,7 +18,8 @@ from .layout import (
     Source,
     Word,
     box_around,
-    corners,
+    box_of,
+    mean_confidence,
     numbers_in,
     scale_between,
 )
@@ -26,7 +28,8 @@ from .xml_tree import Document, Element, Verbatim, indent
 LINES = {"ocr_line", "ocrx_line", "ocr_header", "ocr_footer", "ocr_caption", "ocr_textfloat"}
 REGIONS = ("ocr_par", "ocr_carea", "ocr_page")  # the smallest that a line is in is its region
 WORD = "ocrx_word"
-PROPERTY = re.compile(r'\s*(\w+)((?:"[^"]*"|[^;"])*)(?:;|$)')
+PROPERTY = re.compile(r'(?:"[^"]*"|[^;"]|")+')  # each way of matching is the only one: no hang
+NAME = re.compile(r"\s*(\w+)")
 XHTML = "http://www.w3.org/1999/xhtml"
 DOCTYPE = (
     '<!DOCTYPE html PUBLIC "-//W3C//DTD XHTML 1.0 Transitional//EN" '
@@ -74,7 +77,8 @@ def read(
 def properties(element: Element) -> dict[str, str]:
     """What an element's title says: `bbox 0 0 9 9; image "a;b.png"`."""
     title = element.attributes.get("title", "")
-    return {name: value.strip() for name, value in PROPERTY.findall(title)}
+    parts = [(NAME.match(part), part) for part in PROPERTY.findall(title)]
+    return {found[1]: part[found.end() :].strip() for found, part in parts if found}
 
 
 def _regions(page: Element, scale: Scale) -> Iterator[Region]:
@@ -92,11 +96,12 @@ def _regions(page: Element, scale: Scale) -> Iterator[Region]:
     for home, lines in groups.values():
         own = tuple(read_line(line, scale) for line in lines)
         polygon, box = _outline(home, scale)
-        box = box or box_around([p for line in own for p in corners(line.box)])
-        yield Region(own, box, polygon, id=home.attributes.get("id", ""), element=home)
+        yield Region(
+            own, box or box_of((), own), polygon, id=home.attributes.get("id", ""), element=home
+        )
 
 
-def _outline(element: Element, scale: Scale) -> tuple[Points, tuple[int, int, int, int] | None]:
+def _outline(element: Element, scale: Scale) -> tuple[Points, Box | None]:
     said = properties(element)
     polygon = scale.points(numbers_in(said.get("poly", "")))
     box = numbers_in(said.get("bbox", ""))
@@ -107,22 +112,20 @@ def read_line(element: Element, scale: Scale) -> Line:
     """The line of an element."""
     polygon, box = _outline(element, scale)
     words = tuple(_word(inner, scale) for inner in element.below() if WORD in _classes(inner))
-    known = [(w.confidence, len(w.text) or 1) for w in words if w.confidence is not None]
-    length = sum(n for _, n in known)
     text = " ".join(word.text for word in words) if words else " ".join(element.text.split())
     return Line(
         text=text,
         box=box or (0, 0, 0, 0),
         polygon=polygon,
         baseline=_baseline(properties(element).get("baseline", ""), box),
-        confidence=sum(value * n for value, n in known) / length if known else None,
+        confidence=mean_confidence(words),
         words=words,
         id=element.attributes.get("id", ""),
         element=element,
     )
 
 
-def _baseline(text: str, box: tuple[int, int, int, int] | None) -> Points:
+def _baseline(text: str, box: Box | None) -> Points:
     """Of a slope and the distance to the lower left corner, both ends."""
     numbers = numbers_in(text)
     if len(numbers) != 2 or box is None:
@@ -144,14 +147,12 @@ def _word(element: Element, scale: Scale) -> Word:
 
 def write(layout: Layout, number: int = 0) -> Document:
     """The document of a layout: its own, with new texts, where that is hOCR; else a new one."""
-    source = layout.source
-    if source is None or source.format != "hocr" or any(x.element is None for x in layout.lines):
+    changed, source = layout.changed_lines("hocr", read_line), layout.source
+    if changed is None or source is None:
         return _skeleton(layout, number)
     document, copies = source.document.copy()
-    for line in layout.lines:
-        assert line.element is not None
-        if line.error is None and line != read_line(line.element, source.scale):
-            _put_words(copies[id(line.element)], line, source.scale)
+    for line in changed:
+        _put_words(copies[id(line.element)], line, source.scale)
     return document
 
 
@@ -166,7 +167,7 @@ def _put_words(element: Element, line: Line, scale: Scale) -> None:
         element.child("span", given, word.text)
 
 
-def _bbox(box: tuple[int, int, int, int], scale: Scale) -> str:
+def _bbox(box: Box, scale: Scale) -> str:
     (left, top), (right, bottom) = scale.back([(box[0], box[1]), (box[2], box[3])])
     return f"bbox {round(left)} {round(top)} {round(right)} {round(bottom)}"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -162,13 +162,26 @@ class Layout:
     @property
     def confidence(self) -> float | None:
         """Mean of the lines', weighted by their lengths; None where no line has one."""
-        known = [
-            (line.confidence, len(line.text) or 1)
-            for line in self.lines
-            if line.confidence is not None
+        return mean_confidence(self.lines)
+
+    def changed_lines(
+        self, format: str, read_line: Callable[[Element, Scale], Line]
+    ) -> list[Line] | None:
+        """The lines that say something else than the file they came from, but for failed ones.
+
+        None where the layout did not come from a file of this format, line by line.
+        """
+        source = self.source
+        if source is None or source.format != format:
+            return None
+        own = [(line, line.element) for line in self.lines if line.element is not None]
+        if len(own) < len(self.lines):
+            return None
+        return [
+            line
+            for line, element in own
+            if line.error is None and line != read_line(element, source.scale)
         ]
-        whole = sum(length for _, length in known)
-        return sum(value * length for value, length in known) / whole if known else None
 
 
 def corners(box: Box) -> Points:
@@ -181,6 +194,18 @@ def box_around(points: Iterable[Point]) -> Box:
     """The box around points; nothing around none."""
     xs, ys = zip(*points, strict=True) if (points := [*points]) else ((0,), (0,))
     return min(xs), min(ys), max(xs), max(ys)
+
+
+def box_of(polygon: Points, lines: Iterable[Line]) -> Box:
+    """The box around a region's polygon, or around its lines where it has none."""
+    return box_around(polygon or [point for line in lines for point in corners(line.box)])
+
+
+def mean_confidence(parts: Iterable[Line | Word]) -> float | None:
+    """Mean confidence, weighted by the lengths of the texts; None where no part has one."""
+    known = [(p.confidence, len(p.text) or 1) for p in parts if p.confidence is not None]
+    whole = sum(length for _, length in known)
+    return sum(value * length for value, length in known) / whole if known else None
 
 
 def area(points: Sequence[Point]) -> float:
@@ -237,7 +262,4 @@ def paragraphs(lines: Sequence[Line]) -> tuple[Region, ...]:
         if step > PARAGRAPH * usual > 0:
             groups.append([])
         groups[-1].append(line)
-    return tuple(
-        Region(tuple(group), box_around(p for line in group for p in corners(line.box)))
-        for group in groups
-    )
+    return tuple(Region(tuple(group), box_of((), group)) for group in groups)

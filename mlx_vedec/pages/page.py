@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
+from base64 import b64encode
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from ..errors import OptionError
+from ..errors import OptionError, as_path, shown
 from ..files import write_file
-from .finding import image_of, size_beside
 from .formats import check_format, format_of, layouts_of, read_document, to_bytes
 from .layout import Layout
 from .pdf import to_pdf
+from .sheets import image_of, size_beside
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+MOST_WIDTH = 100  # pixels of a drawn line
 SHOWN = 1400  # pixels of the longer side in a notebook
 REGION = (70, 110, 200)  # blue
 BASELINE = (200, 60, 160)  # violet
@@ -49,7 +52,7 @@ class Page(Layout):
         The image need not be there. Where it is, its size says how large the file's units are; else
         tenths of millimetres and 1/1200 inch are taken at 300 dots per inch.
         """
-        path = Path(path)
+        path = as_path(path, "path")
         document = read_document(path)
         layouts = layouts_of(document, str(path), size_beside(path))
         if len(layouts) != 1:
@@ -85,8 +88,8 @@ class Page(Layout):
         what the file's name ends in stands for, `.xml` for "page". A page that came from a file of
         the same format is that file with the texts put in; any other makes a new one.
         """
-        path = Path(path)
-        data = self.to_bytes(format or format_of(path))
+        path = as_path(path, "path")
+        data = self.to_bytes(format_of(path) if format is None else format)
         if not path.parent.is_dir():
             raise OptionError(f"the folder of {path} does not exist; expected one; make it")
         write_file(path, lambda temporary: temporary.write_bytes(data))
@@ -111,6 +114,8 @@ class Page(Layout):
         Regions are blue, baselines violet, outlines from green (sure) to red (unsure), grey where
         nothing is known. width -- pixels of the lines
         """
+        if not isinstance(width, int) or not 0 < width <= MOST_WIDTH:
+            raise OptionError(f"width is {shown(width)}; expected pixels, 1 to {MOST_WIDTH}")
         if self.picture is not None:
             image = self.picture.copy()
         else:
@@ -123,6 +128,24 @@ class Page(Layout):
             if len(line.baseline) > 1:
                 draw.line(line.baseline, fill=BASELINE, width=width)
         return image
+
+    def __repr__(self) -> str:
+        """What the page is of, how much was found on it, and what was wrong with it."""
+        named = ascii((self.name or self.image)[:80])
+        if self.error is not None:
+            return f"Page({named}, error: {str(self.error)[:200]})"
+        found = f"{len(self.lines)} lines in {len(self.regions)} regions"
+        sure = "" if self.confidence is None else f", confidence {self.confidence:.2f}"
+        return f"Page({named}, {self.size[0]}x{self.size[1]}, {found}{sure})"
+
+    def _repr_html_(self) -> str:
+        """The overlay and the text beneath it, or what was wrong, for notebooks."""
+        said = f"<p>{escape(repr(self))}</p>"
+        if self.error is not None:
+            return said
+        data = b64encode(self._repr_png_()).decode("ascii")
+        image = f'<img src="data:image/png;base64,{data}" alt="the page, with its lines outlined">'
+        return f"{image}\n<pre>{escape(self.text)}</pre>\n{said}"
 
     def _repr_png_(self) -> bytes:
         """The overlay, for notebooks."""

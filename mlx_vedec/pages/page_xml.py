@@ -1,15 +1,22 @@
-"""Reading PAGE, the format of PRImA's tools, Transkribus, eScriptorium and OCR-D, 2010 to 2019."""
+"""PAGE, the format of PRImA's tools, Transkribus, eScriptorium and OCR-D, versions 2010 to 2019.
+
+Older versions have points as elements, no `index` of texts and no steps of processing; what is put
+into a file is in the words of that file's version, and a new file is of version 2019.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 
 from ..errors import LayoutError
+from ..version import __version__
 from .layout import (
     Alternative,
     Layout,
     Line,
+    Point,
     Points,
     Region,
     Scale,
@@ -17,15 +24,25 @@ from .layout import (
     Source,
     Word,
     box_around,
+    box_of,
     corners,
     numbers_in,
     scale_between,
 )
-from .xml_tree import Document, Element
+from .xml_tree import INSTANCE, Document, Element, Ids, indent, now
 
 NAMESPACE = re.compile(r"https?://schema\.primaresearch\.org/PAGE/gts/pagecontent/(\d{4})-")
-ORDER_IN_CUSTOM = re.compile(r"readingOrder\s*\{[^}]*?index\s*:\s*(\d+)")
-KIND_IN_CUSTOM = re.compile(r"structure\s*\{[^}]*?type\s*:\s*([\w-]+)")
+CURRENT = "http://schema.primaresearch.org/PAGE/gts/pagecontent/2019-07-15"
+STEPS_SINCE = 2019  # year of the version that knows `MetadataItem`
+INDEX_SINCE = 2017  # and of the one that knows several texts of a line
+AFTER_TEXT = ("TextStyle", "UserDefined", "Labels")
+KINDS = (
+    *("paragraph", "heading", "caption", "header", "footer", "page-number", "drop-capital"),
+    *("credit", "floating", "signature-mark", "catch-word", "marginalia", "footnote", "endnote"),
+    *("footnote-continued", "TOC-entry", "list-label", "other"),
+)
+ORDER_IN_CUSTOM = re.compile(r"readingOrder\s*\{[^{}]*?index\s*:\s*(\d+)")
+KIND_IN_CUSTOM = re.compile(r"structure\s*\{[^{}]*?type\s*:\s*([\w-]+)")
 
 
 def is_page(document: Document) -> bool:
@@ -104,8 +121,12 @@ def _references(group: Element) -> Iterator[str]:
 
 
 def _index(element: Element) -> float:
-    numbers = numbers_in(element.attributes.get("index", ""))
-    return numbers[0] if numbers else 0.0
+    return _float(element, "index") or 0.0
+
+
+def _float(element: Element, name: str) -> float | None:
+    numbers = numbers_in(element.attributes.get(name, ""))
+    return numbers[0] if numbers else None
 
 
 def _by_custom(elements: Sequence[Element]) -> list[Element]:
@@ -130,7 +151,7 @@ def _region(element: Element, scale: Scale) -> Region:
     custom = KIND_IN_CUSTOM.search(element.attributes.get("custom", ""))
     return Region(
         lines=lines,
-        box=box_around(polygon or [p for line in lines for p in corners(line.box)]),
+        box=box_of(polygon, lines),
         polygon=polygon,
         id=element.attributes.get("id", ""),
         kind=element.attributes.get("type") or (custom[1] if custom else ""),
@@ -171,22 +192,137 @@ def read_line(element: Element, scale: Scale) -> Line:
 
 
 def _word(element: Element, scale: Scale) -> Word:
-    texts = _texts(element) or [Alternative("".join(_glyphs(element)))]
+    glyphs = [texts[0].text for glyph in element.all("Glyph") if (texts := _texts(glyph))]
+    texts = _texts(element) or [Alternative("".join(glyphs))]
     return Word(texts[0].text, box_around(_points(element, "Coords", scale)), texts[0].confidence)
-
-
-def _glyphs(word: Element) -> Iterator[str]:
-    return (texts[0].text for glyph in word.all("Glyph") if (texts := _texts(glyph)))
 
 
 def _texts(element: Element) -> list[Alternative]:
     """The texts of an element, best first."""
     return [
-        Alternative(text.text if (text := one.find("Unicode")) is not None else "", _conf(one))
+        Alternative(
+            text.text if (text := one.find("Unicode")) is not None else "", _float(one, "conf")
+        )
         for one in sorted(element.all("TextEquiv"), key=_index)
     ]
 
 
-def _conf(element: Element) -> float | None:
-    numbers = numbers_in(element.attributes.get("conf", ""))
-    return numbers[0] if numbers else None
+# To elements
+
+
+def write(layout: Layout) -> Document:
+    """The document of a layout: its own, with new texts, where that is PAGE; else a new one."""
+    new, source = layout.changed_lines("page", read_line), layout.source
+    if new is None or source is None:
+        document, changed = _skeleton(layout), True
+    else:
+        document, copies = source.document.copy()
+        ids, changed, own = Ids(document), bool(new), {id(line) for line in new}
+        for region in layout.regions:
+            lines = [line for line in region.lines if id(line) in own]
+            for line in lines:
+                _put_line(copies[id(line.element)], line, source.scale, ids)
+            if lines and region.element is not None:
+                _put_texts(copies[id(region.element)], [Alternative(region.text)])
+    if changed and layout.model:
+        _put_step(document, layout.model)
+    return document
+
+
+def _put_line(element: Element, line: Line, scale: Scale, ids: Ids) -> None:
+    for old in element.all("Word"):
+        element.remove(old)
+    points = element.find("Coords", "Point") is not None
+    for word in line.fitting_words:
+        made = element.new("Word", {"id": ids.new(f"{line.id or 'l'}_w")})
+        _put_points(made, "Coords", corners(word.box), scale, as_elements=points)
+        _put_text(made, Alternative(word.text, word.confidence))
+        element.insert(made, "TextEquiv", *AFTER_TEXT)
+    best = Alternative(line.text, line.confidence)
+    _put_texts(element, [best, *line.alternatives])
+
+
+def _year(element: Element) -> int:
+    version = NAMESPACE.match(element.namespace)
+    return int(version[1]) if version else 0
+
+
+def _put_texts(element: Element, texts: Sequence[Alternative]) -> None:
+    """In place of the texts that are there; versions that know but one get the best."""
+    for old in element.all("TextEquiv"):
+        element.remove(old)
+    several = len(texts) > 1 and _year(element) >= INDEX_SINCE
+    for index, text in enumerate(texts if several else texts[:1]):
+        made = _put_text(element.new(element.name), text, index if several else None)
+        element.insert(made, *AFTER_TEXT)
+
+
+def _put_text(element: Element, text: Alternative, index: int | None = None) -> Element:
+    conf = None if text.confidence is None else f"{min(max(text.confidence, 0), 1):.4f}"
+    made = element.child("TextEquiv", {"index": index, "conf": conf})
+    made.child("Unicode", text=text.text)
+    return made
+
+
+def _put_points(
+    element: Element, name: str, points: Iterable[Point], scale: Scale, *, as_elements: bool = False
+) -> None:
+    whole = [(max(round(x), 0), max(round(y), 0)) for x, y in scale.back(points)]
+    if as_elements:
+        coords = element.child(name)
+        for x, y in whole:
+            coords.child("Point", {"x": x, "y": y})
+    else:
+        element.child(name, {"points": " ".join(f"{x},{y}" for x, y in whole)})
+
+
+def _put_step(document: Document, model: str) -> None:
+    """Say what the texts were read with."""
+    metadata = document.root.find("Metadata")
+    if metadata is None:
+        return
+    if _year(metadata) < STEPS_SINCE:
+        if metadata.find("Comments") is None:
+            note = f"Texts read by mlx_vedec {__version__} with {model}"
+            metadata.insert(metadata.new("Comments", text=note), "UserDefined")
+        return
+    named = {"type": "processingStep", "name": "recognition", "value": f"mlx_vedec {__version__}"}
+    item = metadata.new("MetadataItem", named)
+    labels = item.child("Labels")
+    labels.child("Label", {"type": "model", "value": model})
+    labels.child("Label", {"type": "version", "value": __version__})
+    metadata.insert(item)
+
+
+def _skeleton(layout: Layout) -> Document:
+    """A new document of the current version."""
+    where = {"xmlns:xsi": INSTANCE, "xsi:schemaLocation": f"{CURRENT} {CURRENT}/pagecontent.xsd"}
+    root = Element("PcGts", {"xmlns": CURRENT, **where}, namespace=CURRENT)
+    document = Document(root)
+    metadata = root.child("Metadata")
+    metadata.child("Creator", text=f"mlx_vedec {__version__}")
+    for name in ("Created", "LastChange"):
+        metadata.child(name, text=now())
+    width, height = layout.size
+    named = {"imageFilename": layout.image, "imageWidth": width, "imageHeight": height}
+    page = root.child("Page", named)
+    ids = Ids(document)
+    names = [ids.new(r.id or f"r{number}") for number, r in enumerate(layout.regions, 1)]
+    if names:
+        group = page.child("ReadingOrder").child("OrderedGroup", {"id": ids.new("order")})
+        for index, name in enumerate(names):
+            group.child("RegionRefIndexed", {"index": index, "regionRef": name})
+    for name, region in zip(names, layout.regions, strict=True):
+        kind = region.kind if region.kind in KINDS else None
+        element = page.child("TextRegion", {"id": name, "type": kind})
+        _put_points(element, "Coords", region.outline, Scale())
+        for number, line in enumerate(region.lines, 1):
+            own = ids.new(line.id or f"{name}_l{number}")
+            made = element.child("TextLine", {"id": own})
+            _put_points(made, "Coords", line.outline, Scale())
+            if len(line.baseline) > 1:
+                _put_points(made, "Baseline", line.baseline, Scale())
+            _put_line(made, replace(line, id=own), Scale(), ids)
+        _put_texts(element, [Alternative(region.text)])
+    indent(root)
+    return document

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 from PIL import Image
 
-from ..errors import LayoutError, OptionError
+from ..errors import LayoutError, OptionError, as_path, shown
 from ..images.boxes import Box
 from ..images.lines import find_lines
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.generate import batch_generate
+from ..reading.generate import batch_generate, check_batch_size, check_reader
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
-from .finding import Given, layout_for, with_image
 from .layout import Alternative, Layout, Line, Region, Word, box_around, corners, paragraphs
 from .page import Page
-from .pieces import pieces_of
-from .sheets import Sheet, all_sheets
+from .sheets import Given, Sheet, all_sheets, layout_for, with_image
+from .strips import pieces_of
 
 WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that need no lines
 
@@ -68,17 +67,11 @@ def read_page(
     >>> print(page.text)
     wheel 206,3
     """
-    (page,) = _single(
-        read_pages(
-            model,
-            processor,
-            [image],
-            layouts=[layout],
-            boxes=boxes,
-            batch_size=batch_size,
-            **options,
-        )
-    )
+    reading = {"boxes": boxes, "batch_size": batch_size, **options}
+    pages = read_pages(model, processor, [image], layouts=[layout], **reading)
+    page, *others = itertools.islice(pages, 2)
+    if others:
+        raise OptionError("the image has several pages; expected one; use read_pages")
     if page.error is not None:
         raise page.error
     return page
@@ -101,13 +94,6 @@ def read_lines(
         model, processor, image, layout=False, boxes=boxes, batch_size=batch_size, **options
     )
     return [line.result for line in page.lines if line.result is not None]
-
-
-def _single(pages: Iterator[Page]) -> list[Page]:
-    found = list(itertools.islice(pages, 2))
-    if len(found) != 1:
-        raise OptionError("the image has several pages; expected one; use read_pages")
-    return found
 
 
 def read_pages(
@@ -133,26 +119,31 @@ def read_pages(
 
     A page that cannot be read has an `.error`, and the rest goes on.
     """
+    reading = {"boxes": boxes, "batch_size": batch_size, "prompt": prompt, "progress": progress}
+    check_reader(model, processor)
+    check_batch_size(batch_size)
     sheets = _with_layouts(images, layouts)
-    return read_sheets(
-        model,
-        processor,
-        sheets,
-        boxes=boxes,
-        batch_size=batch_size,
-        prompt=prompt,
-        progress=progress,
-        **options,
-    )
+    return read_sheets(model, processor, sheets, **reading, **options)
 
 
 def _with_layouts(images: Any, layouts: Any) -> Iterator[tuple[Sheet, Given]]:
     """Each page with where its layout is to come from."""
-    if not isinstance(layouts, Sequence) or isinstance(layouts, str):
-        yield from ((sheet, layouts) for sheet in all_sheets(images))
-        return
-    for image, layout in zip(images, layouts, strict=True):
-        yield from ((sheet, layout) for sheet in all_sheets([image]))
+    for given in layouts if isinstance(layouts, (list, tuple)) else [layouts]:
+        if not (given is None or isinstance(given, (bool, str, os.PathLike, Layout))):
+            raise OptionError(
+                f"layout is {shown(given)}; expected a file, a folder, a Page, None or False"
+            )
+        if isinstance(given, (str, os.PathLike)):
+            as_path(given, "layout")
+    if not isinstance(layouts, (list, tuple)):
+        return ((sheet, layouts) for sheet in all_sheets(images))
+    if not isinstance(images, (list, tuple)) or len(images) != len(layouts):
+        raise OptionError(
+            f"there are {len(layouts)} layouts for {shown(images)}; expected lists of images and "
+            "layouts of one length, or one layout for all"
+        )
+    pairs = zip(images, layouts, strict=True)
+    return ((sheet, layout) for image, layout in pairs for sheet in all_sheets([image]))
 
 
 def read_sheets(
@@ -171,7 +162,8 @@ def read_sheets(
     if prompt is not None and not whole:
         raise OptionError("a prompt is for checkpoints that read whole pages; leave it out")
     aspect = processor.line_aspect_ratio
-    name = _model_name(model)
+    kinds = f"{model.config.encoder.model_type} + {model.config.decoder.model_type}"
+    name = getattr(model, "name_or_path", "") or kinds
     waiting: deque[_Work] = deque()
 
     def pictures() -> Iterator[Image.Image]:
@@ -201,12 +193,6 @@ def read_sheets(
         yield _finished(waiting.popleft())
 
 
-def _model_name(model: VisionEncoderDecoderModel) -> str:
-    config = model.config
-    kinds = f"{config.encoder.model_type} + {config.decoder.model_type}"
-    return getattr(model, "name_or_path", "") or kinds
-
-
 # From a page to pieces
 
 
@@ -216,7 +202,7 @@ def _begun(
     """A page with its lines, not yet read, and the pictures that are to be."""
     try:
         picture = with_image(sheet).load()
-        found = None if given is False or whole else layout_for(sheet, _named(given), picture)
+        found = None if whole else layout_for(sheet, given, picture)
         layout = found or _found_here(picture, whole=whole)
         layout = replace(layout, model=model, image=layout.image or _image_name(sheet))
         page = Page.of(replace(layout, size=picture.size), name=sheet.name, picture=picture)
@@ -235,10 +221,6 @@ def _begun(
     except ValueError as error:
         return _Work(Page(image=_image_name(sheet), name=sheet.name, error=error)), []
     return work, pieces
-
-
-def _named(given: Given) -> str | Path | Layout | None:
-    return None if isinstance(given, bool) else given
 
 
 def _image_name(sheet: Sheet) -> str:
@@ -264,12 +246,7 @@ def _finished(work: _Work) -> Page:
     results, moves = iter(work.results), iter(work.moves)
     lines = []
     for line, count in zip(work.page.lines, work.counts, strict=True):
-        parts = [
-            _placed(result, move)
-            for result, move in zip(
-                itertools.islice(results, count), itertools.islice(moves, count), strict=True
-            )
-        ]
+        parts = [_placed(next(results), next(moves)) for _ in range(count)]
         lines.append(_with_result(line, parts))
     page = _with_lines(work.page, lines)
     if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
@@ -350,13 +327,10 @@ def joined(parts: Sequence[GenerationResult]) -> GenerationResult:
 
 def _likeliest(parts: Sequence[GenerationResult], count: int) -> list[GenerationResult]:
     """Other texts of a line: each with one of its pieces another way, the likeliest first."""
+    bare = [replace(part, alternatives=()) for part in parts]
     others = [
-        joined([*(replace(p, alternatives=()) for p in parts[:i]), other, *_bare(parts[i + 1 :])])
-        for i, part in enumerate(parts)
+        joined([*bare[:place], other, *bare[place + 1 :]])
+        for place, part in enumerate(parts)
         for other in part.alternatives
     ]
     return sorted(others, key=lambda other: -other.confidence)[:count]
-
-
-def _bare(parts: Sequence[GenerationResult]) -> list[GenerationResult]:
-    return [replace(part, alternatives=()) for part in parts]

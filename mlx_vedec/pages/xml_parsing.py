@@ -15,6 +15,7 @@ from .xml_tree import Document, Element, Verbatim
 
 DEEPEST = 100  # elements inside each other; real layouts have about 12
 INCLUDES = "http://www.w3.org/2001/XInclude"
+UNCLOSED = 1000  # "<" before a ">": the parser's time grows with their square
 VOID = {"area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
 
@@ -46,7 +47,10 @@ def parse_html(data: bytes, name: str) -> Document:
     """The document in the bytes of an HTML file that need not be XML, as some hOCR is."""
     builder = _Builder(name)
     parser = _Html(builder)
-    parser.feed(data.decode("utf-8-sig", "replace"))
+    text = data.decode("utf-8-sig", "replace")
+    if max(part.count("<") for part in text.split(">")) > UNCLOSED:
+        raise LayoutError(f"{name} has over {UNCLOSED} tags that do not end; expected HTML")
+    parser.feed(text)
     parser.close()
     while len(builder.open) > 1:
         builder.end(builder.open[-1].tag)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 
 UNSAYABLE = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")  # in XML
+INSTANCE = "http://www.w3.org/2001/XMLSchema-instance"
 NOT_OF_IDS = re.compile(r"[^A-Za-z0-9_.-]")
 
 
@@ -81,17 +83,19 @@ class Element:
                 parts.append(node)
         return "".join(parts)
 
-    def child(
-        self,
-        name: str,
-        attributes: Mapping[str, object] | None = None,
-        text: str | None = None,
+    def new(
+        self, name: str, attributes: Mapping[str, object] | None = None, text: str | None = None
     ) -> Element:
-        """A new element at the end, of the same namespace; no attributes that are None."""
+        """An element of the same namespace, not put in yet; no attributes that are None."""
         given = {key: str(v) for key, v in (attributes or {}).items() if v is not None}
-        made = Element(self.prefix + name, given, namespace=self.namespace)
-        if text is not None:
-            made.children.append(text)
+        inner: list[Element | str] = [] if text is None else [text]
+        return Element(self.prefix + name, given, inner, self.namespace)
+
+    def child(
+        self, name: str, attributes: Mapping[str, object] | None = None, text: str | None = None
+    ) -> Element:
+        """A new element at the end, as `new` makes it."""
+        made = self.new(name, attributes, text)
         self.children.append(made)
         return made
 
@@ -186,6 +190,11 @@ def _escaped(text: str) -> str:
 def _quoted(text: str) -> str:
     text = _escaped(text).replace('"', "&quot;")
     return text.replace("\t", "&#9;").replace("\n", "&#10;")
+
+
+def now() -> str:
+    """The time as XML has it, in UTC, without parts of a second."""
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class Ids:

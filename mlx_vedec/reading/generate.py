@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import repeat
-from pathlib import Path
 from typing import Any
 
-from ..errors import OptionError
+import numpy as np
+from PIL import Image
+
+from ..errors import OptionError, as_path, shown
 from ..generation.options import Options
 from ..images.image_processors import ImageSource
 from ..images.loading import images_in
@@ -46,8 +49,10 @@ def generate(
     >>> print(generate(model, processor, "tests/data/lines/seen_000.png"))
     _VANE_
     """
-    first, *others = _attempts(model, processor, options, fallback, grammar=grammar)
-    ladder = Ladder(others, fallback_score)
+    check_reader(model, processor)
+    if isinstance(image, (list, tuple)):
+        raise OptionError("image is a list; expected one image; use batch_generate for several")
+    first, ladder = _attempts(model, processor, options, fallback, fallback_score, grammar=grammar)
     queue = ImageQueue(model, processor, first, boxes=boxes, ladder=ladder)
     (result,) = queue.read(iter([(image, processor.prompt_ids(prompt))]))
     if result.error is not None:
@@ -75,10 +80,11 @@ def stream_generate(
     >>> "".join(piece.text for piece in pieces)
     '_VANE_'
     """
+    check_reader(model, processor)
     images: list[Any] = [*image] if isinstance(image, (list, tuple)) else [image]
     if not images:
         raise OptionError("there are no images to read; give one or more")
-    [settled] = _attempts(model, processor, options)
+    settled, _ = _attempts(model, processor, options)
     if settled.num_return_sequences > 1:
         raise OptionError(
             f"num_return_sequences={settled.num_return_sequences}, but a stream is of one sequence "
@@ -90,7 +96,7 @@ def stream_generate(
 def batch_generate(
     model: VisionEncoderDecoderModel,
     processor: Processor,
-    images: str | Path | Iterable[ImageSource],
+    images: ImageSource | Iterable[ImageSource],
     prompts: str | Sequence[str | None] | None = None,
     *,
     batch_size: int | None = 16,
@@ -103,10 +109,10 @@ def batch_generate(
 ) -> Iterator[GenerationResult]:
     """The texts of any number of images, in their order, `batch_size` of them at a time.
 
-    images -- any iterable, read as there is room; or a folder, whose images come by name. prompts
-    -- one for all, or one per image. batch_size -- None for as many as memory holds, up to 16. An
-    image leaves the batch as it ends and another takes its place; one that cannot be read gives a
-    result with `.error`, and the rest goes on.
+    images -- any iterable, read as there is room; a folder, whose images come by name; or one
+    image. prompts -- one for all, or one per image. batch_size -- None for as many as memory holds,
+    up to 16. An image leaves the batch as it ends and another takes its place; one that cannot be
+    read gives a result with `.error`, and the rest goes on.
 
     boxes -- where each word stands, too. grammar -- only well-formed tags, for Donut. fallback --
     options to try again with, one after another, where a text runs in circles or its score is below
@@ -119,15 +125,49 @@ def batch_generate(
     >>> [(result.text, result.error is None) for result in batch_generate(model, processor, lines)]
     [('_VANE_', True), ('', False)]
     """
-    if batch_size is not None and batch_size < 1:
-        raise OptionError(f"batch_size is {batch_size}; expected at least 1")
-    first, *others = _attempts(model, processor, options, fallback, grammar=grammar)
+    check_reader(model, processor)
+    check_batch_size(batch_size)
+    if progress is not None and not callable(progress):
+        raise OptionError(f"progress is {shown(progress)}; expected a function of a result")
+    first, ladder = _attempts(model, processor, options, fallback, fallback_score, grammar=grammar)
     size = batch_size or _fitting(model, first)
-    ladder = Ladder(others, fallback_score)
     queue = ImageQueue(model, processor, first, size, boxes, ladder, progress)
-    if isinstance(images, (str, Path)):
-        images = images_in(images)
-    return queue.read(_with_prompts(processor, images, prompts))
+    return queue.read(_with_prompts(processor, _each(images), prompts))
+
+
+def _each(images: Any) -> Iterable[Any]:
+    """Images one by one: of a folder, of an iterable, or one alone."""
+    if isinstance(images, (str, os.PathLike)) and as_path(images, "images").is_dir():
+        return images_in(as_path(images, "images"))
+    alone = isinstance(images, (str, os.PathLike, bytes, bytearray, memoryview, Image.Image))
+    if alone or (hasattr(images, "__array__") and len(images.shape) < 4):
+        return [images]
+    if not isinstance(images, Iterable):
+        raise OptionError(
+            f"images is {shown(images)}; expected images, paths or URLs, one or an iterable of "
+            "them, or a folder"
+        )
+    return images
+
+
+def check_reader(model: object, processor: object) -> None:
+    """Raise `OptionError` where the first two arguments of a reading function are others."""
+    for name, value, needed, kind in (
+        ("model", model, "generation_options", "VisionEncoderDecoderModel"),
+        ("processor", processor, "prompt_ids", "Processor"),
+    ):
+        if not hasattr(value, needed):
+            raise OptionError(
+                f"{name} is {shown(value)}; expected a {kind}; model, processor = load(...) gives "
+                "both, in this order"
+            )
+
+
+def check_batch_size(size: object) -> None:
+    """Raise `OptionError` for a batch size that is neither None nor a whole number above 0."""
+    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+    if size is not None and (not whole or int(size) < 1):  # pyright: ignore[reportArgumentType]
+        raise OptionError(f"batch_size is {shown(size)}; expected a whole number, at least 1")
 
 
 def _with_prompts(
@@ -136,7 +176,7 @@ def _with_prompts(
     prompts: str | Sequence[str | None] | None,
 ) -> Iterator[Asked]:
     """Each image with the ids of its prompt."""
-    if prompts is None or isinstance(prompts, str):
+    if prompts is None or isinstance(prompts, str) or not isinstance(prompts, Iterable):
         found: Iterator[list[int] | None] = repeat(processor.prompt_ids(prompts))
     else:
         found = map(processor.prompt_ids, prompts)
@@ -157,18 +197,29 @@ def _attempts(
     processor: Processor,
     options: dict[str, Any],
     fallback: Sequence[Mapping[str, Any]] = (),
+    fallback_score: float | None = None,
     *,
     grammar: bool = False,
-) -> list[Options]:
-    """The options of a call, settled, and those of each attempt after it.
+) -> tuple[Options, Ladder]:
+    """The options of a call, settled, and those of the attempts after it.
 
     What the checkpoint's task sets is below the call's; stop strings need the tokenizer.
     """
+    listed = isinstance(fallback, (list, tuple))
+    if not listed or not all(isinstance(step, Mapping) for step in fallback):
+        raise OptionError(
+            f"fallback is {shown(fallback)}; expected a list of options, such as "
+            '[{"num_beams": 4}, {"temp": 0.4}]'
+        )
+    if fallback_score is not None and not isinstance(fallback_score, (int, float)):
+        raise OptionError(f"fallback_score is {shown(fallback_score)}; expected a number")
     given = {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
     if fallback and given.get("stop_on_repetition") is None:
         given["stop_on_repetition"] = "ngram"
     attempts = [_settled(model, processor, {**given, **step}) for step in ({}, *fallback)]
-    return [_with_grammar(processor, own) for own in attempts] if grammar else attempts
+    if grammar:
+        attempts = [_with_grammar(processor, own) for own in attempts]
+    return attempts[0], Ladder(attempts[1:], fallback_score)
 
 
 def _settled(

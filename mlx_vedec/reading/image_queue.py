@@ -226,7 +226,8 @@ class _Work:
             else:
                 try:
                     picture = load_image(source)
-                    pixels = self.queue.processor.pixels([picture])
+                    seen = self.queue.processor.prepared(picture, source)
+                    pixels = self.queue.processor.pixels([seen])
                 except ValueError as error:
                     yield index, GenerationResult(error=error)
                 else:

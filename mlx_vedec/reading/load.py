@@ -8,6 +8,7 @@ from typing import Any, Literal, overload
 import mlx.core as mx
 
 from ..adapters.wrapping import load_adapters
+from ..errors import as_path
 from ..layers.quantization_config import QuantizationConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .new_tokens import restore_added
@@ -60,6 +61,9 @@ def load(
     'vit'
     """
     source = BUNDLED if path_or_hf_repo is None else path_or_hf_repo
+    as_path(source, "path_or_hf_repo")
+    if adapter_path is not None:
+        as_path(adapter_path, "adapter_path")
     model = VisionEncoderDecoderModel.from_pretrained(
         source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
     )

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..images.boxes import Box
+from ..text.spelling import characters_of
 from ..text.tokenizer import Tokenizer
 from .processor import NougatProcessor, Processor
-from .word_boxes import token_owners
 
 Named = tuple[str, str]  # what a part is called, and its text
 
@@ -47,16 +47,12 @@ def fields_of(data: Any, name: str = "") -> Iterator[Named]:
         yield name, str(data)
 
 
-def lines_of(text: str) -> Iterator[Named]:
-    """The lines of a text that have something in them."""
-    return (("", line) for line in text.split("\n") if line.strip())
-
-
 def named_parts(processor: Processor, text: str, data: Any) -> list[Named]:
     """The parts that a kind of checkpoint has: Donut's fields, Nougat's lines, else none."""
     if data is not None:
         return list(fields_of(data))
-    return list(lines_of(text)) if isinstance(processor, NougatProcessor) else []
+    lines = text.split("\n") if isinstance(processor, NougatProcessor) else []
+    return [("", line) for line in lines if line.strip()]
 
 
 def parts_of(
@@ -71,7 +67,7 @@ def parts_of(
     A part that the clean-up of the text has changed takes what is between its neighbours; one that
     no token is left for is left out. place -- the box of tokens, by their indices
     """
-    whole, owners = token_owners(tokenizer, tokens)
+    whole, owners = characters_of(tokenizer, tokens)
     parts = []
     for (name, text), span in zip(named, _spans([t for _, t in named], whole), strict=True):
         indices = sorted({i for own in owners[slice(*span)] for i in own})

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import mlx.core as mx
+from PIL import Image
 
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError, OptionError, shown
 from ..files import make_folder, staged
-from ..images.base_image_processor import refuse_unknown
+from ..images.arrays import numbers_of
+from ..images.base_image_processor import listed, refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
+from ..images.line_images import is_line_shaped
 from ..images.loading import ImageSource, load_image
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
@@ -79,6 +84,21 @@ class Processor:
         self.image_processor = image_processor
         self.tokenizer = tokenizer
 
+    def __repr__(self) -> str:
+        """The class, what its parts are, and how large images and the vocabulary are.
+
+        >>> Processor(ImageProcessor(size={"height": 32, "width": 384}))
+        Processor(ViTImageProcessor to 32x384, no tokenizer)
+        """
+        seen, read = self.image_processor, self.tokenizer
+        pixels = "no image processor"
+        if seen is not None:
+            size = "x".join(str(side) for side in seen.size.values())
+            lines = f", lines of {seen.line_aspect_ratio:g}:1" if seen.line_aspect_ratio else ""
+            pixels = f"{seen.image_processor_type} to {size}{lines}"
+        words = "no tokenizer" if read is None else f"a tokenizer of {len(read)} tokens"
+        return f"{type(self).__name__}({pixels}, {words})"
+
     @classmethod
     def from_pretrained(
         cls,
@@ -137,7 +157,7 @@ class Processor:
         reading = {name: value for name, value in overrides.items() if name in TEXT_OPTIONS}
         if images is not None:
             reading = {"add_special_tokens": self.special_tokens_in_labels, **reading}
-        pixels = None if images is None else self.pixels(images, **shaping)
+        pixels = None if images is None else self._given(images, shaping)
         tokens = None if text is None else self._tokens(text, reading)
         if pixels is None or tokens is None:
             return BatchFeature(pixel_values=pixels, input_ids=tokens)
@@ -154,12 +174,39 @@ class Processor:
         return self.image_processor and self.image_processor.line_aspect_ratio
 
     def pixels(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> mx.array:
-        """One image or a list of them to pixels (B, H, W, C), float32."""
+        """One image or a list of them, as `load_image` takes them, to pixels (B, H, W, C)."""
+        return self._given([load_image(source) for source in listed(images)], overrides)
+
+    def _given(self, images: Any, overrides: Mapping[str, Any]) -> mx.array:
+        """Images to pixels, where arrays of numbers keep their range, as in transformers."""
         if self.image_processor is None:
             raise ConfigError("the processor has no image processor; give one to Processor(...)")
-        sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
-        loaded = [load_image(source) for source in sources]
+        loaded = [s if numbers_of(s) is not None else load_image(s) for s in listed(images)]
         return mx.array(self.image_processor(loaded, **overrides))
+
+    def prepared(self, picture: Image.Image, source: object) -> Image.Image:
+        """A picture from `on_canvas`; a warning, by its source's name, where it is no line."""
+        seen = self.on_canvas(picture)
+        name = str(source)[:200] if isinstance(source, (str, os.PathLike)) else "the image"
+        if said := self.shape_warning(seen, name):
+            warnings.warn(said, stacklevel=3)
+        return seen
+
+    def on_canvas(self, picture: Image.Image) -> Image.Image:
+        """A picture as a model that reads lines sees it: `ImageProcessor.on_canvas`."""
+        return self.image_processor.on_canvas(picture)[0] if self.image_processor else picture
+
+    def shape_warning(self, seen: Image.Image, name: str) -> str | None:
+        """What to say of a picture from `on_canvas` that is stretched, as it is no line."""
+        aspect = self.line_aspect_ratio
+        if aspect is None or self.image_processor is None or not self.image_processor.do_resize:
+            return None
+        if is_line_shaped(seen.size, aspect):
+            return None
+        return (
+            f"{name} is {seen.width / seen.height:.1f}:1, but this checkpoint reads lines on a "
+            f"canvas of {aspect:g}:1; --split-lines prepares them, and in Python read_page"
+        )
 
     def _tokens(self, text: Text, options: Mapping[str, Any]) -> mx.array:
         rows = rows_of(self.required_tokenizer, text, **{"padding": True, **options})
@@ -188,6 +235,13 @@ class Processor:
 
     def prompt_ids(self, prompt: str | None = None) -> list[int] | None:
         """The ids of what the decoder is given before it writes, its start token aside."""
+        if prompt is not None and not isinstance(prompt, str):
+            raise OptionError(f"prompt is {shown(prompt)}; expected a text, or None for none")
+        if prompt and any("\ud800" <= character <= "\udfff" for character in prompt):
+            raise OptionError(
+                f"prompt is {ascii(prompt)[:80]}, with half a surrogate pair; expected whole "
+                "characters"
+            )
         text = self.prompt_text(prompt or None)
         return self.required_tokenizer.encode(text, add_special_tokens=False) if text else None
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 import mlx.core as mx
@@ -59,6 +61,18 @@ class GenerationResult:
 
     def __str__(self) -> str:
         return self.text
+
+    def _repr_html_(self) -> str:
+        """The text, how sure the model is of it, and data where there are some, for notebooks."""
+        if self.error is not None:
+            return f"<p>error: {escape(str(self.error))}</p>"
+        rows = [f"<pre>{escape(self.text)}</pre>"]
+        if self.data is not None:
+            shown = json.dumps(self.data, ensure_ascii=False, indent=1, default=str)
+            rows.append(f"<pre>{escape(shown)}</pre>")
+        reason = escape(str(self.finish_reason))
+        rows.append(f"<p>confidence {self.confidence:.2f}, {len(self.tokens)} tokens, {reason}</p>")
+        return "\n".join(rows)
 
     @property
     def generation_tokens(self) -> int:

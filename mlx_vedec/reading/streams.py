@@ -16,6 +16,7 @@ from ..generation.sampling import Rows
 from ..generation.search import Search
 from ..generation.stopping import REASONS
 from ..images.image_processors import ImageSource
+from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.streaming import StreamingDecoder
 from .processor import Processor
@@ -40,7 +41,8 @@ def stream(
 ) -> Iterator[GenerationResponse]:
     """Decode images of one size together, and yield the responses of `stream_generate`."""
     started = time.perf_counter()
-    features = model.features(processor.pixels(list(images)))
+    seen = [processor.prepared(load_image(image), image) for image in images]
+    features = model.features(processor.pixels(seen))
     given = [prompt] * len(images) if prompt else None
     tokens, options = model.prompt(len(images), given, options)
     cohort, cache = model.begin(features, tokens, options, logprobs=False)

@@ -32,8 +32,7 @@ from ..errors import ConfigError, ImageError, OptionError, TokenError
 from ..images.boxes import Box, shifted
 from ..images.geometry import Geometry
 from ..layers.outputs import Seq2SeqLMOutput
-from ..text.streaming import StreamingDecoder
-from ..text.tokenizer import Tokenizer
+from ..text.spelling import words_of
 from .processor import Processor
 
 if TYPE_CHECKING:
@@ -81,7 +80,7 @@ def word_boxes(
     tokens   -- generated ids, whose text is split at spaces; token_logprobs -- of each
     prompt   -- the ids before them, the start token first
     features -- (1, S, D) of the encoder, where they are known
-    maps     -- what `token_attention` gives for these tokens, where that is known
+    maps     -- what `token_attentions` gives for these tokens, where that is known
 
     >>> from mlx_vedec import generate, load, load_image
     >>> model, processor = load()
@@ -106,7 +105,7 @@ def word_boxes(
     if maps is None:
         if features is None:
             features = model.encode(processor.pixels([picture]))
-        maps = token_attention(model, features, prompt, tokens, grid)
+        [maps] = token_attentions(model, features, [prompt], [tokens], grid)
     maps = distinct(maps)
     return tuple(
         WordBox(
@@ -125,71 +124,7 @@ def geometry_of(processor: Processor, picture: Image.Image) -> Geometry:
     return processor.image_processor.geometry(picture)
 
 
-# From tokens to words
-
-
-def words_of(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[tuple[str, list[int]]]:
-    """Each word of the tokens' text, special tokens skipped, and which of the tokens spell it.
-
-    A token that spells the end of one word and the beginning of the next is among both.
-    """
-    owners = iter(_owners(tokenizer, tokens))
-    words = tokenizer.decode(list(tokens), skip_special_tokens=True).split()
-    return [(word, sorted({i for _ in word for i in next(owners)})) for word in words]
-
-
-def token_owners(tokenizer: Tokenizer, tokens: Sequence[int]) -> tuple[str, list[list[int]]]:
-    """The tokens' text without spaces, and for each of its characters the tokens that spell it."""
-    text = tokenizer.decode(list(tokens), skip_special_tokens=True)
-    return "".join(text.split()), _owners(tokenizer, tokens)
-
-
-def _owners(tokenizer: Tokenizer, tokens: Sequence[int]) -> list[list[int]]:
-    """For each character but spaces, the places of the tokens that made it appear.
-
-    Spaces are left out since only they change when a text is cleaned up.
-    """
-    pieces, skipped = _Pieces(tokenizer), set(tokenizer.skipped_ids)
-    owners: list[list[int]] = []
-    group: list[int] = []
-    finished = True
-    for index, token in enumerate(tokens):
-        if token in skipped:
-            continue
-        group = [index] if finished else [*group, index]
-        piece = pieces.add(token)
-        owners += [group] * _letters(piece)
-        finished = bool(piece)
-    return owners + [group] * _letters(pieces.finish())
-
-
-class _Pieces(StreamingDecoder):
-    """Text as its tokens come, not cleaned up: to clean, it would hold text back."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer)
-        self._tightens = False
-
-
-def _letters(text: str) -> int:
-    return sum(not character.isspace() for character in text)
-
-
 # From attention to boxes
-
-
-def token_attention(
-    model: VisionEncoderDecoderModel,
-    features: mx.array,
-    prompt: Sequence[int],
-    tokens: Sequence[int],
-    grid: Grid,
-) -> Maps:
-    """Where the decoder looked for each of T tokens, (T, rows, columns).
-
-    It is the mean of the last layer's heads. A row sums to 1 less what went to the prefix.
-    """
-    return token_attentions(model, features, [prompt], [tokens], grid)[0]
 
 
 def token_attentions(
@@ -199,7 +134,11 @@ def token_attentions(
     texts: Sequence[Sequence[int]],
     grid: Grid,
 ) -> list[Maps]:
-    """`token_attention` for B texts in one pass of the decoder; features are (B, S, D)."""
+    """Where the decoder looked for each of T tokens, (T, rows, columns), for each of B texts.
+
+    It is the mean of the last layer's heads, in one pass of the decoder; features are (B, S, D). A
+    row sums to 1 less what went to the prefix.
+    """
     if not all(prompts):
         raise TokenError("the prompt is empty; expected the ids before the text, the start first")
     if features.shape[:2] != (len(texts), grid.features):

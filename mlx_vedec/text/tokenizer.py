@@ -16,7 +16,7 @@ import tokenizers
 from tokenizers import AddedToken
 from tokenizers.models import BPE
 
-from ..errors import CheckpointError, ConfigError, OptionError, TokenError
+from ..errors import CheckpointError, ConfigError, OptionError, TokenError, shown
 from ..files import make_folder, write_file, write_json
 from .slow_tokenizers import build
 from .special_tokens import CONFIG_FILE, ROLES, content_of, read_config, special_names
@@ -167,7 +167,10 @@ class Tokenizer:
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text."""
-        return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+        try:
+            return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
+        except TypeError as error:  # half a surrogate pair, or no text at all
+            raise TokenError(f"text is {shown(text)}; expected whole characters") from error
 
     def __call__(
         self,
@@ -195,9 +198,12 @@ class Tokenizer:
         self, text: str | Sequence[str], add_special_tokens: bool, max_length: int | None
     ) -> list[int]:
         """The ids of a text or of its words, with room for special tokens where they are cut."""
-        encoding = self.backend.encode(
-            text, is_pretokenized=not isinstance(text, str), add_special_tokens=False
-        )
+        try:
+            encoding = self.backend.encode(
+                text, is_pretokenized=not isinstance(text, str), add_special_tokens=False
+            )
+        except TypeError as error:
+            raise TokenError(f"text is {shown(text)}; expected whole characters") from error
         if max_length is not None:
             special = self.backend.num_special_tokens_to_add(False) if add_special_tokens else 0
             encoding.truncate(max(0, max_length - special))

@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec.data.augmentation import Augment
-from mlx_vedec.data.batches import Batches
-from mlx_vedec.data.prefetch import prefetched
+from mlx_vedec.data.batches import Batches, prefetched
 from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import ConfigError, DataError, OptionError
 from mlx_vedec.generation.config import GenerationConfig
@@ -100,6 +99,24 @@ def test_ids_past_the_vocabulary(model):
         DataError, match="token <6> has the id 37, but the model's vocabulary has 37"
     ):
         batches(model, reader, [(parts.picture(), "<6>")])
+
+
+def test_a_text_that_cannot_fit_is_refused_unread(model, processor, monkeypatch):
+    """Twenty million characters are not made into tokens to find that they are too many."""
+    asked = []
+    monkeypatch.setattr(
+        type(processor.tokenizer), "encode", lambda *_, **__: asked.append(1) or [1, 2]
+    )
+    with pytest.raises(DataError, match="has 2000000 characters, 'a a.*expected at most"):
+        Batches([(parts.picture(), "a " * 10**6)], model, processor, batch_size=1, leading=[])
+    assert not asked
+
+
+def test_images_that_are_not_there_name_the_nearest(tmp_path, model, processor):
+    parts.pictures(tmp_path, 1)
+    (name,) = [path.name for path in tmp_path.iterdir()]
+    with pytest.raises(DataError, match=f"does not exist; did you mean {name}"):
+        Batches([(tmp_path / f"x{name}", "a")], model, processor, batch_size=1, leading=[])
 
 
 def test_unknown_tokens_are_a_warning(model, processor):

@@ -273,9 +273,33 @@ def test_folders_without_data(tmp_path, images):
     parts.pictures(tmp_path, images)
     with pytest.raises(DataError) as caught:
         load_splits(tmp_path)
-    assert str(caught.value) == f"{tmp_path} has no training data; {ACCEPTED}"
+    has = "2 .png" if images else "nothing at all"
+    assert str(caught.value) == f"{tmp_path} has no training data; {ACCEPTED}\nand it has {has}"
     with pytest.raises(DataError, match="does not exist"):
         load_splits(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("value", ["[" * 100_000, "1" * 5000])
+def test_json_that_no_parser_takes(tmp_path, value):
+    truth = json.dumps({"image": "a.png", "ground_truth": value})
+    for line in (f'{{"image": "a.png", "text": {value}}}', truth):
+        (tmp_path / "a.jsonl").write_text(line)
+        with pytest.raises(DataError, match="is no JSON") as caught:
+            load_dataset(tmp_path / "a.jsonl")
+        assert len(str(caught.value)) < 600
+
+
+def test_errors_name_what_is_nearest(tmp_path):
+    parts.pictures(tmp_path, 1)
+    write(tmp_path / "train.jsonl", {"images": "0.png", "text": "a"})
+    for call, message in [
+        (lambda: load_dataset(tmp_path / "trian.jsonl"), "not exist.*did you mean train.jsonl"),
+        (lambda: load_dataset(tmp_path, split="trian"), "splits train;.*did you mean train"),
+        (lambda: load_dataset(tmp_path, split=5), "split is 5; expected train"),
+        (lambda: load_dataset(tmp_path, split="train"), "has images, text; .*did you mean image"),
+    ]:
+        with pytest.raises(DataError, match=message):
+            call()
 
 
 # sequences

@@ -381,6 +381,39 @@ def test_a_resize_that_no_memory_holds_is_refused():
         ImageProcessor(do_center_crop=True, crop_size=20_000)([PICTURE])  # type: ignore[arg-type]
 
 
+def test_floats_stay_in_their_range():
+    """0.25, 0.5 and 1.0 are cut to the levels 63, 127 and 255, and come back between 0 and 1."""
+    values = np.tile(np.float32([0.25, 0.5, 1.0]), (8, 8, 1))
+    small = {"size": {"height": 4, "width": 4}, "do_rescale": False}
+    plain = ViTImageProcessor(**small, do_normalize=False)([values])[0, 0, 0]
+    assert plain == pytest.approx([63 / 255, 127 / 255, 1.0])
+    normal = ViTImageProcessor(**small)([values])[0, 0, 0]
+    assert normal == pytest.approx([2 * level / 255 - 1 for level in (63, 127, 255)])
+    as_they_are = ViTImageProcessor(do_resize=False, do_rescale=False, do_normalize=False)
+    assert np.array_equal(as_they_are([values])[0], values)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", "int32", "int64", "uint16"])
+def test_whole_numbers_are_grey_levels(dtype):
+    for kind in PROCESSORS.values():
+        processor = kind(size={"height": 20, "width": 20}, do_center_crop=False)
+        pixels = processor([NOISE.astype(dtype)])
+        assert np.allclose(pixels, processor([NOISE]), atol=1e-6), kind
+
+
+def test_floats_that_are_rescaled_twice_are_a_warning():
+    with pytest.warns(UserWarning, match="from 0 to 1 already.*do_rescale=False"):
+        ImageProcessor()([NOISE / 255])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite(value):
+    values = NOISE.astype(np.float32)
+    values[0, 0, 0] = value
+    with pytest.raises(ImageError, match="some of them nan"):
+        ImageProcessor(do_resize=False)([values])
+
+
 def test_floats_are_not_rounded_by_dinov3():
     processor = DINOv3ViTImageProcessor(size=[3, 5], do_normalize=False)  # type: ignore[arg-type]
     image = Image.fromarray(NOISE)

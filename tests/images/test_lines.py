@@ -157,6 +157,13 @@ def test_nothing_on_noise_and_shadow():
         assert find_lines(Image.fromarray(grey.clip(0, 255).astype(np.uint8))) == []
 
 
+def test_what_shines_through_is_no_print():
+    page = Image.new("L", (300, 100), 250)
+    for x in range(20, 280, 12):
+        page.paste(236, (x, 40, x + 8, 60))
+    assert find_lines(page) == []
+
+
 @pytest.mark.parametrize("size", [(300, 200), (1, 1), (2, 500), (500, 2), (0, 0)])
 @pytest.mark.parametrize("paper", [255, 128, 0])
 def test_pages_without_print(size, paper):

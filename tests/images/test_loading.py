@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import io
+import os
 import sys
 import threading
 import types
@@ -16,9 +17,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_vedec.errors import ImageError
-from mlx_vedec.images import loading
+from mlx_vedec.data.datasets import load_dataset
+from mlx_vedec.errors import DataError, ImageError, LayoutError
+from mlx_vedec.images import boxes, downloads, loading
 from mlx_vedec.images.loading import load_image
+from mlx_vedec.pages.formats import read_document
 
 NOISE = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)
@@ -97,7 +100,7 @@ def site(monkeypatch) -> Iterator[str]:
 
 def test_url(site, monkeypatch):
     data = encoded(PICTURE)
-    monkeypatch.setattr(loading, "BYTE_LIMIT", len(data))
+    monkeypatch.setattr(downloads, "BYTE_LIMIT", len(data))
     Pages.pages = {
         "/a.png": (200, data),
         "/moved": (302, b"/a.png"),
@@ -115,6 +118,67 @@ def test_url_without_a_server(site):
     refused("http://127.0.0.1:9/a.png", "cannot be downloaded", "give a file")
     refused("http://[broken/a.png", "cannot be downloaded")
     refused("http://127.0.0.1:port/a.png", "cannot be downloaded")
+
+
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_a_server_that_drips_is_given_up(site, monkeypatch, part):
+    """A byte now and then meets every limit of a single read, but not that of the whole."""
+    monkeypatch.setattr(downloads, "DEADLINE", 0.2)
+    left = threading.Event()
+
+    def drip(self):
+        if part == "body":
+            self.send_response(200)
+            self.end_headers()
+        for _ in range(1000):
+            if left.wait(0.02):
+                return
+            self.wfile.write(b"a")
+            self.wfile.flush()
+
+    monkeypatch.setattr(Pages, "do_GET", drip)
+    try:
+        refused(f"{site}/a.png", "a.png", "")
+        if part == "header":
+            refused(f"{site}/a.png", "takes over 0.2 seconds", "give the file")
+    finally:
+        left.set()
+
+
+def test_standard_input_is_bounded(monkeypatch):
+    monkeypatch.setattr(downloads, "BYTE_LIMIT", 1000)
+    monkeypatch.setattr("sys.stdin", types.SimpleNamespace(buffer=io.BytesIO(bytes(1001))))
+    refused("-", "standard input has over 1000 bytes", "give a file")
+
+
+def test_pipes_and_devices_are_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    refused(tmp_path / "a.png", "a.png is a pipe", "give - as the image")
+    refused("/dev/zero", "/dev/zero is a device", "expected a regular file")
+    for name in ("a.png", "a.jsonl", "a.xml"):
+        (tmp_path / name).unlink(missing_ok=True)
+        os.mkfifo(tmp_path / name)
+    with pytest.raises(ImageError, match="is a pipe"):
+        loading.check_header(tmp_path / "a.png")
+    with pytest.raises(DataError, match="is a pipe"):
+        load_dataset(tmp_path / "a.jsonl")
+    with pytest.raises(LayoutError, match="is a pipe"):
+        read_document(tmp_path / "a.xml")
+
+
+def test_pdfs(tmp_path):
+    """A PDF that was named says how it is read; in a folder of images it is skipped aloud."""
+    (tmp_path / "a.pdf").write_bytes(b"%PDF-1.7\n")
+    (tmp_path / "b.png").write_bytes(b"%PDF-1.7\n")
+    for source in (tmp_path / "a.pdf", tmp_path / "b.png", b"%PDF-1.7\n"):
+        refused(source, "is no image but a PDF", "read_pages", "pip install 'mlx-vedec[pdf]'")
+    with pytest.warns(UserWarning, match="skipped a.pdf, no image but a PDF; read its pages with"):
+        assert [path.name for path in loading.images_in(tmp_path)] == ["b.png"]
+
+
+def test_sides_have_a_limit(tmp_path):
+    Image.new("L", (2, 1_000_001)).save(tmp_path / "a.png")
+    refused(tmp_path / "a.png", "2x1000001", "1000000 on a side")
 
 
 # modes
@@ -209,10 +273,12 @@ def test_orientation_is_applied(tmp_path):
 def test_the_first_frame_is_read():
     other = Image.new("RGB", PICTURE.size, "red")
     tiff = encoded(PICTURE, "TIFF", save_all=True, append_images=[other])
-    assert np.array_equal(pixels(tiff), NOISE)
+    with pytest.warns(UserWarning, match="several pages, and only the first.*read_pages"):
+        assert np.array_equal(pixels(tiff), NOISE)
     black, white = (Image.new("L", (4, 4), shade) for shade in (0, 255))
     gif = encoded(black, "GIF", save_all=True, append_images=[white])
-    assert pixels(gif).max() == 0
+    with pytest.warns(UserWarning, match="several frames, and only the first"):
+        assert pixels(gif).max() == 0
 
 
 # what is refused
@@ -274,9 +340,9 @@ def test_decompression_bombs_are_refused_from_the_header():
 
 
 def test_sizes_in_memory(monkeypatch):
-    monkeypatch.setattr(loading, "PIXEL_LIMIT", 13 * 17)
+    monkeypatch.setattr(boxes, "PIXEL_LIMIT", 13 * 17)
     load_image(PICTURE)
-    monkeypatch.setattr(loading, "PIXEL_LIMIT", 13 * 17 - 1)
+    monkeypatch.setattr(boxes, "PIXEL_LIMIT", 13 * 17 - 1)
     refused(PICTURE, "17x13", "at most 220")
     refused(NOISE, "17x13", "at most 220")
 

@@ -95,6 +95,13 @@ def test_baselines():
         assert read(alto(block("b", line))).lines[0].baseline == expected
 
 
+def test_a_baseline_is_a_height():
+    """On an image that is a little flatter than the page, down has a scale of its own."""
+    line = alto_line("l").replace("<TextLine", '<TextLine BASELINE="100"')
+    layout = read(alto(block("b", line)), (800, 585))
+    assert {y for _, y in layout.lines[0].baseline} == {195}
+
+
 def ordered(*refs: str, name: str = "g", more: str = "") -> str:
     inner = "".join(f'<ElementRef ID="{name}{i}" REF="{ref}"/>' for i, ref in enumerate(refs))
     return f'<OrderedGroup ID="{name}" {more}>{inner}</OrderedGroup>'

@@ -6,9 +6,8 @@ import pytest
 from PIL import Image
 
 from mlx_vedec.errors import ImageError, LayoutError
-from mlx_vedec.pages.finding import image_of, layout_for
 from mlx_vedec.pages.page import Page
-from mlx_vedec.pages.sheets import all_sheets, bare_stem, sheets_of
+from mlx_vedec.pages.sheets import all_sheets, bare_stem, image_of, layout_for, sheets_of
 from tests.pages.layouts import alto, alto_line, block, page_xml, printed, text_region
 
 

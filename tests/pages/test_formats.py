@@ -179,3 +179,9 @@ def test_links_of_images_are_quoted():
     layout = replace(example(), image='a; b "c".png')
     (again,) = layouts_of(parse(to_bytes(layout, "hocr"), "x"), "x")
     assert urllib.parse.unquote(again.image) == 'a; b "c".png'
+
+
+def test_long_lines_count_for_more():
+    lines = Line("a", confidence=0.0), Line("bbb", confidence=1.0), Line("unknown")
+    assert Layout((Region(lines),)).confidence == 0.75
+    assert Layout((Region(lines[2:]),)).confidence is None

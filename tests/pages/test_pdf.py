@@ -99,3 +99,12 @@ def test_without_the_extra(name, tmp_path, monkeypatch):
             written(example())
         else:
             pdf.count_pages(tmp_path / "a.pdf")
+
+
+@pytest.mark.parametrize("said", [(1, 1), (300, 300), None])
+def test_a_resolution_that_says_nothing_is_none(said):
+    """Of 600 pixels, 144 points: an image that says 1 dot per inch would be a page of 50 feet."""
+    picture = printed(size=(600, 300))
+    picture.info = {"dpi": said} if said else {}
+    with pdfium.PdfDocument(pdf.to_pdf([(Layout(size=(600, 300)), picture)])) as document:
+        assert document[0].get_size() == pytest.approx((144, 72), abs=0.1)

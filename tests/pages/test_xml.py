@@ -5,6 +5,8 @@ from hypothesis import given, settings, strategies as st
 
 from mlx_vedec.errors import LayoutError
 from mlx_vedec.pages.formats import layouts_of, read_document
+from mlx_vedec.pages.hocr import properties
+from mlx_vedec.pages.page_xml import KIND_IN_CUSTOM, ORDER_IN_CUSTOM
 from mlx_vedec.pages.xml_parsing import parse, parse_html
 from mlx_vedec.pages.xml_tree import Document, Element, Ids
 from tests.pages.layouts import canonical, page_xml
@@ -129,3 +131,16 @@ def test_new_ids_are_free_and_allowed():
     document = parse(b'<a id="x"><b ID="x_2"/></a>', "a")
     ids = Ids(document)
     assert [ids.new("x"), ids.new("x"), ids.new("9 ü"), ids.new("")] == ["x_3", "x_4", "_9__", "_"]
+
+
+def test_texts_that_could_hang_a_parser():
+    """Found by trying: each took time that grew with the square or the cube of its length."""
+    many = 20_000
+    title = Element("p", {"title": "a" * many + '"'})
+    assert properties(title) == {"a" * many: '"'}
+    kept = properties(Element("p", {"title": 'bbox 0 0 9 9; image "a;b.png"; x_wconf 95'}))
+    assert kept == {"bbox": "0 0 9 9", "image": '"a;b.png"', "x_wconf": "95"}
+    assert ORDER_IN_CUSTOM.search("readingOrder {" * many) is None
+    assert KIND_IN_CUSTOM.search("structure {" * many) is None
+    with pytest.raises(LayoutError, match="tags that do not end"):
+        parse_html(b"<html>" + b"<a" * many, "a.hocr")

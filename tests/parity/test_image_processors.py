@@ -1,7 +1,7 @@
 """Pixels against transformers' Pillow backend, bit by bit, and DINOv3's against torch.
 
 torchvision is not among the reference's packages; what it makes of the same pictures was measured
-once, see `mlx_vedec/images.py`.
+once, see `mlx_vedec/images/image_processors.py`.
 """
 
 from __future__ import annotations
@@ -264,3 +264,62 @@ def test_dinov3_resizes_without_rounding(resample, mode):
             by_levels = (by_levels[0] - OTHER["image_mean"]) / OTHER["image_std"]
             if size != (height, width) and min(image.size) > 2:
                 assert np.abs(by_levels - result).max() > 5e-3
+
+
+# arrays of numbers, which transformers takes in their own range
+
+SWITCHES = [
+    {"do_resize": resize, "do_rescale": rescale, "do_normalize": normalize}
+    for resize in (True, False)
+    for rescale in (True, False)
+    for normalize in (True, False)
+]
+LEVELS = np.asarray(noise(29, 23))
+NUMBERS: dict[str, np.ndarray] = {
+    "float16": (LEVELS / 255).astype(np.float16),
+    "float32": (LEVELS / 255).astype(np.float32),
+    "float64": LEVELS / 255,
+    "float levels": LEVELS.astype(np.float32),
+    "int64 levels": LEVELS.astype(np.int64),
+    "uint16 levels": LEVELS.astype(np.uint16),
+    "black and white": (LEVELS > 127).astype(np.float32),
+    "bool": LEVELS > 127,
+    "dark": (LEVELS / 2550).astype(np.float32),
+    "uint8": LEVELS,
+}
+
+
+@pytest.mark.filterwarnings("ignore:the image's floats are from 0 to 1")
+@pytest.mark.parametrize("values", NUMBERS)
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_of_every_type_and_range(name, values):
+    image = NUMBERS[values]
+    size = {"height": 40, "width": 32} if name in PAGES else {"height": 12, "width": 16}
+    for switches in SWITCHES:
+        options = {"size": size, "do_center_crop": False, **switches}
+        ours = PROCESSORS[name](**options)([image])[0]
+        theirs = pixels_of(THEIRS[name](**options), image)
+        assert np.allclose(ours, theirs, atol=5e-3 if values == "float16" else 1e-5), (
+            name,
+            values,
+            switches,
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_numbers_are_cropped_and_padded_alike(name):
+    crop = {"do_resize": False, "do_center_crop": True, "crop_size": {"height": 31, "width": 20}}
+    options = {"do_rescale": False, "do_thumbnail": False, "size": {"height": 40, "width": 32}}
+    options |= {"do_crop_margin": False, **crop}
+    known = {key: value for key, value in options.items() if key in PROCESSORS[name].options()}
+    ours = PROCESSORS[name](**known)([NUMBERS["float64"]])[0]
+    theirs = pixels_of(THEIRS[name](**known), NUMBERS["float64"])
+    assert np.allclose(ours, theirs, atol=1e-6)
+
+
+def test_numbers_that_are_no_grey_levels_are_refused_where_they_are_resized():
+    for values in (LEVELS + 0.5, LEVELS / 255 - 0.5, LEVELS.astype(np.int32) + 1):
+        with pytest.raises(ValueError):
+            THEIRS["ViTImageProcessor"]()(values)
+        with pytest.raises(ImageError, match="expected whole numbers from 0 to 255, or floats"):
+            ImageProcessor()([values])

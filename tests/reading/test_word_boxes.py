@@ -1,10 +1,9 @@
-"""Where words were read: the way back through the preprocessing, grids, words, boxes."""
+"""Where words were read: the way back through the preprocessing, grids, boxes."""
 
 from __future__ import annotations
 
 import json
 import math
-import random
 
 import mlx.core as mx
 import numpy as np
@@ -23,20 +22,12 @@ from mlx_vedec.reading.word_boxes import (
     WordBox,
     distinct,
     pixel_box,
-    token_attention,
+    token_attentions,
     word_boxes,
-    words_of,
 )
 from tests.conftest import DATA
 from tests.support.tiny import TROCR, VIT, pixels, tiny_model
-from tests.text.test_tokenizer import (
-    byte_fallback,
-    byte_level,
-    made,
-    single_characters,
-    unigram,
-    word_pieces,
-)
+from tests.text.test_tokenizer import byte_level, made
 
 # geometry
 
@@ -163,57 +154,6 @@ def test_an_encoder_without_patches_has_no_grid():
         Dense(ENCODERS["vit"].config_class.from_dict(VIT)).grid(16, 16)
 
 
-# words
-
-
-@pytest.mark.parametrize("build", [byte_level, word_pieces, unigram, single_characters])
-@pytest.mark.parametrize("clean", [False, True])
-def test_words_are_those_of_the_text(build, clean):
-    tokenizer = made(build(), clean_up_tokenization_spaces=clean)
-    draw = random.Random(0)
-    for _ in range(200):
-        ids = [draw.randrange(len(tokenizer)) for _ in range(draw.randrange(30))]
-        words = words_of(tokenizer, ids)
-        text = tokenizer.decode(ids, skip_special_tokens=True)
-        assert [word for word, _ in words] == text.split()
-        used = [indices for _, indices in words]
-        assert all(used), ids
-        assert not {ids[i] for indices in used for i in indices} & set(tokenizer.skipped_ids)
-        for before, after in zip(used, used[1:], strict=False):
-            assert before == sorted(before)
-            assert before[0] <= after[0]  # a token may end a word and begin the next
-            assert before[-1] <= after[-1]
-
-
-@pytest.mark.parametrize("build", [byte_level, word_pieces])
-def test_the_tokens_of_a_word_spell_it(build):
-    tokenizer = made(build())
-    ids = tokenizer.encode("the quick brown fox stop")
-    words = words_of(tokenizer, ids)
-    assert len(words) == 5
-    for word, indices in words:
-        assert tokenizer.decode([ids[i] for i in indices]).replace(" ", "") == word
-
-
-def test_a_character_of_several_tokens_is_theirs():
-    tokenizer = made(byte_level())
-    ids = [
-        tokenizer.backend.token_to_id(token) for token in ["<s>", "æ", "Ŀ", "±", "Ġ", "f", "</s>"]
-    ]
-    assert words_of(tokenizer, ids) == [("東", [1, 2, 3]), ("f", [5])]
-    assert words_of(tokenizer, ids[:3]) == [("\N{REPLACEMENT CHARACTER}", [1, 2])]
-    assert words_of(tokenizer, ids[:1]) == words_of(tokenizer, []) == []
-    tokenizer = made(byte_fallback())
-    [(word, indices)] = words_of(tokenizer, ids := tokenizer.encode("東京"))
-    assert (word, indices) == ("東京", list(range(len(ids))))
-
-
-def test_spaces_that_cleaning_takes_join_words():
-    tokenizer = made(single_characters(), clean_up_tokenization_spaces=True)
-    ids = [tokenizer.backend.token_to_id(character) for character in "x n't v x ."]
-    assert words_of(tokenizer, ids) == [("xn't", [0, 2, 3, 4]), ("v", [6]), ("x.", [8, 10])]
-
-
 # boxes
 
 
@@ -329,7 +269,7 @@ def test_attention_of_a_model_with_a_prompt():
     model = tiny_model()
     x = pixels(1)
     features, grid = model.encode(x), model.encoder.grid(16, 16)
-    maps = token_attention(model, features, [2, 7], [8, 9, 2], grid)
+    [maps] = token_attentions(model, features, [[2, 7]], [[8, 9, 2]], grid)
     assert maps.shape == (3, 4, 4)
     out = model(x, decoder_input_ids=mx.array([[2, 7, 8]]), output_attentions=True)
     expected = np.array(out.cross_attentions[TROCR["decoder_layers"] - 1].mean(1))[0, -2:, 1:]

@@ -1,4 +1,4 @@
-"""Nougat's clean-up without its reference, and pages read one by one."""
+"""Nougat's clean-up without its reference."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from mlx_vedec.tasks.nougat import to_markdown
-from mlx_vedec.tasks.nougat_pages import page_to_markdown
 from mlx_vedec.tasks.nougat_repeats import (
     cut_repeated_tail,
     drop_made_up_references,
@@ -120,30 +119,3 @@ def test_loops_are_found():
     assert 400 < repetition_start([*noisy, *[25.0] * 1200]) < 600
     assert repetition_start([25.0] * 1000) == 0
     assert repetition_start([*noisy, *[25.0] * 50]) is None  # near the end it is let be
-
-
-# --- pages
-
-ENTRIES = [f"* [{n}] A. Author, A paper on pages, 20{n}." for n in range(10, 40)]
-
-
-def test_pages_and_those_that_are_missing():
-    pages = [
-        ("# Title\n\n\n\nText", "stop", 1),
-        ("again and again", "repetition", 2),
-        ("", "repetition", 3),
-        ("", None, 4),
-        ("", "stop", 5),
-        ("cut sho", "length", 6),
-        ("\n".join(ENTRIES), "stop", 7),
-    ]
-    assert [page_to_markdown(*page) for page in pages] == [
-        "# Title\n\nText",
-        "[MISSING_PAGE_FAIL:2]",
-        "[MISSING_PAGE_EMPTY:3]",
-        "[MISSING_PAGE_FAIL:4]",
-        "",
-        "cut sho",
-        "[MISSING_PAGE_EMPTY:7]",
-    ]
-    assert page_to_markdown("One\n\ntwo.", "stop", 1) == "One\n\ntwo."
