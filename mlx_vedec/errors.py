@@ -1,5 +1,16 @@
 """The library's errors: each says what was got, what was expected and what to do."""
 
+from collections.abc import Iterable
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """What an error says after a name that is not known: the closest one that is, or all."""
+    from difflib import get_close_matches  # which costs an import of the library otherwise
+
+    known = [*known]
+    close = get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+
 
 class ConfigError(ValueError):
     """A configuration that is unreadable, unknown or contradicts itself."""

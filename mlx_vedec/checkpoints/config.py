@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import types
 import typing
@@ -12,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..files import write_json
 from .hub import fetch, required
 
@@ -90,8 +89,7 @@ class Config:
         outer, _, inner = name.partition(".")
         known = {*vars(self), *self.aliases, *self.extra} - {"extra"}
         if outer not in known:
-            close = difflib.get_close_matches(outer, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known))}"
+            hint = nearest(outer, sorted(known))
             raise ConfigError(self._message(outer, value, f"it is no field; {hint}"))
         if inner and isinstance(getattr(self, outer), Config):
             getattr(self, outer).set(inner, value)
@@ -117,8 +115,12 @@ class Config:
     def divisible(self, name: str, by: str) -> None:
         """Raise `ConfigError` unless field `name` is a multiple of field `by`."""
         value, divisor = getattr(self, name), getattr(self, by)
-        if value % divisor:
-            raise ConfigError(self._message(name, value, f"expected a multiple of {by}, {divisor}"))
+        self.require(not value % divisor, name, f"expected a multiple of {by}, {divisor}")
+
+    def require(self, right: object, name: str, expected: str) -> None:
+        """Raise `ConfigError` about the value of field `name` unless it is right."""
+        if not right:
+            raise ConfigError(self._message(name, getattr(self, name), expected))
 
     def _message(self, name: str, value: object, expected: str) -> str:
         return f"{self.model_type or type(self).__name__} config: {name} is {value!r}; {expected}"

@@ -5,7 +5,6 @@ Imports every room, a command only what it needs, once it runs.
 
 from __future__ import annotations
 
-import difflib
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -36,8 +35,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"mlx_vedec {__version__}")
         return 0
     if name not in COMMANDS:
-        close = difflib.get_close_matches(name, COMMANDS, n=1)
-        hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(COMMANDS)}"
+        from ..errors import nearest
+
+        hint = nearest(name, COMMANDS)
         print(f"mlx_vedec: error: {name} is not a command; {hint}", file=sys.stderr)
         return 2
     return import_module(f".{name}", __name__).main(rest)

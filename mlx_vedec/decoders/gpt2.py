@@ -14,7 +14,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from ..layers.attention import AttentionCore
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
@@ -63,8 +62,8 @@ class GPT2Config(DecoderConfig):
         """Raise `ConfigError` for an MLP without a width, or a cross-attention of another width."""
         super().check()
         self.reads_own_width()
-        if self.n_inner is not None and self.n_inner < 1:
-            raise ConfigError(self._message("n_inner", self.n_inner, "expected 1 or more, or none"))
+        wide = self.n_inner is None or self.n_inner > 0
+        self.require(wide, "n_inner", "expected 1 or more, or none")
 
     def attention_scale(self, layer: int) -> float:
         """What scores are multiplied with in a layer, self- and cross-attention alike."""

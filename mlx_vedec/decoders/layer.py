@@ -85,7 +85,10 @@ class DecoderConfig(Config):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and MLP, each added to its input, normed before or after."""
+    """The layer of all text decoders: self-attention, cross-attention to the image, MLP.
+
+    Each is added to its input, and normed before or after.
+    """
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()

@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs
-from ..errors import ConfigError
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from ..layers.mlp import activation
@@ -50,9 +49,8 @@ class MaskedConfig(DecoderConfig):
         """Raise `ConfigError` for padding without a row, or a cross-attention of another width."""
         super().check()
         self.reads_own_width()
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            expected = f"expected 0 to {self.vocab_size - 1}, the vocabulary"
-            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+        there = self.pad_token_id is None or 0 <= self.pad_token_id < self.vocab_size
+        self.require(there, "pad_token_id", f"expected 0 to {self.vocab_size - 1}, the vocabulary")
 
     @property
     def shape(self) -> MaskedShape:

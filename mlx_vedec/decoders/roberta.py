@@ -14,7 +14,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from .bert import TYPED_BODY, BertConfig, body_renames
 from .masked import TIED_BIAS, MaskedDecoder, MaskedShape
 from .positions import LearnedPositions
@@ -33,9 +32,9 @@ class RobertaConfig(BertConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless positions are left after the row of padding."""
         super().check()
-        if not self.first_position or self.first_position >= self.max_position_embeddings:
-            expected = f"expected 0 to {self.max_position_embeddings - 2}, as positions follow it"
-            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+        expected = f"expected 0 to {self.max_position_embeddings - 2}, as positions follow it"
+        fits = 0 < self.first_position < self.max_position_embeddings
+        self.require(fits, "pad_token_id", expected)
 
     @property
     def first_position(self) -> int:

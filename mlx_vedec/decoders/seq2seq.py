@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from .decoder import Decoder
@@ -56,9 +55,8 @@ class Seq2SeqConfig(DecoderConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless padding has a row in the embedding, the one that is zero."""
         super().check()
-        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
-            expected = f"expected an id below vocab_size, {self.vocab_size}"
-            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+        there = self.pad_token_id is None or self.pad_token_id < self.vocab_size
+        self.require(there, "pad_token_id", f"expected an id below vocab_size, {self.vocab_size}")
 
     def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> DecoderShape:
         """The shape, given the fields that families name differently."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from .config import GenerationConfig
 from .options import OPTIONS, Lengths, Options
 
@@ -92,9 +91,7 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in NOT_HERE:
             named[name] = value
         elif name not in known and name not in IGNORED:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-            raise OptionError(f"{name} is not a generation option; {hint}")
+            raise OptionError(f"{name} is not a generation option; {nearest(name, sorted(known))}")
         elif value is not None and name not in IGNORED:
             own = ALIASES.get(name, name)
             if own in named:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OptionError
 
@@ -30,8 +30,7 @@ def _pairs(value: Any) -> Any:
     return value.items() if isinstance(value, Mapping) else value
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A kind of value that options have.
 
     fits -- whether a value is of it; expected -- what is, in words. form -- one form for several
@@ -55,18 +54,18 @@ class Value:
 
 
 def at_least(low: int) -> Value:
-    """Whole numbers from `low` on."""
+    """The value of a generation option that is a whole number from `low` on."""
     return Value(lambda v: is_int(v) and v >= low, f"a whole number of at least {low}")
 
 
 def one_of(*values: int) -> Value:
-    """A few whole numbers."""
+    """The value of a generation option that is one of a few whole numbers."""
     *first, last = map(str, values)
     return Value(lambda v: is_int(v) and v in values, f"{', '.join(first)} or {last}")
 
 
-def share(above: float = -1, below: float = 2) -> Value:
-    """Numbers from 0 to 1; above=0 leaves out 0 and below=1 leaves out 1."""
+def probability(above: float = -1, below: float = 2) -> Value:
+    """The value of a generation option from 0 to 1; above=0 leaves out 0, below=1 leaves out 1."""
     low, high = ("above 0" if above == 0 else "from 0"), ("to below 1" if below == 1 else "to 1")
     return Value(
         lambda v: _is_number(v) and 0 <= v <= 1 and above < v < below, f"a number {low} {high}"
@@ -136,8 +135,7 @@ CONFIG = Value(
 )
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """What checks, `--help` and a checkpoint's file need to know of an option.
 
     help -- one sentence; unset -- what it is to have no value, where None is the default. name --

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import mlx.core as mx
@@ -71,9 +71,10 @@ class GenerationMixin(nn.Module):
             steps = list(follow(self.step, cohort, cache))
             found = search.results(steps[-1], range(len(prompt)))
         else:
-            flow = Flow(self.step)
+            flow, results = Flow(self.step), {}
             flow.add(cohort, cache)
-            results = dict(result for ended in _each_step(flow) for result in ended)
+            while len(flow):
+                results.update(flow.advance())
             found = [results[i] for i in range(len(prompt))]
         sequences = [sequence for image in found for sequence in image]
         tokens = _tokens(prompt, sequences, settled, search.fill)
@@ -202,11 +203,6 @@ class GenerationMixin(nn.Module):
         """Append tokens (B, L) to a cache; returns the logits (B, V) after the last of them."""
         x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
         return self.decoder.head(x[:, -1:])[:, 0]
-
-
-def _each_step(flow: Flow) -> Iterator[list[Any]]:
-    while len(flow):
-        yield flow.advance()
 
 
 def _checked(tokens: Sequence[Sequence[int]] | mx.array | None, rows: int) -> mx.array:

@@ -7,13 +7,12 @@ Texts are compared as `Normalization` leaves them, which changes nothing by defa
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import MetricError
+from ..errors import MetricError, nearest
 
 FORMS = ("NFC", "NFKC")
 
@@ -202,9 +201,7 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise MetricError(f"{name!r} is not a metric; {hint}")
+            raise MetricError(f"{name!r} is not a metric; {nearest(name, known)}")
 
 
 def check_lengths(predictions: Sequence[object], references: Sequence[object]) -> None:
