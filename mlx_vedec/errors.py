@@ -45,7 +45,7 @@ class TrainingError(ValueError):
 
 
 class ProcessError(ValueError):
-    """The error of another process, of those that evaluate or train together."""
+    """A computation in a process or a thread where none can be, or that failed in another one."""
 
 
 class DataError(ValueError):

@@ -162,12 +162,9 @@ class GPT2LMHeadModel(Decoder[GPT2Config]):
         for layer in self.layers:
             shrink_residuals(layer, std / math.sqrt(2 * config.n_layer))
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        return self.dropout(x + self.embed_positions(positions))
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings and their positions added, (B, L, D)."""
+        return self.dropout(x + places)
 
 
 BODY: Pairs = (

@@ -87,8 +87,9 @@ class MaskedDecoder(Decoder[C]):
             self.norm = nn.LayerNorm(shape.dims, eps=shape.eps)
         self._make_head(shape)
         initialise(self, config.initializer_range)
-        if config.pad_token_id is not None:
-            self.embed_tokens.weight[config.pad_token_id] = 0
+        self.padding = config.pad_token_id
+        if self.padding is not None:
+            self.embed_tokens.weight[self.padding] = 0
 
     def _make_head(self, shape: MaskedShape) -> None:
         vocabulary, tied = self.config.vocab_size, self.config.tie_word_embeddings
@@ -106,14 +107,16 @@ class MaskedDecoder(Decoder[C]):
         rows, width = self.config.max_position_embeddings, self.config.shape.embed_dims
         return LearnedPositions(rows, width, offset=0)
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings, at positions (B, L) to (B, L, D)."""
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+    @property
+    def embed_dims(self) -> int:
+        """Width of the embeddings, which are given in place of tokens."""
+        return self.config.shape.embed_dims
+
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings, their types and their positions, added and normed, to (B, L, D)."""
         if "embed_types" in self:
-            x = x + self.embed_types(mx.zeros_like(positions))
-        x = self.dropout(self.embed_norm(x + self.embed_positions(positions, tokens)))
+            x = x + self.embed_types(mx.zeros((1, 1), mx.int32))
+        x = self.dropout(self.embed_norm(x + places))
         return self.embed_proj(x) if "embed_proj" in self else x
 
     def head(self, x: mx.array) -> mx.array:

@@ -12,8 +12,25 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..checkpoints.config import LARGEST
+from ..layers.token_ids import check_ids
 
-class LearnedPositions(nn.Embedding):
+
+class Numbered(nn.Module):
+    """Position embeddings that a call may ask for by `position_ids`, numbered as transformers does.
+
+    Those that have no row are a `TokenError`.
+    """
+
+    count: int | None
+
+    def numbered(self, position_ids: mx.array) -> mx.array:
+        """Position ids (B, L), 0 for the first position, to (B, L, D)."""
+        check_ids(position_ids, self.count or LARGEST, "position_ids")
+        return self(position_ids)
+
+
+class LearnedPositions(Numbered, nn.Embedding):
     """A table with `offset` rows before position 0: fairseq kept two for padding."""
 
     def __init__(self, count: int, dims: int, offset: int = 2) -> None:
@@ -25,7 +42,7 @@ class LearnedPositions(nn.Embedding):
         return super().__call__(positions + self.offset if self.offset else positions)
 
 
-class SinusoidalTable(nn.Module):
+class SinusoidalTable(Numbered):
     """Sines in the first half of the width, cosines in the second, in a table that ends.
 
     The frequency of component k is 10000^(-2k/D), as in arXiv:1706.03762.
@@ -44,7 +61,7 @@ class SinusoidalTable(nn.Module):
         return self._table[positions]
 
 
-class Sinusoids(nn.Module):
+class Sinusoids(Numbered):
     """Sines in the first half of the width, cosines in the second, without end.
 
     The frequency of component k is 10000^(-k/(D/2 - 1)), as in tensor2tensor. Families say which

@@ -100,6 +100,7 @@ class Seq2SeqDecoder(Decoder[C]):
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(dims, config.vocab_size, bias=False)
         initialise(self, config.init_std)
+        self.padding = pad
         if pad is not None:
             self.embed_tokens.weight[pad] = 0
 
@@ -111,15 +112,12 @@ class Seq2SeqDecoder(Decoder[C]):
             return SinusoidalTable(count, dims)
         return LearnedPositions(count, dims, config.offset)
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings (B, L, D), scaled and normed, and their positions, to (B, L, D)."""
         config = self.config
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        x = x * self.embed_scale if inputs_embeds is None or config.scale_given else x
+        x = x if given and not config.scale_given else x * self.embed_scale
         x = self.embed_norm(x) if config.embed_norm == "tokens" else x
-        x = x + self.embed_positions(positions, tokens).astype(x.dtype)
+        x = x + places.astype(x.dtype)
         x = self.embed_norm(x) if config.embed_norm == "sum" else x
         return self.dropout(x)
 
