@@ -30,8 +30,18 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+class _Open(type):
+    """Lets a config be made of other names of its fields, and of keywords that are no fields."""
+
+    if not TYPE_CHECKING:  # which should go on refusing names that no config has
+
+        def __call__(cls, **given: Any) -> Any:
+            known, extra = cls.sorted_out(given)
+            return super().__call__(**known, extra=extra)
+
+
 @dataclass(kw_only=True)
-class Config:
+class Config(metaclass=_Open):
     """Base of all configurations. Keys that are not fields are kept in `extra` and written back."""
 
     model_type: ClassVar[str] = ""
@@ -53,16 +63,27 @@ class Config:
     @classmethod
     def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         """Build from a parsed `config.json`. A null stands for the default of its field."""
+        if not isinstance(values, Mapping):
+            raise ConfigError(
+                f"a config is {repr(values)[:80]}; expected an object with its fields"
+            )
+        known, extra = cls.sorted_out(values)
+        known = {key: value for key, value in known.items() if value is not None}
+        config = cls(**known, extra=extra)
+        config.check()
+        return config
+
+    @classmethod
+    def sorted_out(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields among these values, under their own names, and what is kept beside them."""
         known = {f.name for f in fields(cls)} - {"extra"}
-        named = {cls.aliases.get(key, key): value for key, value in values.items()}
+        named = {cls.aliases.get(key, key): _frozen(value) for key, value in values.items()}
+        extra = dict(named.pop("extra", None) or {})
         given_type = named.pop("model_type", None)
         if given_type not in (None, cls.model_type):
             raise ConfigError(f"model_type is {given_type!r}; expected {cls.model_type!r}")
-        given = {key: value for key, value in named.items() if key in known and value is not None}
-        extra = {key: value for key, value in named.items() if key not in known}
-        config = cls(**{key: _frozen(value) for key, value in given.items()}, extra=extra)
-        config.check()
-        return config
+        own = {key: value for key, value in named.items() if key in known}
+        return own, {**extra, **{key: values[key] for key in named if key not in known}}
 
     @classmethod
     def from_pretrained(
@@ -109,6 +130,10 @@ class Config:
                 raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
             if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
+            if not _bounded(value):
+                raise ConfigError(self._message(f.name, value, f"expected at most {LARGEST}"))
+            if "eps" in f.name:
+                self.require(value > 0, f.name, "expected a number above 0")
             if "drop" in f.name and value is not None and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
 
@@ -123,7 +148,8 @@ class Config:
             raise ConfigError(self._message(name, getattr(self, name), expected))
 
     def _message(self, name: str, value: object, expected: str) -> str:
-        return f"{self.model_type or type(self).__name__} config: {name} is {value!r}; {expected}"
+        said = repr(value)[:80]
+        return f"{self.model_type or type(self).__name__} config: {name} is {said}; {expected}"
 
 
 @cache  # to evaluate them took a third of the time that a load of a small model takes
@@ -133,6 +159,13 @@ def _hints(config: type[Config]) -> dict[str, Any]:
 
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+
+
+def _bounded(value: Any) -> bool:
+    """Whether a number, or each of several, is of a size that arrays and their sides can have."""
+    if isinstance(value, tuple):
+        return all(map(_bounded, value))
+    return not isinstance(value, (int, float)) or -LARGEST <= value <= LARGEST
 
 
 def _fits(value: Any, hint: Any) -> bool:

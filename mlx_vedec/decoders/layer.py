@@ -67,6 +67,8 @@ class DecoderConfig(Config):
         """Raise `ConfigError` unless the heads divide the width."""
         super().check()
         self.divisible(*self.width_and_heads)
+        read = self.cross_attention_hidden_size
+        self.require(read is None or read > 0, "cross_attention_hidden_size", "expected 1 or more")
 
     @property
     def shape(self) -> DecoderShape:

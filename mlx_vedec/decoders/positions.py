@@ -15,6 +15,8 @@ import numpy as np
 from ..checkpoints.config import LARGEST
 from ..layers.token_ids import check_ids
 
+MOST_SINES = 2**16  # positions of a table that is computed when a model is made
+
 
 class Numbered(nn.Module):
     """Position embeddings that a call may ask for by `position_ids`, numbered as transformers does.

@@ -12,12 +12,13 @@ from typing import ClassVar, Literal, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Pairs, Renames
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
-from .positions import LearnedPositions, Positions, SinusoidalTable
+from .positions import MOST_SINES, LearnedPositions, Positions, SinusoidalTable
 
 Normed = Literal["sum", "tokens"] | None
 
@@ -55,6 +56,9 @@ class Seq2SeqConfig(DecoderConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless padding has a row in the embedding, the one that is zero."""
         super().check()
+        most = MOST_SINES if self.sinusoidal else LARGEST // 2
+        fits = self.max_position_embeddings <= most
+        self.require(fits, "max_position_embeddings", f"expected at most {most}")
         there = self.pad_token_id is None or self.pad_token_id < self.vocab_size
         self.require(there, "pad_token_id", f"expected an id below vocab_size, {self.vocab_size}")
 

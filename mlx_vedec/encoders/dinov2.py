@@ -12,6 +12,7 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
@@ -42,8 +43,8 @@ class Dinov2Config(PatchConfig):
     def check(self) -> None:
         """Raise `ConfigError` as `PatchConfig` does, and for an MLP without a width."""
         super().check()
-        expected = f"expected 1 / {self.hidden_size} or more"
-        self.require(self.mlp_dims > 0, "mlp_ratio", expected)
+        expected = f"expected from 1 to {LARGEST // 2}, divided by {self.hidden_size}"
+        self.require(0 < self.mlp_dims <= LARGEST // 2, "mlp_ratio", expected)
 
     @property
     def mlp_dims(self) -> int:

@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..checkpoints.config import LARGEST
 from ..errors import ConfigError, ImageError
 
 Pair = tuple[int, int]
@@ -48,6 +49,8 @@ def grid_of(image: Pair, patch: Pair) -> Pair:
     rows, columns = image[0] // patch[0], image[1] // patch[1]
     if not rows or not columns:
         raise ConfigError(f"a patch of {patch} does not fit an image of {image}")
+    if rows * columns > LARGEST // 2:
+        raise ConfigError(f"an image of {image} has {rows * columns} patches of {patch}; too many")
     return rows, columns
 
 

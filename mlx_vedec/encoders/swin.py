@@ -13,6 +13,7 @@ from typing import Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
@@ -56,8 +57,16 @@ class SwinConfig(EncoderConfig):
         self.require(deep, "depths", "expected layers in each stage")
         expected = f"expected one number for each of the {len(self.depths)} stages"
         self.require(len(self.num_heads) == len(self.depths), "num_heads", expected)
-        wide = int(self.embed_dim * self.mlp_ratio) > 0
-        self.require(wide, "mlp_ratio", f"expected 1 / {self.embed_dim} or more")
+        wide = 1 <= int(self.hidden_size * self.mlp_ratio) <= LARGEST
+        wide = wide and int(self.embed_dim * self.mlp_ratio) > 0
+        self.require(
+            wide,
+            "mlp_ratio",
+            f"expected 1 / {self.embed_dim} or more, and no more than "
+            f"{LARGEST} / {self.hidden_size}",
+        )
+        fits = (2 * self.window_size) ** 2 <= LARGEST
+        self.require(fits, "window_size", f"expected at most {int(LARGEST**0.5) // 2}")
         for stage, heads in enumerate(self.num_heads):
             expected = f"expected a divisor of {self.dims(stage)}, the width of stage {stage}"
             self.require(heads > 0 and not self.dims(stage) % heads, "num_heads", expected)

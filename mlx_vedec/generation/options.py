@@ -17,11 +17,11 @@ from .values import (
     CONFIG,
     DECAY,
     EARLY,
+    EXPONENT,
     FUNCTION,
     FUNCTIONS,
     ID,
     IDS,
-    NUMBER,
     POSITIVE,
     REPETITION,
     START,
@@ -159,7 +159,7 @@ class Options:
         False,
     )
     length_penalty: float = option(
-        NUMBER, "A finished beam's score is its log-probability / length ** length_penalty.", 1.0
+        EXPONENT, "A finished beam's score is its log-probability / length ** length_penalty.", 1.0
     )
 
     do_sample: bool = option(TRUTH, "Draw tokens, instead of taking the likeliest.", False)

@@ -13,6 +13,7 @@ Option values are checked in `options`; here, where V is known, only that listed
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
@@ -235,7 +236,13 @@ def _padding_on_the_left(attention_mask: mx.array) -> mx.array:
 
 def _listed(allowed: PrefixFunction, image: int, tokens: mx.array, width: int) -> Sequence[int]:
     found = allowed(image, tokens)
-    if len(found) == 0:
+    try:
+        found = [operator.index(i) for i in getattr(found, "tolist", lambda: found)()]
+    except TypeError as error:
+        raise OptionError(
+            f"prefix_allowed_tokens_fn gave {repr(found)[:80]}; expected a list of token ids"
+        ) from error
+    if not found:
         raise OptionError(
             f"prefix_allowed_tokens_fn allows nothing for image {image} after {tokens.tolist()}; "
             f"let it return at least one id"

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import field
 from itertools import chain
 from typing import Any, NamedTuple
 
 from ..errors import OptionError
+
+MOST_INT, MOST_FLOAT = 2**31 - 1, 3.4e38  # of the types that arrays have
 
 
 def is_int(value: Any) -> bool:
@@ -16,7 +19,10 @@ def is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a number that a float32 can hold, which nan and infinity are not."""
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST_FLOAT
+    )
 
 
 def listed(value: Any) -> tuple[Any, ...]:
@@ -26,8 +32,13 @@ def listed(value: Any) -> tuple[Any, ...]:
     return (value,) if isinstance(value, (str, int)) or callable(value) else tuple(value)
 
 
-def _pairs(value: Any) -> Any:
-    return value.items() if isinstance(value, Mapping) else value
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    """Sequences of ids, each with its bias; an id alone is mlx-lm's form, as text that of JSON."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    return [
+        ((int(word),) if is_int(word) or isinstance(word, str) else word, bias)
+        for word, bias in pairs
+    ]
 
 
 class Value(NamedTuple):
@@ -47,15 +58,18 @@ class Value(NamedTuple):
         """Raise `OptionError` for a value of another kind; source -- where it stands."""
         try:
             fine = self.fits(value)
-        except TypeError:  # of a kind that the question does not apply to
+        except (TypeError, ValueError, OverflowError):  # a kind that the question does not suit
             fine = False
         if not fine:
-            raise OptionError(f"{name} is {value!r}{source}; expected {self.expected}")
+            raise OptionError(f"{name} is {repr(value)[:80]}{source}; expected {self.expected}")
 
 
 def at_least(low: int) -> Value:
     """The value of a generation option that is a whole number from `low` on."""
-    return Value(lambda v: is_int(v) and v >= low, f"a whole number of at least {low}")
+    return Value(
+        lambda v: is_int(v) and low <= v <= MOST_INT,
+        f"a whole number of at least {low}",
+    )
 
 
 def one_of(*values: int) -> Value:
@@ -81,11 +95,13 @@ def _words_fit(value: Any) -> bool:
 
 
 def _biases_fit(value: Any) -> bool:
-    return all(len(w) and _are_ids(w) and _is_number(b) for w, b in _pairs(value))
+    return all(
+        len(w) and _are_ids(w) and (_is_number(b) or b == -math.inf) for w, b in _pairs(value)
+    )
 
 
 TRUTH = Value(lambda v: isinstance(v, bool), "True or False")
-NUMBER = Value(_is_number, "a number")
+EXPONENT = Value(lambda v: _is_number(v) and abs(v) <= 50, "a number from -50 to 50")
 POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0")
 TEMPERATURE = Value(
     POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily"
@@ -98,8 +114,8 @@ REPETITION = Value(
     lambda v: ("variance", "ngram") if v is True else listed(v or ()),
 )
 DECAY = Value(
-    lambda v: len(v) == 2 and is_int(v[0]) and _is_number(v[1]),
-    "(start, factor): a whole number and a number",
+    lambda v: len(v) == 2 and is_int(v[0]) and _is_number(v[1]) and v[1] > 0,
+    "(start, factor): a whole number and a number above 0",
     tuple,
 )
 TEXTS = Value(
@@ -116,7 +132,7 @@ WORDS = Value(
 )
 BIASES = Value(
     _biases_fit,
-    "sequences of token ids, each with a number",
+    "ids or sequences of ids, each with a number",
     lambda v: tuple((tuple(word), float(bias)) for word, bias in _pairs(v)),
     lambda v: chain.from_iterable(word for word, _ in v),
 )
@@ -129,7 +145,7 @@ FUNCTIONS = Value(
 )
 TOKENIZER = Value(lambda v: hasattr(v, "decode"), "a tokenizer", in_files=False)
 CONFIG = Value(
-    lambda v: isinstance(v, Mapping) or hasattr(v, "settings"),
+    lambda v: isinstance(v, Mapping) or hasattr(v, "to_dict"),
     "a GenerationConfig, or a mapping of options",
     in_files=False,
 )

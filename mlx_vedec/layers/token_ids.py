@@ -25,7 +25,7 @@ def as_array(
     except Exception as problem:  # whatever an object's own conversion raises
         expected = f"{shape or 'an array'} of numbers"
         raise error(f"{name} are {repr(given)[:80]}; expected {expected}") from problem
-    axes = shape.strip("()").split(", ") if shape else [""] * array.ndim
+    axes = [axis.strip() for axis in shape.strip("(,)").split(",")] if shape else [""] * array.ndim
     fits = len(axes) == array.ndim and all(
         not axis.isdigit() or int(axis) == size
         for axis, size in zip(axes, array.shape, strict=True)
