@@ -30,6 +30,12 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def check_object(values: Any) -> None:
+    """Raise `ConfigError` for what is no parsed JSON object."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a config is {repr(values)[:80]}; expected an object of its fields")
+
+
 class _Open(type):
     """Lets a config be made of other names of its fields, and of keywords that are no fields."""
 
@@ -63,10 +69,7 @@ class Config(metaclass=_Open):
     @classmethod
     def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         """Build from a parsed `config.json`. A null stands for the default of its field."""
-        if not isinstance(values, Mapping):
-            raise ConfigError(
-                f"a config is {repr(values)[:80]}; expected an object with its fields"
-            )
+        check_object(values)
         known, extra = cls.sorted_out(values)
         known = {key: value for key, value in known.items() if value is not None}
         config = cls(**known, extra=extra)
@@ -130,9 +133,9 @@ class Config(metaclass=_Open):
                 raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
             if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
-            if not _bounded(value):
-                raise ConfigError(self._message(f.name, value, f"expected at most {LARGEST}"))
-            if "eps" in f.name:
+            if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
+                raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
+            if f.name.endswith(("_eps", "_epsilon")):
                 self.require(value > 0, f.name, "expected a number above 0")
             if "drop" in f.name and value is not None and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
@@ -157,15 +160,13 @@ def _hints(config: type[Config]) -> dict[str, Any]:
     return typing.get_type_hints(config)
 
 
+def _is_moderate(value: object) -> bool:
+    """Whether a value is no number, or one that sizes and weights may have."""
+    return not isinstance(value, (int, float)) or -LARGEST <= value <= LARGEST
+
+
 def _frozen(value: Any) -> Any:
     return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
-
-
-def _bounded(value: Any) -> bool:
-    """Whether a number, or each of several, is of a size that arrays and their sides can have."""
-    if isinstance(value, tuple):
-        return all(map(_bounded, value))
-    return not isinstance(value, (int, float)) or -LARGEST <= value <= LARGEST
 
 
 def _fits(value: Any, hint: Any) -> bool:

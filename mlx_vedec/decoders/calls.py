@@ -45,9 +45,9 @@ def checked_memory(memory: Any, rows: int, width: int | None) -> mx.array | None
     return features
 
 
-def checked_mask(mask: Any, name: str, rows: int) -> mx.array | None:
-    """A mask with a row for each row of tokens, or of images."""
-    return None if mask is None else as_array(mask, name, f"({rows}, length)")
+def checked_mask(mask: Any, name: str, shape: str) -> mx.array | None:
+    """A mask over tokens, or over features, of this shape."""
+    return None if mask is None else as_array(mask, name, shape)
 
 
 def checked_positions(position_ids: Any, rows: int, length: int) -> mx.array | None:

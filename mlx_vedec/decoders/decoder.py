@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, TokenError
 from ..layers.computing import check_process
@@ -42,6 +43,7 @@ class Decoder(Pretrained, Generic[C]):
         *("head_proj", "head_norm", "head_bias", "lm_head"),
     )
     shifts_labels: ClassVar[bool] = False  # the loss compares logits with the label after theirs
+    head_has_bias: ClassVar[bool] = False  # in its linear layer, where that is its own
     padding: int | None = None  # the id whose embedding is not learnt, torch's `padding_idx`
     config: C
     embed_tokens: nn.Embedding
@@ -91,6 +93,38 @@ class Decoder(Pretrained, Generic[C]):
         """Hidden states (B, L, D) to logits (B, L, V)."""
         return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
 
+    def get_input_embeddings(self) -> Any:
+        """The embedding of tokens."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Take another embedding (V, D) of tokens; a tied head is one with it."""
+        self._check_replaces(value, nn.Embedding, "resize_token_embeddings changes the vocabulary")
+        self.embed_tokens = value
+
+    def get_output_embeddings(self) -> Any:
+        """The layer that scores tokens: the head's own, or the embedding where it is tied."""
+        return self.lm_head if "lm_head" in self else self.embed_tokens
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Give the head another linear layer (V, D) of its own, untied from the embedding."""
+        self._check_replaces(new_embeddings, nn.Linear, f"its bias is there: {self.head_has_bias}")
+        if ("bias" in new_embeddings) != self.head_has_bias:
+            raise ConfigError(
+                f"the head is a layer with bias={self.head_has_bias}; give such a one"
+            )
+        if "lm_head" not in self:
+            self.untie()
+        self.lm_head = new_embeddings
+
+    def _check_replaces(self, layer: Any, kind: type[nn.Module], hint: str) -> None:
+        shape = (self.config.vocab_size, self.embed_dims)
+        if not isinstance(layer, kind) or layer["weight"].shape != shape:
+            found = f"of {layer['weight'].shape}" if isinstance(layer, kind) else repr(layer)[:80]
+            raise ConfigError(
+                f"the layer is {found}; expected nn.{kind.__name__} of {shape}; {hint}"
+            )
+
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
         self.check_table("untying")
@@ -109,8 +143,8 @@ class Decoder(Pretrained, Generic[C]):
 
         New rows are drawn as new weights are; new biases are zero.
         """
-        if new_num_tokens < 1:
-            raise ConfigError(f"new_num_tokens is {new_num_tokens}; expected at least 1")
+        if type(new_num_tokens) is not int or not 1 <= new_num_tokens <= LARGEST:
+            raise ConfigError(f"new_num_tokens is {repr(new_num_tokens)[:80]}; expected at least 1")
         self.check_table("resizing")
         std = self.shape.init_std
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
@@ -225,7 +259,8 @@ class Decoder(Pretrained, Generic[C]):
         rows, length = given_input(**given).shape[:2]
         self._check_reads(encoder_hidden_states)
         memory = checked_memory(encoder_hidden_states, rows, self.shape.memory_dims)
-        images, cache = rows if memory is None else len(memory), past_key_values
+        seen = "(batch, features)" if memory is None else str(memory.shape[:2])
+        cache = past_key_values
         check_cache(cache, rows)
         if cache is None and use_cache:
             cache = self.make_cache(memory, rows)
@@ -233,8 +268,10 @@ class Decoder(Pretrained, Generic[C]):
         x = self.decode(
             **given,
             memory=memory,
-            attention_mask=checked_mask(attention_mask, "decoder_attention_mask", rows),
-            memory_mask=checked_mask(encoder_attention_mask, "encoder_attention_mask", images),
+            attention_mask=checked_mask(
+                attention_mask, "decoder_attention_mask", f"({rows}, length)"
+            ),
+            memory_mask=checked_mask(encoder_attention_mask, "encoder_attention_mask", seen),
             position_ids=checked_positions(position_ids, rows, length),
             cache=cache,
             trace=trace,

@@ -64,11 +64,11 @@ C = TypeVar("C", bound=MaskedConfig)
 class MaskedDecoder(Decoder[C]):
     """Tokens, types and positions added and normed; layers; a head with a bias, maybe tied.
 
-    ties_bias -- whether the head's bias is stored twice, and tied when its matrix is
+    head_has_bias -- whether the head's bias is stored twice, and tied when its matrix is
     """
 
     shifts_labels = True
-    ties_bias: ClassVar[bool] = True
+    head_has_bias: ClassVar[bool] = True
     may_lack: ClassVar[tuple[str, ...]] = (*Decoder.may_lack, "head_proj", "head_norm", "head_bias")
 
     def __init__(self, config: C) -> None:
@@ -97,10 +97,10 @@ class MaskedDecoder(Decoder[C]):
             self.head_proj = nn.Linear(shape.dims, shape.embed_dims)
             self.head_act = activation(shape.head_act)
             self.head_norm = nn.LayerNorm(shape.embed_dims, eps=shape.eps)
-        if tied or not self.ties_bias:
+        if tied or not self.head_has_bias:
             self.head_bias = mx.zeros((vocabulary,))
         if not tied:
-            self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.ties_bias)
+            self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.head_has_bias)
 
     def make_positions(self) -> LearnedPositions:
         """What turns positions into vectors: a table."""
@@ -129,7 +129,7 @@ class MaskedDecoder(Decoder[C]):
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
         super().untie()
-        if self.ties_bias:
+        if self.head_has_bias:
             self.lm_head.bias = self.head_bias
             del self.head_bias
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
@@ -38,9 +39,11 @@ class Grid:
 
 def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:
     """(height, width) of a size given as one number or as two."""
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or min(sides) < 1:
-        raise ConfigError(f"{name} is {size!r}; expected a positive number or [height, width]")
+    sides: Any = (size, size) if isinstance(size, int) else size
+    sides = tuple(sides) if isinstance(sides, (list, tuple)) else ()
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+        found = repr(size)[:80]
+        raise ConfigError(f"{name} is {found}; expected a positive number or [height, width]")
     return sides[0], sides[1]
 
 

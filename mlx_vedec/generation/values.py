@@ -86,8 +86,12 @@ def probability(above: float = -1, below: float = 2) -> Value:
     )
 
 
+def _is_id(value: Any) -> bool:
+    return is_int(value) and abs(value) <= MOST_INT
+
+
 def _are_ids(value: Any) -> bool:
-    return all(is_int(v) for v in listed(value))
+    return all(map(_is_id, listed(value)))
 
 
 def _words_fit(value: Any) -> bool:
@@ -102,9 +106,9 @@ def _biases_fit(value: Any) -> bool:
 
 TRUTH = Value(lambda v: isinstance(v, bool), "True or False")
 EXPONENT = Value(lambda v: _is_number(v) and abs(v) <= 50, "a number from -50 to 50")
-POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0")
+POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0", float)
 TEMPERATURE = Value(
-    POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily"
+    POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily", float
 )
 TEMP = Value(lambda v: _is_number(v) and v >= 0, "a number of 0 (greedy) or more")
 EARLY = Value(lambda v: v in (True, False, "never"), 'True, False or "never"')
@@ -121,7 +125,7 @@ DECAY = Value(
 TEXTS = Value(
     lambda v: all(isinstance(s, str) and s for s in listed(v)), "a text, or a list of texts", listed
 )
-ID = Value(is_int, "a token id", ids=listed)
+ID = Value(_is_id, "a token id", ids=listed)
 IDS = Value(_are_ids, "token ids", listed, lambda v: v)
 START = Value(_are_ids, "token ids", lambda v: v if is_int(v) else tuple(v))
 WORDS = Value(

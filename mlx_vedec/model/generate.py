@@ -153,7 +153,8 @@ class GenerationMixin(nn.Module):
 
     def given_features(self, outputs: Any) -> EncoderOutput:
         """What an encoder gave: its output, a tuple that begins so, or features (B, S, D)."""
-        features = outputs[0] if isinstance(outputs, (tuple, EncoderOutput)) else outputs
+        parts = (*outputs, None) if isinstance(outputs, (tuple, EncoderOutput)) else (outputs,)
+        features = parts[0]
         shape = f"(batch, features, {self.encoder.config.feature_dims})"
         features = as_array(features, "encoder_outputs", shape)
         return outputs if isinstance(outputs, EncoderOutput) else EncoderOutput(features)

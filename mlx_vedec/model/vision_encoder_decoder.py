@@ -46,7 +46,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         decoder: Decoder[Any] | None = None,
     ) -> None:
         if config is None:
-            if encoder is None or decoder is None:
+            if not isinstance(encoder, Encoder) or not isinstance(decoder, Decoder):
                 raise ConfigError("give a config, or an encoder and a decoder")
             config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
                 encoder.config, decoder.config
@@ -201,9 +201,37 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         """Cut or extend the decoder's vocabulary; new rows are drawn as new weights are."""
         self.decoder.resize_token_embeddings(new_num_tokens)
 
+    def get_encoder(self) -> Encoder[Any]:
+        """The image encoder."""
+        return self.encoder
+
+    def get_decoder(self) -> Decoder[Any]:
+        """The text decoder."""
+        return self.decoder
+
+    def get_input_embeddings(self) -> Any:
+        """The decoder's embedding of tokens."""
+        return self.decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Give the decoder another embedding (V, D) of tokens."""
+        self.decoder.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> Any:
+        """The decoder's layer that scores tokens; where it is tied, the embedding."""
+        return self.decoder.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Give the decoder's head another linear layer (V, D) of its own."""
+        self.decoder.set_output_embeddings(new_embeddings)
+
     def gradient_checkpointing_enable(self, enable: bool = True) -> None:
         """Train with less memory: layers are computed again in the backward pass."""
         self.encoder.gradient_checkpointing = self.decoder.gradient_checkpointing = enable
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what layers compute for the backward pass, as is usual."""
+        self.gradient_checkpointing_enable(False)
 
 
 def _for_decoder(keywords: dict[str, mx.array]) -> dict[str, Any]:
