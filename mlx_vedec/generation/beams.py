@@ -151,7 +151,7 @@ class BeamSearch(Search):
             finished,
             self._improvable(state.improvable, running, finished),
             hit.all(axis=1),
-            state.stuck | ~mx.isfinite(candidates.scores.max(axis=1)),
+            state.stuck | ~mx.isfinite(scores.reshape(len(chosen), -1).max(axis=1)),
             (mx.take_along_axis(beams, chosen, axis=1) + offsets).flatten(),
             scores,
             logits,
