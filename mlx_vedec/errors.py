@@ -69,7 +69,7 @@ class TrainingError(Error):
 
 
 class ProcessError(Error):
-    """The error of another process, of those that evaluate or train together."""
+    """A computation in a process or a thread where none can be, or that failed in another one."""
 
 
 class DataError(Error):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 import stat
@@ -14,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
-from ..errors import ConfigError
+from ..errors import ConfigError, nearest
 from ..files import make_folder, write_json
 from .hub import fetch, required
 
@@ -35,8 +34,24 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def check_object(values: Any) -> None:
+    """Raise `ConfigError` for what is no parsed JSON object."""
+    if not isinstance(values, Mapping):
+        raise ConfigError(f"a config is {repr(values)[:80]}; expected an object of its fields")
+
+
+class _Open(type):
+    """Lets a config be made of other names of its fields, and of keywords that are no fields."""
+
+    if not TYPE_CHECKING:  # which should go on refusing names that no config has
+
+        def __call__(cls, **given: Any) -> Any:
+            known, extra = cls.sorted_out(given)
+            return super().__call__(**known, extra=extra)
+
+
 @dataclass(kw_only=True)
-class Config:
+class Config(metaclass=_Open):
     """Base of all configurations. Keys that are not fields are kept in `extra` and written back."""
 
     model_type: ClassVar[str] = ""
@@ -58,16 +73,24 @@ class Config:
     @classmethod
     def from_dict(cls: type[C], values: Mapping[str, Any]) -> C:
         """Build from a parsed `config.json`. A null stands for the default of its field."""
+        check_object(values)
+        known, extra = cls.sorted_out(values)
+        known = {key: value for key, value in known.items() if value is not None}
+        config = cls(**known, extra=extra)
+        config.check()
+        return config
+
+    @classmethod
+    def sorted_out(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The fields among these values, under their own names, and what is kept beside them."""
         known = {f.name for f in fields(cls)} - {"extra"}
-        named = {cls.aliases.get(key, key): value for key, value in values.items()}
+        named = {cls.aliases.get(key, key): _frozen(value) for key, value in values.items()}
+        extra = dict(named.pop("extra", None) or {})
         given_type = named.pop("model_type", None)
         if given_type not in (None, cls.model_type):
             raise ConfigError(f"model_type is {given_type!r}; expected {cls.model_type!r}")
-        given = {key: value for key, value in named.items() if key in known and value is not None}
-        extra = {key: value for key, value in named.items() if key not in known}
-        config = cls(**{key: _frozen(value) for key, value in given.items()}, extra=extra)
-        config.check()
-        return config
+        own = {key: value for key, value in named.items() if key in known}
+        return own, {**extra, **{key: values[key] for key in named if key not in known}}
 
     @classmethod
     def from_pretrained(
@@ -94,8 +117,7 @@ class Config:
         outer, _, inner = name.partition(".")
         known = {*vars(self), *self.aliases, *self.extra} - {"extra"}
         if outer not in known:
-            close = difflib.get_close_matches(outer, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"it has {', '.join(sorted(known))}"
+            hint = nearest(outer, sorted(known))
             raise ConfigError(self._message(outer, value, f"it is no field; {hint}"))
         if inner and isinstance(getattr(self, outer), Config):
             getattr(self, outer).set(inner, value)
@@ -117,17 +139,24 @@ class Config:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
             if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
                 raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
+            if f.name.endswith(("_eps", "_epsilon")):
+                self.require(value > 0, f.name, "expected a number above 0")
             if "drop" in f.name and isinstance(value, (int, float)) and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
 
     def divisible(self, name: str, by: str) -> None:
         """Raise `ConfigError` unless field `name` is a multiple of field `by`."""
         value, divisor = getattr(self, name), getattr(self, by)
-        if value % divisor:
-            raise ConfigError(self._message(name, value, f"expected a multiple of {by}, {divisor}"))
+        self.require(not value % divisor, name, f"expected a multiple of {by}, {divisor}")
+
+    def require(self, right: object, name: str, expected: str) -> None:
+        """Raise `ConfigError` about the value of field `name` unless it is right."""
+        if not right:
+            raise ConfigError(self._message(name, getattr(self, name), expected))
 
     def _message(self, name: str, value: object, expected: str) -> str:
-        return f"{self.model_type or type(self).__name__} config: {name} is {value!r}; {expected}"
+        said = repr(value)[:80]
+        return f"{self.model_type or type(self).__name__} config: {name} is {said}; {expected}"
 
 
 # Dataclasses of options

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def fetch(
     downloaded again, and serves without a network. revision -- a branch, a tag, a commit, or a
     pull request such as "refs/pr/4". weights -- without them, which the cache may have though.
     """
-    path = Path(path_or_hf_repo).expanduser()
+    path = local_path(path_or_hf_repo)
     if not path.exists():
         folders.settle(path)  # a process that died may have left what was here beside it
     if path.is_dir():
@@ -40,6 +41,17 @@ def fetch(
     if not weights:
         return _snapshot(str(path_or_hf_repo), revision, [])
     return _download(str(path_or_hf_repo), revision)
+
+
+def local_path(given: object) -> Path:
+    """A path that a caller gives, `~` expanded; an error for what is none."""
+    try:
+        fits = isinstance(given, (str, Path)) and b"\0" not in os.fsencode(given)
+    except UnicodeEncodeError:  # half a character
+        fits = False
+    if not fits:
+        raise CheckpointError(f"the path is {repr(given)[:80]}; expected a folder or a Hub id")
+    return Path(str(given)).expanduser()
 
 
 def headers(repo: str, commit: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:

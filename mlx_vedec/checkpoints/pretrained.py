@@ -12,9 +12,10 @@ import mlx.nn as nn
 
 from ..errors import ConfigError
 from ..files import make_folder, staged
+from ..layers.computing import computing
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
-from ..layers.packed import float_type
+from ..layers.packed import count_weights, float_type
 from ..layers.quantization_config import KEYS, QuantizationConfig
 from . import foreign, quantizing, saving, weights
 from .config import Config
@@ -38,6 +39,9 @@ class Pretrained(NamedModule):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
+        kind = getattr(type(self), "config_class", Config)
+        if not isinstance(config, kind):
+            raise ConfigError(f"the config is {repr(config)[:80]}; expected a {kind.__name__}")
         config.check()
         self.config = config
         self._carried: weights.Tensors = {}  # stored, but not computed with
@@ -45,6 +49,29 @@ class Pretrained(NamedModule):
         self.source: str | None = None  # the folder or Hub id that it was loaded from,
         self.revision: str | None = None  # and of a Hub id the commit
         self.new_weights: tuple[str, ...] = ()  # names on disk of what the file lacked
+
+    def __repr__(self) -> str:
+        parts = [self[name].config.model_type for name in ("encoder", "decoder") if name in self]
+        block = quantizing.quantization_block(self)
+        kind = f"{block['bits']} bits" if block else str(float_type(self)).removeprefix("mlx.core.")
+        known = f", from {self.source}" if self.source else ""
+        what = " and ".join(parts) or self.config.model_type
+        count = f"{self.num_parameters():,} parameters"
+        return f"{type(self).__name__}({what}, {count} in {kind}{known})"
+
+    def num_parameters(self, only_trainable: bool = False, exclude_embeddings: bool = False) -> int:
+        """How many numbers the weights have; of a packed weight, those that it stands for.
+
+        only_trainable -- without those that are frozen; exclude_embeddings -- without tokens' and
+        positions' tables
+        """
+        left_out = nn.Embedding | nn.QuantizedEmbedding if exclude_embeddings else ()
+        modules = [module for module in self.modules() if not isinstance(module, left_out)]
+        if not only_trainable:
+            return sum(map(count_weights, modules))
+        named = [(m, name, x) for m in modules for name, x in m.items() if name[0] != "_"]
+        trained = [x for m, name, x in named if isinstance(x, mx.array) and name not in m._no_grad]
+        return sum(array.size for array in trained)
 
     def in_turn(self, layers: Iterable[nn.Module]) -> Iterator[Callable[..., Any]]:
         """The layers; with `gradient_checkpointing`, computed again in the backward pass."""
@@ -61,6 +88,7 @@ class Pretrained(NamedModule):
         raise NotImplementedError
 
     @classmethod
+    @computing()
     def from_pretrained(
         cls,
         path_or_hf_repo: str | Path,

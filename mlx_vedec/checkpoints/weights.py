@@ -75,6 +75,10 @@ def stored_tensors(
 
     foreign.refuse(found, config, source)
     names = {name: renames.standard(name, base) if base else name for name in found}
+    if any(name == f"{base}.{standard}" for name, standard in names.items()):
+        # what stands beside a part is the task's, even under a name that the part has: BEiT's norm
+        beside = (name for name in found if not name.startswith(f"{base}."))
+        names.update({name: None for name in beside if renames.ours(f"{base}.{name}") is None})
     tensors = {
         name: found[on_disk]
         for on_disk, name in names.items()

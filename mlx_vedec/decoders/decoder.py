@@ -7,15 +7,25 @@ from typing import Any, ClassVar, Generic, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, TokenError
+from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
 from ..layers.initialisers import resize_rows
 from ..layers.kv_cache import KVCache
 from ..layers.kv_quantization import kv_group_size
 from ..layers.lora import Adapted
 from ..layers.outputs import CausalLMOutputWithCrossAttentions, Trace, arrays
-from ..layers.token_ids import cross_entropy
+from ..layers.token_ids import as_ids, cross_entropy
+from .calls import (
+    check_cache,
+    checked_input,
+    checked_mask,
+    checked_memory,
+    checked_positions,
+    given_input,
+)
 from .layer import DecoderConfig, DecoderLayer
 
 C = TypeVar("C", bound=DecoderConfig)
@@ -33,6 +43,8 @@ class Decoder(Pretrained, Generic[C]):
         *("head_proj", "head_norm", "head_bias", "lm_head"),
     )
     shifts_labels: ClassVar[bool] = False  # the loss compares logits with the label after theirs
+    head_has_bias: ClassVar[bool] = False  # in its linear layer, where that is its own
+    padding: int | None = None  # the id whose embedding is not learnt, torch's `padding_idx`
     config: C
     embed_tokens: nn.Embedding
     embed_positions: Any  # of the family's own kind, one of `positions.Positions`
@@ -50,15 +62,68 @@ class Decoder(Pretrained, Generic[C]):
         """Whether the config makes one matrix of the embedding and the head."""
         return self.config.tie_word_embeddings
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings (B, L, D) and their positions' vectors to what the first layer reads.
+
+        given -- whether the call gave the embeddings, instead of tokens
+        """
         raise NotImplementedError
+
+    def _looked_up(self, tokens: mx.array, cached: bool) -> mx.array:
+        """The embeddings (B, L, D) of tokens; the row of padding gets no gradient from them."""
+        x = self.embed_tokens(tokens)
+        if self.padding is None or cached:  # what is generated is not learnt from
+            return x
+        return mx.where((tokens == self.padding)[..., None], mx.stop_gradient(x), x)
+
+    def _places(
+        self, positions: mx.array, tokens: mx.array | None, position_ids: mx.array | None
+    ) -> mx.array:
+        """The vectors of the tokens' own positions (B, L), or of those that a call gives."""
+        if position_ids is None:
+            return self.embed_positions(positions, tokens)
+        return self.embed_positions.numbered(position_ids)
+
+    @property
+    def embed_dims(self) -> int:
+        """Width of the embeddings, which are given in place of tokens."""
+        return self.shape.dims
 
     def head(self, x: mx.array) -> mx.array:
         """Hidden states (B, L, D) to logits (B, L, V)."""
         return self.lm_head(x) if "lm_head" in self else self.embed_tokens.as_linear(x)
+
+    def get_input_embeddings(self) -> Any:
+        """The embedding of tokens."""
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Take another embedding (V, D) of tokens; a tied head is one with it."""
+        self._check_replaces(value, nn.Embedding, "resize_token_embeddings changes the vocabulary")
+        self.embed_tokens = value
+
+    def get_output_embeddings(self) -> Any:
+        """The layer that scores tokens: the head's own, or the embedding where it is tied."""
+        return self.lm_head if "lm_head" in self else self.embed_tokens
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Give the head another linear layer (V, D) of its own, untied from the embedding."""
+        self._check_replaces(new_embeddings, nn.Linear, f"its bias is there: {self.head_has_bias}")
+        if ("bias" in new_embeddings) != self.head_has_bias:
+            raise ConfigError(
+                f"the head is a layer with bias={self.head_has_bias}; give such a one"
+            )
+        if "lm_head" not in self:
+            self.untie()
+        self.lm_head = new_embeddings
+
+    def _check_replaces(self, layer: Any, kind: type[nn.Module], hint: str) -> None:
+        shape = (self.config.vocab_size, self.embed_dims)
+        if not isinstance(layer, kind) or layer["weight"].shape != shape:
+            found = f"of {layer['weight'].shape}" if isinstance(layer, kind) else repr(layer)[:80]
+            raise ConfigError(
+                f"the layer is {found}; expected nn.{kind.__name__} of {shape}; {hint}"
+            )
 
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
@@ -78,8 +143,8 @@ class Decoder(Pretrained, Generic[C]):
 
         New rows are drawn as new weights are; new biases are zero.
         """
-        if new_num_tokens < 1:
-            raise ConfigError(f"new_num_tokens is {new_num_tokens}; expected at least 1")
+        if type(new_num_tokens) is not int or not 1 <= new_num_tokens <= LARGEST:
+            raise ConfigError(f"new_num_tokens is {repr(new_num_tokens)[:80]}; expected at least 1")
         self.check_table("resizing")
         std = self.shape.init_std
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
@@ -145,17 +210,21 @@ class Decoder(Pretrained, Generic[C]):
 
         The memory (B, S, D) is in the cache, once there is one. attention_mask (B, T) covers the
         cached tokens and these, memory_mask (B, S) the memory; what is 0 there is not attended.
-        position_ids (B, L) count from 0, and by default from the end of the cache.
+        position_ids (B, L) are numbered as in transformers: from 0, but in RoBERTa and its kin they
+        are rows of the position table, the first token's being `pad_token_id + 1`.
         """
+        check_process()
         self._check_reads(memory)
         trace = trace or Trace()
-        length = _given(tokens, inputs_embeds).shape[1]
+        length = given_input(tokens, inputs_embeds).shape[1]
         self._check_room(length + (cache.length if cache else 0))
         positions = cache.positions(length) if cache else mx.arange(length)[None]
         memories = cache.memories if cache else [memory] * len(self.layers)
         mask = (cache or KVCache()).make_mask(length, attention_mask)
         seen = None if memory_mask is None else (memory_mask != 0)[:, None, None, :]
-        x = self.embed(tokens, inputs_embeds, positions if position_ids is None else position_ids)
+        x = inputs_embeds if tokens is None else self._looked_up(tokens, cache is not None)
+        places = self._places(positions, tokens, position_ids)
+        x = self.embed(x, places, given=tokens is None)
         trace.keep(x)
         for index, layer in enumerate(self.in_turn(self.layers)):
             own = cache.layers[index] if cache else None
@@ -186,18 +255,24 @@ class Decoder(Pretrained, Generic[C]):
         It reads encoder_hidden_states (B, S, D), or nothing. labels (B, L) are compared with the
         logits of the same place, or of the place before in families whose `shifts_labels` is set.
         """
-        given = _given(input_ids, inputs_embeds)
-        trace = Trace.of(output_attentions, output_hidden_states)
+        given = checked_input(input_ids, inputs_embeds, self.config.vocab_size, self.embed_dims)
+        rows, length = given_input(**given).shape[:2]
+        self._check_reads(encoder_hidden_states)
+        memory = checked_memory(encoder_hidden_states, rows, self.shape.memory_dims)
+        seen = "(batch, features)" if memory is None else str(memory.shape[:2])
         cache = past_key_values
+        check_cache(cache, rows)
         if cache is None and use_cache:
-            cache = self.make_cache(encoder_hidden_states, len(given))
+            cache = self.make_cache(memory, rows)
+        trace = Trace.of(output_attentions, output_hidden_states)
         x = self.decode(
-            input_ids,
-            encoder_hidden_states,
-            inputs_embeds=inputs_embeds,
-            attention_mask=attention_mask,
-            memory_mask=encoder_attention_mask,
-            position_ids=position_ids,
+            **given,
+            memory=memory,
+            attention_mask=checked_mask(
+                attention_mask, "decoder_attention_mask", f"({rows}, length)"
+            ),
+            memory_mask=checked_mask(encoder_attention_mask, "encoder_attention_mask", seen),
+            position_ids=checked_positions(position_ids, rows, length),
             cache=cache,
             trace=trace,
         )
@@ -211,7 +286,8 @@ class Decoder(Pretrained, Generic[C]):
             cross_attentions=arrays(trace.cross_attentions) or None,
         )
 
-    def _loss(self, logits: mx.array, labels: mx.array) -> mx.array:
+    def _loss(self, logits: mx.array, labels: Any) -> mx.array:
+        labels = as_ids(labels, "labels", str(logits.shape[:2]))
         if self.shifts_labels:
             logits, labels = logits[:, :-1], labels[:, 1:]
         return cross_entropy(logits, labels)
@@ -235,12 +311,3 @@ class Decoder(Pretrained, Generic[C]):
                 f"{total} tokens, but the position table ends at {self.max_positions}; "
                 "shorten the prompt or the labels"
             )
-
-
-def _given(tokens: mx.array | None, inputs_embeds: mx.array | None) -> mx.array:
-    """The token ids or the embeddings, whichever a call gave."""
-    if tokens is not None and inputs_embeds is None:
-        return tokens
-    if inputs_embeds is not None and tokens is None:
-        return inputs_embeds
-    raise TokenError("give exactly one of decoder_input_ids and decoder_inputs_embeds")

@@ -76,7 +76,7 @@ class DistilBertForCausalLM(MaskedDecoder[DistilBertConfig]):
 
     config_class = DistilBertConfig
     base_model_prefix = "distilbert"
-    ties_bias = False
+    head_has_bias = False
 
     def __init__(self, config: DistilBertConfig) -> None:
         super().__init__(config)

@@ -35,7 +35,7 @@ class ElectraForCausalLM(MaskedDecoder[ElectraConfig]):
 
     config_class = ElectraConfig
     base_model_prefix = "electra"
-    ties_bias = False
+    head_has_bias = False
 
 
 PROJECTED_BODY = (*TYPED_BODY, ("embeddings_project", "embed_proj"))

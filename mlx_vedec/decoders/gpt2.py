@@ -14,7 +14,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from ..layers.attention import AttentionCore
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
@@ -63,8 +62,8 @@ class GPT2Config(DecoderConfig):
         """Raise `ConfigError` for an MLP without a width, or a cross-attention of another width."""
         super().check()
         self.reads_own_width()
-        if self.n_inner is not None and self.n_inner < 1:
-            raise ConfigError(self._message("n_inner", self.n_inner, "expected 1 or more, or none"))
+        wide = self.n_inner is None or self.n_inner > 0
+        self.require(wide, "n_inner", "expected 1 or more, or none")
 
     def attention_scale(self, layer: int) -> float:
         """What scores are multiplied with in a layer, self- and cross-attention alike."""
@@ -163,12 +162,9 @@ class GPT2LMHeadModel(Decoder[GPT2Config]):
         for layer in self.layers:
             shrink_residuals(layer, std / math.sqrt(2 * config.n_layer))
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        return self.dropout(x + self.embed_positions(positions))
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings and their positions added, (B, L, D)."""
+        return self.dropout(x + places)
 
 
 BODY: Pairs = (

@@ -67,6 +67,8 @@ class DecoderConfig(Config):
         """Raise `ConfigError` unless the heads divide the width."""
         super().check()
         self.divisible(*self.width_and_heads)
+        read = self.cross_attention_hidden_size
+        self.require(read is None or read > 0, "cross_attention_hidden_size", "expected 1 or more")
 
     @property
     def shape(self) -> DecoderShape:
@@ -85,7 +87,10 @@ class DecoderConfig(Config):
 
 
 class DecoderLayer(nn.Module):
-    """Self-attention, cross-attention and MLP, each added to its input, normed before or after."""
+    """The layer of all text decoders: self-attention, cross-attention to the image, MLP.
+
+    Each is added to its input, and normed before or after.
+    """
 
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()

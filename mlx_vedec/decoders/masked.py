@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs
-from ..errors import ConfigError
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from ..layers.mlp import activation
@@ -50,9 +49,8 @@ class MaskedConfig(DecoderConfig):
         """Raise `ConfigError` for padding without a row, or a cross-attention of another width."""
         super().check()
         self.reads_own_width()
-        if self.pad_token_id is not None and not 0 <= self.pad_token_id < self.vocab_size:
-            expected = f"expected 0 to {self.vocab_size - 1}, the vocabulary"
-            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+        there = self.pad_token_id is None or 0 <= self.pad_token_id < self.vocab_size
+        self.require(there, "pad_token_id", f"expected 0 to {self.vocab_size - 1}, the vocabulary")
 
     @property
     def shape(self) -> MaskedShape:
@@ -66,11 +64,11 @@ C = TypeVar("C", bound=MaskedConfig)
 class MaskedDecoder(Decoder[C]):
     """Tokens, types and positions added and normed; layers; a head with a bias, maybe tied.
 
-    ties_bias -- whether the head's bias is stored twice, and tied when its matrix is
+    head_has_bias -- whether the head's bias is stored twice, and tied when its matrix is
     """
 
     shifts_labels = True
-    ties_bias: ClassVar[bool] = True
+    head_has_bias: ClassVar[bool] = True
     may_lack: ClassVar[tuple[str, ...]] = (*Decoder.may_lack, "head_proj", "head_norm", "head_bias")
 
     def __init__(self, config: C) -> None:
@@ -89,8 +87,9 @@ class MaskedDecoder(Decoder[C]):
             self.norm = nn.LayerNorm(shape.dims, eps=shape.eps)
         self._make_head(shape)
         initialise(self, config.initializer_range)
-        if config.pad_token_id is not None:
-            self.embed_tokens.weight[config.pad_token_id] = 0
+        self.padding = config.pad_token_id
+        if self.padding is not None:
+            self.embed_tokens.weight[self.padding] = 0
 
     def _make_head(self, shape: MaskedShape) -> None:
         vocabulary, tied = self.config.vocab_size, self.config.tie_word_embeddings
@@ -98,24 +97,26 @@ class MaskedDecoder(Decoder[C]):
             self.head_proj = nn.Linear(shape.dims, shape.embed_dims)
             self.head_act = activation(shape.head_act)
             self.head_norm = nn.LayerNorm(shape.embed_dims, eps=shape.eps)
-        if tied or not self.ties_bias:
+        if tied or not self.head_has_bias:
             self.head_bias = mx.zeros((vocabulary,))
         if not tied:
-            self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.ties_bias)
+            self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.head_has_bias)
 
     def make_positions(self) -> LearnedPositions:
         """What turns positions into vectors: a table."""
         rows, width = self.config.max_position_embeddings, self.config.shape.embed_dims
         return LearnedPositions(rows, width, offset=0)
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings, at positions (B, L) to (B, L, D)."""
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+    @property
+    def embed_dims(self) -> int:
+        """Width of the embeddings, which are given in place of tokens."""
+        return self.config.shape.embed_dims
+
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings, their types and their positions, added and normed, to (B, L, D)."""
         if "embed_types" in self:
-            x = x + self.embed_types(mx.zeros_like(positions))
-        x = self.dropout(self.embed_norm(x + self.embed_positions(positions, tokens)))
+            x = x + self.embed_types(mx.zeros((1, 1), mx.int32))
+        x = self.dropout(self.embed_norm(x + places))
         return self.embed_proj(x) if "embed_proj" in self else x
 
     def head(self, x: mx.array) -> mx.array:
@@ -128,7 +129,7 @@ class MaskedDecoder(Decoder[C]):
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
         super().untie()
-        if self.ties_bias:
+        if self.head_has_bias:
             self.lm_head.bias = self.head_bias
             del self.head_bias
 

@@ -12,20 +12,39 @@ import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..checkpoints.config import LARGEST
 from ..errors import ConfigError
+from ..layers.token_ids import check_ids
 
-LARGEST = 2**26  # numbers in a table that is computed: 256 MB
+MOST_NUMBERS = 2**26  # in a table that is computed: 256 MB
 
 
 def check_size(count: int, dims: int) -> None:
     """Raise `ConfigError` for a table of sines that would fill the memory."""
-    if count * dims > LARGEST:
+    if count * dims > MOST_NUMBERS:
         raise ConfigError(
-            f"the table of positions is {count} x {dims}; expected {LARGEST} numbers at most"
+            f"the table of positions is {count} x {dims}; expected {MOST_NUMBERS} numbers at most"
         )
 
 
-class LearnedPositions(nn.Embedding):
+MOST_SINES = 2**16  # positions of a table that is computed when a model is made
+
+
+class Numbered(nn.Module):
+    """Position embeddings that a call may ask for by `position_ids`, numbered as transformers does.
+
+    Those that have no row are a `TokenError`.
+    """
+
+    count: int | None
+
+    def numbered(self, position_ids: mx.array) -> mx.array:
+        """Position ids (B, L), 0 for the first position, to (B, L, D)."""
+        check_ids(position_ids, self.count or LARGEST, "position_ids")
+        return self(position_ids)
+
+
+class LearnedPositions(Numbered, nn.Embedding):
     """A table with `offset` rows before position 0: fairseq kept two for padding."""
 
     def __init__(self, count: int, dims: int, offset: int = 2) -> None:
@@ -37,7 +56,7 @@ class LearnedPositions(nn.Embedding):
         return super().__call__(positions + self.offset if self.offset else positions)
 
 
-class SinusoidalTable(nn.Module):
+class SinusoidalTable(Numbered):
     """Sines in the first half of the width, cosines in the second, in a table that ends.
 
     The frequency of component k is 10000^(-2k/D), as in arXiv:1706.03762.
@@ -57,7 +76,7 @@ class SinusoidalTable(nn.Module):
         return self._table[positions]
 
 
-class Sinusoids(nn.Module):
+class Sinusoids(Numbered):
     """Sines in the first half of the width, cosines in the second, without end.
 
     The frequency of component k is 10000^(-k/(D/2 - 1)), as in tensor2tensor. Families say which

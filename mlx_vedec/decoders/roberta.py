@@ -14,7 +14,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
+from ..layers.token_ids import check_ids
 from .bert import TYPED_BODY, BertConfig, body_renames
 from .masked import TIED_BIAS, MaskedDecoder, MaskedShape
 from .positions import LearnedPositions
@@ -33,9 +33,9 @@ class RobertaConfig(BertConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless positions are left after the row of padding."""
         super().check()
-        if not self.first_position or self.first_position >= self.max_position_embeddings:
-            expected = f"expected 0 to {self.max_position_embeddings - 2}, as positions follow it"
-            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+        expected = f"expected 0 to {self.max_position_embeddings - 2}, as positions follow it"
+        fits = 0 < self.first_position < self.max_position_embeddings
+        self.require(fits, "pad_token_id", expected)
 
     @property
     def first_position(self) -> int:
@@ -95,7 +95,17 @@ class PaddedPositions(LearnedPositions):
             return super().__call__(positions)
         real = (tokens != self.padding).astype(mx.int32)
         counted = positions[:, :1] + mx.cumsum(real, axis=1)
-        return nn.Embedding.__call__(self, self.padding + counted * real)
+        return self._rows(self.padding + counted * real)
+
+    def numbered(self, position_ids: mx.array) -> mx.array:
+        """Rows (B, L) of the table, which transformers calls positions, to (B, L, D)."""
+        check_ids(position_ids, self.count + self.offset, "position_ids")
+        return self._rows(position_ids)
+
+    def _rows(self, numbers: mx.array) -> mx.array:
+        """The rows with these numbers; that of padding gets no gradient, as in torch."""
+        rows = nn.Embedding.__call__(self, numbers)
+        return mx.where((numbers == self.padding)[..., None], mx.stop_gradient(rows), rows)
 
 
 class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):

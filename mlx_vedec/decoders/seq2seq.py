@@ -12,13 +12,13 @@ from typing import ClassVar, Literal, TypeVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderLayer, DecoderShape
-from .positions import LearnedPositions, Positions, SinusoidalTable
+from .positions import MOST_SINES, LearnedPositions, Positions, SinusoidalTable
 
 Normed = Literal["sum", "tokens"] | None
 
@@ -56,9 +56,11 @@ class Seq2SeqConfig(DecoderConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless padding has a row in the embedding, the one that is zero."""
         super().check()
-        if self.pad_token_id is not None and self.pad_token_id >= self.vocab_size:
-            expected = f"expected an id below vocab_size, {self.vocab_size}"
-            raise ConfigError(self._message("pad_token_id", self.pad_token_id, expected))
+        most = MOST_SINES if self.sinusoidal else LARGEST // 2
+        fits = self.max_position_embeddings <= most
+        self.require(fits, "max_position_embeddings", f"expected at most {most}")
+        there = self.pad_token_id is None or self.pad_token_id < self.vocab_size
+        self.require(there, "pad_token_id", f"expected an id below vocab_size, {self.vocab_size}")
 
     def shape_of(self, layers: int, heads: int, mlp_dims: int, layerdrop: float) -> DecoderShape:
         """The shape, given the fields that families name differently."""
@@ -102,6 +104,7 @@ class Seq2SeqDecoder(Decoder[C]):
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(dims, config.vocab_size, bias=False)
         initialise(self, config.init_std)
+        self.padding = pad
         if pad is not None:
             self.embed_tokens.weight[pad] = 0
 
@@ -113,15 +116,12 @@ class Seq2SeqDecoder(Decoder[C]):
             return SinusoidalTable(count, dims)
         return LearnedPositions(count, dims, config.offset)
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings (B, L, D), at positions (B, L) to (B, L, D)."""
+    def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
+        """Embeddings (B, L, D), scaled and normed, and their positions, to (B, L, D)."""
         config = self.config
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        x = x * self.embed_scale if inputs_embeds is None or config.scale_given else x
+        x = x if given and not config.scale_given else x * self.embed_scale
         x = self.embed_norm(x) if config.embed_norm == "tokens" else x
-        x = x + self.embed_positions(positions, tokens).astype(x.dtype)
+        x = x + places.astype(x.dtype)
         x = self.embed_norm(x) if config.embed_norm == "sum" else x
         return self.dropout(x)
 

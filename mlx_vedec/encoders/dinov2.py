@@ -12,8 +12,8 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
@@ -43,9 +43,8 @@ class Dinov2Config(PatchConfig):
     def check(self) -> None:
         """Raise `ConfigError` as `PatchConfig` does, and for an MLP without a width."""
         super().check()
-        if self.mlp_dims < 1:
-            expected = f"expected 1 / {self.hidden_size} or more"
-            raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
+        expected = f"expected from 1 to {LARGEST // 2}, divided by {self.hidden_size}"
+        self.require(0 < self.mlp_dims <= LARGEST // 2, "mlp_ratio", expected)
 
     @property
     def mlp_dims(self) -> int:
@@ -66,9 +65,8 @@ class Dinov2WithRegistersConfig(Dinov2Config):
     def check(self) -> None:
         """Raise `ConfigError` as `Dinov2Config` does, and for fewer than 0 registers."""
         super().check()
-        if (self.num_register_tokens or 0) < 0:
-            value = self.num_register_tokens
-            raise ConfigError(self._message("num_register_tokens", value, "expected 0 or more"))
+        fits = (self.num_register_tokens or 0) >= 0
+        self.require(fits, "num_register_tokens", "expected 0 or more")
 
 
 class SwiGLU(nn.Module):

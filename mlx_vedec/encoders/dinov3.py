@@ -15,7 +15,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import DropPath
 from ..layers.initialisers import initialise
@@ -24,6 +23,13 @@ from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, after_prefix, pair
 
+SMALLEST = {
+    "rope_theta": 1,
+    "num_register_tokens": 0,
+    "pos_embed_shift": 0,
+    "pos_embed_jitter": 1,
+    "pos_embed_rescale": 1,
+}
 Rotation = tuple[mx.array, mx.array]  # cosines and sines (N, Dh) of the N patches
 
 
@@ -67,19 +73,11 @@ class DINOv3ViTConfig(PatchConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless a head's width is a multiple of 4; for numbers too small."""
         super().check()
-        if self.head_dims % 4:
-            expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"
-            raise ConfigError(self._message("hidden_size", self.hidden_size, expected))
-        self._at_least("rope_theta", 1)
-        self._at_least("num_register_tokens", 0)
-        self._at_least("pos_embed_shift", 0)
-        self._at_least("pos_embed_jitter", 1)
-        self._at_least("pos_embed_rescale", 1)
-
-    def _at_least(self, name: str, smallest: int) -> None:
-        value = getattr(self, name)
-        if value is not None and value < smallest:
-            raise ConfigError(self._message(name, value, f"expected {smallest} or more"))
+        expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"
+        self.require(not self.head_dims % 4, "hidden_size", expected)
+        for name, smallest in SMALLEST.items():
+            value = getattr(self, name)
+            self.require(value is None or value >= smallest, name, f"expected {smallest} or more")
 
     @property
     def head_dims(self) -> int:

@@ -9,8 +9,10 @@ import mlx.core as mx
 
 from ..checkpoints.config import Config
 from ..checkpoints.pretrained import Pretrained
-from ..errors import ConfigError
+from ..errors import ConfigError, ImageError
+from ..layers.computing import check_process
 from ..layers.outputs import EncoderOutput, Trace
+from ..layers.token_ids import as_array
 from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
 
 Size = int | tuple[int, ...]
@@ -90,8 +92,10 @@ class Encoder(Pretrained, Generic[C]):
         interpolate_pos_encoding -- resize the positions to an image of another size than the
         config's, in families that do not do so by themselves.
         """
+        check_process()
+        pixels = as_array(pixel_values, "pixel_values", error=ImageError)
         trace = Trace.of(output_attentions, output_hidden_states)
-        features = self.features(pixel_values, interpolate_pos_encoding, trace)
+        features = self.features(pixels, interpolate_pos_encoding, trace)
         return EncoderOutput.traced(features, trace)
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:

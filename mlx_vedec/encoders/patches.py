@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
+from ..checkpoints.config import LARGEST
 from ..errors import ConfigError, ImageError
 
 Pair = tuple[int, int]
@@ -37,9 +39,11 @@ class Grid:
 
 def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:
     """(height, width) of a size given as one number or as two."""
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    if len(sides) != 2 or min(sides) < 1:
-        raise ConfigError(f"{name} is {size!r}; expected a positive number or [height, width]")
+    sides: Any = (size, size) if isinstance(size, int) else size
+    sides = tuple(sides) if isinstance(sides, (list, tuple)) else ()
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= LARGEST for side in sides):
+        found = repr(size)[:80]
+        raise ConfigError(f"{name} is {found}; expected a positive number or [height, width]")
     return sides[0], sides[1]
 
 
@@ -48,6 +52,8 @@ def grid_of(image: Pair, patch: Pair) -> Pair:
     rows, columns = image[0] // patch[0], image[1] // patch[1]
     if not rows or not columns:
         raise ConfigError(f"a patch of {patch} does not fit an image of {image}")
+    if rows * columns > LARGEST // 2:
+        raise ConfigError(f"an image of {image} has {rows * columns} patches of {patch}; too many")
     return rows, columns
 
 

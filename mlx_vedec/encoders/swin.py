@@ -13,8 +13,8 @@ from typing import Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
@@ -53,18 +53,23 @@ class SwinConfig(EncoderConfig):
         """Raise `ConfigError` unless every stage has layers, and heads that divide its width."""
         super().check()
         grid_of(pair(self.image_size, "image_size"), pair(self.patch_size, "patch_size"))
-        if not self.depths or min(self.depths) < 1:
-            raise ConfigError(self._message("depths", self.depths, "expected layers in each stage"))
-        if len(self.num_heads) != len(self.depths):
-            expected = f"expected one number for each of the {len(self.depths)} stages"
-            raise ConfigError(self._message("num_heads", self.num_heads, expected))
-        if int(self.embed_dim * self.mlp_ratio) < 1:
-            expected = f"expected 1 / {self.embed_dim} or more"
-            raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
+        deep = self.depths and min(self.depths) > 0
+        self.require(deep, "depths", "expected layers in each stage")
+        expected = f"expected one number for each of the {len(self.depths)} stages"
+        self.require(len(self.num_heads) == len(self.depths), "num_heads", expected)
+        wide = 1 <= int(self.hidden_size * self.mlp_ratio) <= LARGEST
+        wide = wide and int(self.embed_dim * self.mlp_ratio) > 0
+        self.require(
+            wide,
+            "mlp_ratio",
+            f"expected 1 / {self.embed_dim} or more, and no more than "
+            f"{LARGEST} / {self.hidden_size}",
+        )
+        fits = (2 * self.window_size) ** 2 <= LARGEST
+        self.require(fits, "window_size", f"expected at most {int(LARGEST**0.5) // 2}")
         for stage, heads in enumerate(self.num_heads):
-            if heads < 1 or self.dims(stage) % heads:
-                expected = f"expected a divisor of {self.dims(stage)}, the width of stage {stage}"
-                raise ConfigError(self._message("num_heads", self.num_heads, expected))
+            expected = f"expected a divisor of {self.dims(stage)}, the width of stage {stage}"
+            self.require(heads > 0 and not self.dims(stage) % heads, "num_heads", expected)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, and the `hidden_size` and `num_layers` that Hugging Face stores as well."""

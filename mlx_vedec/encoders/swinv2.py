@@ -16,7 +16,6 @@ import mlx.nn as nn
 import numpy as np
 
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention, Mask
 from ..layers.kv_quantization import Held
 from .swin import BLOCK, COMMON, INDEX, LAYER, NORM, PatchMerging, SwinConfig, SwinLayer, SwinModel
@@ -37,9 +36,9 @@ class Swinv2Config(SwinConfig):
         """Raise `ConfigError` unless every stage has a pretrained window: 0, or 2 and more."""
         super().check()
         sizes = self.pretrained_window_sizes
-        if len(sizes) < self.num_layers or any(size < 0 or size == 1 for size in sizes):
-            expected = f"expected 0 or a window's size for each of the {self.num_layers} stages"
-            raise ConfigError(self._message("pretrained_window_sizes", sizes, expected))
+        fits = len(sizes) >= self.num_layers and all(size == 0 or size > 1 for size in sizes)
+        expected = f"expected 0 or a window's size for each of the {self.num_layers} stages"
+        self.require(fits, "pretrained_window_sizes", expected)
 
     @property
     def attn_output_dropout(self) -> float:
@@ -70,8 +69,7 @@ class CosineAttention(Attention):
 
 def unit(x: mx.array) -> mx.array:
     """Vectors (…, D) divided by their length in float32; zeros, as padding has, stay zeros."""
-    y = x.astype(mx.float32)
-    return (y * mx.rsqrt(mx.maximum(y.square().sum(-1, keepdims=True), 1e-24))).astype(x.dtype)
+    return mx.fast.rms_norm(x, None, 1e-24) * x.shape[-1] ** -0.5
 
 
 class ContinuousBias(nn.Module):

@@ -11,11 +11,13 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import mlx.core as mx
+import numpy as np
 
 from .options import Options
 from .rules import applied
 from .search import Decoded, Search
-from .stopping import LENGTH
+from .stopping import LENGTH, NO_TOKEN, reason_of
+from .ties import highest
 
 NEVER = -1e9
 
@@ -77,12 +79,14 @@ class Beams:
 
     improvable (B,) -- whether a running beam may still beat a finished one
     exhausted (B,) -- whether every candidate of the last step has ended
+    stuck (B,) -- whether the rules have left no candidate, or a score that is no number
     """
 
     running: Hypotheses
     finished: Hypotheses
     improvable: mx.array
     exhausted: mx.array
+    stuck: mx.array
     parents: mx.array
     scores: mx.array
     logits: mx.array
@@ -100,7 +104,7 @@ class Beams:
     def arrays(self) -> list[mx.array]:
         """The arrays that the next step needs."""
         states = [*self.running.arrays(), *self.finished.arrays()]
-        return [*states, self.improvable, self.exhausted, self.parents]
+        return [*states, self.improvable, self.exhausted, self.stuck, self.parents]
 
 
 class BeamSearch(Search):
@@ -125,7 +129,7 @@ class BeamSearch(Search):
         running = Hypotheses(tokens, none, none.astype(mx.int32), first, ends)
         finished = replace(running, scores=mx.full(first.shape, NEVER))
         flags = mx.ones((images,), mx.bool_)
-        return Beams(running, finished, flags, ~flags, *(mx.zeros((0,)),) * 3)
+        return Beams(running, finished, flags, ~flags, ~flags, *(mx.zeros((0,)),) * 3)
 
     def advance(self, state: Beams, logits: mx.array) -> Beams:
         """The beams one token on, given the logits (N, V) of the running ones."""
@@ -133,25 +137,39 @@ class BeamSearch(Search):
         scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
         tokens = state.running.tokens.flatten(0, 1)
         scores = applied(self.warpers, tokens, applied(self.processors, tokens, scores))
-        candidates, beams = self._candidates(state.running, scores)
+        exact = self._may_lack(state.length)
+        candidates, beams = self._candidates(state.running, scores, exact)
         hit = candidates.reasons != 0
-        chosen = _best(candidates.scores + hit * NEVER, self.options.num_beams)
+        chosen = _best(candidates.scores + hit * NEVER, self.options.num_beams, exact)
         running = candidates.take(chosen)
         lost = mx.take_along_axis(hit, chosen, axis=1) * NEVER
         running = replace(running, scores=running.scores + lost, reasons=running.reasons * 0)
-        finished = self._finished(state, candidates)
+        finished = self._finished(state, candidates, exact)
         offsets = mx.arange(len(chosen))[:, None] * self.options.num_beams
         return Beams(
             running,
             finished,
             self._improvable(state.improvable, running, finished),
             hit.all(axis=1),
+            state.stuck | ~mx.isfinite(scores.reshape(len(chosen), -1).max(axis=1)),
             (mx.take_along_axis(beams, chosen, axis=1) + offsets).flatten(),
             scores,
             logits,
         )
 
-    def _candidates(self, running: Hypotheses, scores: mx.array) -> tuple[Hypotheses, mx.array]:
+    def _may_lack(self, length: int) -> bool:
+        """Whether rows of a length may have fewer candidates than beams, or several alike.
+
+        Then the order of equal scores decides, which costs a wait to look at.
+        """
+        o, first = self.options, self.options.forced_bos_token_id
+        last = length + 1 >= o.max_length
+        forced = first is not None and (length == 1 or first in o.eos_token_ids)
+        return last or forced or o.prefix_allowed_tokens_fn is not None
+
+    def _candidates(
+        self, running: Hypotheses, scores: mx.array, exact: bool
+    ) -> tuple[Hypotheses, mx.array]:
         """The best continuations of each image, and the beam (B, M) each continues.
 
         There are enough of them that, if as many end as there are end tokens for every beam, all
@@ -163,7 +181,7 @@ class BeamSearch(Search):
         total = scores.reshape(images, beams, width) + running.scores[..., None]
         flat = total.reshape(images, -1)
         noisy = flat + mx.random.gumbel(flat.shape) if options.do_sample else flat
-        places = _best(noisy, count)
+        places = _best(noisy, count, exact)
         beam, ids = places // width, (places % width).astype(mx.int32)
         totals = mx.take_along_axis(flat, places, axis=1)
         picked = mx.take_along_axis(scores.reshape(images, -1), places, axis=1)
@@ -176,7 +194,7 @@ class BeamSearch(Search):
             reasons = mx.where(reasons == 0, LENGTH, reasons)
         return replace(candidates, scores=totals, reasons=reasons), beam
 
-    def _finished(self, state: Beams, candidates: Hypotheses) -> Hypotheses:
+    def _finished(self, state: Beams, candidates: Hypotheses, exact: bool) -> Hypotheses:
         """The best of the beams that had finished and the candidates that do so now.
 
         A candidate must be among the first `num_beams` to count.
@@ -192,7 +210,7 @@ class BeamSearch(Search):
         merged = finished.joined(
             replace(candidates, scores=scores, reasons=mx.where(counts, candidates.reasons, 0))
         )
-        return merged.take(_best(merged.scores, options.num_beams))
+        return merged.take(_best(merged.scores, options.num_beams, exact))
 
     def _improvable(self, before: mx.array, running: Hypotheses, finished: Hypotheses) -> mx.array:
         """Which images (B,) may find a better beam than the worst that has finished."""
@@ -206,7 +224,7 @@ class BeamSearch(Search):
     def done(self, state: Beams) -> mx.array:
         """Which images (B,) no further step changes."""
         full = (state.finished.reasons != 0).all(axis=1) & (self.options.early_stopping is True)
-        return ~state.improvable | full | state.exhausted
+        return ~state.improvable | full | state.exhausted | state.stuck
 
     def _selected(self, state: Beams, images: mx.array, rows: mx.array) -> Beams:
         return Beams(
@@ -214,6 +232,7 @@ class BeamSearch(Search):
             state.finished.of(images),
             state.improvable[images],
             state.exhausted[images],
+            state.stuck[images],
             mx.arange(len(rows)),
             state.scores[rows],
             state.logits[rows],
@@ -221,7 +240,10 @@ class BeamSearch(Search):
 
     def results(self, state: Beams, images: Sequence[int]) -> list[list[Decoded]]:
         """For each of these images, its `num_return_sequences` best beams."""
-        best, wanted = state.finished.of(mx.array(list(images))), self.options.num_return_sequences
+        chosen = mx.array(list(images))
+        if state.stuck[chosen].any().item():
+            reason_of(NO_TOKEN, self.options)
+        best, wanted = state.finished.of(chosen), self.options.num_return_sequences
         columns: Any = [x[:, :wanted].tolist() for x in best.arrays()]
         return [
             [self._beam(*beam) for beam in zip(*image, strict=True)]
@@ -240,9 +262,14 @@ class BeamSearch(Search):
         return self._decoded(tokens, picked, count, score, reason, origins)
 
 
-def _best(scores: mx.array, count: int) -> mx.array:
-    """The places (B, count) of the highest scores (B, M), highest first."""
+def _best(scores: mx.array, count: int, exact: bool = False) -> mx.array:
+    """The places (B, count) of the highest scores (B, M), highest first.
+
+    exact -- of equal scores those that transformers takes
+    """
     count = min(count, scores.shape[1])
+    if exact:
+        return mx.array([highest(row, count) for row in np.array(scores)], mx.uint32)
     found = mx.argpartition(-scores, kth=count - 1, axis=1)[:, :count]
     order = mx.argsort(-mx.take_along_axis(scores, found, axis=1), axis=1)
     return mx.take_along_axis(found, order, axis=1)

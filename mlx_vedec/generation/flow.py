@@ -17,12 +17,15 @@ DROP = 0.25  # share of images that have ended from which dropping them pays for
 
 @dataclass
 class Cohort:
-    """Images that began together: the caller's name of each, their search and its latest state."""
+    """Images whose decoding began together, under way: keys, search, and its latest state.
+
+    keys -- the caller's name of each image; mask -- (N, T), of padded prompts
+    """
 
     keys: list[Hashable]
     search: Search
     state: Any
-    mask: mx.array | None = None  # (N, T), of padded prompts
+    mask: mx.array | None = None
 
     def compute(self) -> None:
         """Have the state computed, without waiting for it."""

@@ -17,11 +17,11 @@ from .values import (
     CONFIG,
     DECAY,
     EARLY,
+    EXPONENT,
     FUNCTION,
     FUNCTIONS,
     ID,
     IDS,
-    NUMBER,
     POSITIVE,
     REPETITION,
     START,
@@ -35,7 +35,7 @@ from .values import (
     at_least,
     one_of,
     option,
-    share,
+    probability,
 )
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Options:
         False,
     )
     length_penalty: float = option(
-        NUMBER, "A finished beam's score is its log-probability / length ** length_penalty.", 1.0
+        EXPONENT, "A finished beam's score is its log-probability / length ** length_penalty.", 1.0
     )
 
     do_sample: bool = option(TRUTH, "Draw tokens, instead of taking the likeliest.", False)
@@ -168,24 +168,29 @@ class Options:
         at_least(0), "Draw from this many of the likeliest tokens; 0 is all.", 50, flag=True
     )
     top_p: float = draws(
-        share(), "Draw from the likeliest tokens of this probability together.", 1.0, flag=True
+        probability(),
+        "Draw from the likeliest tokens of this probability together.",
+        1.0,
+        flag=True,
     )
     min_p: float | None = draws(
-        share(),
+        probability(),
         "Draw from tokens at least this many times as likely as the likeliest.",
         unset="from all",
         flag=True,
     )
     typical_p: float = draws(
-        share(above=0),
+        probability(above=0),
         "Draw from tokens of about the expected surprise that have this probability between them.",
         1.0,
     )
     epsilon_cutoff: float = draws(
-        share(below=1), "Draw from tokens of at least this probability.", 0.0
+        probability(below=1), "Draw from tokens of at least this probability.", 0.0
     )
     eta_cutoff: float = draws(
-        share(below=1), "As epsilon_cutoff, at a lower bound where many tokens are likely.", 0.0
+        probability(below=1),
+        "As epsilon_cutoff, at a lower bound where many tokens are likely.",
+        0.0,
     )
     sampler: Callable[[mx.array], mx.array] | None = option(
         FUNCTION, "A function of log-probabilities (N, V) to ids (N,) that draws instead."
@@ -279,7 +284,7 @@ def _declared(kind: Any) -> dict[str, Option]:
     """The options that are fields of a dataclass, by the name that a call has for each."""
     found = {f: f.metadata["option"] for f in fields(kind) if "option" in f.metadata}
     return {
-        said.name or f.name: replace(said, type=f.type, settled=f.name) for f, said in found.items()
+        said.name or f.name: said._replace(type=f.type, settled=f.name) for f, said in found.items()
     }
 
 

@@ -13,6 +13,7 @@ Option values are checked in `options`; here, where V is known, only that listed
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache
 
@@ -132,12 +133,13 @@ def prefix_allowed_tokens(allowed: PrefixFunction, rows_per_image: int = 1) -> L
 
 def forced_bos(token_id: int) -> LogitsProcessor:
     """Leave only one id to follow the start token; a longer prompt is past it."""
-    return _force("forced_bos_token_id", (token_id,), 1)
+    return _ban("forced_bos_token_id", (token_id,), lambda now: now == 1, others=True)
 
 
 def forced_eos(token_ids: Sequence[int], max_length: int) -> LogitsProcessor:
     """Leave only these ids for the last token of rows that reach `max_length`."""
-    return _force("forced_eos_token_id", token_ids, max_length - 1)
+    last = max_length - 1
+    return _ban("forced_eos_token_id", token_ids, lambda now: now == last, others=True)
 
 
 def remove_invalid_values() -> LogitsProcessor:
@@ -172,26 +174,18 @@ def begin_suppress_tokens(ids: Sequence[int], begin_index: int) -> LogitsProcess
     return _ban("begin_suppress_tokens", ids, lambda now: now == begin_index)
 
 
-def _ban(name: str, ids: Sequence[int], when: Callable[[int], bool]) -> LogitsProcessor:
-    """Ban ids in rows whose length T `when` is true of."""
+def _ban(
+    name: str, ids: Sequence[int], when: Callable[[int], bool], *, others: bool = False
+) -> LogitsProcessor:
+    """Ban ids in rows whose length T `when` is true of; or all others, and set the ids to 0."""
     mask = _mask(name, ids)
 
     def process(tokens: mx.array, scores: mx.array) -> mx.array:
-        banned = mask(scores.shape[1])
-        return mx.where(banned, -mx.inf, scores) if when(tokens.shape[1]) else scores
-
-    return process
-
-
-def _force(name: str, ids: Sequence[int], length: int) -> LogitsProcessor:
-    """Set ids to 0 and all others to -inf in rows of a length."""
-    mask = _mask(name, ids)
-
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
-        forced = mask(scores.shape[1])
-        if tokens.shape[1] != length:
+        listed = mask(scores.shape[1])
+        if not when(tokens.shape[1]):
             return scores
-        return mx.where(forced, mx.zeros_like(scores), -mx.inf)
+        given = (mx.zeros_like(scores), -mx.inf) if others else (-mx.inf, scores)
+        return mx.where(listed, *given)
 
     return process
 
@@ -242,7 +236,13 @@ def _padding_on_the_left(attention_mask: mx.array) -> mx.array:
 
 def _listed(allowed: PrefixFunction, image: int, tokens: mx.array, width: int) -> Sequence[int]:
     found = allowed(image, tokens)
-    if len(found) == 0:
+    try:
+        found = [operator.index(i) for i in getattr(found, "tolist", lambda: found)()]
+    except TypeError as error:
+        raise OptionError(
+            f"prefix_allowed_tokens_fn gave {repr(found)[:80]}; expected a list of token ids"
+        ) from error
+    if not found:
         raise OptionError(
             f"prefix_allowed_tokens_fn allows nothing for image {image} after {tokens.tolist()}; "
             f"let it return at least one id"

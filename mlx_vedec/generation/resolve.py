@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from .config import GenerationConfig
 from .options import OPTIONS, Lengths, Options
 
 ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
-# What has no say here, whatever it is: the cache is always used, an encoder of images has no text.
-IGNORED = (
-    *("use_cache", "cache_implementation", "transformers_version", "_from_model_config"),
-    *("output_attentions", "output_hidden_states", "encoder_no_repeat_ngram_size"),
+# Of transformers' options those that change no text: how its cache is kept and its code compiled,
+# what an assistant would do if there were one, what is returned besides tokens.
+HARMLESS = (
+    *("use_cache", "cache_implementation", "cache_config", "max_cache_len", "return_legacy_cache"),
+    *("prefill_chunk_size", "compile_config", "disable_compile", "continuous_batching_config"),
+    *("is_assistant", "num_assistant_tokens", "num_assistant_tokens_schedule"),
+    *("assistant_confidence_threshold", "assistant_lookbehind", "target_lookbehind"),
+    *("assistant_ensemble_weight", "max_matching_ngram_size", "synced_gpus", "use_model_defaults"),
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+    *("return_dict_in_generate", "transformers_version", "_from_model_config", "generation_kwargs"),
+    *("trust_remote_code",),
 )
-# Ways of decoding that transformers no longer has, or never had for this family, with the value
-# that leaves decoding alone. A checkpoint that sets another is refused rather than read wrongly.
+# Its options that would change the text and are not here, with the value that leaves decoding
+# alone: ways of decoding that it no longer has, or never had for this family, and rules about the
+# text that an encoder of images does not read. Another value is refused rather than read wrongly.
 NOT_HERE: dict[str, Any] = {
     "num_beam_groups": 1,
     "diversity_penalty": 0.0,
@@ -31,7 +38,20 @@ NOT_HERE: dict[str, Any] = {
     "top_h": None,
     "low_memory": False,
     "prompt_lookup_num_tokens": None,
+    "assistant_model": None,
+    "assistant_early_exit": None,
+    "speculation_type": None,
+    "use_mtp": False,
+    "token_healing": False,
+    "encoder_no_repeat_ngram_size": 0,
+    "encoder_repetition_penalty": 1.0,
+    "negative_prompt_ids": None,
+    "negative_prompt_attention_mask": None,
+    "forced_decoder_ids": None,
+    "custom_generate": None,
+    "streamer": None,
 }
+QUANTIZED = "quantized"  # the one cache of transformers that changes the text
 
 
 def resolve(
@@ -66,7 +86,10 @@ def _layered(
     call = _named(given)
     between = call.pop("generation_config", {})
     OPTIONS["generation_config"].value.check("generation_config", between)
-    between = between.settings() if isinstance(between, GenerationConfig) else _named(between)
+    if isinstance(between, GenerationConfig):  # its unknown names are the checkpoint's own
+        between = between.settings()
+    else:
+        between = _named(between if isinstance(between, Mapping) else between.to_dict())
     own = config.settings()
     values = {**own, **between, **call}
     _refuse_other_ways(values, call)
@@ -85,17 +108,19 @@ def _layered(
 
 
 def _named(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a call under their own names, without those that are None."""
+    """The options of a call under their own names, without those that are None.
+
+    Numbers and lists may be numpy's or MLX's.
+    """
     known = {*OPTIONS, *ALIASES}
     named: dict[str, Any] = {}
     for name, value in given.items():
-        if name in NOT_HERE:
+        value = value.tolist() if hasattr(value, "tolist") else value
+        if name in NOT_HERE or name in HARMLESS:
             named[name] = value
-        elif name not in known and name not in IGNORED:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(sorted(known))}"
-            raise OptionError(f"{name} is not a generation option; {hint}")
-        elif value is not None and name not in IGNORED:
+        elif value is not None and name not in known:
+            raise OptionError(f"{name} is not a generation option; {nearest(name, sorted(known))}")
+        elif value is not None:
             own = ALIASES.get(name, name)
             if own in named:
                 raise OptionError(f"{name} and {own} are the same option; give one of them")
@@ -109,9 +134,14 @@ def _refuse_other_ways(values: Mapping[str, Any], call: Mapping[str, Any]) -> No
         if value is not None and value != neutral:
             source = "asked for" if name in call else "set by the checkpoint"
             raise OptionError(
-                f"{name}={value!r} is {source}, but decoding here is greedy, sampling, or beam "
-                f"search; pass {name}={neutral!r}"
+                f"{name}={repr(value)[:80]} is {source}, but decoding here is greedy, sampling, or "
+                f"beam search, over tokens of the decoder alone; pass {name}={neutral!r}"
             )
+    if values.get("cache_implementation") == QUANTIZED:
+        raise OptionError(
+            "cache_implementation='quantized' is transformers' way; pass cache_implementation=None "
+            "and kv_bits=4 or 8"
+        )
 
 
 def _check_call(call: Mapping[str, Any], values: Mapping[str, Any]) -> None:
@@ -166,7 +196,11 @@ def _check_together(options: Options) -> None:
 
 
 def _check_vocabulary(options: Options, size: int) -> None:
-    """Raise for an id outside the vocabulary in any list."""
+    """Raise for an id outside the vocabulary in any list, and for more beams than ids."""
+    if options.num_beams > size:
+        raise OptionError(
+            f"num_beams={options.num_beams} is more than the vocabulary has ids, {size}; lower it"
+        )
     for name, option in OPTIONS.items():
         ids = option.value.ids(getattr(options, option.settled, ()))
         wrong = sorted({i for i in ids if not 0 <= i < size})

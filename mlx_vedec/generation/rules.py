@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import mlx.core as mx
 
+from ..errors import OptionError
+from ..layers.token_ids import as_array
 from . import processors, warpers
 from .options import LogitsProcessor, Options
 
@@ -24,7 +26,8 @@ def logits_processors(
 ) -> list[LogitsProcessor]:
     """The rules of every way of decoding. attention_mask (N, P) is the prompts'."""
     rules = [*_first_rules(options, image, attention_mask), *_last_rules(options)]
-    return [*rules, *options.logits_processor, *map(_row_by_row, options.logits_processors)]
+    own = (_checked("logits_processor", rule) for rule in options.logits_processor)
+    return [*rules, *own, *map(_row_by_row, options.logits_processors)]
 
 
 def _first_rules(
@@ -94,8 +97,22 @@ def _first_length(options: Options) -> int:
 def _row_by_row(rule: LogitsProcessor) -> LogitsProcessor:
     """mlx-lm's processors take one row: its tokens (T,) and its logits (1, V)."""
 
+    checked = _checked("logits_processors", rule)
+
     def process(tokens: mx.array, scores: mx.array) -> mx.array:
-        rows = [rule(tokens[i], scores[i : i + 1]) for i in range(len(tokens))]
+        rows = [checked(tokens[i], scores[i : i + 1]) for i in range(len(tokens))]
         return mx.concatenate(rows)
+
+    return process
+
+
+def _checked(name: str, rule: LogitsProcessor) -> LogitsProcessor:
+    """A caller's own rule, whose scores have to be of the shape of those it is given."""
+
+    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+        found = as_array(rule(tokens, scores), f"scores of {name}", str(tuple(scores.shape)))
+        if found.dtype == mx.bool_:
+            raise OptionError(f"scores of {name} are True and False; expected numbers")
+        return found.astype(mx.float32)
 
     return process

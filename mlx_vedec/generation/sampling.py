@@ -8,11 +8,12 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..layers.token_ids import as_ids
 from .options import Options
 from .repetition import Variance
 from .rules import applied
 from .search import Decoded, Search, rows_of
-from .stopping import REPETITION
+from .stopping import NO_ID, NO_TOKEN, REPETITION
 
 
 @dataclass(frozen=True)
@@ -83,13 +84,16 @@ class Sampling(Search):
         logprobs = allowed - total
         scores = applied(self.warpers, state.tokens, allowed)
         ids = self._draw(scores, logprobs)
+        no_id = (ids < 0) | (ids >= scores.shape[1])
+        ids = mx.where(no_id, 0, ids)
         ended, picked = state.reasons != 0, state.picked
         if self.logprobs:
             new = mx.take_along_axis(allowed, ids[:, None], axis=-1) - total
             picked = mx.concatenate([picked, mx.where(ended[:, None], 0.0, new)], axis=1)
         ids = mx.where(ended, self.options.pad_token_id, ids).astype(mx.int32)
         tokens = mx.concatenate([state.tokens, ids[:, None]], axis=1)
-        reasons = self.stopping(tokens, scores)
+        reasons = mx.where(no_id, NO_ID, self.stopping(tokens, scores))
+        reasons = mx.where(mx.isfinite(allowed.max(axis=-1)), reasons, NO_TOKEN)
         variance = state.variance
         if variance is not None:
             variance, circles = variance.after(logits)
@@ -108,7 +112,8 @@ class Sampling(Search):
     def _draw(self, scores: mx.array, logprobs: mx.array) -> mx.array:
         """One id for each row, from scores (N, V)."""
         if self.options.sampler is not None:
-            return self.options.sampler(logprobs).astype(mx.int32)
+            drawn = self.options.sampler(logprobs)
+            return as_ids(drawn, "ids of the sampler", f"({len(scores)},)")
         if self.options.do_sample:
             return mx.random.categorical(scores)
         return mx.argmax(scores, axis=-1)

@@ -12,7 +12,7 @@ import mlx.core as mx
 from ..layers.decoder_cache import DecoderCache
 from .options import Options
 from .rules import logits_processors, logits_warpers
-from .stopping import REASONS, Stopping
+from .stopping import Stopping, reason_of
 
 Step = Callable[[mx.array, DecoderCache, mx.array | None], mx.array]
 
@@ -106,7 +106,7 @@ class Search(ABC):
             tuple(tokens[start : start + count]),
             tuple(picked[:count]),
             score,
-            REASONS[reason] or "length",
+            reason_of(reason, self.options),
             tuple(origins[:count]),
         )
 

@@ -1,4 +1,7 @@
-"""What ends a row besides its length: end tokens, loops, texts, functions, the clock."""
+"""What ends a row besides its length: end tokens, loops, texts, functions, the clock.
+
+And what cannot go on: a row for which the rules leave no token, or a sampler's id that is none.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,35 @@ from typing import Any
 
 import mlx.core as mx
 
-from .options import Options
+from ..errors import OptionError
+from ..layers.token_ids import as_array
+from .options import OPTIONS, Options
 from .repetition import loops
 
 STOP, LENGTH, REPETITION = 1, 2, 3  # 0 is a row that goes on
+NO_TOKEN, NO_ID = 4, 5  # these are errors
 REASONS = (None, "stop", "length", "repetition")
+RULES = (  # the options that can leave no token, or a score that is no number
+    *("sequence_bias", "repetition_penalty", "no_repeat_ngram_size", "bad_words_ids"),
+    *("min_length", "prefix_allowed_tokens_fn", "forced_bos_token_id", "forced_eos_token_id"),
+    *("exponential_decay_length_penalty", "suppress_tokens", "begin_suppress_tokens"),
+    *("logits_processor", "logits_processors"),
+)
+
+
+def reason_of(code: int, options: Options) -> str:
+    """Why a row has ended, by its number; `OptionError` where that is an error."""
+    if code == NO_ID:
+        raise OptionError("the sampler gave ids outside the vocabulary; expected 0 to its size - 1")
+    if code == NO_TOKEN:
+        changed = options.changed()
+        rules = [name for name in RULES if OPTIONS[name].settled in changed]
+        found = f"{', '.join(rules)} leave" if rules else "the decoder's logits, not numbers, leave"
+        raise OptionError(
+            f"{found} no token that may come next: every score is -inf, or one is nan; "
+            + ("loosen one of them" if rules else 'try load(…, dtype="float32")')
+        )
+    return REASONS[code] or "length"
 
 
 class Stopping:
@@ -44,6 +71,8 @@ class Stopping:
         tail = 16 + max(len(text) for text in o.stop_strings)  # a token may have no character
         ends: Any = tokens[:, o.prompt_length :][:, -tail:].tolist()
         texts = [o.tokenizer.decode(row) for row in ends]
+        if not all(isinstance(text, str) for text in texts):
+            raise OptionError(f"tokenizer.decode gave {repr(texts[0])[:80]}; expected a text")
         return [any(stop in text for stop in o.stop_strings) for text in texts]
 
 
@@ -56,4 +85,10 @@ def is_in(ids: mx.array, listed: tuple[int, ...]) -> mx.array:
 
 def _asked(answer: Any, rows: int) -> mx.array:
     """A criterion's answer as (N,), whether it is one for all rows or one for each."""
-    return mx.broadcast_to(mx.array(answer).astype(mx.bool_), (rows,))
+    found = as_array(answer, "answers of stopping_criteria")
+    if found.size not in (1, rows) or mx.issubdtype(found.dtype, mx.floating):
+        raise OptionError(
+            f"answers of stopping_criteria are {tuple(found.shape)} of {found.dtype}; expected "
+            f"True or False, one for each of {rows} rows, or one for all"
+        )
+    return mx.broadcast_to(found.flatten().astype(mx.bool_), (rows,))

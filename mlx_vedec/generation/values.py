@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import OptionError
+
+MOST_INT, MOST_FLOAT = 2**31 - 1, 3.4e38  # of the types that arrays have
 
 
 def is_int(value: Any) -> bool:
@@ -16,7 +19,10 @@ def is_int(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    """Whether a value is a number that a float32 can hold, which nan and infinity are not."""
+    return (
+        isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= MOST_FLOAT
+    )
 
 
 def listed(value: Any) -> tuple[Any, ...]:
@@ -26,12 +32,16 @@ def listed(value: Any) -> tuple[Any, ...]:
     return (value,) if isinstance(value, (str, int)) or callable(value) else tuple(value)
 
 
-def _pairs(value: Any) -> Any:
-    return value.items() if isinstance(value, Mapping) else value
+def _pairs(value: Any) -> list[tuple[Any, Any]]:
+    """Sequences of ids, each with its bias; an id alone is mlx-lm's form, as text that of JSON."""
+    pairs = value.items() if isinstance(value, Mapping) else value
+    return [
+        ((int(word),) if is_int(word) or isinstance(word, str) else word, bias)
+        for word, bias in pairs
+    ]
 
 
-@dataclass(frozen=True)
-class Value:
+class Value(NamedTuple):
     """A kind of value that options have.
 
     fits -- whether a value is of it; expected -- what is, in words. form -- one form for several
@@ -48,33 +58,40 @@ class Value:
         """Raise `OptionError` for a value of another kind; source -- where it stands."""
         try:
             fine = self.fits(value)
-        except TypeError:  # of a kind that the question does not apply to
+        except (TypeError, ValueError, OverflowError):  # a kind that the question does not suit
             fine = False
         if not fine:
-            raise OptionError(f"{name} is {value!r}{source}; expected {self.expected}")
+            raise OptionError(f"{name} is {repr(value)[:80]}{source}; expected {self.expected}")
 
 
 def at_least(low: int) -> Value:
-    """Whole numbers from `low` on."""
-    return Value(lambda v: is_int(v) and v >= low, f"a whole number of at least {low}")
+    """The value of a generation option that is a whole number from `low` on."""
+    return Value(
+        lambda v: is_int(v) and low <= v <= MOST_INT,
+        f"a whole number of at least {low}",
+    )
 
 
 def one_of(*values: int) -> Value:
-    """A few whole numbers."""
+    """The value of a generation option that is one of a few whole numbers."""
     *first, last = map(str, values)
     return Value(lambda v: is_int(v) and v in values, f"{', '.join(first)} or {last}")
 
 
-def share(above: float = -1, below: float = 2) -> Value:
-    """Numbers from 0 to 1; above=0 leaves out 0 and below=1 leaves out 1."""
+def probability(above: float = -1, below: float = 2) -> Value:
+    """The value of a generation option from 0 to 1; above=0 leaves out 0, below=1 leaves out 1."""
     low, high = ("above 0" if above == 0 else "from 0"), ("to below 1" if below == 1 else "to 1")
     return Value(
         lambda v: _is_number(v) and 0 <= v <= 1 and above < v < below, f"a number {low} {high}"
     )
 
 
+def _is_id(value: Any) -> bool:
+    return is_int(value) and abs(value) <= MOST_INT
+
+
 def _are_ids(value: Any) -> bool:
-    return all(is_int(v) for v in listed(value))
+    return all(map(_is_id, listed(value)))
 
 
 def _words_fit(value: Any) -> bool:
@@ -82,14 +99,16 @@ def _words_fit(value: Any) -> bool:
 
 
 def _biases_fit(value: Any) -> bool:
-    return all(len(w) and _are_ids(w) and _is_number(b) for w, b in _pairs(value))
+    return all(
+        len(w) and _are_ids(w) and (_is_number(b) or b == -math.inf) for w, b in _pairs(value)
+    )
 
 
 TRUTH = Value(lambda v: isinstance(v, bool), "True or False")
-NUMBER = Value(_is_number, "a number")
-POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0")
+EXPONENT = Value(lambda v: _is_number(v) and abs(v) <= 50, "a number from -50 to 50")
+POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0", float)
 TEMPERATURE = Value(
-    POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily"
+    POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily", float
 )
 TEMP = Value(lambda v: _is_number(v) and v >= 0, "a number of 0 (greedy) or more")
 EARLY = Value(lambda v: v in (True, False, "never"), 'True, False or "never"')
@@ -99,14 +118,14 @@ REPETITION = Value(
     lambda v: ("variance", "ngram") if v is True else listed(v or ()),
 )
 DECAY = Value(
-    lambda v: len(v) == 2 and is_int(v[0]) and _is_number(v[1]),
-    "(start, factor): a whole number and a number",
+    lambda v: len(v) == 2 and is_int(v[0]) and _is_number(v[1]) and v[1] > 0,
+    "(start, factor): a whole number and a number above 0",
     tuple,
 )
 TEXTS = Value(
     lambda v: all(isinstance(s, str) and s for s in listed(v)), "a text, or a list of texts", listed
 )
-ID = Value(is_int, "a token id", ids=listed)
+ID = Value(_is_id, "a token id", ids=listed)
 IDS = Value(_are_ids, "token ids", listed, lambda v: v)
 START = Value(_are_ids, "token ids", lambda v: v if is_int(v) else tuple(v))
 WORDS = Value(
@@ -117,7 +136,7 @@ WORDS = Value(
 )
 BIASES = Value(
     _biases_fit,
-    "sequences of token ids, each with a number",
+    "ids or sequences of ids, each with a number",
     lambda v: tuple((tuple(word), float(bias)) for word, bias in _pairs(v)),
     lambda v: chain.from_iterable(word for word, _ in v),
 )
@@ -130,14 +149,13 @@ FUNCTIONS = Value(
 )
 TOKENIZER = Value(lambda v: hasattr(v, "decode"), "a tokenizer", in_files=False)
 CONFIG = Value(
-    lambda v: isinstance(v, Mapping) or hasattr(v, "settings"),
+    lambda v: isinstance(v, Mapping) or hasattr(v, "to_dict"),
     "a GenerationConfig, or a mapping of options",
     in_files=False,
 )
 
 
-@dataclass(frozen=True)
-class Option:
+class Option(NamedTuple):
     """What checks, `--help` and a checkpoint's file need to know of an option.
 
     help -- one sentence; unset -- what it is to have no value, where None is the default. name --

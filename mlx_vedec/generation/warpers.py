@@ -17,10 +17,15 @@ import mlx.core as mx
 
 from .options import LogitsProcessor
 
+COLDEST = 1e-30  # a temperature that leaves one token, or those with the very same score
+
 
 def temperature(value: float) -> LogitsProcessor:
     """Divide the scores: below 1 the likely become likelier, above 1 the choice evens out."""
-    return lambda tokens, scores: scores / value
+    if value >= COLDEST:
+        return lambda tokens, scores: scores / value
+    # the highest score stays 0, where all quotients would be infinite
+    return lambda tokens, scores: (scores - scores.max(axis=-1, keepdims=True)) / COLDEST
 
 
 def top_k(k: int, min_keep: int = 1) -> LogitsProcessor:

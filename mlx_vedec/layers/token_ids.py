@@ -1,14 +1,49 @@
-"""Arrays of token ids: those outside the vocabulary, and the loss of labels."""
+"""Arrays that callers give: of numbers in any form, of token ids; the loss of labels."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import mlx.core as mx
 import mlx.nn as nn
 import numpy as np
 
-from ..errors import TokenError
+from ..errors import OptionError, TokenError
 
 IGNORED = -100  # the label of a position that does not count, as in torch
+
+
+def as_array(
+    given: Any, name: str, shape: str = "", error: type[ValueError] = OptionError
+) -> mx.array:
+    """Numbers that MLX, numpy or lists hold, as an array of MLX; an error for anything else.
+
+    shape -- in words: "(batch, length)" has two axes, and "(2, length)" two rows; any without.
+    """
+    try:
+        array = given if isinstance(given, mx.array) else mx.array(np.asarray(given))
+    except Exception as problem:  # whatever an object's own conversion raises
+        expected = f"{shape or 'an array'} of numbers"
+        raise error(f"{name} are {repr(given)[:80]}; expected {expected}") from problem
+    axes = [axis.strip() for axis in shape.strip("(,)").split(",")] if shape else [""] * array.ndim
+    fits = len(axes) == array.ndim and all(
+        not axis.isdigit() or int(axis) == size
+        for axis, size in zip(axes, array.shape, strict=True)
+    )
+    if not fits:
+        raise error(f"{name} are {tuple(array.shape)}; expected {shape}")
+    if array.dtype == mx.complex64:
+        raise error(f"{name} are complex; expected real numbers")
+    return array
+
+
+def as_ids(given: Any, name: str, shape: str = "(batch, length)") -> mx.array:
+    """Token ids, which MLX, numpy or lists hold, as an array of MLX of this shape."""
+    ids = as_array(given, name, shape, TokenError)
+    if not mx.issubdtype(ids.dtype, mx.integer):
+        found = str(ids.dtype).removeprefix("mlx.core.")
+        raise TokenError(f"{name} are {found}; expected {shape} of whole numbers")
+    return ids
 
 
 def cross_entropy(logits: mx.array, labels: mx.array) -> mx.array:

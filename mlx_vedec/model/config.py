@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checkpoints.config import Config
+from ..checkpoints.config import Config, check_object
 from ..decoders import DECODERS
 from ..decoders.bert import BertConfig
 from ..decoders.layer import DecoderConfig
@@ -50,6 +50,7 @@ class VisionEncoderDecoderConfig(Config):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:
         """Build from a parsed `config.json`, in which encoder and decoder name their model type."""
+        check_object(values)
         parts = {
             "encoder": sub_config(values, "encoder", ENCODERS),
             "decoder": sub_config(values, "decoder", DECODERS),
@@ -61,6 +62,10 @@ class VisionEncoderDecoderConfig(Config):
         cls, encoder_config: EncoderConfig, decoder_config: DecoderConfig, **kwargs: Any
     ) -> VisionEncoderDecoderConfig:
         """Put two configs together; the decoder's is marked as one that reads an image."""
+        parts = ((encoder_config, EncoderConfig), (decoder_config, DecoderConfig))
+        for given, kind in parts:
+            if not isinstance(given, kind):
+                raise ConfigError(f"a part is {repr(given)[:80]}; expected an {kind.__name__}")
         decoder_config.is_decoder = True
         decoder_config.add_cross_attention = True
         return cls(encoder=encoder_config, decoder=decoder_config, **kwargs)
@@ -96,8 +101,11 @@ def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -
     if isinstance(given, Config):
         return given
     if not isinstance(given, Mapping):
-        raise ConfigError(f"{part} is {json.dumps(given)[:40]}; expected its config as an object")
+        found = json.dumps(given, default=repr)[:40]
+        raise ConfigError(f"{part} is {found}; expected its config as an object")
     model_type = given.get("model_type")
     if not isinstance(model_type, str) or model_type not in known:
-        raise ConfigError(f"{part} model_type is {model_type!r}; known are {', '.join(known)}")
+        raise ConfigError(
+            f"{part} model_type is {repr(model_type)[:80]}; known are {', '.join(known)}"
+        )
     return known[model_type].config_class.from_dict(given)

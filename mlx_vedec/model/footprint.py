@@ -20,6 +20,8 @@ from ..encoders.encoder import Encoder
 from ..encoders.patches import Pair, pair
 from ..encoders.windows import PIECE
 from ..errors import OptionError
+from ..generation.options import OPTIONS
+from ..generation.values import at_least
 from ..layers.kv_cache import STEP
 from ..layers.kv_quantization import kv_group_size
 from ..layers.packed import float_type, is_quantized
@@ -90,10 +92,11 @@ def estimate_memory(
     >>> print(f"{found.weights / 1e6:,.0f} MB of weights")
     667 MB of weights
     """
-    model = _as_loaded(model_or_config, dtype, quantize)
+    _check_asked(batch_size, max_length, num_beams, kv_bits, max_kv_size)
+    model = _as_loaded(model_or_config, parse_dtype(dtype), quantize)
     decoder, width = model.decoder, float_type(model).size
     shape, rows = decoder.config.shape, batch_size * num_beams
-    size = image_size or getattr(model.config.encoder, "image_size", None)
+    size = getattr(model.config.encoder, "image_size", None) if image_size is None else image_size
     if size is None:
         raise OptionError("the encoder is built for no size of images; give image_size")
     grid = model.encoder.grid(*pair(size))
@@ -109,6 +112,17 @@ def estimate_memory(
         own_cache=int(own),
         search=int(LOGITS[num_beams > 1] * logits + whole + (1 + (num_beams > 1)) * own),
     )
+
+
+def _check_asked(
+    batch_size: Any, max_length: Any, num_beams: Any, kv_bits: Any, max_kv_size: Any
+) -> None:
+    """Raise `OptionError` for what is no number of images, tokens, beams or bits."""
+    for name, value in (("batch_size", batch_size), ("num_beams", num_beams)):
+        at_least(1).check(name, value)
+    for name, value in (("max_length", max_length), ("max_kv_size", max_kv_size)):
+        at_least(1).check(name, 1 if value is None else value)
+    OPTIONS["kv_bits"].value.check("kv_bits", 8 if kv_bits is None else kv_bits)
 
 
 def check_fits(estimate: MemoryEstimate) -> None:
@@ -147,7 +161,7 @@ def device_memory() -> int:
 
 
 def _as_loaded(
-    subject: Subject, dtype: str | mx.Dtype | None, quantize: int | QuantizationConfig | None
+    subject: Subject, dtype: mx.Dtype | None, quantize: int | QuantizationConfig | None
 ) -> VisionEncoderDecoderModel:
     """A model with the sizes that `load` would give it; its weights are not computed."""
     if isinstance(subject, VisionEncoderDecoderModel):
@@ -161,7 +175,7 @@ def _as_loaded(
     model = VisionEncoderDecoderModel(config)
     cpu = mx.default_device().type == mx.DeviceType.cpu
     stored = config.extra.get("dtype", config.extra.get("torch_dtype"))
-    model.astype(parse_dtype(dtype or (None if cpu else stored)) or mx.float32)
+    model.astype(dtype or parse_dtype(None if cpu else stored) or mx.float32)
     if quantize is not None:
         quantize_model(model, quantize)
     return model

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any
 
 import mlx.core as mx
@@ -18,9 +18,10 @@ from ..generation.options import Options, start_token
 from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
 from ..generation.search import Decoded, Search
+from ..layers.computing import computing
 from ..layers.decoder_cache import DecoderCache
 from ..layers.outputs import EncoderOutput, GenerateOutput
-from ..layers.token_ids import check_ids
+from ..layers.token_ids import as_array, as_ids, check_ids
 from .half_precision import is_finite, not_finite, widen
 
 
@@ -71,9 +72,10 @@ class GenerationMixin(nn.Module):
             steps = list(follow(self.step, cohort, cache))
             found = search.results(steps[-1], range(len(prompt)))
         else:
-            flow = Flow(self.step)
+            flow, results = Flow(self.step), {}
             flow.add(cohort, cache)
-            results = dict(result for ended in _each_step(flow) for result in ended)
+            while len(flow):
+                results.update(flow.advance())
             found = [results[i] for i in range(len(prompt))]
         sequences = [sequence for image in found for sequence in image]
         tokens = _tokens(prompt, sequences, settled, search.fill)
@@ -100,14 +102,21 @@ class GenerationMixin(nn.Module):
         With beams and without normalize_logits they add up to `sequences_scores` times the length
         to the power of `length_penalty`; after an end they are 0.
         """
-        table = mx.stack(list(scores))
+        sequences = as_ids(sequences, "sequences")
+        if not isinstance(scores, (tuple, list)) or not scores:
+            raise OptionError("scores are none; expected those of generate with output_scores=True")
+        shape = str(tuple(getattr(scores[0], "shape", ("rows", "vocabulary"))))
+        table = mx.stack([as_array(step, "scores", shape) for step in scores])
         if normalize_logits:
             table = table - mx.logsumexp(table, axis=-1, keepdims=True)
         if beam_indices is None:
             rows = mx.arange(len(sequences))[:, None]
             beam_indices = mx.broadcast_to(rows, (len(sequences), len(table)))
+        beam_indices = as_ids(beam_indices, "beam_indices", f"({len(sequences)}, length)")
         steps = beam_indices.shape[1]
         tokens = sequences[:, sequences.shape[1] - steps :]
+        check_ids(mx.maximum(tokens, 0), table.shape[2], "sequences")
+        check_ids(mx.maximum(beam_indices, 0), table.shape[1], "beam_indices")
         there = beam_indices >= 0
         found = table[mx.arange(steps), mx.maximum(beam_indices, 0), mx.maximum(tokens, 0)]
         return mx.where(there, found, 0.0)
@@ -142,6 +151,15 @@ class GenerationMixin(nn.Module):
         check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
         return prompt, options.after(prompt.shape[1])
 
+    def given_features(self, outputs: Any) -> EncoderOutput:
+        """What an encoder gave: its output, a tuple that begins so, or features (B, S, D)."""
+        parts = (*outputs, None) if isinstance(outputs, (tuple, EncoderOutput)) else (outputs,)
+        features = parts[0]
+        shape = f"(batch, features, {self.encoder.config.feature_dims})"
+        features = as_array(features, "encoder_outputs", shape)
+        return outputs if isinstance(outputs, EncoderOutput) else EncoderOutput(features)
+
+    @computing()
     def features(
         self,
         pixel_values: mx.array | None,
@@ -150,7 +168,7 @@ class GenerationMixin(nn.Module):
     ) -> mx.array:
         """Features (B, S, D), finite: an encoder that overflows in half precision is widened."""
         if encoder_outputs is not None:
-            return encoder_outputs[0]
+            return self.given_features(encoder_outputs).last_hidden_state
         if pixel_values is None:
             raise OptionError("give generate pixel_values, or encoder_outputs")
         features = self.encode(pixel_values, **kwargs)
@@ -162,6 +180,7 @@ class GenerationMixin(nn.Module):
             raise OptionError(not_finite("encoder", "pixel_values"))
         return features
 
+    @computing()
     def begin(
         self,
         features: mx.array,
@@ -204,28 +223,18 @@ class GenerationMixin(nn.Module):
         return self.decoder.head(x[:, -1:])[:, 0]
 
 
-def _each_step(flow: Flow) -> Iterator[list[Any]]:
-    while len(flow):
-        yield flow.advance()
-
-
 def _checked(tokens: Sequence[Sequence[int]] | mx.array | None, rows: int) -> mx.array:
     """A prompt as an array (B, P), P = 0 where there is none."""
     if tokens is None:
         return mx.zeros((rows, 0), mx.int32)
-    try:
-        prompt = mx.array(tokens)  # pyright: ignore[reportArgumentType]
-    except ValueError as error:
-        raise TokenError(
-            f"decoder_input_ids are ragged ({error}); expected rows of one length; pad them on the "
-            "left under a decoder_attention_mask, or use batch_generate"
-        ) from error
-    if prompt.ndim != 2 or prompt.shape[0] != rows:
-        shape = tuple(prompt.shape)
-        raise TokenError(
-            f"decoder_input_ids are {shape}; expected ({rows}, length): a row per image"
-        )
-    return prompt
+    if isinstance(tokens, (list, tuple)):
+        lengths = {len(row) for row in tokens if isinstance(row, Sized)}
+        if len(lengths) > 1:
+            raise TokenError(
+                f"decoder_input_ids are ragged, of lengths {sorted(lengths)}; expected rows of one "
+                "length; pad them on the left under a decoder_attention_mask, or use batch_generate"
+            )
+    return as_ids(tokens, "decoder_input_ids", f"({rows}, length)")
 
 
 def _start_column(start: int | tuple[int, ...], rows: int) -> mx.array:
@@ -243,8 +252,9 @@ def _lengthened(mask: mx.array | None, prompt: mx.array) -> mx.array | None:
     """A mask of the prompt that was given, also over the start token that was put before it."""
     if mask is None:
         return None
+    mask = as_array(mask, "decoder_attention_mask", f"({len(prompt)}, length)")
     added = prompt.shape[1] - mask.shape[1]
-    if mask.ndim != 2 or len(mask) != len(prompt) or added not in (0, 1):
+    if added not in (0, 1):
         raise TokenError(
             f"decoder_attention_mask is {tuple(mask.shape)}; expected the shape of the prompt, "
             f"{tuple(prompt.shape)}"

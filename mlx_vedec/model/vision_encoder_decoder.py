@@ -20,7 +20,7 @@ from ..generation.config import GenerationConfig
 from ..layers.decoder_cache import DecoderCache
 from ..layers.initialisers import initialise
 from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
-from ..layers.token_ids import IGNORED, check_ids, cross_entropy
+from ..layers.token_ids import IGNORED, as_ids, check_ids, cross_entropy
 from .assembly import assemble
 from .config import VisionEncoderDecoderConfig
 from .generate import GenerationMixin
@@ -45,7 +45,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         decoder: Decoder[Any] | None = None,
     ) -> None:
         if config is None:
-            if encoder is None or decoder is None:
+            if not isinstance(encoder, Encoder) or not isinstance(decoder, Decoder):
                 raise ConfigError("give a config, or an encoder and a decoder")
             config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
                 encoder.config, decoder.config
@@ -107,8 +107,10 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             interpolate_pos_encoding=interpolate_pos_encoding,
             **traced,
         )
-        if decoder_inputs_embeds is None or decoder_input_ids is not None:
-            decoder_input_ids = self._decoder_ids(decoder_input_ids, labels)
+        if labels is not None:
+            labels = as_ids(labels, "labels")
+            if decoder_input_ids is None and decoder_inputs_embeds is None:
+                decoder_input_ids = self.prepare_decoder_input_ids_from_labels(labels)
         decoded = self.decoder(
             decoder_input_ids,
             decoder_attention_mask,
@@ -120,6 +122,8 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             **further,
         )
         assert decoded.logits is not None
+        if labels is not None:
+            labels = as_ids(labels, "labels", str(decoded.logits.shape[:2]))
         loss = None if labels is None else cross_entropy(decoded.logits, labels)
         result = Seq2SeqLMOutput.of(encoded, decoded, loss)
         return result if return_dict else result.to_tuple()
@@ -131,23 +135,16 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         **options: bool,
     ) -> EncoderOutput:
         """What the encoder gives, unless that is given."""
-        if isinstance(encoder_outputs, tuple):
-            return EncoderOutput(encoder_outputs[0])
         if encoder_outputs is not None:
-            return encoder_outputs
+            return self.given_features(encoder_outputs)
         if pixel_values is None:
             raise OptionError("give the model pixel_values, or encoder_outputs")
         return self.encoder(pixel_values, **options)
 
-    def _decoder_ids(self, ids: mx.array | None, labels: mx.array | None) -> mx.array | None:
-        """The decoder's input: the ids given, else the labels shifted."""
-        if ids is None:
-            return None if labels is None else self.prepare_decoder_input_ids_from_labels(labels)
-        check_ids(ids, self.config.decoder.vocab_size, "decoder_input_ids")
-        return ids
-
     def prepare_decoder_input_ids_from_labels(self, labels: mx.array) -> mx.array:
         """Labels (B, L) moved one to the right behind the start token, -100 made padding."""
+        labels = as_ids(labels, "labels")
+        check_ids(labels, self.config.decoder.vocab_size, "labels", ignored=IGNORED)
         start, pad = self._id("decoder_start_token_id"), self._id("pad_token_id")
         first = mx.full((labels.shape[0], 1), start, labels.dtype)
         shifted = mx.concatenate([first, labels[:, :-1]], axis=1)
@@ -207,9 +204,37 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         """Cut or extend the decoder's vocabulary; new rows are drawn as new weights are."""
         self.decoder.resize_token_embeddings(new_num_tokens)
 
+    def get_encoder(self) -> Encoder[Any]:
+        """The image encoder."""
+        return self.encoder
+
+    def get_decoder(self) -> Decoder[Any]:
+        """The text decoder."""
+        return self.decoder
+
+    def get_input_embeddings(self) -> Any:
+        """The decoder's embedding of tokens."""
+        return self.decoder.get_input_embeddings()
+
+    def set_input_embeddings(self, value: nn.Embedding) -> None:
+        """Give the decoder another embedding (V, D) of tokens."""
+        self.decoder.set_input_embeddings(value)
+
+    def get_output_embeddings(self) -> Any:
+        """The decoder's layer that scores tokens; where it is tied, the embedding."""
+        return self.decoder.get_output_embeddings()
+
+    def set_output_embeddings(self, new_embeddings: nn.Linear) -> None:
+        """Give the decoder's head another linear layer (V, D) of its own."""
+        self.decoder.set_output_embeddings(new_embeddings)
+
     def gradient_checkpointing_enable(self, enable: bool = True) -> None:
         """Train with less memory: layers are computed again in the backward pass."""
         self.encoder.gradient_checkpointing = self.decoder.gradient_checkpointing = enable
+
+    def gradient_checkpointing_disable(self) -> None:
+        """Keep what layers compute for the backward pass, as is usual."""
+        self.gradient_checkpointing_enable(False)
 
 
 def _for_decoder(keywords: dict[str, mx.array]) -> dict[str, Any]:

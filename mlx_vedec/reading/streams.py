@@ -14,7 +14,7 @@ from ..generation.flow import follow
 from ..generation.options import Options
 from ..generation.sampling import Rows
 from ..generation.search import Search
-from ..generation.stopping import REASONS
+from ..generation.stopping import reason_of
 from ..images.image_processors import ImageSource
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -81,7 +81,7 @@ def _pieces(search: Search, states: Iterator[Any], images: int) -> Iterator[tupl
             if isinstance(state, Beams):
                 found = _settled(search, state, index, bool(done[index]), shown[index])  # pyright: ignore
             else:
-                found = [_taken(state, index, bool(done[index]))]  # pyright: ignore
+                found = [_taken(search, state, index, bool(done[index]))]  # pyright: ignore
             shown[index] += len(found)
             yield from ((index, piece) for piece in found)
             if done[index]:  # pyright: ignore
@@ -90,9 +90,9 @@ def _pieces(search: Search, states: Iterator[Any], images: int) -> Iterator[tupl
             return
 
 
-def _taken(state: Rows, row: int, done: bool) -> Piece:
+def _taken(search: Search, state: Rows, row: int, done: bool) -> Piece:
     """The token that a row took last."""
-    reason = REASONS[int(state.reasons[row].item())] or "length"  # pyright: ignore
+    reason = reason_of(int(state.reasons[row].item()), search.options)  # pyright: ignore
     token = int(state.next[row].item())  # pyright: ignore[reportArgumentType]
     return Piece(token, state.logprobs[row], reason if done else None)
 

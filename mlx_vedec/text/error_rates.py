@@ -7,13 +7,12 @@ Texts are compared as `Normalization` leaves them, which changes nothing by defa
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import MetricError
+from ..errors import MetricError, nearest
 
 FORMS = ("NFC", "NFKC")
 
@@ -40,8 +39,9 @@ class Normalization:
     collapse_whitespace: bool = False
 
     def __post_init__(self) -> None:
-        if self.unicode is not None and self.unicode not in FORMS:
-            raise MetricError(f"unicode is {self.unicode!r}; expected {' or '.join(FORMS)}")
+        if not isinstance(self.unicode, str | None) or self.unicode not in (None, *FORMS):
+            found = repr(self.unicode)[:80]
+            raise MetricError(f"unicode is {found}; expected {' or '.join(FORMS)}")
 
     def __call__(self, text: str) -> str:
         """The text, without what does not count in a comparison."""
@@ -182,6 +182,9 @@ def metric(
     """
     check_names([name], SHARES)
     check_lengths(predictions, references)
+    wrong = [text for text in (*predictions, *references) if not isinstance(text, str)]
+    if wrong:
+        raise MetricError(f"a text is {repr(wrong[0])[:80]}; expected a string")
     pairs = zip(map(normalization, predictions), map(normalization, references), strict=True)
     return total(name, [SHARES[name](*pair) for pair in pairs])
 
@@ -201,16 +204,16 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
     """Refuse names that no metric has, with the closest one that is."""
     known = list(known)
     for name in names:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise MetricError(f"{name!r} is not a metric; {hint}")
+        if not isinstance(name, str) or name not in known:
+            raise MetricError(f"{repr(name)[:80]} is not a metric; {nearest(str(name), known)}")
 
 
 def check_lengths(predictions: Sequence[object], references: Sequence[object]) -> None:
     """Refuse what cannot be compared: no texts, or other than one reference per prediction."""
-    if isinstance(predictions, str) or isinstance(references, str):
-        raise MetricError("got one text; expected a list of predictions and one of references")
+    lists = (predictions, references)
+    if not all(isinstance(one, Sequence) and not isinstance(one, str | bytes) for one in lists):
+        found = "one text" if isinstance(predictions, str) else repr(predictions)[:80]
+        raise MetricError(f"got {found}; expected a list of predictions and one of references")
     if len(predictions) != len(references):
         raise MetricError(
             f"there are {len(predictions)} predictions and {len(references)} references; "

@@ -16,6 +16,7 @@ import tokenizers
 from tokenizers import AddedToken
 from tokenizers.models import BPE
 
+from ..checkpoints.hub import local_path
 from ..errors import CheckpointError, ConfigError, OptionError, TokenError, shown
 from ..files import make_folder, write_file, write_json
 from .slow_tokenizers import build
@@ -97,7 +98,7 @@ class Tokenizer:
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Tokenizer:
         """Read a folder's `tokenizer.json`, or the files it can be made from, and its config."""
-        folder = Path(folder)
+        folder = local_path(folder)
         path = folder / TOKENIZER_FILE
         config = read_config(folder)
         try:

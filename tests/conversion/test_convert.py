@@ -478,7 +478,7 @@ def test_no_value_is_known_for_another_width(source, tmp_path):
     ("name", "value", "message"),
     [
         ("decoder.vocab_sise", 3, "trocr config: vocab_sise is 3; it is no field; did you mean"),
-        ("zzz", 3, "zzz is 3; it is no field; it has "),
+        ("zzz", 3, "zzz is 3; it is no field; known are "),
         ("extra", 3, "extra is 3; it is no field"),
         ("pad_token_id.x", 3, "pad_token_id.x is 3; expected pad_token_id without a point"),
         ("decoder.vocab_size", "many", "vocab_size is 'many'; expected int"),

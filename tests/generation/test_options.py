@@ -125,7 +125,7 @@ def test_options_of_a_checkpoint_are_settled_too():
         ({"early_stopping": "always"}, 'expected True, False or "never"'),
         ({"bad_words_ids": [5]}, "bad_words_ids is .*expected a list of lists"),
         ({"bad_words_ids": [[]]}, "none of them empty"),
-        ({"sequence_bias": {5: 1.0}}, "sequences of token ids, each with a number"),
+        ({"sequence_bias": {(): 1.0}}, "ids or sequences of ids, each with a number"),
         ({"suppress_tokens": [1.5]}, "suppress_tokens is .*expected token ids"),
         ({"suppress_tokens": [90]}, "suppress_tokens has 90, outside the vocabulary of 60"),
         ({"bad_words_ids": [[4, -1]]}, "bad_words_ids has -1, outside"),

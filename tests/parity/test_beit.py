@@ -18,7 +18,16 @@ from tests.parity.encoder_checks import (
     check_saved,
     check_sizes,
 )
-from tests.parity.reference import check_pair, close, image, pair, torch
+from tests.parity.reference import (
+    ENCODER_SIZES,
+    check_pair,
+    close,
+    config_of,
+    image,
+    pair,
+    torch,
+    transformers,
+)
 
 STEMS = ("Beit", "Data2VecVision")
 OWN, SHARED = {"use_relative_position_bias": True}, {"use_shared_relative_position_bias": True}
@@ -222,3 +231,19 @@ def test_pixels_that_are_refused():
         encoder(mx.zeros((1, 3, 16, 16)))
     with pytest.raises((ConfigError, ImageError), match="does not fit"):
         encoder(mx.zeros((1, 3, 16, 3)))
+
+
+@pytest.mark.parametrize("pooled", [True, False])
+def test_the_norm_of_a_masked_image_head_is_the_heads(tmp_path, pooled):
+    """It has the name of the encoder's norm, which stands under the encoder's prefix or nowhere."""
+    config = config_of(("Beit", {"use_mean_pooling": pooled, "vocab_size": 9}), ENCODER_SIZES)
+    theirs = transformers.BeitForMaskedImageModeling(config).eval()
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.2)
+    theirs.save_pretrained(tmp_path)
+    ours = BeitModel.from_pretrained(tmp_path)
+    pixels = np.random.default_rng(0).normal(size=(2, 3, 16, 16)).astype(np.float32)
+    with torch.no_grad():
+        expected = theirs.base_model(torch.from_numpy(pixels)).last_hidden_state
+    close(ours(mx.array(pixels.transpose(0, 2, 3, 1))).last_hidden_state, expected)
