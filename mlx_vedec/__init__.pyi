@@ -100,6 +100,8 @@ from .encoders.beit import (
     Data2VecVisionModel as Data2VecVisionModel,
 )
 from .encoders.clip import (
+    ChineseCLIPVisionConfig as ChineseCLIPVisionConfig,
+    ChineseCLIPVisionModel as ChineseCLIPVisionModel,
     CLIPVisionConfig as CLIPVisionConfig,
     CLIPVisionModel as CLIPVisionModel,
     SiglipVisionConfig as SiglipVisionConfig,
@@ -114,6 +116,10 @@ from .encoders.dinov2 import (
 from .encoders.dinov3 import (
     DINOv3ViTConfig as DINOv3ViTConfig,
     DINOv3ViTModel as DINOv3ViTModel,
+)
+from .encoders.mlcd import (
+    MLCDVisionConfig as MLCDVisionConfig,
+    MLCDVisionModel as MLCDVisionModel,
 )
 from .encoders.swin import (
     DonutSwinConfig as DonutSwinConfig,
@@ -143,14 +149,19 @@ from .images.image_processors import (
     AutoImageProcessor as AutoImageProcessor,
     BeitImageProcessor as BeitImageProcessor,
     BitImageProcessor as BitImageProcessor,
+    ChineseCLIPImageProcessor as ChineseCLIPImageProcessor,
     CLIPImageProcessor as CLIPImageProcessor,
     DeiTImageProcessor as DeiTImageProcessor,
     DINOv3ViTImageProcessor as DINOv3ViTImageProcessor,
     DonutImageProcessor as DonutImageProcessor,
+    DPTImageProcessor as DPTImageProcessor,
+    GotOcr2ImageProcessor as GotOcr2ImageProcessor,
     ImageProcessor as ImageProcessor,
     NougatImageProcessor as NougatImageProcessor,
     SiglipImageProcessor as SiglipImageProcessor,
+    Tipsv2ImageProcessor as Tipsv2ImageProcessor,
     ViTImageProcessor as ViTImageProcessor,
+    YolosImageProcessor as YolosImageProcessor,
 )
 from .images.loading import (
     load_image as load_image,

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from .beit import BeitModel, Data2VecVisionModel
-from .clip import CLIPVisionModel, SiglipVisionModel
+from .clip import ChineseCLIPVisionModel, CLIPVisionModel, SiglipVisionModel
 from .dinov2 import Dinov2Model, Dinov2WithRegistersModel
 from .dinov3 import DINOv3ViTModel
 from .encoder import Encoder
+from .mlcd import MLCDVisionModel
 from .swin import DonutSwinModel, SwinModel
 from .swinv2 import Swinv2Model
 from .vit import DeiTModel, ViTModel, ViTMSNModel
@@ -30,4 +31,7 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "dinov3_vit": DINOv3ViTModel,
     "clip_vision_model": CLIPVisionModel,
     "siglip_vision_model": SiglipVisionModel,
+    "chinese_clip_vision_model": ChineseCLIPVisionModel,
+    "mlcd_vision_model": MLCDVisionModel,
+    "mlcd": MLCDVisionModel,
 }

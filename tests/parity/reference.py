@@ -45,6 +45,8 @@ ENCODER_SIZES = {
     "DINOv3ViT": VIT,
     "CLIPVision": VIT,
     "SiglipVision": VIT,
+    "ChineseCLIPVision": VIT,
+    "MLCDVision": {**VIT, "num_attention_heads": 6},
 }
 BART = {  # the half that is not built has its size in transformers' cache
     **TROCR,
