@@ -93,6 +93,10 @@ from .decoders.xglm import (
     XGLMConfig as XGLMConfig,
     XGLMForCausalLM as XGLMForCausalLM,
 )
+from .encoders.aimv2 import (
+    Aimv2VisionConfig as Aimv2VisionConfig,
+    Aimv2VisionModel as Aimv2VisionModel,
+)
 from .encoders.beit import (
     BeitConfig as BeitConfig,
     BeitModel as BeitModel,

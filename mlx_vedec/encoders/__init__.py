@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .aimv2 import Aimv2VisionModel
 from .beit import BeitModel, Data2VecVisionModel
 from .clip import ChineseCLIPVisionModel, CLIPVisionModel, SiglipVisionModel
 from .dinov2 import Dinov2Model, Dinov2WithRegistersModel
@@ -34,4 +35,5 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "chinese_clip_vision_model": ChineseCLIPVisionModel,
     "mlcd_vision_model": MLCDVisionModel,
     "mlcd": MLCDVisionModel,
+    "aimv2_vision_model": Aimv2VisionModel,
 }

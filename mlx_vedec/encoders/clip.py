@@ -35,6 +35,7 @@ class VisionConfig(PatchConfig):
     patch_bias: ClassVar[bool]
     position_table: ClassVar[bool] = True
     intermediate_size: int = 3072
+    layer_norm_eps: float = 1e-12
     attention_dropout: float = 0.0
 
 

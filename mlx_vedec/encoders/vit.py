@@ -30,6 +30,7 @@ class ViTConfig(PatchConfig):
     distilled: ClassVar[bool] = False  # whether a distillation token follows the class token
     zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
     intermediate_size: int = 3072
+    layer_norm_eps: float = 1e-12
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     initializer_range: float = 0.02

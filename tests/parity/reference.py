@@ -46,6 +46,7 @@ ENCODER_SIZES = {
     "CLIPVision": VIT,
     "SiglipVision": VIT,
     "ChineseCLIPVision": VIT,
+    "Aimv2Vision": VIT,
     "MLCDVision": {**VIT, "num_attention_heads": 6},
 }
 BART = {  # the half that is not built has its size in transformers' cache

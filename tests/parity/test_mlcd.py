@@ -111,6 +111,6 @@ def test_bad_configs_are_refused(changes, message):
 
 
 def test_positions_are_no_parameters():
-    encoder = ENCODERS["mlcd"](MLCDVisionConfig(**{"num_hidden_layers": 1, "hidden_size": 64}))
+    encoder = ENCODERS["mlcd"](MLCDVisionConfig(num_hidden_layers=1, hidden_size=64))
     assert "position_embeddings" not in encoder and encoder.prefix_tokens == 1
     assert encoder(mx.zeros((1, 28, 42, 3))).last_hidden_state.shape == (1, 7, 64)
