@@ -138,6 +138,10 @@ from .encoders.swinv2 import (
 from .encoders.vit import (
     DeiTConfig as DeiTConfig,
     DeiTModel as DeiTModel,
+    DPTConfig as DPTConfig,
+    DPTModel as DPTModel,
+    IJepaConfig as IJepaConfig,
+    IJepaModel as IJepaModel,
     ViTConfig as ViTConfig,
     ViTModel as ViTModel,
     ViTMSNConfig as ViTMSNConfig,

@@ -16,7 +16,7 @@ from .encoder import Encoder
 from .mlcd import MLCDVisionModel
 from .swin import DonutSwinModel, SwinModel
 from .swinv2 import Swinv2Model
-from .vit import DeiTModel, ViTModel, ViTMSNModel
+from .vit import DeiTModel, DPTModel, IJepaModel, ViTModel, ViTMSNModel
 
 ENCODERS: dict[str, type[Encoder[Any]]] = {
     "vit": ViTModel,
@@ -36,4 +36,6 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "mlcd_vision_model": MLCDVisionModel,
     "mlcd": MLCDVisionModel,
     "aimv2_vision_model": Aimv2VisionModel,
+    "ijepa": IJepaModel,
+    "dpt": DPTModel,
 }

@@ -28,7 +28,7 @@ class Dinov2Config(PatchConfig):
     """Fields and defaults of `facebook/dinov2-base`, whose own image_size is 518."""
 
     model_type: ClassVar[str] = "dinov2"
-    antialias: ClassVar[bool] = False  # of the positions when they are resized
+    resample: ClassVar[str] = "bicubic"  # of the positions when they are resized
     mlp_ratio: float = 4
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
@@ -59,7 +59,7 @@ class Dinov2WithRegistersConfig(Dinov2Config):
     """`Dinov2Config` for an encoder with register tokens; null means 0 of them."""
 
     model_type: ClassVar[str] = "dinov2_with_registers"
-    antialias: ClassVar[bool] = True
+    resample: ClassVar[str] = "bicubic antialiased"
     patch_size: Size = 16
     num_register_tokens: int | None = 4
 
@@ -139,7 +139,7 @@ class Dinov2Model(Encoder[Dinov2Config]):
     def _embed(self, pixels: mx.array) -> mx.array:
         patches, grid = self.patches(pixels)
         positions = resize_positions(
-            self.position_embeddings[:, 1:], self.config.grid, grid, antialias=self.config.antialias
+            self.position_embeddings[:, 1:], self.config.grid, grid, resample=self.config.resample
         )
         return self.dropout(after_prefix(self._prefix(), patches + positions))
 

@@ -92,16 +92,16 @@ def after_prefix(prefix: mx.array, patches: mx.array) -> mx.array:
 
 
 def resize_positions(
-    table: mx.array, grid: Pair, new: Pair, *, prefix: int = 0, antialias: bool = False
+    table: mx.array, grid: Pair, new: Pair, *, prefix: int = 0, resample: str = "bicubic"
 ) -> mx.array:
-    """Positions (1, prefix + rows·columns, D) for another grid, as torch's bicubic resizes them.
+    """Positions (1, prefix + rows·columns, D) for another grid, as torch resizes them.
 
-    prefix -- how many rows come first and stay as they are, those of the class token and so on
+    prefix -- how many rows come first and stay as they are, those of the class token and so on;
+    resample -- one of `RESAMPLES`
     """
     if grid == new:
         return table
-    weights = _antialiased if antialias else _bicubic
-    resized = resize_table(table[0, prefix:], grid, new, weights)[None]
+    resized = resize_table(table[0, prefix:], grid, new, RESAMPLES[resample])[None]
     return mx.concatenate([table[:, :prefix], resized], axis=1) if prefix else resized
 
 
@@ -137,10 +137,23 @@ def _bicubic(size: int, new: int) -> np.ndarray:
 @lru_cache
 def _antialiased(size: int, new: int) -> np.ndarray:
     """Weights (new, size) as Pillow's: a = -0.5, wider when shrinking, nothing past the edges."""
+    return _summing_to_one(np.vectorize(_cubic)(_distances(size, new), -0.5))
+
+
+@lru_cache
+def _antialiased_bilinear(size: int, new: int) -> np.ndarray:
+    """Weights (new, size) as Pillow's: wider when shrinking, nothing past the edges."""
+    return _summing_to_one(np.maximum(1 - _distances(size, new), 0))
+
+
+def _distances(size: int, new: int) -> np.ndarray:
+    """Distances (new, size) of old places from new ones, over the wider of their spacings."""
     scale = size / new
     centres = (np.arange(new) + 0.5) * scale - 0.5
-    distances = abs(np.arange(size) - centres[:, None]) / max(scale, 1)
-    matrix = np.vectorize(_cubic)(distances, -0.5)
+    return abs(np.arange(size) - centres[:, None]) / max(scale, 1)
+
+
+def _summing_to_one(matrix: np.ndarray) -> np.ndarray:
     return (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -151,3 +164,11 @@ def _cubic(distance: float, a: float) -> float:
     if distance <= 1:
         return ((a + 2) * distance - (a + 3)) * distance**2 + 1
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+
+
+RESAMPLES: dict[str, Weights] = {
+    "bicubic": _bicubic,
+    "bicubic antialiased": _antialiased,
+    "bilinear": bilinear,
+    "bilinear antialiased": _antialiased_bilinear,
+}

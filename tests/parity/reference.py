@@ -47,6 +47,8 @@ ENCODER_SIZES = {
     "SiglipVision": VIT,
     "ChineseCLIPVision": VIT,
     "Aimv2Vision": VIT,
+    "IJepa": VIT,
+    "DPT": VIT,
     "MLCDVision": {**VIT, "num_attention_heads": 6},
 }
 BART = {  # the half that is not built has its size in transformers' cache
