@@ -121,6 +121,10 @@ from .encoders.dinov3 import (
     DINOv3ViTConfig as DINOv3ViTConfig,
     DINOv3ViTModel as DINOv3ViTModel,
 )
+from .encoders.internvl import (
+    InternVLVisionConfig as InternVLVisionConfig,
+    InternVLVisionModel as InternVLVisionModel,
+)
 from .encoders.mlcd import (
     MLCDVisionConfig as MLCDVisionConfig,
     MLCDVisionModel as MLCDVisionModel,

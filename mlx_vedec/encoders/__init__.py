@@ -13,6 +13,7 @@ from .clip import ChineseCLIPVisionModel, CLIPVisionModel, SiglipVisionModel
 from .dinov2 import Dinov2Model, Dinov2WithRegistersModel
 from .dinov3 import DINOv3ViTModel
 from .encoder import Encoder
+from .internvl import InternVLVisionModel
 from .mlcd import MLCDVisionModel
 from .swin import DonutSwinModel, SwinModel
 from .swinv2 import Swinv2Model
@@ -36,6 +37,7 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "mlcd_vision_model": MLCDVisionModel,
     "mlcd": MLCDVisionModel,
     "aimv2_vision_model": Aimv2VisionModel,
+    "internvl_vision": InternVLVisionModel,
     "ijepa": IJepaModel,
     "dpt": DPTModel,
 }

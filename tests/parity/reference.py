@@ -47,6 +47,7 @@ ENCODER_SIZES = {
     "SiglipVision": VIT,
     "ChineseCLIPVision": VIT,
     "Aimv2Vision": VIT,
+    "InternVLVision": VIT,
     "IJepa": VIT,
     "DPT": VIT,
     "MLCDVision": {**VIT, "num_attention_heads": 6},

@@ -106,7 +106,7 @@ def test_bad_configs_are_refused(config, changes):
     ],
 )
 def test_another_backbone_is_refused(changes):
-    encoder = {"model_type": "dpt", **changes}
+    parts = {"encoder": {"model_type": "dpt", **changes}, "decoder": {"model_type": "bert"}}
     with pytest.raises(ConfigError, match=r"is True|'dinov2'|dinov2-base") as caught:
         VisionEncoderDecoderConfig.from_dict(
             {"encoder": encoder, "decoder": {"model_type": "bert"}}
