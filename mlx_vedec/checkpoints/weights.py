@@ -13,7 +13,7 @@ from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, WeightsError
-from . import foreign, pickles
+from . import foreign, pickles, unsupported
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
@@ -72,6 +72,7 @@ def stored_tensors(
         return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
 
     foreign.refuse(found, config, source)
+    unsupported.refuse_tensors(found, source)
     names = {name: renames.standard(name, base) if base else name for name in found}
     tensors = {
         name: found[on_disk]

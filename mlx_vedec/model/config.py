@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..checkpoints import unsupported
 from ..checkpoints.config import Config
 from ..decoders import DECODERS
 from ..decoders.bert import BertConfig
@@ -50,6 +51,8 @@ class VisionEncoderDecoderConfig(Config):
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:
         """Build from a parsed `config.json`, in which encoder and decoder name their model type."""
+        if values.get("model_type", cls.model_type) != cls.model_type:
+            unsupported.refuse_config(values, "the checkpoint's")
         parts = {
             "encoder": sub_config(values, "encoder", ENCODERS),
             "decoder": sub_config(values, "decoder", DECODERS),
@@ -99,5 +102,6 @@ def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -
         raise ConfigError(f"{part} is {json.dumps(given)[:40]}; expected its config as an object")
     model_type = given.get("model_type")
     if not isinstance(model_type, str) or model_type not in known:
+        unsupported.refuse_config(given, part)
         raise ConfigError(f"{part} model_type is {model_type!r}; known are {', '.join(known)}")
     return known[model_type].config_class.from_dict(given)

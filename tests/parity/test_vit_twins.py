@@ -108,8 +108,6 @@ def test_bad_configs_are_refused(config, changes):
 def test_another_backbone_is_refused(changes):
     parts = {"encoder": {"model_type": "dpt", **changes}, "decoder": {"model_type": "bert"}}
     with pytest.raises(ConfigError, match=r"is True|'dinov2'|dinov2-base") as caught:
-        VisionEncoderDecoderConfig.from_dict(
-            {"encoder": encoder, "decoder": {"model_type": "bert"}}
-        )
+        VisionEncoderDecoderConfig.from_dict(parts)
     assert "a backbone of its own" in str(caught.value)
     assert "transformers reads it" in str(caught.value)
