@@ -121,6 +121,12 @@ from .encoders.dinov3 import (
     DINOv3ViTConfig as DINOv3ViTConfig,
     DINOv3ViTModel as DINOv3ViTModel,
 )
+from .encoders.hiera import (
+    HieraModel as HieraModel,
+)
+from .encoders.hiera_config import (
+    HieraConfig as HieraConfig,
+)
 from .encoders.internvl import (
     InternVLVisionConfig as InternVLVisionConfig,
     InternVLVisionModel as InternVLVisionModel,

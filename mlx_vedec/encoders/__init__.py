@@ -13,6 +13,7 @@ from .clip import ChineseCLIPVisionModel, CLIPVisionModel, SiglipVisionModel
 from .dinov2 import Dinov2Model, Dinov2WithRegistersModel
 from .dinov3 import DINOv3ViTModel
 from .encoder import Encoder
+from .hiera import HieraModel
 from .internvl import InternVLVisionModel
 from .mlcd import MLCDVisionModel
 from .swin import DonutSwinModel, SwinModel
@@ -38,6 +39,7 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "mlcd": MLCDVisionModel,
     "aimv2_vision_model": Aimv2VisionModel,
     "internvl_vision": InternVLVisionModel,
+    "hiera": HieraModel,
     "ijepa": IJepaModel,
     "dpt": DPTModel,
 }

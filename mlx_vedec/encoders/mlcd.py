@@ -102,13 +102,14 @@ class MLCDVisionModel(CLIPVisionModel):
 
     config_class = MLCDVisionConfig
     layer_class = MLCDLayer
-    config: MLCDVisionConfig
 
     def __init__(self, config: MLCDVisionConfig) -> None:
         super().__init__(config)
         half = config.head_dims // 2
         std = config.initializer_factor * half**-0.5
         self.cls_angles = mx.random.normal((1, half), scale=std)
+        quarter = half // 2
+        self._frequencies = config.rope_theta ** (-mx.arange(quarter) / quarter)
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), the class token first."""
@@ -118,11 +119,9 @@ class MLCDVisionModel(CLIPVisionModel):
 
     def _rotation(self, grid: Pair, dtype: mx.Dtype) -> Rotation:
         """Cosines and sines (1 + N, Dh) of the class token and of a grid of N patches."""
-        config = self.config
-        quarter = config.head_dims // 4
-        frequencies = config.rope_theta ** (-mx.arange(quarter) / quarter)
-        places = mx.stack(mx.meshgrid(*map(mx.arange, grid), indexing="ij"), axis=-1).reshape(-1, 2)
-        angles = (places[..., None] * frequencies).flatten(1)
+        axes = mx.meshgrid(*(mx.arange(side) for side in grid), indexing="ij")
+        places = mx.stack(list(axes), axis=-1).reshape(-1, 2)
+        angles = (places[..., None] * self._frequencies).flatten(1)
         angles = mx.concatenate([self.cls_angles.astype(mx.float32), angles])
         angles = mx.concatenate([angles, angles], axis=-1)
         return mx.cos(angles).astype(dtype), mx.sin(angles).astype(dtype)

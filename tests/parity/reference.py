@@ -31,6 +31,18 @@ SWIN = {  # maps of 12, 6 and 3 places a side; the last is one window
     "patch_size": 2,
 }
 DINOV2 = {key: value for key, value in VIT.items() if key != "intermediate_size"}
+HIERA = {  # maps of 8, 4 and 2 places a side; units of 4 places a side at first
+    "embed_dim": 12,
+    "depths": [2, 1, 2],
+    "num_heads": [1, 2, 3],
+    "image_size": [16, 16],
+    "patch_size": [3, 3],
+    "patch_stride": [2, 2],
+    "patch_padding": [1, 1],
+    "num_query_pool": 2,
+    "masked_unit_size": [4, 4],
+    "masked_unit_attention": [True, False, False],
+}
 ENCODER_SIZES = {
     "ViT": VIT,
     "DeiT": VIT,
@@ -48,6 +60,7 @@ ENCODER_SIZES = {
     "ChineseCLIPVision": VIT,
     "Aimv2Vision": VIT,
     "InternVLVision": VIT,
+    "Hiera": HIERA,
     "IJepa": VIT,
     "DPT": VIT,
     "MLCDVision": {**VIT, "num_attention_heads": 6},

@@ -112,13 +112,27 @@ SWIN = {
     "patch_size": 2,
     "pretrained_window_sizes": (0, 0, 0),
 }
-NONE = {"swin", "donut-swin", "swinv2", "siglip_vision_model"}
+HIERA = {
+    "embed_dim": 12,
+    "depths": (1, 1, 1),
+    "num_heads": (1, 2, 3),
+    "image_size": 16,
+    "patch_size": 3,
+    "patch_stride": 2,
+    "patch_padding": 1,
+    "num_query_pool": 2,
+    "masked_unit_size": 4,
+    "masked_unit_attention": (True, True, False),
+}
+WIDE_CELLS = {"swin", "donut-swin", "swinv2", "hiera"}  # of several patches
+NONE = {*WIDE_CELLS, "siglip_vision_model", "aimv2_vision_model", "ijepa"}
 PREFIXES = {"deit": 2, "dinov2_with_registers": 4, "dinov3_vit": 4, **dict.fromkeys(NONE, 0)}
 
 
 def tiny_encoder(name: str) -> Encoder:
     kind = ENCODERS[name]
-    sizes = SWIN if "swin" in name else {**VIT, "hidden_act": "gelu", "num_register_tokens": 3}
+    sizes = {**VIT, "hidden_act": "gelu", "num_register_tokens": 3}
+    sizes = HIERA if name == "hiera" else SWIN if "swin" in name else sizes
     mx.random.seed(0)
     encoder = kind(kind.config_class.from_dict(sizes))
     encoder.eval()
@@ -129,11 +143,12 @@ def tiny_encoder(name: str) -> Encoder:
 @pytest.mark.parametrize("size", [(16, 16), (24, 24), (19, 38)])
 def test_the_grid_has_every_feature(name, size):
     encoder = tiny_encoder(name)
+    size = (16, 40) if name == "hiera" and size[0] % 8 else size  # whole units
     grid = encoder.grid(*size)
     out = encoder(pixels(1, *size), interpolate_pos_encoding=True).last_hidden_state
     assert grid.prefix == PREFIXES.get(name, 1)
     assert grid.features == out.shape[1]
-    assert grid.cell == ((8, 8) if "swin" in name else (4, 4))
+    assert grid.cell == ((8, 8) if name in WIDE_CELLS else (4, 4))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
