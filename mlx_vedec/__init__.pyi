@@ -157,6 +157,10 @@ from .encoders.vit import (
     ViTMSNConfig as ViTMSNConfig,
     ViTMSNModel as ViTMSNModel,
 )
+from .encoders.yolos import (
+    YolosConfig as YolosConfig,
+    YolosModel as YolosModel,
+)
 from .generation.config import (
     GenerationConfig as GenerationConfig,
 )

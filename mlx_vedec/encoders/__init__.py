@@ -19,6 +19,7 @@ from .mlcd import MLCDVisionModel
 from .swin import DonutSwinModel, SwinModel
 from .swinv2 import Swinv2Model
 from .vit import DeiTModel, DPTModel, IJepaModel, ViTModel, ViTMSNModel
+from .yolos import YolosModel
 
 ENCODERS: dict[str, type[Encoder[Any]]] = {
     "vit": ViTModel,
@@ -42,4 +43,5 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "hiera": HieraModel,
     "ijepa": IJepaModel,
     "dpt": DPTModel,
+    "yolos": YolosModel,
 }

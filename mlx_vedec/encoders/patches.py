@@ -22,17 +22,19 @@ class Grid:
 
     prefix -- how many features come first and stand for no place: class token, registers
     cell   -- height and width of a place, in pixels
+    suffix -- how many features come last and stand for no place: detection tokens
     """
 
     prefix: int
     rows: int
     columns: int
     cell: Pair
+    suffix: int = 0
 
     @property
     def features(self) -> int:
         """How many features there are, S."""
-        return self.prefix + self.rows * self.columns
+        return self.prefix + self.rows * self.columns + self.suffix
 
 
 def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:

@@ -61,6 +61,7 @@ ENCODER_SIZES = {
     "Aimv2Vision": VIT,
     "InternVLVision": VIT,
     "Hiera": HIERA,
+    "Yolos": {**VIT, "image_size": [16, 12], "num_detection_tokens": 3},
     "IJepa": VIT,
     "DPT": VIT,
     "MLCDVision": {**VIT, "num_attention_heads": 6},
