@@ -116,6 +116,8 @@ from .encoders.dinov2 import (
     Dinov2Model as Dinov2Model,
     Dinov2WithRegistersConfig as Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel as Dinov2WithRegistersModel,
+    Tipsv2VisionConfig as Tipsv2VisionConfig,
+    Tipsv2VisionModel as Tipsv2VisionModel,
 )
 from .encoders.dinov3 import (
     DINOv3ViTConfig as DINOv3ViTConfig,
@@ -134,6 +136,10 @@ from .encoders.internvl import (
 from .encoders.mlcd import (
     MLCDVisionConfig as MLCDVisionConfig,
     MLCDVisionModel as MLCDVisionModel,
+)
+from .encoders.pixio import (
+    PixioConfig as PixioConfig,
+    PixioModel as PixioModel,
 )
 from .encoders.swin import (
     DonutSwinConfig as DonutSwinConfig,

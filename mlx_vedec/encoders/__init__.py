@@ -10,12 +10,13 @@ from typing import Any
 from .aimv2 import Aimv2VisionModel
 from .beit import BeitModel, Data2VecVisionModel
 from .clip import ChineseCLIPVisionModel, CLIPVisionModel, SiglipVisionModel
-from .dinov2 import Dinov2Model, Dinov2WithRegistersModel
+from .dinov2 import Dinov2Model, Dinov2WithRegistersModel, Tipsv2VisionModel
 from .dinov3 import DINOv3ViTModel
 from .encoder import Encoder
 from .hiera import HieraModel
 from .internvl import InternVLVisionModel
 from .mlcd import MLCDVisionModel
+from .pixio import PixioModel
 from .swin import DonutSwinModel, SwinModel
 from .swinv2 import Swinv2Model
 from .vit import DeiTModel, DPTModel, IJepaModel, ViTModel, ViTMSNModel
@@ -44,4 +45,6 @@ ENCODERS: dict[str, type[Encoder[Any]]] = {
     "ijepa": IJepaModel,
     "dpt": DPTModel,
     "yolos": YolosModel,
+    "pixio": PixioModel,
+    "tipsv2_vision_model": Tipsv2VisionModel,
 }

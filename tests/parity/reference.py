@@ -61,6 +61,8 @@ ENCODER_SIZES = {
     "Aimv2Vision": VIT,
     "InternVLVision": VIT,
     "Hiera": HIERA,
+    "Pixio": DINOV2,
+    "Tipsv2Vision": DINOV2,
     "Yolos": {**VIT, "image_size": [16, 12], "num_detection_tokens": 3},
     "IJepa": VIT,
     "DPT": VIT,

@@ -126,13 +126,14 @@ HIERA = {
 }
 WIDE_CELLS = {"swin", "donut-swin", "swinv2", "hiera"}  # of several patches
 NONE = {*WIDE_CELLS, "siglip_vision_model", "aimv2_vision_model", "ijepa"}
-PREFIXES = {"deit": 2, "dinov2_with_registers": 4, "dinov3_vit": 4, **dict.fromkeys(NONE, 0)}
+REGISTERS = {"dinov2_with_registers", "dinov3_vit", "tipsv2_vision_model"}
+PREFIXES = {"deit": 2, "pixio": 2, **dict.fromkeys(REGISTERS, 4), **dict.fromkeys(NONE, 0)}
 
 
 def tiny_encoder(name: str) -> Encoder:
     kind = ENCODERS[name]
     sizes = {**VIT, "hidden_act": "gelu"}
-    sizes |= {"num_register_tokens": 3, "num_detection_tokens": 5}
+    sizes |= {"num_register_tokens": 3, "num_detection_tokens": 5, "n_cls_tokens": 2}
     sizes = HIERA if name == "hiera" else SWIN if "swin" in name else sizes
     mx.random.seed(0)
     encoder = kind(kind.config_class.from_dict(sizes))
