@@ -185,7 +185,7 @@ def check_pair(folder, encoder: Row, decoder: Row) -> None:
     theirs, ours = pair(folder, encoder, decoder)
     x, y = image(theirs)
     labels = np.array([[8, 9, 10, 11, 6], [12, 13, -100, -100, -100]])
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         expected = theirs(pixel_values=x, labels=torch.from_numpy(labels))
         tokens = theirs.generate(x, max_length=20, do_sample=False)
     out = ours(y, labels=mx.array(labels))
