@@ -52,9 +52,12 @@ class MLCDVisionConfig(CLIPVisionConfig):
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> MLCDVisionConfig:
-        """Build from a parsed `config.json`, in which the model type may have its old name."""
+        """Build from a parsed `config.json`, also with the old model type or `rope_theta` alone."""
         if values.get("model_type") == "mlcd":
             values = {**values, "model_type": cls.model_type}
+        theta, given = values.get("rope_theta"), values.get("rope_parameters")
+        if theta is not None and not isinstance(given, Mapping):
+            values = {**values, "rope_parameters": {**_rope_parameters(), "rope_theta": theta}}
         return super().from_dict(values)
 
     def check(self) -> None:
@@ -66,7 +69,8 @@ class MLCDVisionConfig(CLIPVisionConfig):
         if self.num_key_value_groups != 1:
             value = self.num_key_value_groups
             raise ConfigError(self._message("num_key_value_groups", value, "expected 1"))
-        if self.rope_parameters.get("rope_type", "axial") != "axial" or not self.rope_theta > 0:
+        theta, kind = self.rope_theta, self.rope_parameters.get("rope_type", "axial")
+        if kind != "axial" or type(theta) not in (int, float) or theta <= 0:
             expected = "expected rope_type 'axial' and a rope_theta above 0"
             raise ConfigError(self._message("rope_parameters", self.rope_parameters, expected))
 

@@ -102,6 +102,7 @@ def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -
         raise ConfigError(f"{part} is {json.dumps(given)[:40]}; expected its config as an object")
     model_type = given.get("model_type")
     if not isinstance(model_type, str) or model_type not in known:
-        unsupported.refuse_config(given, part)
+        code = given.get("auto_map") or values.get("auto_map")
+        unsupported.refuse_config({**given, "auto_map": code}, part)
         raise ConfigError(f"{part} model_type is {model_type!r}; known are {', '.join(known)}")
     return known[model_type].config_class.from_dict(given)

@@ -49,6 +49,13 @@ def test_whole_checkpoints(tmp_path):
         VisionEncoderDecoderModel.from_pretrained(tmp_path)
 
 
+def test_code_that_the_whole_names():
+    with pytest.raises(
+        ConfigError, match="'own', and its code is in the checkpoint .auto_map: x.Y"
+    ):
+        VisionEncoderDecoderConfig.from_dict(whole({"model_type": "own"}, auto_map="x.Y"))
+
+
 def test_an_encoder_alone_is_refused_in_assembly(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "cvt"}))
     (tmp_path / "model.safetensors").write_bytes(b"")

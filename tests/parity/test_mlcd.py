@@ -18,7 +18,7 @@ from tests.parity.encoder_checks import (
     check_sizes,
     check_traces,
 )
-from tests.parity.reference import check_pair
+from tests.parity.reference import check_pair, transformers
 from tests.parity.test_clip import old_names
 
 PLAIN = ("MLCDVision", {})
@@ -103,11 +103,20 @@ def test_the_old_model_type_is_read():
         ({"num_key_value_groups": 2}, "num_key_value_groups is 2; expected 1"),
         ({"rope_parameters": {"rope_type": "yarn"}}, "rope_type 'axial'"),
         ({"rope_parameters": {"rope_theta": 0}}, "rope_theta above 0"),
+        ({"rope_parameters": {"rope_theta": "10"}}, "rope_theta above 0"),
     ],
 )
 def test_bad_configs_are_refused(changes, message):
     with pytest.raises(ConfigError, match=message):
         MLCDVisionConfig(**changes).check()
+
+
+def test_a_theta_alone_is_read():
+    theirs = transformers.MLCDVisionConfig(rope_theta=50.0).rope_parameters
+    assert MLCDVisionConfig.from_dict({"rope_theta": 50.0}).rope_parameters == theirs
+    assert (
+        MLCDVisionConfig.from_dict({"rope_theta": 5.0, "rope_parameters": theirs}).rope_theta == 50
+    )
 
 
 def test_positions_are_no_parameters():
