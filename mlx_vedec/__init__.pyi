@@ -93,6 +93,10 @@ from .decoders.xglm import (
     XGLMConfig as XGLMConfig,
     XGLMForCausalLM as XGLMForCausalLM,
 )
+from .encoders.aimv2 import (
+    Aimv2VisionConfig as Aimv2VisionConfig,
+    Aimv2VisionModel as Aimv2VisionModel,
+)
 from .encoders.beit import (
     BeitConfig as BeitConfig,
     BeitModel as BeitModel,
@@ -100,6 +104,8 @@ from .encoders.beit import (
     Data2VecVisionModel as Data2VecVisionModel,
 )
 from .encoders.clip import (
+    ChineseCLIPVisionConfig as ChineseCLIPVisionConfig,
+    ChineseCLIPVisionModel as ChineseCLIPVisionModel,
     CLIPVisionConfig as CLIPVisionConfig,
     CLIPVisionModel as CLIPVisionModel,
     SiglipVisionConfig as SiglipVisionConfig,
@@ -110,10 +116,30 @@ from .encoders.dinov2 import (
     Dinov2Model as Dinov2Model,
     Dinov2WithRegistersConfig as Dinov2WithRegistersConfig,
     Dinov2WithRegistersModel as Dinov2WithRegistersModel,
+    Tipsv2VisionConfig as Tipsv2VisionConfig,
+    Tipsv2VisionModel as Tipsv2VisionModel,
 )
 from .encoders.dinov3 import (
     DINOv3ViTConfig as DINOv3ViTConfig,
     DINOv3ViTModel as DINOv3ViTModel,
+)
+from .encoders.hiera import (
+    HieraModel as HieraModel,
+)
+from .encoders.hiera_config import (
+    HieraConfig as HieraConfig,
+)
+from .encoders.internvl import (
+    InternVLVisionConfig as InternVLVisionConfig,
+    InternVLVisionModel as InternVLVisionModel,
+)
+from .encoders.mlcd import (
+    MLCDVisionConfig as MLCDVisionConfig,
+    MLCDVisionModel as MLCDVisionModel,
+)
+from .encoders.pixio import (
+    PixioConfig as PixioConfig,
+    PixioModel as PixioModel,
 )
 from .encoders.swin import (
     DonutSwinConfig as DonutSwinConfig,
@@ -128,10 +154,18 @@ from .encoders.swinv2 import (
 from .encoders.vit import (
     DeiTConfig as DeiTConfig,
     DeiTModel as DeiTModel,
+    DPTConfig as DPTConfig,
+    DPTModel as DPTModel,
+    IJepaConfig as IJepaConfig,
+    IJepaModel as IJepaModel,
     ViTConfig as ViTConfig,
     ViTModel as ViTModel,
     ViTMSNConfig as ViTMSNConfig,
     ViTMSNModel as ViTMSNModel,
+)
+from .encoders.yolos import (
+    YolosConfig as YolosConfig,
+    YolosModel as YolosModel,
 )
 from .generation.config import (
     GenerationConfig as GenerationConfig,
@@ -143,14 +177,19 @@ from .images.image_processors import (
     AutoImageProcessor as AutoImageProcessor,
     BeitImageProcessor as BeitImageProcessor,
     BitImageProcessor as BitImageProcessor,
+    ChineseCLIPImageProcessor as ChineseCLIPImageProcessor,
     CLIPImageProcessor as CLIPImageProcessor,
     DeiTImageProcessor as DeiTImageProcessor,
     DINOv3ViTImageProcessor as DINOv3ViTImageProcessor,
     DonutImageProcessor as DonutImageProcessor,
+    DPTImageProcessor as DPTImageProcessor,
+    GotOcr2ImageProcessor as GotOcr2ImageProcessor,
     ImageProcessor as ImageProcessor,
     NougatImageProcessor as NougatImageProcessor,
     SiglipImageProcessor as SiglipImageProcessor,
+    Tipsv2ImageProcessor as Tipsv2ImageProcessor,
     ViTImageProcessor as ViTImageProcessor,
+    YolosImageProcessor as YolosImageProcessor,
 )
 from .images.loading import (
     load_image as load_image,

@@ -20,7 +20,9 @@ from .peft import PREFIX, TENSORS
 
 RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files
     *("beit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "swin", "vit", "vit_msn"),
+    *("ijepa", "pixio"),
 )
+SPLIT = ("tipsv2_vision_model",)  # whose layers transformers 5 makes several of in memory
 
 
 def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = None) -> None:
@@ -48,15 +50,24 @@ class _Names:
     def __init__(self, model: Pretrained) -> None:
         self.renames = model.renames
         parts = {path: part for path, part in model.named_modules() if isinstance(part, Pretrained)}
-        self.renamed = tuple(
-            f"{path}." if path else ""
-            for path, part in parts.items()
-            if part.config.model_type in RENAMED
+        self.renamed, self.split = (
+            tuple(
+                f"{path}." if path else ""
+                for path, part in parts.items()
+                if part.config.model_type in families
+            )
+            for families in (RENAMED, SPLIT)
         )
         pairs = model.renames.aliases + model.renames.pairs
         self.in_memory = Renames(pairs)
 
     def __call__(self, name: str) -> str:
+        if name.startswith(self.split):
+            raise OptionError(
+                f"PEFT has no name for {self.renames.on_disk(name)}, since transformers 5 splits "
+                "this encoder's layers in memory; expected adapters of the decoder alone; fuse "
+                "these, or save them with save_adapters"
+            )
         renamed = any(name.startswith(prefix) for prefix in self.renamed)
         return (self.in_memory if renamed else self.renames).on_disk(name)
 

@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, WeightsError
 from ..files import finish
-from . import foreign, pickles
+from . import foreign, pickles, unsupported
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
@@ -74,6 +74,7 @@ def stored_tensors(
         return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
 
     foreign.refuse(found, config, source)
+    unsupported.refuse_tensors(found, source)
     names = {name: renames.standard(name, base) if base else name for name in found}
     if any(name == f"{base}.{standard}" for name, standard in names.items()):
         # what stands beside a part is the task's, even under a name that the part has: BEiT's norm

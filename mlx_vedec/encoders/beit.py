@@ -40,6 +40,7 @@ class BeitConfig(PatchConfig):
 
     model_type: ClassVar[str] = "beit"
     intermediate_size: int = 3072
+    layer_norm_eps: float = 1e-12
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     initializer_range: float = 0.02

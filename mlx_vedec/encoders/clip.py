@@ -2,6 +2,7 @@
 
 CLIP norms its embeddings before the first layer and, unlike a ViT, leaves the last layer's output
 as it is; SigLIP has no class token and norms the output. What pools their features is not used.
+Chinese-CLIP (arXiv:2211.01335) is CLIP's architecture.
 """
 
 from __future__ import annotations
@@ -26,12 +27,15 @@ from .patches import PatchEmbedding, after_prefix, pair, resize_positions
 class VisionConfig(PatchConfig):
     """What the configs of CLIP and SigLIP have in common; a size is one number or two, (h, w).
 
-    class_token -- whether one comes before the patches; patch_bias -- of their linear map
+    class_token -- whether one comes before the patches; patch_bias -- of their linear map;
+    position_table -- whether positions are learned, and added to the patches
     """
 
     class_token: ClassVar[bool]
     patch_bias: ClassVar[bool]
+    position_table: ClassVar[bool] = True
     intermediate_size: int = 3072
+    layer_norm_eps: float = 1e-12
     attention_dropout: float = 0.0
 
 
@@ -47,6 +51,13 @@ class CLIPVisionConfig(VisionConfig):
     patch_size: Size = 32
     initializer_range: float = 0.02
     initializer_factor: float = 1.0
+
+
+@dataclass(kw_only=True)
+class ChineseCLIPVisionConfig(CLIPVisionConfig):
+    """`CLIPVisionConfig` for the image half of `OFA-Sys/chinese-clip-vit-base-patch16`."""
+
+    model_type: ClassVar[str] = "chinese_clip_vision_model"
 
 
 @dataclass(kw_only=True)
@@ -81,6 +92,7 @@ class VisionLayer(nn.Module):
 class VisionModel(Encoder[VisionConfig]):
     """Patches, learned positions, layers, norm if any: what CLIP and SigLIP have in common."""
 
+    layer_class: ClassVar[type[VisionLayer]] = VisionLayer
     norm: nn.LayerNorm
 
     def __init__(self, config: VisionConfig) -> None:
@@ -89,8 +101,9 @@ class VisionModel(Encoder[VisionConfig]):
         self.patches = PatchEmbedding(
             config.num_channels, dims, pair(config.patch_size), bias=config.patch_bias
         )
-        self.position_embeddings = mx.zeros((config.class_token + rows * columns, dims))
-        self.layers = [VisionLayer(config) for _ in range(config.num_hidden_layers)]
+        if config.position_table:
+            self.position_embeddings = mx.zeros((config.class_token + rows * columns, dims))
+        self.layers = [self.layer_class(config) for _ in range(config.num_hidden_layers)]
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D), the class token first where there is one."""
@@ -134,7 +147,8 @@ class CLIPVisionModel(VisionModel):
         deep = wide * (2 * config.num_hidden_layers) ** -0.5
         std = factor * config.initializer_range
         self.cls_token = mx.random.normal(self.cls_token.shape, scale=wide)
-        self.position_embeddings = mx.random.normal(self.position_embeddings.shape, scale=std)
+        if "position_embeddings" in self:
+            self.position_embeddings = mx.random.normal(self.position_embeddings.shape, scale=std)
         initialise(self.patches.projection, std)
         for layer in self.layers:
             attn, mlp = layer.attn, layer.mlp
@@ -142,6 +156,12 @@ class CLIPVisionModel(VisionModel):
                 initialise(projection, deep)
             initialise(attn.o_proj, wide)
             initialise(mlp.fc1, factor * (2 * dims) ** -0.5)
+
+
+class ChineseCLIPVisionModel(CLIPVisionModel):
+    """`CLIPVisionModel` under Chinese-CLIP's model type."""
+
+    config_class = ChineseCLIPVisionConfig
 
 
 class SiglipVisionModel(VisionModel):
@@ -190,14 +210,13 @@ class SiglipVisionModel(VisionModel):
                 linear.bias = mx.random.normal(linear.bias.shape, scale=1e-6)
 
 
-def _table(own: Pairs, unused: str) -> Renames:
-    """The names of CLIP or SigLIP; in transformers before 5 they begin with `vision_model.`.
+def clip_names(own: Pairs, unused: str) -> Renames:
+    """The names of CLIP and its relatives; before transformers 5 they begin with `vision_model.`.
 
-    own -- the names that only one of the two has; unused -- on disk, what pools its features
+    own -- the names that not all of them have; unused -- on disk, what pools its features
     """
     pairs = (
         ("embeddings.patch_embedding", "patches.projection"),
-        ("embeddings.position_embedding.weight", "position_embeddings"),
         ("encoder.layers.*.layer_norm1", "layers.*.attn_norm"),
         ("encoder.layers.*.self_attn.q_proj", "layers.*.attn.q_proj"),
         ("encoder.layers.*.self_attn.k_proj", "layers.*.attn.k_proj"),
@@ -215,11 +234,10 @@ def _table(own: Pairs, unused: str) -> Renames:
     )
 
 
-CLIPVisionModel.renames = _table(
-    (
-        ("embeddings.class_embedding", "cls_token"),
-        ("pre_layrnorm", "pre_norm"),  # the name has no "e" on disk
-    ),
-    unused="post_layernorm",
+TABLE = ("embeddings.position_embedding.weight", "position_embeddings")
+BEGINNING = (
+    ("embeddings.class_embedding", "cls_token"),
+    ("pre_layrnorm", "pre_norm"),  # the name has no "e" on disk
 )
-SiglipVisionModel.renames = _table((("post_layernorm", "norm"),), unused="head")
+CLIPVisionModel.renames = clip_names((TABLE, *BEGINNING), unused="post_layernorm")
+SiglipVisionModel.renames = clip_names((TABLE, ("post_layernorm", "norm")), unused="head")

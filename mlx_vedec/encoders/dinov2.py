@@ -1,7 +1,8 @@
-"""DINOv2 (arXiv:2304.07193) and its twin with register tokens (arXiv:2309.16588).
+"""DINOv2 (arXiv:2304.07193), its twin with register tokens (arXiv:2309.16588), and TIPSv2.
 
 A ViT that scales each branch channel by channel before adding it (layer scale), has a SwiGLU MLP in
-its giant size, and resizes its positions to any image without being asked.
+its giant size, and resizes its positions to any image without being asked. TIPSv2's image half
+(arXiv:2604.12012) is the twin with registers; its files keep queries, keys and values together.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import mlx.nn as nn
 
 from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
-from ..layers.attention import Attention
+from ..layers.attention import Attention, AttentionCore
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
 from ..layers.mlp import MLP, silu
@@ -28,7 +29,8 @@ class Dinov2Config(PatchConfig):
     """Fields and defaults of `facebook/dinov2-base`, whose own image_size is 518."""
 
     model_type: ClassVar[str] = "dinov2"
-    antialias: ClassVar[bool] = False  # of the positions when they are resized
+    resample: ClassVar[str] = "bicubic"  # of the positions when they are resized
+    fused_qkv: ClassVar[bool] = False  # whether one layer gives queries, keys and values
     mlp_ratio: float = 4
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
@@ -58,7 +60,7 @@ class Dinov2WithRegistersConfig(Dinov2Config):
     """`Dinov2Config` for an encoder with register tokens; null means 0 of them."""
 
     model_type: ClassVar[str] = "dinov2_with_registers"
-    antialias: ClassVar[bool] = True
+    resample: ClassVar[str] = "bicubic antialiased"
     patch_size: Size = 16
     num_register_tokens: int | None = 4
 
@@ -67,6 +69,30 @@ class Dinov2WithRegistersConfig(Dinov2Config):
         super().check()
         fits = (self.num_register_tokens or 0) >= 0
         self.require(fits, "num_register_tokens", "expected 0 or more")
+
+
+@dataclass(kw_only=True)
+class Tipsv2VisionConfig(Dinov2WithRegistersConfig):
+    """`Dinov2WithRegistersConfig` for the image half of `google/tipsv2-b14`."""
+
+    model_type: ClassVar[str] = "tipsv2_vision_model"
+    resample: ClassVar[str] = "bilinear antialiased"
+    fused_qkv: ClassVar[bool] = True
+    image_size: Size = 448
+    patch_size: Size = 14
+    num_register_tokens: int | None = 1
+
+
+class FusedAttention(AttentionCore):
+    """Attention of a sequence over itself; one linear layer gives queries, keys and values."""
+
+    def __init__(self, dims: int, num_heads: int, *, bias: bool, dropout: float) -> None:
+        super().__init__(dims, num_heads, dropout=dropout)
+        self.qkv_proj = nn.Linear(dims, 3 * dims, bias=bias)
+
+    def _project(self, x: mx.array, memory: mx.array | None) -> tuple[mx.array, mx.array, mx.array]:
+        queries, keys, values = mx.split(self.qkv_proj(x), 3, axis=-1)
+        return self._heads(queries), self._heads(keys), self._heads(values)
 
 
 class SwiGLU(nn.Module):
@@ -90,7 +116,7 @@ class Dinov2Layer(nn.Module):
         super().__init__()
         dims, eps = config.hidden_size, config.layer_norm_eps
         self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = Attention(
+        self.attn = (FusedAttention if config.fused_qkv else Attention)(
             dims,
             config.num_attention_heads,
             bias=config.qkv_bias,
@@ -141,7 +167,7 @@ class Dinov2Model(Encoder[Dinov2Config]):
     def _embed(self, pixels: mx.array) -> mx.array:
         patches, grid = self.patches(pixels)
         positions = resize_positions(
-            self.position_embeddings[:, 1:], self.config.grid, grid, antialias=self.config.antialias
+            self.position_embeddings[:, 1:], self.config.grid, grid, resample=self.config.resample
         )
         return self.dropout(after_prefix(self._prefix(), patches + positions))
 
@@ -163,6 +189,13 @@ class Dinov2WithRegistersModel(Dinov2Model):
 
     def _prefix(self) -> mx.array:
         return mx.concatenate([super()._prefix(), self.register_tokens], axis=1)
+
+
+class Tipsv2VisionModel(Dinov2WithRegistersModel):
+    """`Dinov2WithRegistersModel` under TIPSv2's names."""
+
+    config_class = Tipsv2VisionConfig
+    base_model_prefix = "vision_encoder"
 
 
 Dinov2Model.renames = Renames(
@@ -189,4 +222,24 @@ Dinov2Model.renames = Renames(
         ("encoder.layer.*.attention", "layers.*.attn"),
     ),
     carried=("embeddings.mask_token",),
+)
+Tipsv2VisionModel.renames = Renames(
+    pairs=(
+        ("cls_token", "cls_token"),
+        ("register_tokens", "register_tokens"),
+        ("pos_embed", "position_embeddings"),
+        ("patch_embed.proj", "patches.projection"),
+        ("blocks.*.norm1", "layers.*.attn_norm"),
+        ("blocks.*.attn.qkv", "layers.*.attn.qkv_proj"),
+        ("blocks.*.attn.proj", "layers.*.attn.o_proj"),
+        ("blocks.*.ls1.gamma", "layers.*.attn_scale"),
+        ("blocks.*.norm2", "layers.*.mlp_norm"),
+        ("blocks.*.mlp.w12", "layers.*.mlp.gate_up_proj"),
+        ("blocks.*.mlp.w3", "layers.*.mlp.down_proj"),
+        ("blocks.*.mlp.c_fc", "layers.*.mlp.fc1"),
+        ("blocks.*.mlp.c_proj", "layers.*.mlp.fc2"),
+        ("blocks.*.ls2.gamma", "layers.*.mlp_scale"),
+        ("norm", "norm"),
+    ),
+    carried=("mask_token",),
 )

@@ -130,7 +130,20 @@ def rotate(x: mx.array, rotation: Rotation) -> mx.array:
 
 
 class RotaryAttention(Attention):
-    """Attention whose queries and keys are turned, with a bias of its own for each projection."""
+    """Attention whose queries and keys are turned."""
+
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: mx.array, rotation: Rotation, *, keep: list[mx.array] | None = None
+    ) -> mx.array:
+        """(B, S, D) to (B, S, D). `keep` receives the attention weights, (B, H, S, S)."""
+        queries = rotate(self._heads(self.q_proj(x)), rotation)
+        keys, values = self._keys_values(x)
+        out = self._attend(queries, rotate(keys, rotation), values, None, keep)
+        return self.o_proj(out.swapaxes(1, 2).flatten(2))
+
+
+class DINOv3Attention(RotaryAttention):
+    """`RotaryAttention` with a bias of its own for each projection."""
 
     def __init__(self, config: DINOv3ViTConfig) -> None:
         dims = config.hidden_size
@@ -143,15 +156,6 @@ class RotaryAttention(Attention):
         )
         self.v_proj = nn.Linear(dims, dims, bias=config.value_bias)
         self.o_proj = nn.Linear(dims, dims, bias=config.proj_bias)
-
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, x: mx.array, rotation: Rotation, *, keep: list[mx.array] | None = None
-    ) -> mx.array:
-        """(B, S, D) to (B, S, D). `keep` receives the attention weights, (B, H, S, S)."""
-        queries = rotate(self._heads(self.q_proj(x)), rotation)
-        keys, values = self._keys_values(x)
-        out = self._attend(queries, rotate(keys, rotation), values, None, keep)
-        return self.o_proj(out.swapaxes(1, 2).flatten(2))
 
 
 class DINOv3MLP(nn.Module):
@@ -180,7 +184,7 @@ class DINOv3ViTLayer(nn.Module):
         super().__init__()
         dims, eps = config.hidden_size, config.layer_norm_eps
         self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = RotaryAttention(config)
+        self.attn = DINOv3Attention(config)
         self.attn_scale = mx.full((dims,), config.layerscale_value)
         self.mlp_norm = nn.LayerNorm(dims, eps=eps)
         self.mlp = DINOv3MLP(config)

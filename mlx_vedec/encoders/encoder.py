@@ -42,7 +42,6 @@ class PatchConfig(EncoderConfig):
     num_hidden_layers: int = 12
     num_attention_heads: int = 12
     hidden_act: str = "gelu"
-    layer_norm_eps: float = 1e-12
     image_size: Size = 224
     patch_size: Size = 16
     num_channels: int = 3

@@ -24,17 +24,19 @@ class Grid:
 
     prefix -- how many features come first and stand for no place: class token, registers
     cell   -- height and width of a place, in pixels
+    suffix -- how many features come last and stand for no place: detection tokens
     """
 
     prefix: int
     rows: int
     columns: int
     cell: Pair
+    suffix: int = 0
 
     @property
     def features(self) -> int:
         """How many features there are, S."""
-        return self.prefix + self.rows * self.columns
+        return self.prefix + self.rows * self.columns + self.suffix
 
 
 def pair(size: int | tuple[int, ...], name: str = "size") -> Pair:
@@ -98,16 +100,16 @@ def after_prefix(prefix: mx.array, patches: mx.array) -> mx.array:
 
 
 def resize_positions(
-    table: mx.array, grid: Pair, new: Pair, *, prefix: int = 0, antialias: bool = False
+    table: mx.array, grid: Pair, new: Pair, *, prefix: int = 0, resample: str = "bicubic"
 ) -> mx.array:
-    """Positions (1, prefix + rows·columns, D) for another grid, as torch's bicubic resizes them.
+    """Positions (1, prefix + rows·columns, D) for another grid, as torch resizes them.
 
-    prefix -- how many rows come first and stay as they are, those of the class token and so on
+    prefix -- how many rows come first and stay as they are, those of the class token and so on;
+    resample -- one of `RESAMPLES`
     """
     if grid == new:
         return table
-    weights = _antialiased if antialias else _bicubic
-    resized = resize_table(table[0, prefix:], grid, new, weights)[None]
+    resized = resize_table(table[0, prefix:], grid, new, RESAMPLES[resample])[None]
     return mx.concatenate([table[:, :prefix], resized], axis=1) if prefix else resized
 
 
@@ -143,10 +145,23 @@ def _bicubic(size: int, new: int) -> np.ndarray:
 @lru_cache
 def _antialiased(size: int, new: int) -> np.ndarray:
     """Weights (new, size) as Pillow's: a = -0.5, wider when shrinking, nothing past the edges."""
+    return _summing_to_one(np.vectorize(_cubic)(_distances(size, new), -0.5))
+
+
+@lru_cache
+def _antialiased_bilinear(size: int, new: int) -> np.ndarray:
+    """Weights (new, size) as Pillow's: wider when shrinking, nothing past the edges."""
+    return _summing_to_one(np.maximum(1 - _distances(size, new), 0))
+
+
+def _distances(size: int, new: int) -> np.ndarray:
+    """Distances (new, size) of old places from new ones, over the wider of their spacings."""
     scale = size / new
     centres = (np.arange(new) + 0.5) * scale - 0.5
-    distances = abs(np.arange(size) - centres[:, None]) / max(scale, 1)
-    matrix = np.vectorize(_cubic)(distances, -0.5)
+    return abs(np.arange(size) - centres[:, None]) / max(scale, 1)
+
+
+def _summing_to_one(matrix: np.ndarray) -> np.ndarray:
     return (matrix / matrix.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
@@ -157,3 +172,11 @@ def _cubic(distance: float, a: float) -> float:
     if distance <= 1:
         return ((a + 2) * distance - (a + 3)) * distance**2 + 1
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
+
+
+RESAMPLES: dict[str, Weights] = {
+    "bicubic": _bicubic,
+    "bicubic antialiased": _antialiased,
+    "bilinear": bilinear,
+    "bilinear antialiased": _antialiased_bilinear,
+}

@@ -1,7 +1,8 @@
 """ViT (arXiv:2010.11929) and its twins.
 
 DeiT (arXiv:2012.12877) has a distillation token as well; MSN (arXiv:2204.07141) is ViT's
-architecture, trained without labels.
+architecture, trained without labels; I-JEPA (arXiv:2301.08243) has no class token. DPT's encoder
+(arXiv:2103.13413) is a ViT whose positions are resized to any image, bilinearly.
 """
 
 from __future__ import annotations
@@ -13,23 +14,31 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
+from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
-from .encoder import Encoder, PatchConfig
+from .encoder import Encoder, PatchConfig, Size
 from .patches import PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
 class ViTConfig(PatchConfig):
-    """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w)."""
+    """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w).
+
+    any_size, resample -- whether positions are resized without being asked, and how
+    """
 
     model_type: ClassVar[str] = "vit"
+    class_token: ClassVar[bool] = True
+    any_size: ClassVar[bool] = False
+    resample: ClassVar[str] = "bicubic"
     distilled: ClassVar[bool] = False  # whether a distillation token follows the class token
     zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
     intermediate_size: int = 3072
+    layer_norm_eps: float = 1e-12
     hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
     initializer_range: float = 0.02
@@ -52,6 +61,38 @@ class ViTMSNConfig(ViTConfig):
     model_type: ClassVar[str] = "vit_msn"
     zero_embeddings: ClassVar[bool] = True
     layer_norm_eps: float = 1e-6
+
+
+@dataclass(kw_only=True)
+class IJepaConfig(ViTConfig):
+    """`ViTConfig` for `facebook/ijepa_vith14_1k`."""
+
+    model_type: ClassVar[str] = "ijepa"
+    class_token: ClassVar[bool] = False
+
+
+@dataclass(kw_only=True)
+class DPTConfig(ViTConfig):
+    """`ViTConfig` for the encoder of `Intel/dpt-large`."""
+
+    model_type: ClassVar[str] = "dpt"
+    any_size: ClassVar[bool] = True
+    resample: ClassVar[str] = "bilinear"
+    zero_embeddings: ClassVar[bool] = True
+    image_size: Size = 384
+    is_hybrid: bool = False
+
+    def check(self) -> None:
+        """Raise `ConfigError` as `ViTConfig` does, and where another network makes the patches."""
+        super().check()
+        for name, value in (("is_hybrid", self.is_hybrid), *self.extra.items()):
+            if name in ("is_hybrid", "backbone", "backbone_config") and value:
+                value = value.get("model_type") if isinstance(value, dict) else value
+                expected = (
+                    "expected a DPT that is a ViT: one with a backbone of its own, as "
+                    "Intel/dpt-hybrid-midas has, is not supported; transformers reads it"
+                )
+                raise ConfigError(self._message(name, value, expected))
 
 
 class ViTLayer(nn.Module):
@@ -88,9 +129,10 @@ class ViTModel(Encoder[ViTConfig]):
         dims, std = config.hidden_size, config.initializer_range
         embedding_std = 0.0 if config.zero_embeddings else std
         rows, columns = config.grid
-        count = 1 + config.distilled + rows * columns
+        count = config.class_token + config.distilled + rows * columns
         self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        self.cls_token = mx.random.normal((1, 1, dims), scale=embedding_std)
+        if config.class_token:
+            self.cls_token = mx.random.normal((1, 1, dims), scale=embedding_std)
         if config.distilled:
             self.distillation_token = mx.zeros((1, 1, dims))
         self.position_embeddings = mx.random.normal((1, count, dims), scale=embedding_std)
@@ -110,15 +152,19 @@ class ViTModel(Encoder[ViTConfig]):
         return {"pooler.dense.weight": mx.zeros((rows, dims)), "pooler.dense.bias": mx.zeros(rows)}
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
-        image_size = None if interpolate else pair(self.config.image_size)
-        patches, grid = self.patches(pixels, image_size)
-        prefix = self.cls_token
-        if "distillation_token" in self:
-            prefix = mx.concatenate([prefix, self.distillation_token], axis=1)
+        config = self.config
+        any_size = interpolate or config.any_size
+        x, grid = self.patches(pixels, None if any_size else pair(config.image_size))
+        for token in ("distillation_token", "cls_token"):
+            x = after_prefix(self[token], x) if token in self else x
         positions = resize_positions(
-            self.position_embeddings, self.config.grid, grid, prefix=self.prefix_tokens
+            self.position_embeddings,
+            config.grid,
+            grid,
+            prefix=self.prefix_tokens,
+            resample=config.resample,
         )
-        return self.dropout(after_prefix(prefix, patches) + positions)
+        return self.dropout(x + positions)
 
 
 class DeiTModel(ViTModel):
@@ -137,6 +183,20 @@ class ViTMSNModel(ViTModel):
     def unread(self) -> dict[str, mx.array]:
         """Nothing: MSN has no pooler."""
         return {}
+
+
+class IJepaModel(ViTModel):
+    """`ViTModel` without a class token."""
+
+    config_class = IJepaConfig
+    base_model_prefix = "ijepa"
+
+
+class DPTModel(ViTModel):
+    """`ViTModel` for images of any size; what makes depths of its features is not used."""
+
+    config_class = DPTConfig
+    base_model_prefix = "dpt"
 
 
 ViTModel.renames = Renames(

@@ -27,6 +27,8 @@ from .arrays import numbers_of
 from .base_image_processor import BaseImageProcessor, as_array, made_by_bands, sides, size_of
 from .boxes import Size, around, without_margins
 from .loading import ImageSource
+from .of_encoders import OF_ENCODERS
+from .other_steps import DPTSteps, GotOcr2Steps, YolosSteps
 from .sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
 from .steps import Steps, lies_across
 
@@ -41,8 +43,7 @@ TYPE_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 class ImageProcessor(BaseImageProcessor):
     """Any image processor: what its file names, or ViT's where it is made by hand.
 
-    `line_aspect_ratio` is our own key: the width to height of the lines that a checkpoint was
-    trained on.
+    `line_aspect_ratio` is our own key: the width to height of the lines of a checkpoint's training.
 
     >>> processor = ImageProcessor.from_dict({"feature_extractor_type": "ViTFeatureExtractor"})
     >>> processor([Image.new("RGB", (600, 50), "white")], size=[32, 384]).shape
@@ -91,7 +92,7 @@ class ImageProcessor(BaseImageProcessor):
 def _kind(type_name: str | None, model_type: str | None) -> type[ImageProcessor]:
     named = TYPE_NAME.fullmatch(type_name or "")
     name = f"{named[1]}ImageProcessor" if named else ""
-    kind = PROCESSORS.get(name) if type_name else OF_ENCODERS.get(model_type)
+    kind = PROCESSORS.get(name if type_name else OF_ENCODERS.get(model_type, ""))
     if kind is None:
         raise ConfigError(
             f"image_processor_type is {type_name!r}; expected one of {', '.join(PROCESSORS)}; "
@@ -163,6 +164,44 @@ class BitImageProcessor(CLIPImageProcessor):
     """CLIP's under another name; the files of DINOv2, which it is for, change most of it."""
 
     image_processor_type: ClassVar[str] = "BitImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class ChineseCLIPImageProcessor(CLIPImageProcessor):
+    """CLIP's under another name."""
+
+    image_processor_type: ClassVar[str] = "ChineseCLIPImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class DPTImageProcessor(DPTSteps, ImageProcessor):
+    """Bicubic to 384x384, or to the nearest size of the same aspect, in multiples of a number."""
+
+    image_processor_type: ClassVar[str] = "DPTImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class YolosImageProcessor(YolosSteps, ImageProcessor):
+    """Bilinear to 800 along the shorter side or 1333 along the longer, in multiples of 16."""
+
+    image_processor_type: ClassVar[str] = "YolosImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class GotOcr2ImageProcessor(GotOcr2Steps, ImageProcessor):
+    """Bicubic to 384x384; InternVL's. It does not cut a picture into several."""
+
+    image_processor_type: ClassVar[str] = "GotOcr2ImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class Tipsv2ImageProcessor(ImageProcessor):
+    """Bilinear to 448x448, from 0 to 1; in transformers it needs torchvision."""
+
+    image_processor_type: ClassVar[str] = "Tipsv2ImageProcessor"
+    do_convert_rgb: bool | None = True
+    size: Sides = sides(height=448, width=448)
+    do_normalize: bool = False
 
 
 @dataclass(kw_only=True, eq=False)
@@ -283,22 +322,8 @@ AutoImageProcessor = ImageProcessor
 KINDS = (
     *(ViTImageProcessor, DeiTImageProcessor, BeitImageProcessor, CLIPImageProcessor),
     *(BitImageProcessor, SiglipImageProcessor, DINOv3ViTImageProcessor),
+    *(ChineseCLIPImageProcessor, DPTImageProcessor, YolosImageProcessor),
+    *(GotOcr2ImageProcessor, Tipsv2ImageProcessor),
     *(DonutImageProcessor, NougatImageProcessor),
 )
 PROCESSORS: dict[str, type[ImageProcessor]] = {kind.image_processor_type: kind for kind in KINDS}
-# Which processor belongs to an encoder: the oldest files name none.
-OF_ENCODERS: dict[str | None, type[ImageProcessor]] = {
-    "beit": BeitImageProcessor,
-    "clip_vision_model": CLIPImageProcessor,
-    "data2vec-vision": BeitImageProcessor,
-    "deit": DeiTImageProcessor,
-    "dinov2": BitImageProcessor,
-    "dinov2_with_registers": BitImageProcessor,
-    "dinov3_vit": DINOv3ViTImageProcessor,
-    "donut-swin": DonutImageProcessor,
-    "siglip_vision_model": SiglipImageProcessor,
-    "swin": ViTImageProcessor,
-    "swinv2": ViTImageProcessor,
-    "vit": ViTImageProcessor,
-    "vit_msn": ViTImageProcessor,
-}

@@ -37,6 +37,11 @@ SIZES: dict[str, Any] = {  # of these, a config gets those that are its fields
     "num_heads": (2, 4),
     "window_size": 4,
     "pretrained_window_sizes": (0, 0),
+    # Hiera
+    "patch_padding": 0,
+    "num_query_pool": 1,
+    "masked_unit_size": 2,
+    "masked_unit_attention": (True, False),
     # texts
     "vocab_size": 320,
     "embedding_size": 64,

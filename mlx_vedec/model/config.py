@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from ..checkpoints import unsupported
 from ..checkpoints.config import Config, check_object
 from ..decoders import DECODERS
 from ..decoders.bert import BertConfig
@@ -51,6 +52,8 @@ class VisionEncoderDecoderConfig(Config):
     def from_dict(cls, values: Mapping[str, Any]) -> VisionEncoderDecoderConfig:
         """Build from a parsed `config.json`, in which encoder and decoder name their model type."""
         check_object(values)
+        if values.get("model_type", cls.model_type) != cls.model_type:
+            unsupported.refuse_config(values, "the checkpoint's")
         parts = {
             "encoder": sub_config(values, "encoder", ENCODERS),
             "decoder": sub_config(values, "decoder", DECODERS),
@@ -105,6 +108,8 @@ def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -
         raise ConfigError(f"{part} is {found}; expected its config as an object")
     model_type = given.get("model_type")
     if not isinstance(model_type, str) or model_type not in known:
+        code = given.get("auto_map") or values.get("auto_map")
+        unsupported.refuse_config({**given, "auto_map": code}, part)
         raise ConfigError(
             f"{part} model_type is {repr(model_type)[:80]}; known are {', '.join(known)}"
         )

@@ -17,7 +17,8 @@ from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.quantizing import quantize as quantize_model
 from ..checkpoints.weights import parameters
 from ..encoders.encoder import Encoder
-from ..encoders.patches import Pair, pair
+from ..encoders.hiera import HieraModel
+from ..encoders.patches import Pair, grid_of, pair
 from ..encoders.windows import PIECE
 from ..errors import OptionError
 from ..generation.options import OPTIONS
@@ -197,6 +198,8 @@ def _capacity(
 def _encoder(encoder: Encoder[Any], images: int, size: Pair, width: int) -> int:
     """Bytes of an encoder at its peak: pixels, their patches, and the layer that takes most."""
     pixels = images * size[0] * size[1] * encoder.config.num_channels * width
+    if isinstance(encoder, HieraModel):
+        return 2 * pixels + max(_hiera(encoder, images, size, width))
     if "stages" in encoder:
         return 2 * pixels + max(_stages(encoder, images, size, width))
     grid = encoder.grid(*size)
@@ -220,6 +223,20 @@ def _stages(encoder: Any, images: int, size: Pair, width: int) -> list[int]:
     return found
 
 
+def _hiera(encoder: HieraModel, images: int, size: Pair, width: int) -> list[int]:
+    """Bytes of the first layer of each stage of Hiera, with what it projects before it pools."""
+    rows, columns = grid_of(size, pair(encoder.config.patch_stride))
+    places, found = rows * columns, []
+    patches = 2 * encoder.config.embed_dim * images * places * width  # before and after ordering
+    for stage in encoder.stages:
+        layer, seen = stage.layers[0], stage.layers[0].attn.window or places
+        projected = len(layer.attn.qkv_proj.weight) * images * places * width
+        places //= layer.attn.stride
+        pooled = 2 * projected if layer.attn.stride > 1 else 0
+        found.append(patches + _layer(layer, images * places, seen, width) + pooled)
+    return found
+
+
 def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
     """Bytes of a layer's activations, for so many tokens, each of which attends to `seen`.
 
@@ -229,5 +246,6 @@ def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
     linears = [m for _, m in layer.mlp.named_modules() if isinstance(m, LINEAR)]
     hidden = max(len(leaf.weight) for leaf in linears) * tokens * width
     weights = layer.attn.num_heads * seen * tokens * width
-    wide = len(layer.attn.q_proj.weight) * tokens * width
-    return max(2 * weights, weights + 4 * hidden) + 13 * wide
+    wide = len(layer.attn.o_proj.weight) * tokens * width
+    arrays = 6 if "gate_proj" in layer.mlp else 4  # a gate is as wide, and so is its activation
+    return max(2 * weights, weights + arrays * hidden) + 13 * wide

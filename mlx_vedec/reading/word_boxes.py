@@ -143,8 +143,9 @@ def token_attentions(
         raise TokenError("the prompt is empty; expected the ids before the text, the start first")
     if features.shape[:2] != (len(texts), grid.features):
         raise ImageError(
-            f"features are {tuple(features.shape)}, but the picture makes {grid.prefix} + "
-            f"{grid.rows}·{grid.columns} places; expected ({len(texts)}, {grid.features}, width); "
+            f"features are {tuple(features.shape)}, but the picture makes "
+            f"{grid.prefix + grid.suffix} + {grid.rows}·{grid.columns} places; expected "
+            f"({len(texts)}, {grid.features}, width); "
             "give those of this picture, from model.encode(processor.pixels([picture]))"
         )
     rows = [[*prompt, *tokens][:-1] for prompt, tokens in zip(prompts, texts, strict=True)]
@@ -159,7 +160,8 @@ def token_attentions(
     assert out.cross_attentions
     last = out.cross_attentions[-1].astype(mx.float32).mean(axis=1)  # (B, P + T - 1, S)
     del out  # so that no other layer's weights are held while these are computed
-    found = np.array(last)[..., grid.prefix :].reshape(len(rows), -1, grid.rows, grid.columns)
+    places = slice(grid.prefix, grid.features - grid.suffix)
+    found = np.array(last)[..., places].reshape(len(rows), -1, grid.rows, grid.columns)
     return [  # a token is the answer to the one before it
         maps[len(prompt) - 1 : len(row)]
         for maps, prompt, row in zip(found, prompts, rows, strict=True)

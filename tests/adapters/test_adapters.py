@@ -117,6 +117,8 @@ def test_every_encoder_and_decoder_learns_by_adapters_alone(encoder, decoder):
 def pair(encoder, decoder):
     """A tiny encoder and decoder with weights that are not small."""
     sizes = {**VIT, "window_size": 2, "embed_dim": 12, "depths": (1, 2), "num_heads": (2, 4)}
+    sizes |= {"num_query_pool": 1, "masked_unit_size": 2, "masked_unit_attention": (True, False)}
+    sizes |= {"patch_padding": 0}
     family = ENCODERS[encoder].config_class
     known = vars(family())
     mx.random.seed(0)

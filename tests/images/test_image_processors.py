@@ -15,7 +15,6 @@ import mlx_vedec
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.errors import CheckpointError, ConfigError, ImageError
 from mlx_vedec.images.image_processors import (
-    OF_ENCODERS,
     PROCESSORS,
     BeitImageProcessor,
     CLIPImageProcessor,
@@ -27,6 +26,7 @@ from mlx_vedec.images.image_processors import (
     SiglipImageProcessor,
     ViTImageProcessor,
 )
+from mlx_vedec.images.of_encoders import OF_ENCODERS
 
 NOISE = np.random.default_rng(0).integers(0, 256, (13, 17, 3), dtype=np.uint8)
 PICTURE = Image.fromarray(NOISE)
@@ -82,7 +82,7 @@ def test_a_file_without_a_type_takes_the_encoders(tmp_path):
 
 
 def test_every_encoder_has_a_processor():
-    assert set(OF_ENCODERS) == set(ENCODERS)
+    assert set(OF_ENCODERS) == set(ENCODERS) and set(OF_ENCODERS.values()) <= set(PROCESSORS)
     assert type(ImageProcessor.from_dict({}, "data2vec-vision")) is BeitImageProcessor
     assert type(ImageProcessor.from_dict({}, "vit_msn")) is ViTImageProcessor
 
@@ -111,6 +111,18 @@ def test_a_class_reads_a_file_as_its_own():
     assert isinstance(
         ViTImageProcessor.from_dict(DeiTImageProcessor().to_dict()), ViTImageProcessor
     )
+
+
+def test_pictures_cut_into_several_are_refused():
+    """InternVL's steps give one image here, and padding around an image is not DPT's way here."""
+    tiles = {"image_processor_type": "GotOcr2ImageProcessorFast", "crop_to_patches": True}
+    with pytest.raises(ConfigError, match="crop_to_patches is true.*use crop_to_patches=False"):
+        ImageProcessor.from_dict(tiles)
+    padded = {"image_processor_type": "DPTImageProcessor", "do_pad": True, "size_divisor": 14}
+    with pytest.raises(ConfigError, match="size_divisor 14.*use do_pad=False"):
+        ImageProcessor.from_dict(padded)
+    with pytest.raises(ConfigError, match="ensure_multiple_of is 0; expected 1 or more"):
+        ImageProcessor.from_dict({**padded, "do_pad": False, "ensure_multiple_of": 0})
 
 
 def test_what_a_number_and_a_list_are_depends_on_the_class():

@@ -116,7 +116,7 @@ BASE = tiny_config().to_dict()
     [
         ({}, "encoder is null; expected its config"),
         ({**BASE, "model_type": "llama"}, "model_type is 'llama'"),
-        ({**BASE, "encoder": {"model_type": "resnet"}}, "'resnet'; known are vit, deit"),
+        ({**BASE, "encoder": {"model_type": "focalnet"}}, "'focalnet'; known are vit, deit"),
         ({**BASE, "decoder": {"model_type": "bloom"}}, "'bloom'; known are .*trocr"),
         ({**BASE, "decoder": {}}, "decoder model_type is None"),
         ({**BASE, "encoder": None}, "encoder is null; expected its config as an object"),

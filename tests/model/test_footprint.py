@@ -23,7 +23,12 @@ from tests.support.tiny import tiny_config, tiny_model
 
 WIDE = {"hidden_size": 96, "num_attention_heads": 4, "num_hidden_layers": 3, "patch_size": 16}
 SWIN = {"embed_dim": 32, "depths": (2, 2, 2), "num_heads": (1, 2, 4), "window_size": 7}
-STAGES = {"swin": SWIN, "donut-swin": SWIN, "swinv2": {**SWIN, "pretrained_window_sizes": (0,) * 3}}
+STAGES = {
+    "swin": SWIN,
+    "donut-swin": SWIN,
+    "swinv2": {**SWIN, "pretrained_window_sizes": (0,) * 3},
+    "hiera": {"embed_dim": 32, "depths": (1, 2, 3, 1)},
+}
 
 
 def peak(work) -> int:

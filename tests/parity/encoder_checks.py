@@ -34,6 +34,12 @@ def built(row: Row) -> tuple:
     return getattr(transformers, f"{row[0]}Model")(config), ours
 
 
+def sides(config) -> tuple[int, int]:
+    """Height and width of the images of an encoder's config."""
+    size = config.image_size
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
 def check_traces(folder, row: Row) -> None:
     """As many hidden states and attention weights as theirs, of their shapes and values."""
     theirs, ours = pair(folder, row)
@@ -142,8 +148,7 @@ def check_dropout(row: Row, *names: str) -> None:
     for name in names:
         mx.random.seed(0)
         _, ours = built((row[0], {**row[1], name: 0.5}))
-        size = ours.config.image_size
-        y = mx.random.normal((2, size, size, ours.config.num_channels))
+        y = mx.random.normal((2, *sides(ours.config), ours.config.num_channels))
         assert not mx.array_equal(ours.train()(y)[0], ours(y)[0]), name
         assert mx.array_equal(ours.eval()(y)[0], ours(y)[0]), name
 
@@ -152,8 +157,8 @@ def check_drop_path(row: Row) -> None:
     """In training, each branch of an image is left out or doubled, apart from the other images."""
     mx.random.seed(0)
     _, ours = built((row[0], {**row[1], "drop_path_rate": 0.5, "num_hidden_layers": 1}))
-    size = ours.config.image_size
-    y = mx.broadcast_to(mx.random.normal((1, size, size, 3)), (24, size, size, 3))
+    height, width = sides(ours.config)
+    y = mx.broadcast_to(mx.random.normal((1, height, width, 3)), (24, height, width, 3))
     layer = ours.layers[0]
     whole = layer.drop_path
     wanted = []

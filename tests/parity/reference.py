@@ -31,6 +31,18 @@ SWIN = {  # maps of 12, 6 and 3 places a side; the last is one window
     "patch_size": 2,
 }
 DINOV2 = {key: value for key, value in VIT.items() if key != "intermediate_size"}
+HIERA = {  # maps of 8, 4 and 2 places a side; units of 4 places a side at first
+    "embed_dim": 12,
+    "depths": [2, 1, 2],
+    "num_heads": [1, 2, 3],
+    "image_size": [16, 16],
+    "patch_size": [3, 3],
+    "patch_stride": [2, 2],
+    "patch_padding": [1, 1],
+    "num_query_pool": 2,
+    "masked_unit_size": [4, 4],
+    "masked_unit_attention": [True, False, False],
+}
 ENCODER_SIZES = {
     "ViT": VIT,
     "DeiT": VIT,
@@ -45,6 +57,16 @@ ENCODER_SIZES = {
     "DINOv3ViT": VIT,
     "CLIPVision": VIT,
     "SiglipVision": VIT,
+    "ChineseCLIPVision": VIT,
+    "Aimv2Vision": VIT,
+    "InternVLVision": VIT,
+    "Hiera": HIERA,
+    "Pixio": DINOV2,
+    "Tipsv2Vision": DINOV2,
+    "Yolos": {**VIT, "image_size": [16, 12], "num_detection_tokens": 3},
+    "IJepa": VIT,
+    "DPT": VIT,
+    "MLCDVision": {**VIT, "num_attention_heads": 6},
 }
 BART = {  # the half that is not built has its size in transformers' cache
     **TROCR,
@@ -163,7 +185,7 @@ def check_pair(folder, encoder: Row, decoder: Row) -> None:
     theirs, ours = pair(folder, encoder, decoder)
     x, y = image(theirs)
     labels = np.array([[8, 9, 10, 11, 6], [12, 13, -100, -100, -100]])
-    with torch.no_grad():
+    with torch.no_grad(), one_thread():
         expected = theirs(pixel_values=x, labels=torch.from_numpy(labels))
         tokens = theirs.generate(x, max_length=20, do_sample=False)
     out = ours(y, labels=mx.array(labels))

@@ -1,4 +1,4 @@
-"""The image halves of CLIP and SigLIP against transformers."""
+"""The image halves of CLIP, Chinese-CLIP and SigLIP against transformers."""
 
 import mlx.core as mx
 import numpy as np
@@ -47,6 +47,8 @@ ROWS = {
         "CLIPVision",
         {"hidden_act": "gelu", "hidden_size": 32, "num_attention_heads": 1},
     ),
+    "chinese-clip": ("ChineseCLIPVision", {}),
+    "chinese-clip-odd": ("ChineseCLIPVision", {**ODD, "initializer_factor": 0.5}),
     "siglip": ("SiglipVision", {}),
     "siglip-odd": ("SiglipVision", ODD),
     "siglip-headless": ("SiglipVision", {"vision_use_head": False, "hidden_act": "gelu_new"}),
@@ -123,12 +125,12 @@ def test_images_that_are_not_square(tmp_path, stem, extra):
     close(out.last_hidden_state, expected)
 
 
-@pytest.mark.parametrize("row", ["clip", "clip-odd", "siglip", "siglip-headless"])
+@pytest.mark.parametrize("row", ["clip", "clip-odd", "chinese-clip", "siglip", "siglip-headless"])
 def test_saved_folder_opens_in_transformers(tmp_path, row):
     check_saved(tmp_path, ROWS[row])
 
 
-@pytest.mark.parametrize("stem", FAMILIES)
+@pytest.mark.parametrize("stem", [*FAMILIES, "ChineseCLIPVision"])
 def test_old_names_are_read(tmp_path, stem):
     check_names(tmp_path, (stem, {}), old_names)
 
@@ -147,6 +149,7 @@ def test_new_weights_of_clip(tmp_path):
     changes = {"hidden_size": 96, "initializer_range": 0.03, "initializer_factor": 2.0}
     check_new_weights(tmp_path, ("CLIPVision", changes))
     check_defaults("CLIPVision")
+    check_defaults("ChineseCLIPVision")
 
 
 def test_new_weights_of_siglip(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec.encoders.dinov2 import Dinov2Config, Dinov2WithRegistersConfig
-from mlx_vedec.encoders.patches import resize_positions
+from mlx_vedec.encoders.patches import RESAMPLES, resize_positions
 from mlx_vedec.errors import ConfigError, ImageError
 from tests.parity.encoder_checks import (
     TROCR,
@@ -68,19 +68,19 @@ def test_any_size_without_asking(tmp_path, row, scale):
     check_sizes(tmp_path, row, [(5, 9)], scale, interpolate_pos_encoding=True)
 
 
-@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("resample", RESAMPLES)
 @pytest.mark.parametrize("grid", [(4, 4), (3, 5), (1, 7), (16, 16)])
 @pytest.mark.parametrize("new", [(4, 4), (8, 6), (2, 3), (1, 1), (5, 11), (37, 3)])
-def test_resized_tables_are_torchs(antialias, grid, new):
+def test_resized_tables_are_torchs(resample, grid, new):
     table = np.random.default_rng(0).normal(size=(1, grid[0] * grid[1], 5)).astype(np.float32)
     expected = torch.nn.functional.interpolate(
         torch.from_numpy(table).reshape(1, *grid, 5).permute(0, 3, 1, 2),
         size=new,
-        mode="bicubic",
+        mode=resample.split()[0],
         align_corners=False,
-        antialias=antialias,
+        antialias="antialiased" in resample,
     )
-    resized = resize_positions(mx.array(table), grid, new, antialias=antialias)
+    resized = resize_positions(mx.array(table), grid, new, resample=resample)
     close(resized.reshape(1, *new, 5).transpose(0, 3, 1, 2), expected, 1e-5)
 
 

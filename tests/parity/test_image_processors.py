@@ -25,9 +25,11 @@ from mlx_vedec.errors import ImageError  # noqa: E402
 from mlx_vedec.images.image_processors import PROCESSORS, DINOv3ViTImageProcessor, ImageProcessor
 from mlx_vedec.images.loading import load_image
 
-NAMES = sorted(set(PROCESSORS) - {"DINOv3ViTImageProcessor"})
+ALONE = {"DINOv3ViTImageProcessor", "Tipsv2ImageProcessor", "YolosImageProcessor"}  # see below
+NAMES = sorted(set(PROCESSORS) - ALONE)
 THEIRS: dict[str, Any] = {name: getattr(transformers, f"{name}Pil") for name in NAMES}
 PAGES = ("DonutImageProcessor", "NougatImageProcessor")
+TWO_SIDED = (*PAGES, "DPTImageProcessor", "GotOcr2ImageProcessor")
 SIZES = [(2, 3), (31, 17), (64, 64), (97, 256), (300, 41), (41, 300), (383, 385)]
 OTHER = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
 
@@ -87,8 +89,8 @@ WITH_EDGES = ("shorter", "shortest", "between", "most", "padded")
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("dialect", DIALECTS)
 def test_pixels_are_the_same_bits(tmp_path, name, dialect):
-    if name in PAGES and dialect in WITH_EDGES:
-        pytest.skip("a page has two sides")
+    if name in TWO_SIDED and dialect in WITH_EDGES:
+        pytest.skip("its sizes have two sides")
     options = {**DIALECTS[dialect], **({"do_center_crop": False} if dialect == "padded" else {})}
     theirs = THEIRS[name](**options)
     images = [noise(*size, seed) for seed, size in enumerate(SIZES)]
@@ -106,18 +108,20 @@ def test_defaults_are_those_of_the_classes():
         saved = json.loads(json.dumps(theirs().to_dict()))
         written = json.loads(json.dumps(PROCESSORS[name]().to_dict()))
         assert {key: written.get(key, saved[key]) for key in saved} == saved
-        assert set(saved) - set(written) <= {"do_reduce_labels"}  # of segmentation maps
+        # of segmentation maps, and of pictures cut into several
+        assert set(saved) - set(written) <= {"do_reduce_labels", "min_patches", "max_patches"}
 
 
 def test_encoders_have_the_same_processors():
     from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
 
-    from mlx_vedec.images.image_processors import OF_ENCODERS
+    from mlx_vedec.images.of_encoders import OF_ENCODERS
 
-    alone = {"clip_vision_model", "siglip_vision_model", "dinov2_with_registers"}  # without one
+    alone = {"dinov2_with_registers", "internvl_vision"}  # without one, as the vision models are
     for model_type, kind in OF_ENCODERS.items():
         named = IMAGE_PROCESSOR_MAPPING_NAMES.get(model_type, {}).get("torchvision")
-        assert named == kind.image_processor_type or (named is None and model_type in alone)
+        without = model_type in alone or model_type.endswith("_vision_model")
+        assert named == kind or (named is None and without)
 
 
 def test_real_files_are_read_alike(shared):
@@ -157,7 +161,7 @@ def chosen(r: random.Random, name: str) -> dict[str, Any]:
     }
     sides = [r.randint(1, 60), r.randint(1, 60)]
     sizes = [sides[0], sides, {"height": sides[0], "width": sides[1]}]
-    if name not in PAGES:
+    if name not in TWO_SIDED:
         edges = {"shortest_edge": sides[0], "longest_edge": sum(sides)}
         sizes += [edges, {"shortest_edge": sides[0]}, {"max_height": sides[0], "max_width": 50}]
     crop_size = [r.randint(1, 70), r.randint(1, 70)]
@@ -208,7 +212,7 @@ def test_overrides_are_the_same(name):
 def test_a_batch_is_padded_alike():
     options = {"do_resize": False, "do_pad": True, "do_center_crop": False}
     images = [noise(40, 20), noise(30, 50), noise(7, 8)]
-    for name in sorted(set(NAMES) - {*PAGES, "BeitImageProcessor"}):
+    for name in sorted(set(NAMES) - {*TWO_SIDED, "BeitImageProcessor"}):
         for size in (None, {"height": 60, "width": 70}):
             expected = THEIRS[name](**options, pad_size=size)(images, return_tensors="np")
             result = PROCESSORS[name](**options, pad_size=size)(images)
@@ -240,6 +244,57 @@ def test_transparency_is_composited_alike(name):
     images = [Image.fromarray(values), Image.fromarray(values).convert("LA")]
     same_pixels(ours, theirs, [*images, saved(images[0].convert("P"))])
     assert np.array_equal(ours([load_image(images[0])]), ours([images[0]]))
+
+
+# sizes in multiples of a number
+
+
+@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("multiple", [1, 14, 32])
+def test_dpt_rounds_sides_to_multiples(keep, multiple):
+    options = {"keep_aspect_ratio": keep, "ensure_multiple_of": multiple, "size": [60, 90]}
+    theirs, ours = (
+        THEIRS["DPTImageProcessor"](**options),
+        PROCESSORS["DPTImageProcessor"](**options),
+    )
+    same_pixels(ours, theirs, [noise(*size, 1) for size in SIZES[1:4]])
+
+
+YOLOS: dict[str, dict[str, Any]] = {
+    "defaults": {},
+    "first files": {"size": 40, "max_size": 70, "pad_and_return_pixel_mask": False},
+    "number": {"size": 40},
+    "between": {"size": {"shortest_edge": 40, "longest_edge": 70}, "resample": 3},
+    "list": {"size": [30, 40], "do_rescale": False},
+    "most": {"size": {"max_height": 50, "max_width": 40}, "do_normalize": False},
+    "crop": {"size": [50, 60], "do_center_crop": True, "crop_size": 33, "do_pad": None},
+    "padded": {"size": [50, 60], "pad_size": {"height": 80, "width": 70}},
+}
+
+
+@pytest.mark.parametrize("dialect", YOLOS)
+def test_yolos_pixels_are_the_same_bits(tmp_path, dialect):
+    options, theirs_class = YOLOS[dialect], transformers.YolosImageProcessorPil
+    theirs = theirs_class(**options)
+    ours = ImageProcessor.from_dict({"image_processor_type": "YolosFeatureExtractor", **options})
+    large = [(64, 64), (41, 30), (40, 40), (70, 61), (52, 40)]
+    images = [noise(*size) for size in (large[:2] if dialect == "defaults" else large)]
+    if not ours.pad_size:
+        same_pixels(ours, theirs, images)
+    theirs.save_pretrained(tmp_path / "theirs")
+    again = ImageProcessor.from_pretrained(tmp_path / "theirs")
+    same_options(again, ours)
+    ours.save_pretrained(tmp_path / "ours")
+    if ours.do_pad:
+        expected = theirs_class.from_pretrained(tmp_path / "ours")(images, return_tensors="np")
+        assert np.array_equal(ours(images), np.moveaxis(expected["pixel_values"], 1, -1))
+
+
+def test_tipsv2_pixels_are_those_of_its_options():
+    """Its class cannot be imported without torchvision; ViT's does the same with its options."""
+    options = {"size": {"height": 448, "width": 448}, "do_normalize": False, "resample": 2}
+    ours = PROCESSORS["Tipsv2ImageProcessor"]()
+    same_pixels(ours, THEIRS["ViTImageProcessor"](**options), [noise(31, 17)])
 
 
 # DINOv3, whose class cannot be imported without torchvision: the same steps in torch

@@ -103,13 +103,29 @@ SWIN = {
     "patch_size": 2,
     "pretrained_window_sizes": (0, 0, 0),
 }
-NONE = {"swin", "donut-swin", "swinv2", "siglip_vision_model"}
-PREFIXES = {"deit": 2, "dinov2_with_registers": 4, "dinov3_vit": 4, **dict.fromkeys(NONE, 0)}
+HIERA = {
+    "embed_dim": 12,
+    "depths": (1, 1, 1),
+    "num_heads": (1, 2, 3),
+    "image_size": 16,
+    "patch_size": 3,
+    "patch_stride": 2,
+    "patch_padding": 1,
+    "num_query_pool": 2,
+    "masked_unit_size": 4,
+    "masked_unit_attention": (True, True, False),
+}
+WIDE_CELLS = {"swin", "donut-swin", "swinv2", "hiera"}  # of several patches
+NONE = {*WIDE_CELLS, "siglip_vision_model", "aimv2_vision_model", "ijepa"}
+REGISTERS = {"dinov2_with_registers", "dinov3_vit", "tipsv2_vision_model"}
+PREFIXES = {"deit": 2, "pixio": 2, **dict.fromkeys(REGISTERS, 4), **dict.fromkeys(NONE, 0)}
 
 
 def tiny_encoder(name: str) -> Encoder:
     kind = ENCODERS[name]
-    sizes = SWIN if "swin" in name else {**VIT, "hidden_act": "gelu", "num_register_tokens": 3}
+    sizes = {**VIT, "hidden_act": "gelu"}
+    sizes |= {"num_register_tokens": 3, "num_detection_tokens": 5, "n_cls_tokens": 2}
+    sizes = HIERA if name == "hiera" else SWIN if "swin" in name else sizes
     mx.random.seed(0)
     encoder = kind(kind.config_class.from_dict(sizes))
     encoder.eval()
@@ -120,11 +136,12 @@ def tiny_encoder(name: str) -> Encoder:
 @pytest.mark.parametrize("size", [(16, 16), (24, 24), (19, 38)])
 def test_the_grid_has_every_feature(name, size):
     encoder = tiny_encoder(name)
+    size = (16, 40) if name == "hiera" and size[0] % 8 else size  # whole units
     grid = encoder.grid(*size)
     out = encoder(pixels(1, *size), interpolate_pos_encoding=True).last_hidden_state
     assert grid.prefix == PREFIXES.get(name, 1)
     assert grid.features == out.shape[1]
-    assert grid.cell == ((8, 8) if "swin" in name else (4, 4))
+    assert grid.cell == ((8, 8) if name in WIDE_CELLS else (4, 4))
 
 
 @pytest.mark.parametrize("name", ENCODERS)
@@ -138,7 +155,8 @@ def test_a_feature_is_where_the_grid_says(name):
         after[:, top : top + grid.cell[0], left : left + grid.cell[1]] *= -1
         seen = [encoder(mx.array(x), interpolate_pos_encoding=True) for x in (before, after)]
         change = np.abs(np.array(seen[0].last_hidden_state - seen[1].last_hidden_state)[0]).sum(1)
-        assert change[grid.prefix :].argmax() == row * grid.columns + column
+        places = change[grid.prefix : grid.features - grid.suffix]
+        assert places.argmax() == row * grid.columns + column
 
 
 def test_there_may_be_no_registers():

@@ -1,0 +1,152 @@
+"""InternVL's image half (arXiv:2312.14238): a ViT that scales each branch before adding it.
+
+Norms may be without a mean, queries and keys may be normed, and positions, where there are any, are
+resized to any image without being asked. With mean pooling there is no norm at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import mlx.core as mx
+import mlx.nn as nn
+
+from ..checkpoints.renames import Renames
+from ..errors import ConfigError
+from ..layers.attention import Attention
+from ..layers.dropout import Dropout
+from ..layers.initialisers import initialise
+from ..layers.kv_cache import KeysValues
+from ..layers.mlp import MLP
+from ..layers.outputs import Trace
+from .encoder import Encoder, PatchConfig, Size
+from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+
+NORMS = {"layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm}
+QK_EPS = 1e-6  # of the norms of queries and keys, whatever layer_norm_eps is
+
+
+@dataclass(kw_only=True)
+class InternVLVisionConfig(PatchConfig):
+    """Fields and defaults of `OpenGVLab/InternVL3-1B-hf`; a size is one number or two, (h, w)."""
+
+    model_type: ClassVar[str] = "internvl_vision"
+    hidden_size: int = 1024
+    num_hidden_layers: int = 24
+    num_attention_heads: int = 16
+    intermediate_size: int = 4096
+    attention_bias: bool = False
+    use_qk_norm: bool = False
+    hidden_dropout_prob: float = 0.0
+    attention_dropout: float = 0.0
+    projection_dropout: float = 0.0
+    initializer_range: float = 0.02
+    norm_type: str = "layer_norm"
+    layer_norm_eps: float = 1e-6
+    image_size: Size = (448, 448)
+    patch_size: Size = (14, 14)
+    use_absolute_position_embeddings: bool = True
+    layer_scale_init_value: float = 0.1
+    use_mean_pooling: bool = True
+
+    def check(self) -> None:
+        """Raise `ConfigError` as `PatchConfig` does, and for a norm of another kind."""
+        super().check()
+        if self.norm_type not in NORMS:
+            expected = f"expected one of {', '.join(NORMS)}"
+            raise ConfigError(self._message("norm_type", self.norm_type, expected))
+
+
+class InternVLAttention(Attention):
+    """Attention whose queries and keys may be normed, over all heads at once."""
+
+    def __init__(self, config: InternVLVisionConfig) -> None:
+        dims, heads = config.hidden_size, config.num_attention_heads
+        super().__init__(dims, heads, bias=config.attention_bias, dropout=config.attention_dropout)
+        if config.use_qk_norm:
+            self.q_norm = nn.RMSNorm(dims, eps=QK_EPS)
+            self.k_norm = nn.RMSNorm(dims, eps=QK_EPS)
+
+    def _project(self, x: mx.array, memory: mx.array | None) -> tuple[mx.array, mx.array, mx.array]:
+        queries = self.q_proj(x)
+        queries = self.q_norm(queries) if "q_norm" in self else queries
+        return self._heads(queries), *self._keys_values(x)
+
+    def _keys_values(self, x: mx.array) -> KeysValues:
+        keys = self.k_proj(x)
+        keys = self.k_norm(keys) if "k_norm" in self else keys
+        return self._heads(keys), self._heads(self.v_proj(x))
+
+
+class InternVLLayer(nn.Module):
+    """Attention and MLP, each normed before, scaled and added after."""
+
+    def __init__(self, config: InternVLVisionConfig) -> None:
+        super().__init__()
+        dims, scale = config.hidden_size, config.layer_scale_init_value
+        norm = NORMS[config.norm_type]
+        self.attn_norm = norm(dims, eps=config.layer_norm_eps)
+        self.attn = InternVLAttention(config)
+        self.attn_dropout = Dropout(config.projection_dropout)
+        self.attn_scale = mx.full((dims,), scale)
+        self.mlp_norm = norm(dims, eps=config.layer_norm_eps)
+        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
+        self.mlp_dropout = Dropout(config.hidden_dropout_prob)
+        self.mlp_scale = mx.full((dims,), scale)
+
+    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
+        """(B, S, D) to (B, S, D)."""
+        attended = self.attn_dropout(self.attn(self.attn_norm(x), keep=trace.attentions))
+        x = x + self.attn_scale * attended
+        return x + self.mlp_scale * self.mlp_dropout(self.mlp(self.mlp_norm(x)))
+
+
+class InternVLVisionModel(Encoder[InternVLVisionConfig]):
+    """Patches, class token, learned positions if any, layers, norm if any."""
+
+    config_class = InternVLVisionConfig
+    base_model_prefix = "internvl_vision"
+
+    def __init__(self, config: InternVLVisionConfig) -> None:
+        super().__init__(config)
+        dims, (rows, columns) = config.hidden_size, config.grid
+        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
+        self.cls_token = mx.zeros((1, 1, dims))
+        if config.use_absolute_position_embeddings:
+            self.position_embeddings = mx.zeros((1, 1 + rows * columns, dims))
+        self.dropout = Dropout(config.hidden_dropout_prob)
+        self.layers = [InternVLLayer(config) for _ in range(config.num_hidden_layers)]
+        if not config.use_mean_pooling:
+            self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
+        initialise(self, config.initializer_range)
+
+    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
+        """Pixels (B, H, W, C) of any size to features (B, S, D), the class token first."""
+        x = self.through_layers(self._embed(pixels), trace)
+        return self.norm(x) if "norm" in self else x
+
+    def _embed(self, pixels: mx.array) -> mx.array:
+        patches, grid = self.patches(pixels)
+        x = after_prefix(self.cls_token, patches)
+        if "position_embeddings" in self:
+            x = x + resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
+        return self.dropout(x)
+
+
+InternVLVisionModel.renames = Renames(
+    pairs=(
+        ("embeddings.cls_token", "cls_token"),
+        ("embeddings.position_embeddings", "position_embeddings"),
+        ("embeddings.patch_embeddings.projection", "patches.projection"),
+        ("encoder.layer.*.layernorm_before", "layers.*.attn_norm"),
+        ("encoder.layer.*.attention.projection_layer", "layers.*.attn.o_proj"),
+        ("encoder.layer.*.attention", "layers.*.attn"),
+        ("encoder.layer.*.lambda_1", "layers.*.attn_scale"),
+        ("encoder.layer.*.layernorm_after", "layers.*.mlp_norm"),
+        ("encoder.layer.*.mlp", "layers.*.mlp"),
+        ("encoder.layer.*.lambda_2", "layers.*.mlp_scale"),
+        ("layernorm", "norm"),
+    ),
+    carried=("embeddings.mask_token",),
+)

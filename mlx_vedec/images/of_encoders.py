@@ -1,0 +1,28 @@
+"""Which image processor belongs to an encoder, by model type: the oldest files name none."""
+
+OF_ENCODERS: dict[str | None, str] = {
+    "aimv2_vision_model": "CLIPImageProcessor",
+    "beit": "BeitImageProcessor",
+    "chinese_clip_vision_model": "ChineseCLIPImageProcessor",
+    "clip_vision_model": "CLIPImageProcessor",
+    "data2vec-vision": "BeitImageProcessor",
+    "deit": "DeiTImageProcessor",
+    "dinov2": "BitImageProcessor",
+    "dinov2_with_registers": "BitImageProcessor",
+    "dinov3_vit": "DINOv3ViTImageProcessor",
+    "donut-swin": "DonutImageProcessor",
+    "dpt": "DPTImageProcessor",
+    "hiera": "BitImageProcessor",
+    "ijepa": "ViTImageProcessor",
+    "internvl_vision": "GotOcr2ImageProcessor",
+    "mlcd": "CLIPImageProcessor",
+    "mlcd_vision_model": "CLIPImageProcessor",
+    "pixio": "BitImageProcessor",
+    "siglip_vision_model": "SiglipImageProcessor",
+    "swin": "ViTImageProcessor",
+    "swinv2": "ViTImageProcessor",
+    "tipsv2_vision_model": "Tipsv2ImageProcessor",
+    "vit": "ViTImageProcessor",
+    "vit_msn": "ViTImageProcessor",
+    "yolos": "YolosImageProcessor",
+}
