@@ -52,6 +52,12 @@ from .decoders.bert import (
     BertGenerationConfig as BertGenerationConfig,
     BertGenerationDecoder as BertGenerationDecoder,
     BertLMHeadModel as BertLMHeadModel,
+    ErnieConfig as ErnieConfig,
+    ErnieForCausalLM as ErnieForCausalLM,
+)
+from .decoders.big_bird import (
+    BigBirdConfig as BigBirdConfig,
+    BigBirdForCausalLM as BigBirdForCausalLM,
 )
 from .decoders.distilbert import (
     DistilBertConfig as DistilBertConfig,
@@ -88,10 +94,16 @@ from .decoders.roberta import (
     RobertaPreLayerNormForCausalLM as RobertaPreLayerNormForCausalLM,
     XLMRobertaConfig as XLMRobertaConfig,
     XLMRobertaForCausalLM as XLMRobertaForCausalLM,
+    XLMRobertaXLConfig as XLMRobertaXLConfig,
+    XLMRobertaXLForCausalLM as XLMRobertaXLForCausalLM,
 )
 from .decoders.xglm import (
     XGLMConfig as XGLMConfig,
     XGLMForCausalLM as XGLMForCausalLM,
+)
+from .decoders.xmod import (
+    XmodConfig as XmodConfig,
+    XmodForCausalLM as XmodForCausalLM,
 )
 from .encoders.beit import (
     BeitConfig as BeitConfig,

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from .bart import BartForCausalLM, MvpForCausalLM, PLBartForCausalLM, TrOCRForCausalLM
-from .bert import BertGenerationDecoder, BertLMHeadModel
+from .bert import BertGenerationDecoder, BertLMHeadModel, ErnieForCausalLM
+from .big_bird import BigBirdForCausalLM
 from .decoder import Decoder
 from .distilbert import DistilBertForCausalLM
 from .electra import ElectraForCausalLM
@@ -26,19 +27,23 @@ from .roberta import (
     RobertaForCausalLM,
     RobertaPreLayerNormForCausalLM,
     XLMRobertaForCausalLM,
+    XLMRobertaXLForCausalLM,
 )
 from .xglm import XGLMForCausalLM
+from .xmod import XmodForCausalLM
 
 DECODERS: dict[str, type[Decoder[Any]]] = {
     "bart": BartForCausalLM,
     "bert": BertLMHeadModel,
     "bert-generation": BertGenerationDecoder,
+    "big_bird": BigBirdForCausalLM,
     "blenderbot": BlenderbotForCausalLM,
     "blenderbot-small": BlenderbotSmallForCausalLM,
     "camembert": CamembertForCausalLM,
     "data2vec-text": Data2VecTextForCausalLM,
     "distilbert": DistilBertForCausalLM,
     "electra": ElectraForCausalLM,
+    "ernie": ErnieForCausalLM,
     "gpt2": GPT2LMHeadModel,
     "marian": MarianForCausalLM,
     "mbart": MBartForCausalLM,
@@ -50,4 +55,6 @@ DECODERS: dict[str, type[Decoder[Any]]] = {
     "trocr": TrOCRForCausalLM,
     "xglm": XGLMForCausalLM,
     "xlm-roberta": XLMRobertaForCausalLM,
+    "xlm-roberta-xl": XLMRobertaXLForCausalLM,
+    "xmod": XmodForCausalLM,
 }

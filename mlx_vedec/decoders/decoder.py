@@ -114,9 +114,7 @@ class Decoder(Pretrained, Generic[C]):
         which ends with the position table.
         """
         self._check_reads(memory)
-        memories = [
-            None if memory is None else layer.cross_attn.remember(memory) for layer in self.layers
-        ]
+        memories = [None if memory is None else layer.remember(memory) for layer in self.layers]
         if bits is not None:
             group_size = kv_group_size(self.shape.dims // self.shape.num_heads, group_size)
         return DecoderCache(

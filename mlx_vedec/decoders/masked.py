@@ -80,11 +80,11 @@ class MaskedDecoder(Decoder[C]):
         self.embed_positions = self.make_positions()
         if shape.token_types:
             self.embed_types = nn.Embedding(shape.token_types, width)
-        self.embed_norm = nn.LayerNorm(width, eps=shape.eps)
+        self.embed_norm: nn.Module = nn.LayerNorm(width, eps=shape.eps)
         self.dropout = Dropout(shape.dropout)
         if width != shape.dims:
             self.embed_proj = nn.Linear(width, shape.dims)
-        self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
+        self.layers = [self.make_layer() for _ in range(shape.num_layers)]
         if shape.norm_first:
             self.norm = nn.LayerNorm(shape.dims, eps=shape.eps)
         self._make_head(shape)
@@ -103,6 +103,10 @@ class MaskedDecoder(Decoder[C]):
         if not tied:
             self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.ties_bias)
 
+    def make_layer(self) -> DecoderLayer:
+        """One of the layers."""
+        return DecoderLayer(self.config.shape)
+
     def make_positions(self) -> LearnedPositions:
         """What turns positions into vectors: a table."""
         rows, width = self.config.max_position_embeddings, self.config.shape.embed_dims
@@ -113,10 +117,14 @@ class MaskedDecoder(Decoder[C]):
     ) -> mx.array:
         """Tokens (B, L), or their embeddings, at positions (B, L) to (B, L, D)."""
         x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
+        x = self.dropout(self.embed_norm(self.place(x, positions, tokens)))
+        return self.embed_proj(x) if "embed_proj" in self else x
+
+    def place(self, x: mx.array, positions: mx.array, tokens: mx.array | None) -> mx.array:
+        """Embeddings (B, L, D) plus the rows of their token types and positions (B, L)."""
         if "embed_types" in self:
             x = x + self.embed_types(mx.zeros_like(positions))
-        x = self.dropout(self.embed_norm(x + self.embed_positions(positions, tokens)))
-        return self.embed_proj(x) if "embed_proj" in self else x
+        return x + self.embed_positions(positions, tokens)
 
     def head(self, x: mx.array) -> mx.array:
         """Hidden states (B, L, D) to logits (B, L, V)."""

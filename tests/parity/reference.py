@@ -95,6 +95,10 @@ DECODER_SIZES = {
     "Electra": {**BERT, "embedding_size": 20},
     "Roberta": BERT,
     "XLMRoberta": BERT,
+    "XLMRobertaXL": BERT,
+    "Xmod": {**BERT, "languages": ["en_XX", "de_DE", "sw_KE"], "default_language": "de_DE"},
+    "Ernie": {**BERT, "use_task_id": True},
+    "BigBird": {**BERT, "use_cache": False},  # with which transformers 5.24 mixes its attentions up
     "Camembert": BERT,
     "Data2VecText": BERT,
     "RobertaPreLayerNorm": BERT,
@@ -132,6 +136,7 @@ def reference(encoder: Row, decoder: Row, seed: int = 0):
                 parameter.add_(torch.randn_like(parameter) * 0.2)
     for key in IDS:
         setattr(model.generation_config, key, getattr(config, key))
+    model.generation_config.use_cache = getattr(decoder_config, "use_cache", True)
     return model.eval()
 
 
