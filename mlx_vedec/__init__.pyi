@@ -59,6 +59,10 @@ from .decoders.big_bird import (
     BigBirdConfig as BigBirdConfig,
     BigBirdForCausalLM as BigBirdForCausalLM,
 )
+from .decoders.bigbird_pegasus import (
+    BigBirdPegasusConfig as BigBirdPegasusConfig,
+    BigBirdPegasusForCausalLM as BigBirdPegasusForCausalLM,
+)
 from .decoders.distilbert import (
     DistilBertConfig as DistilBertConfig,
     DistilBertForCausalLM as DistilBertForCausalLM,
@@ -70,6 +74,8 @@ from .decoders.electra import (
 from .decoders.gpt2 import (
     GPT2Config as GPT2Config,
     GPT2LMHeadModel as GPT2LMHeadModel,
+    GPTSw3Config as GPTSw3Config,
+    GPTSw3LMHeadModel as GPTSw3LMHeadModel,
 )
 from .decoders.mbart import (
     BlenderbotConfig as BlenderbotConfig,
@@ -82,6 +88,10 @@ from .decoders.mbart import (
     MBartForCausalLM as MBartForCausalLM,
     PegasusConfig as PegasusConfig,
     PegasusForCausalLM as PegasusForCausalLM,
+)
+from .decoders.rembert import (
+    RemBertConfig as RemBertConfig,
+    RemBertForCausalLM as RemBertForCausalLM,
 )
 from .decoders.roberta import (
     CamembertConfig as CamembertConfig,
@@ -96,6 +106,14 @@ from .decoders.roberta import (
     XLMRobertaForCausalLM as XLMRobertaForCausalLM,
     XLMRobertaXLConfig as XLMRobertaXLConfig,
     XLMRobertaXLForCausalLM as XLMRobertaXLForCausalLM,
+)
+from .decoders.roc_bert import (
+    RoCBertConfig as RoCBertConfig,
+    RoCBertForCausalLM as RoCBertForCausalLM,
+)
+from .decoders.roformer import (
+    RoFormerConfig as RoFormerConfig,
+    RoFormerForCausalLM as RoFormerForCausalLM,
 )
 from .decoders.xglm import (
     XGLMConfig as XGLMConfig,

@@ -10,10 +10,11 @@ from typing import Any
 from .bart import BartForCausalLM, MvpForCausalLM, PLBartForCausalLM, TrOCRForCausalLM
 from .bert import BertGenerationDecoder, BertLMHeadModel, ErnieForCausalLM
 from .big_bird import BigBirdForCausalLM
+from .bigbird_pegasus import BigBirdPegasusForCausalLM
 from .decoder import Decoder
 from .distilbert import DistilBertForCausalLM
 from .electra import ElectraForCausalLM
-from .gpt2 import GPT2LMHeadModel
+from .gpt2 import GPT2LMHeadModel, GPTSw3LMHeadModel
 from .mbart import (
     BlenderbotForCausalLM,
     BlenderbotSmallForCausalLM,
@@ -21,6 +22,7 @@ from .mbart import (
     MBartForCausalLM,
     PegasusForCausalLM,
 )
+from .rembert import RemBertForCausalLM
 from .roberta import (
     CamembertForCausalLM,
     Data2VecTextForCausalLM,
@@ -29,6 +31,8 @@ from .roberta import (
     XLMRobertaForCausalLM,
     XLMRobertaXLForCausalLM,
 )
+from .roc_bert import RoCBertForCausalLM
+from .roformer import RoFormerForCausalLM
 from .xglm import XGLMForCausalLM
 from .xmod import XmodForCausalLM
 
@@ -37,6 +41,7 @@ DECODERS: dict[str, type[Decoder[Any]]] = {
     "bert": BertLMHeadModel,
     "bert-generation": BertGenerationDecoder,
     "big_bird": BigBirdForCausalLM,
+    "bigbird_pegasus": BigBirdPegasusForCausalLM,
     "blenderbot": BlenderbotForCausalLM,
     "blenderbot-small": BlenderbotSmallForCausalLM,
     "camembert": CamembertForCausalLM,
@@ -44,14 +49,18 @@ DECODERS: dict[str, type[Decoder[Any]]] = {
     "distilbert": DistilBertForCausalLM,
     "electra": ElectraForCausalLM,
     "ernie": ErnieForCausalLM,
+    "gpt-sw3": GPTSw3LMHeadModel,
     "gpt2": GPT2LMHeadModel,
     "marian": MarianForCausalLM,
     "mbart": MBartForCausalLM,
     "mvp": MvpForCausalLM,
     "pegasus": PegasusForCausalLM,
     "plbart": PLBartForCausalLM,
+    "rembert": RemBertForCausalLM,
     "roberta": RobertaForCausalLM,
     "roberta-prelayernorm": RobertaPreLayerNormForCausalLM,
+    "roc_bert": RoCBertForCausalLM,
+    "roformer": RoFormerForCausalLM,
     "trocr": TrOCRForCausalLM,
     "xglm": XGLMForCausalLM,
     "xlm-roberta": XLMRobertaForCausalLM,

@@ -77,8 +77,12 @@ class BigBirdLayer(DecoderLayer):
 
     def remember(self, memory: mx.array) -> KeysValues:
         """Keys and values of both attentions: their heads, one after the other's."""
-        both = [attention.remember(memory) for attention in (self.self_attn, self.cross_attn)]
-        return tuple(mx.concatenate(held, axis=1) for held in zip(*both, strict=True))
+        keys, values = self.self_attn.remember(memory)
+        more_keys, more_values = self.cross_attn.remember(memory)
+        return (
+            mx.concatenate([keys, more_keys], axis=1),
+            mx.concatenate([values, more_values], axis=1),
+        )
 
     def __call__(
         self,
@@ -114,8 +118,10 @@ def _heads(memory: Memory | mx.array, start: int, stop: int) -> Memory | mx.arra
     def cut(held: Held) -> Held:
         if isinstance(held, mx.array):
             return held[:, start:stop]
-        parts = (part[:, start:stop] for part in (held.weight, held.scales, held.biases))
-        return Quantized(*parts, held.group_size, held.bits)
+        weight, scales, biases = (
+            part[:, start:stop] for part in (held.weight, held.scales, held.biases)
+        )
+        return Quantized(weight, scales, biases, held.group_size, held.bits)
 
     return memory if isinstance(memory, mx.array) else (cut(memory[0]), cut(memory[1]))
 

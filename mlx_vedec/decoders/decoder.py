@@ -50,6 +50,10 @@ class Decoder(Pretrained, Generic[C]):
         """Whether the config makes one matrix of the embedding and the head."""
         return self.config.tie_word_embeddings
 
+    def make_layer(self) -> DecoderLayer:
+        """One of the layers, in families whose layers are all alike."""
+        return DecoderLayer(self.shape)
+
     def embed(
         self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
     ) -> mx.array:

@@ -18,7 +18,7 @@ from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from ..layers.mlp import activation
 from .decoder import Decoder
-from .layer import DecoderConfig, DecoderLayer, DecoderShape
+from .layer import DecoderConfig, DecoderShape
 from .positions import LearnedPositions
 
 
@@ -102,10 +102,6 @@ class MaskedDecoder(Decoder[C]):
             self.head_bias = mx.zeros((vocabulary,))
         if not tied:
             self.lm_head = nn.Linear(shape.embed_dims, vocabulary, bias=self.ties_bias)
-
-    def make_layer(self) -> DecoderLayer:
-        """One of the layers."""
-        return DecoderLayer(self.config.shape)
 
     def make_positions(self) -> LearnedPositions:
         """What turns positions into vectors: a table."""

@@ -70,6 +70,18 @@ BERT = {
     "intermediate_size": 48,
     "max_position_embeddings": 24,
 }
+REM_BERT = {
+    "input_embedding_size": 20,
+    "output_embedding_size": 28,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+ROC_BERT = {
+    "shape_embed_dim": 12,
+    "shape_vocab_size": 11,
+    "pronunciation_embed_dim": 10,
+    "pronunciation_vocab_size": 9,
+}
 GPT2 = {
     "vocab_size": 37,
     "n_embd": 32,
@@ -89,6 +101,7 @@ DECODER_SIZES = {
     "BlenderbotSmall": BART,
     "Pegasus": BART,
     "Marian": BART,
+    "BigBirdPegasus": BART,
     "XGLM": XGLM,
     "Bert": BERT,
     "BertGeneration": BERT,
@@ -98,6 +111,9 @@ DECODER_SIZES = {
     "XLMRobertaXL": BERT,
     "Xmod": {**BERT, "languages": ["en_XX", "de_DE", "sw_KE"], "default_language": "de_DE"},
     "Ernie": {**BERT, "use_task_id": True},
+    "RoFormer": {**BERT, "embedding_size": 20},
+    "RemBert": {**BERT, **REM_BERT},
+    "RoCBert": {**BERT, **ROC_BERT},
     "BigBird": {**BERT, "use_cache": False},  # with which transformers 5.24 mixes its attentions up
     "Camembert": BERT,
     "Data2VecText": BERT,
