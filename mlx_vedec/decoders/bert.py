@@ -117,10 +117,9 @@ class ErnieForCausalLM(MaskedDecoder[ErnieConfig]):
             self.embed_tasks = nn.Embedding(config.task_type_vocab_size, config.hidden_size)
             initialise(self.embed_tasks, config.initializer_range)
 
-    def place(self, x: mx.array, positions: mx.array, tokens: mx.array | None) -> mx.array:
-        """Embeddings (B, L, D) plus the rows of types, positions and tasks."""
-        x = super().place(x, positions, tokens)
-        return x + self.embed_tasks(mx.zeros_like(positions)) if "embed_tasks" in self else x
+    def _placed(self, x: mx.array, places: mx.array) -> mx.array:
+        x = super()._placed(x, places)
+        return x + self.embed_tasks(mx.zeros((1, 1), mx.int32)) if "embed_tasks" in self else x
 
 
 BODY: Pairs = (

@@ -136,14 +136,12 @@ class BigBirdForCausalLM(MaskedDecoder[BigBirdConfig]):
         """A layer that may read the memory twice."""
         return BigBirdLayer(self.config)
 
-    def embed(
-        self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
-    ) -> mx.array:
-        """Tokens (B, L), or their embeddings, at positions (B, L) to (B, L, D)."""
-        x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        if self.config.rescale_embeddings:
-            x = x * math.sqrt(self.config.hidden_size)
-        return self.embed_norm(self.dropout(self.place(x, positions, tokens)))
+    def _placed(self, x: mx.array, places: mx.array) -> mx.array:
+        scale = math.sqrt(self.config.hidden_size) if self.config.rescale_embeddings else 1.0
+        return super()._placed(x * scale, places)
+
+    def _normed(self, x: mx.array) -> mx.array:
+        return self.embed_norm(self.dropout(x))
 
     def _check_room(self, total: int) -> None:
         super()._check_room(total)

@@ -50,10 +50,6 @@ class Decoder(Pretrained, Generic[C]):
         """Whether the config makes one matrix of the embedding and the head."""
         return self.config.tie_word_embeddings
 
-    def make_layer(self) -> DecoderLayer:
-        """One of the layers, in families whose layers are all alike."""
-        return DecoderLayer(self.shape)
-
     def embed(
         self, tokens: mx.array | None, inputs_embeds: mx.array | None, positions: mx.array
     ) -> mx.array:
@@ -76,6 +72,10 @@ class Decoder(Pretrained, Generic[C]):
     def max_positions(self) -> int | None:
         """How many tokens have a position; None where there is no end, as with some sines."""
         return self.embed_positions.count
+
+    def make_layer(self) -> DecoderLayer:
+        """One of the layers, in families whose layers are all alike."""
+        return DecoderLayer(self.shape)
 
     def resize_token_embeddings(self, new_num_tokens: int) -> None:
         """Cut or extend the vocabulary, here and in the config; ties stay.

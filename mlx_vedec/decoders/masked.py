@@ -113,14 +113,17 @@ class MaskedDecoder(Decoder[C]):
     ) -> mx.array:
         """Tokens (B, L), or their embeddings, at positions (B, L) to (B, L, D)."""
         x = self.embed_tokens(tokens) if inputs_embeds is None else inputs_embeds
-        x = self.dropout(self.embed_norm(self.place(x, positions, tokens)))
+        x = self._normed(self._placed(x, self.embed_positions(positions, tokens)))
         return self.embed_proj(x) if "embed_proj" in self else x
 
-    def place(self, x: mx.array, positions: mx.array, tokens: mx.array | None) -> mx.array:
-        """Embeddings (B, L, D) plus the rows of their token types and positions (B, L)."""
+    def _placed(self, x: mx.array, places: mx.array) -> mx.array:
+        """Embeddings (B, L, D) plus the row of their type and the vectors of their positions."""
         if "embed_types" in self:
-            x = x + self.embed_types(mx.zeros_like(positions))
-        return x + self.embed_positions(positions, tokens)
+            x = x + self.embed_types(mx.zeros((1, 1), mx.int32))
+        return x + places
+
+    def _normed(self, x: mx.array) -> mx.array:
+        return self.dropout(self.embed_norm(x))
 
     def head(self, x: mx.array) -> mx.array:
         """Hidden states (B, L, D) to logits (B, L, V)."""

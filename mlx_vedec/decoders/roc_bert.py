@@ -74,13 +74,12 @@ class RoCBertForCausalLM(MaskedDecoder[RoCBertConfig]):
             table.weight[self.config.pad_token_id] = 0
         return table
 
-    def place(self, x: mx.array, positions: mx.array, tokens: mx.array | None) -> mx.array:
-        """Embeddings (B, L, D), mixed with shapes and sounds, plus rows of types and positions."""
+    def _placed(self, x: mx.array, places: mx.array) -> mx.array:
         if "embed_mix" in self:
             first = mx.zeros(x.shape[:2], mx.int32)
             parts = [self[name](first) for name in ("embed_shape", "embed_sound") if name in self]
             x = self.embed_mix(mx.concatenate([x, *parts], axis=-1))
-        return super().place(x, positions, tokens)
+        return super()._placed(x, places)
 
 
 MIXED: Pairs = (
