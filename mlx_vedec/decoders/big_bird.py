@@ -68,6 +68,8 @@ class BigBirdConfig(BertConfig):
 class BigBirdLayer(DecoderLayer):
     """The layer of all decoders, whose first attention reads the memory, where there is one."""
 
+    reads = 2
+
     def __init__(self, config: BigBirdConfig) -> None:
         super().__init__(config.shape)
         if not config.use_bias:

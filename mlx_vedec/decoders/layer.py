@@ -87,6 +87,8 @@ class DecoderConfig(Config):
 class DecoderLayer(nn.Module):
     """Self-attention, cross-attention and MLP, each added to its input, normed before or after."""
 
+    reads: ClassVar[int] = 1  # how many of its attentions read the memory
+
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         dims, heads, eps = shape.dims, shape.num_heads, shape.eps

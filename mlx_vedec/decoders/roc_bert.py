@@ -77,8 +77,10 @@ class RoCBertForCausalLM(MaskedDecoder[RoCBertConfig]):
     def _placed(self, x: mx.array, places: mx.array) -> mx.array:
         if "embed_mix" in self:
             first = mx.zeros(x.shape[:2], mx.int32)
-            parts = [self[name](first) for name in ("embed_shape", "embed_sound") if name in self]
-            x = self.embed_mix(mx.concatenate([x, *parts], axis=-1))
+            rows = [self[name](first) for name in ("embed_shape", "embed_sound") if name in self]
+            if self.config.pad_token_id == 0:  # whose row torch does not train
+                rows = [mx.stop_gradient(row) for row in rows]
+            x = self.embed_mix(mx.concatenate([x, *rows], axis=-1))
         return super()._placed(x, places)
 
 

@@ -12,6 +12,7 @@ import pytest
 from mlx_vedec.decoders.big_bird import BigBirdConfig, BigBirdForCausalLM
 from mlx_vedec.errors import ConfigError, TokenError
 from mlx_vedec.layers.decoder_cache import DecoderCache
+from mlx_vedec.model.footprint import estimate_memory
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import BERT, check_pair, close, image, pair, torch, transformers as hf
 
@@ -104,6 +105,14 @@ def test_a_quantized_cache_and_a_saved_one(tmp_path):
     out = mx.concatenate([first, rest], axis=1)
     assert mx.abs(out - expected).max() < 0.02 * mx.abs(expected).max()
     assert mx.abs(out - expected).max() > 0
+
+
+def test_the_image_caches_bytes_are_those_estimated(tmp_path):
+    """Twice as many as of a decoder that reads the image once."""
+    _, ours = pair(tmp_path, checks.VIT, PLAIN)
+    features = ours.encoder(mx.zeros((2, 16, 16, 3))).last_hidden_state
+    cache = ours.decoder.make_cache(ours.memory(features))
+    assert estimate_memory(ours, batch_size=2).image_cache == cache.memory_nbytes
 
 
 def text_model(folder, **changes):

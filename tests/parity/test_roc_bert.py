@@ -1,6 +1,7 @@
 """RoCBERT behind ViT against transformers, through folders it saved."""
 
 import mlx.core as mx
+import mlx.nn as nn
 import pytest
 
 from mlx_vedec.decoders.roc_bert import RoCBertConfig, RoCBertForCausalLM
@@ -95,6 +96,20 @@ def test_a_pretrained_folder(tmp_path):
     ours = RoCBertForCausalLM.from_pretrained(tmp_path)
     with torch.no_grad():
         close(ours(mx.array(checks.IDS)).logits, theirs(torch.from_numpy(checks.IDS)).logits)
+
+
+@pytest.mark.parametrize("pad", [0, 3])
+def test_rows_that_torch_does_not_train(pad):
+    """The first shape and sound, where padding has the same number."""
+    _, ours = checks.built(("RoCBert", {"pad_token_id": pad}))
+    memory, ids = checks.memory_of(ours), mx.array(checks.IDS)
+
+    def loss(model):
+        return model(ids, None, memory, labels=ids).loss
+
+    _, found = nn.value_and_grad(ours, loss)(ours)
+    trained = [found[name]["weight"][0].any().item() for name in ("embed_shape", "embed_sound")]
+    assert trained == [pad != 0] * 2
 
 
 def test_padding_needs_a_row_in_every_table():
