@@ -92,7 +92,9 @@ class RotaryAttention(Attention):
         keep: list[mx.array] | None = None,
     ) -> mx.array:
         """(B, L, D) to (B, L, D). `keep` receives the attention weights, (B, H, L, T)."""
-        starts = mx.array(cache.lengths, mx.int32) if cache is not None and cache.lengths else 0
+        starts = 0 if cache is None else cache.offset
+        if cache is not None and not cache.even:
+            starts = mx.array(cache.lengths, mx.int32)
         queries, keys, values = self._project(x, None)
         queries, keys = _turned(queries, starts), _turned(keys, starts)
         values = _turned(values, starts) if self.turns_values else values

@@ -61,7 +61,7 @@ class XmodConfig(RobertaConfig):
     def language(self) -> str:
         """The language whose adapters are computed with."""
         if self.default_language is None and len(self.languages) != 1:
-            expected = f"{self._expected}: the one that the decoder is to write"
+            expected = f"{self._expected}: the one that the decoder is to write, set in its config"
             raise ConfigError(self._message("default_language", None, expected))
         return self.default_language or self.languages[0]
 
