@@ -149,6 +149,18 @@ def _pieces(
     return layouts.arranged(_piece_file(folder), layout, config)
 
 
+def _pegasus(
+    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
+) -> Pipeline:
+    usual = len(layouts.PEGASUS_UNUSED) + 2
+    if config.get("offset", usual) != usual:
+        raise ConfigError(
+            f"offset of {folder / 'tokenizer_config.json'} is {config['offset']!r}; expected "
+            f"{usual}, as Google's Pegasus has, {INSTEAD}"
+        )
+    return _pieces(folder, config, numbered, layout=layouts.LAYOUTS["Pegasus"])
+
+
 def _llama(folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]) -> Pipeline:
     model = read_pieces(_piece_file(folder))
     prefix, legacy = config.get("add_prefix_space") is not False, bool(config.get("legacy"))
@@ -233,7 +245,7 @@ FAMILIES = {
     ),
     "BigBird": _sentencepiece("BigBird", *BERT_FRAME, roles=layouts.BIG_BIRD_ROLES),
     "RemBert": _sentencepiece("RemBert", *BERT_FRAME, roles=layouts.REM_BERT_ROLES),
-    "Pegasus": _sentencepiece("Pegasus", "$A", "eos_token", roles=layouts.PEGASUS_ROLES),
+    "Pegasus": Family(PIECES, _pegasus, layouts.PEGASUS_ROLES, ("$A", "eos_token")),
     "Llama": Family(
         PIECES, _llama, {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     ),

@@ -107,7 +107,9 @@ def test_unused_tokens_of_pegasus(tmp_path):
     assert tokenizer.backend.id_to_token(2) == "<mask_1>"
     assert (tokenizer.mask_token_id, tokenizer.unk_token_id) == (3, 105)
     assert tokenizer.decode([2, 3, 4, 104, 106 + 1], skip_special_tokens=True) == "the"
-    with_pieces(folder, model_file(PIECES))
+    put(folder, **named("Pegasus", offset=0))
+    refused(folder, "offset of .* is 0; expected 103, as Google's Pegasus has", ConfigError)
+    with_pieces(folder, model_file(PIECES), **named("Pegasus"))
     refused(folder, r"begins with the pieces \['<unk>', '<s>'\]; expected \['<pad>', '</s>'\]")
 
 
