@@ -52,6 +52,16 @@ from .decoders.bert import (
     BertGenerationConfig as BertGenerationConfig,
     BertGenerationDecoder as BertGenerationDecoder,
     BertLMHeadModel as BertLMHeadModel,
+    ErnieConfig as ErnieConfig,
+    ErnieForCausalLM as ErnieForCausalLM,
+)
+from .decoders.big_bird import (
+    BigBirdConfig as BigBirdConfig,
+    BigBirdForCausalLM as BigBirdForCausalLM,
+)
+from .decoders.bigbird_pegasus import (
+    BigBirdPegasusConfig as BigBirdPegasusConfig,
+    BigBirdPegasusForCausalLM as BigBirdPegasusForCausalLM,
 )
 from .decoders.distilbert import (
     DistilBertConfig as DistilBertConfig,
@@ -64,6 +74,8 @@ from .decoders.electra import (
 from .decoders.gpt2 import (
     GPT2Config as GPT2Config,
     GPT2LMHeadModel as GPT2LMHeadModel,
+    GPTSw3Config as GPTSw3Config,
+    GPTSw3LMHeadModel as GPTSw3LMHeadModel,
 )
 from .decoders.mbart import (
     BlenderbotConfig as BlenderbotConfig,
@@ -77,6 +89,10 @@ from .decoders.mbart import (
     PegasusConfig as PegasusConfig,
     PegasusForCausalLM as PegasusForCausalLM,
 )
+from .decoders.rembert import (
+    RemBertConfig as RemBertConfig,
+    RemBertForCausalLM as RemBertForCausalLM,
+)
 from .decoders.roberta import (
     CamembertConfig as CamembertConfig,
     CamembertForCausalLM as CamembertForCausalLM,
@@ -88,10 +104,24 @@ from .decoders.roberta import (
     RobertaPreLayerNormForCausalLM as RobertaPreLayerNormForCausalLM,
     XLMRobertaConfig as XLMRobertaConfig,
     XLMRobertaForCausalLM as XLMRobertaForCausalLM,
+    XLMRobertaXLConfig as XLMRobertaXLConfig,
+    XLMRobertaXLForCausalLM as XLMRobertaXLForCausalLM,
+)
+from .decoders.roc_bert import (
+    RoCBertConfig as RoCBertConfig,
+    RoCBertForCausalLM as RoCBertForCausalLM,
+)
+from .decoders.roformer import (
+    RoFormerConfig as RoFormerConfig,
+    RoFormerForCausalLM as RoFormerForCausalLM,
 )
 from .decoders.xglm import (
     XGLMConfig as XGLMConfig,
     XGLMForCausalLM as XGLMForCausalLM,
+)
+from .decoders.xmod import (
+    XmodConfig as XmodConfig,
+    XmodForCausalLM as XmodForCausalLM,
 )
 from .encoders.aimv2 import (
     Aimv2VisionConfig as Aimv2VisionConfig,

@@ -29,6 +29,7 @@ class Renames:
     ignored    -- left out without a word (buffers that older versions stored)
     tied       -- (our name, our name of the tensor that is the same one when the config ties them)
     transposed -- our names of linear layers that are stored as (in, out)
+    doubled    -- our names of tied tensors that are written too, as transformers 5.24 ties them not
     """
 
     pairs: Pairs
@@ -37,6 +38,7 @@ class Renames:
     ignored: tuple[str, ...] = ()
     tied: Pairs = ()
     transposed: tuple[str, ...] = ()
+    doubled: tuple[str, ...] = ()
 
     def ours(self, name: str) -> str | None:
         """Our name of a tensor on disk, or None where the table does not know it."""
@@ -108,6 +110,7 @@ class Renames:
             names(self.ignored),
             pairs(self.tied),
             names(self.transposed),
+            names(self.doubled),
         )
 
     def __add__(self, other: Renames) -> Renames:
@@ -118,6 +121,7 @@ class Renames:
             self.ignored + other.ignored,
             self.tied + other.tied,
             self.transposed + other.transposed,
+            self.doubled + other.doubled,
         )
 
 

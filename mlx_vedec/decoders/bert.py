@@ -1,7 +1,7 @@
-"""BERT as a decoder (arXiv:1810.04805), and BERT-generation (arXiv:1907.12461).
+"""BERT as a decoder (arXiv:1810.04805), BERT-generation (arXiv:1907.12461) and ERNIE.
 
 BERT adds the row of token type 0 to every token. BERT-generation has no types, and a head that is
-one matrix with a bias.
+one matrix with a bias. ERNIE (arXiv:1904.09223) may add the row of task 0 too (arXiv:1907.12412).
 """
 
 from __future__ import annotations
@@ -9,7 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import mlx.core as mx
+import mlx.nn as nn
+
 from ..checkpoints.renames import Pairs, Renames
+from ..layers.initialisers import initialise
 from .masked import TIED_BIAS, MaskedConfig, MaskedDecoder, MaskedShape
 
 
@@ -78,6 +82,15 @@ class BertGenerationConfig(BertBodyConfig):
     eos_token_id: int | tuple[int, ...] | None = 1
 
 
+@dataclass(kw_only=True)
+class ErnieConfig(BertConfig):
+    """Fields and defaults of transformers, which are BERT's, and task types where `use_task_id`."""
+
+    model_type: ClassVar[str] = "ernie"
+    task_type_vocab_size: int = 3
+    use_task_id: bool = False
+
+
 class BertLMHeadModel(MaskedDecoder[BertConfig]):
     """BERT's decoder."""
 
@@ -90,6 +103,23 @@ class BertGenerationDecoder(MaskedDecoder[BertGenerationConfig]):
 
     config_class = BertGenerationConfig
     base_model_prefix = "bert"
+
+
+class ErnieForCausalLM(MaskedDecoder[ErnieConfig]):
+    """ERNIE's decoder: BERT's with, maybe, task types."""
+
+    config_class = ErnieConfig
+    base_model_prefix = "ernie"
+
+    def __init__(self, config: ErnieConfig) -> None:
+        super().__init__(config)
+        if config.use_task_id:
+            self.embed_tasks = nn.Embedding(config.task_type_vocab_size, config.hidden_size)
+            initialise(self.embed_tasks, config.initializer_range)
+
+    def _placed(self, x: mx.array, places: mx.array) -> mx.array:
+        x = super()._placed(x, places)
+        return x + self.embed_tasks(mx.zeros((1, 1), mx.int32)) if "embed_tasks" in self else x
 
 
 BODY: Pairs = (
@@ -125,17 +155,24 @@ def body_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
     )
 
 
-BertLMHeadModel.renames = body_renames("bert") + Renames(
-    pairs=(
-        ("cls.predictions.transform.dense", "head_proj"),
-        ("cls.predictions.transform.LayerNorm", "head_norm"),
-        ("cls.predictions.decoder", "lm_head"),
-        ("cls.predictions.bias", "head_bias"),
-    ),
-    carried=("cls.predictions.bias",),
-    ignored=("cls.seq_relationship",),  # the head for next sentences, of pretraining
-    tied=TIED_BIAS,
-)
+def bert_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
+    """The names of a model with BERT's head."""
+    return body_renames(base, body) + Renames(
+        pairs=(
+            ("cls.predictions.transform.dense", "head_proj"),
+            ("cls.predictions.transform.LayerNorm", "head_norm"),
+            ("cls.predictions.decoder", "lm_head"),
+            ("cls.predictions.bias", "head_bias"),
+        ),
+        carried=("cls.predictions.bias",),
+        ignored=("cls.seq_relationship",),  # the head for next sentences, of pretraining
+        tied=TIED_BIAS,
+    )
+
+
+TASKS: Pairs = (("embeddings.task_type_embeddings", "embed_tasks"),)
+BertLMHeadModel.renames = bert_renames("bert")
+ErnieForCausalLM.renames = bert_renames("ernie", TYPED_BODY + TASKS)
 BertGenerationDecoder.renames = body_renames("bert", BODY) + Renames(
     pairs=(("lm_head.decoder", "lm_head"), ("lm_head.bias", "head_bias")),
     carried=("lm_head.bias",),

@@ -138,6 +138,10 @@ class Decoder(Pretrained, Generic[C]):
         """How many tokens have a position; None where there is no end, as with some sines."""
         return self.embed_positions.count
 
+    def make_layer(self) -> DecoderLayer:
+        """One of the layers, in families whose layers are all alike."""
+        return DecoderLayer(self.shape)
+
     def resize_token_embeddings(self, new_num_tokens: int) -> None:
         """Cut or extend the vocabulary, here and in the config; ties stay.
 
@@ -179,9 +183,7 @@ class Decoder(Pretrained, Generic[C]):
         which ends with the position table.
         """
         self._check_reads(memory)
-        memories = [
-            None if memory is None else layer.cross_attn.remember(memory) for layer in self.layers
-        ]
+        memories = [None if memory is None else layer.remember(memory) for layer in self.layers]
         if bits is not None:
             group_size = kv_group_size(self.shape.dims // self.shape.num_heads, group_size)
         return DecoderCache(

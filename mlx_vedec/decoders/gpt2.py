@@ -1,7 +1,8 @@
 """GPT-2 (OpenAI, 2019): normed before each part and after the last layer, no bias in the head.
 
-Queries, keys and values are one linear layer, as are keys and values of the cross-attention. All
-but the head are stored with their axes the other way round, (in, out).
+GPT-SW3 (arXiv:2305.12987) is GPT-2 under another model type. Queries, keys and values are one
+linear layer, as are keys and values of the cross-attention. All but the head are stored with their
+axes the other way round, (in, out).
 """
 
 from __future__ import annotations
@@ -89,6 +90,13 @@ class GPT2Config(DecoderConfig):
         )
 
 
+@dataclass(kw_only=True)
+class GPTSw3Config(GPT2Config):
+    """Fields and defaults of GPT-2, as in transformers, which reads this model type as GPT-2's."""
+
+    model_type: ClassVar[str] = "gpt-sw3"
+
+
 class SelfAttention(AttentionCore):
     """Attention of a sequence over itself; one linear layer gives queries, keys and values."""
 
@@ -165,6 +173,12 @@ class GPT2LMHeadModel(Decoder[GPT2Config]):
     def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
         """Embeddings and their positions added, (B, L, D)."""
         return self.dropout(x + places)
+
+
+class GPTSw3LMHeadModel(GPT2LMHeadModel):
+    """GPT-SW3's decoder, under GPT-2's names."""
+
+    config_class = GPTSw3Config
 
 
 BODY: Pairs = (

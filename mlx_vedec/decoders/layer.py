@@ -12,7 +12,7 @@ from ..checkpoints.config import Config
 from ..errors import ConfigError
 from ..layers.attention import Attention, AttentionCore, Mask
 from ..layers.dropout import Dropout
-from ..layers.kv_cache import KVCache, Memory
+from ..layers.kv_cache import KeysValues, KVCache, Memory
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 
@@ -92,6 +92,8 @@ class DecoderLayer(nn.Module):
     Each is added to its input, and normed before or after.
     """
 
+    reads: ClassVar[int] = 1  # how many of its attentions read the memory
+
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         dims, heads, eps = shape.dims, shape.num_heads, shape.eps
@@ -127,6 +129,10 @@ class DecoderLayer(nn.Module):
             x = self._after(self.cross_attn_norm, x + self.dropout(y))
         y = self.mlp(self._before(self.mlp_norm, x))
         return self._after(self.mlp_norm, x + self.dropout(y))
+
+    def remember(self, memory: mx.array) -> KeysValues:
+        """What of a memory (B, S, D) the layer attends to at every step, (B, H, S, Dh)."""
+        return self.cross_attn.remember(memory)
 
     def _before(self, norm: nn.Module, x: mx.array) -> mx.array:
         return norm(x) if self.norm_first else x

@@ -17,7 +17,7 @@ from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from ..layers.mlp import activation
 from .decoder import Decoder
-from .layer import DecoderConfig, DecoderLayer, DecoderShape
+from .layer import DecoderConfig, DecoderShape
 from .positions import LearnedPositions
 
 
@@ -78,11 +78,11 @@ class MaskedDecoder(Decoder[C]):
         self.embed_positions = self.make_positions()
         if shape.token_types:
             self.embed_types = nn.Embedding(shape.token_types, width)
-        self.embed_norm = nn.LayerNorm(width, eps=shape.eps)
+        self.embed_norm: nn.Module = nn.LayerNorm(width, eps=shape.eps)
         self.dropout = Dropout(shape.dropout)
         if width != shape.dims:
             self.embed_proj = nn.Linear(width, shape.dims)
-        self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
+        self.layers = [self.make_layer() for _ in range(shape.num_layers)]
         if shape.norm_first:
             self.norm = nn.LayerNorm(shape.dims, eps=shape.eps)
         self._make_head(shape)
@@ -114,10 +114,17 @@ class MaskedDecoder(Decoder[C]):
 
     def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
         """Embeddings, their types and their positions, added and normed, to (B, L, D)."""
+        x = self._normed(self._placed(x, places))
+        return self.embed_proj(x) if "embed_proj" in self else x
+
+    def _placed(self, x: mx.array, places: mx.array) -> mx.array:
+        """Embeddings (B, L, D) plus the row of their type and the vectors of their positions."""
         if "embed_types" in self:
             x = x + self.embed_types(mx.zeros((1, 1), mx.int32))
-        x = self.dropout(self.embed_norm(x + places))
-        return self.embed_proj(x) if "embed_proj" in self else x
+        return x + places
+
+    def _normed(self, x: mx.array) -> mx.array:
+        return self.dropout(self.embed_norm(x))
 
     def head(self, x: mx.array) -> mx.array:
         """Hidden states (B, L, D) to logits (B, L, V)."""

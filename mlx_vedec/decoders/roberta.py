@@ -1,7 +1,8 @@
 """RoBERTa (arXiv:1907.11692): BERT whose positions are counted over tokens that are not padding.
 
 XLM-RoBERTa (arXiv:1911.02116), CamemBERT (arXiv:1911.03894) and data2vec (arXiv:2202.03555) are its
-twins under other names; RoBERTa-PreLayerNorm (arXiv:2202.08005) moves the norms before each part.
+twins under other names; RoBERTa-PreLayerNorm (arXiv:2202.08005) moves the norms before each part,
+and XLM-RoBERTa-XL (arXiv:2105.00572) leaves out the embedding's norm too.
 The head's activation is exact GELU, whatever the config says of the layers.
 """
 
@@ -79,6 +80,22 @@ class RobertaPreLayerNormConfig(RobertaConfig):
     norm_first: ClassVar[bool] = True
 
 
+@dataclass(kw_only=True)
+class XLMRobertaXLConfig(RobertaConfig):
+    """Fields and defaults of `facebook/xlm-roberta-xl`."""
+
+    model_type: ClassVar[str] = "xlm-roberta-xl"
+    norm_first: ClassVar[bool] = True
+    vocab_size: int = 250880
+    hidden_size: int = 2560
+    num_hidden_layers: int = 36
+    num_attention_heads: int = 32
+    intermediate_size: int = 10240
+    max_position_embeddings: int = 514
+    type_vocab_size: int = 1
+    layer_norm_eps: float = 1e-5
+
+
 class PaddedPositions(LearnedPositions):
     """A table in which padding has the row of its own id, and the first token the next one."""
 
@@ -150,6 +167,16 @@ class RobertaPreLayerNormForCausalLM(RobertaForCausalLM):
     base_model_prefix = "roberta_prelayernorm"
 
 
+class XLMRobertaXLForCausalLM(RobertaForCausalLM):
+    """`RobertaPreLayerNormForCausalLM` without a norm of the embedding, under other names."""
+
+    config_class = XLMRobertaXLConfig
+
+    def __init__(self, config: XLMRobertaXLConfig) -> None:
+        super().__init__(config)
+        self.embed_norm = nn.Identity()
+
+
 def roberta_renames(base: str, body: Pairs = TYPED_BODY) -> Renames:
     """The names of a model with RoBERTa's head."""
     return body_renames(base, body) + Renames(
@@ -173,7 +200,20 @@ PRE_NORMED_BODY: Pairs = (
     *((PRE_NORMED.get(disk, disk), ours) for disk, ours in TYPED_BODY),
     ("LayerNorm", "norm"),
 )
+XL_NORMS = {
+    "encoder.layer.*.attention.output.LayerNorm": "encoder.layer.*.attention.self_attn_layer_norm",
+    "encoder.layer.*.crossattention.output.LayerNorm": (
+        "encoder.layer.*.crossattention.self_attn_layer_norm"
+    ),
+    "encoder.layer.*.output.LayerNorm": "encoder.layer.*.LayerNorm",
+    "embeddings.LayerNorm": "encoder.LayerNorm",
+}
+XL_BODY: Pairs = tuple(
+    (XL_NORMS.get(disk, disk), "norm" if ours == "embed_norm" else ours)
+    for disk, ours in TYPED_BODY
+)
 
 RobertaForCausalLM.renames = roberta_renames("roberta")
 Data2VecTextForCausalLM.renames = roberta_renames("data2vec_text")
 RobertaPreLayerNormForCausalLM.renames = roberta_renames("roberta_prelayernorm", PRE_NORMED_BODY)
+XLMRobertaXLForCausalLM.renames = roberta_renames("roberta", XL_BODY)

@@ -17,7 +17,7 @@ from ..checkpoints.renames import Pairs, Renames
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from .decoder import Decoder
-from .layer import DecoderConfig, DecoderLayer, DecoderShape
+from .layer import DecoderConfig, DecoderShape
 from .positions import MOST_SINES, LearnedPositions, Positions, SinusoidalTable
 
 Normed = Literal["sum", "tokens"] | None
@@ -97,7 +97,7 @@ class Seq2SeqDecoder(Decoder[C]):
         self.embed_positions = self.make_positions()
         if config.embed_norm:
             self.embed_norm = nn.LayerNorm(dims)
-        self.layers = [DecoderLayer(shape) for _ in range(shape.num_layers)]
+        self.layers = [self.make_layer() for _ in range(shape.num_layers)]
         if shape.norm_first:
             self.norm = nn.LayerNorm(dims)
         self.dropout = Dropout(config.dropout)

@@ -45,6 +45,12 @@ SIZES: dict[str, Any] = {  # of these, a config gets those that are its fields
     # texts
     "vocab_size": 320,
     "embedding_size": 64,
+    "input_embedding_size": 64,
+    "output_embedding_size": 192,
+    "use_task_id": True,
+    "default_language": "en_XX",
+    **dict.fromkeys(("shape_embed_dim", "shape_vocab_size"), 64),
+    **dict.fromkeys(("pronunciation_embed_dim", "pronunciation_vocab_size"), 64),
     "pad_token_id": 1,
     "add_cross_attention": True,
     "is_decoder": True,

@@ -103,7 +103,8 @@ def estimate_memory(
     grid = model.encoder.grid(*pair(size))
     number = width if kv_bits is None else _packed(kv_bits, shape.dims // shape.num_heads, width)
     layer = 2 * shape.dims * number  # keys and values of one token
-    whole = len(decoder.layers) * batch_size * grid.features * 2 * shape.dims * width
+    reads = sum(layer.reads for layer in decoder.layers)
+    whole = reads * batch_size * grid.features * 2 * shape.dims * width
     own = len(decoder.layers) * rows * _capacity(model, max_length, max_kv_size) * layer
     logits = rows * decoder.config.vocab_size * 4
     return MemoryEstimate(

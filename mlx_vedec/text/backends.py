@@ -60,8 +60,13 @@ def characters(vocabulary: dict[str, int], unknown: str, config: Mapping[str, An
             pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated"),
         ]
     )
-    backend.decoder = decoders.WordPiece("##", cleanup=False)
+    backend.decoder = loose_decoder()
     return backend
+
+
+def loose_decoder() -> decoders.Decoder:
+    """Pieces to words, with the spaces before punctuation that `word_pieces` takes away."""
+    return decoders.WordPiece("##", cleanup=False)
 
 
 def metaspace(
@@ -88,6 +93,24 @@ def metaspace(
     if model.byte_fallback:
         backend.decoder = _byte_decoder(prefix)
     return backend
+
+
+def albert_rules(charsmap: bytes, config: Mapping[str, Any]) -> normalizers.Normalizer:
+    """ALBERT's and RemBERT's normalization: quotation marks, spaces, the config's, the file's."""
+    return normalizers.Sequence(
+        [
+            normalizers.Replace("``", '"'),
+            normalizers.Replace("''", '"'),
+            normalizers.Replace(Regex(" {2,}"), " "),
+            *(
+                [normalizers.NFKD(), normalizers.StripAccents()]
+                if config.get("keep_accents") is False
+                else []
+            ),
+            *([normalizers.Lowercase()] if config.get("do_lower_case") else []),
+            *([normalizers.Precompiled(charsmap)] if charsmap else []),
+        ]
+    )
 
 
 def llama(model: PieceModel, *, prefix: bool = True, legacy: bool = False) -> Tokenizer:

@@ -16,7 +16,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 
 from ..errors import CheckpointError, ConfigError
-from .backends import metaspace
+from .backends import albert_rules, metaspace
 from .sentencepiece import CONTROL, UNKNOWN, USER_DEFINED, Piece, PieceModel, read_pieces
 from .special_tokens import content_of
 
@@ -37,6 +37,29 @@ MBART50 = (
     "af_ZA az_AZ bn_IN fa_IR he_IL hr_HR id_ID ka_GE km_KH mk_MK ml_IN mn_MN mr_IN pl_PL ps_AF "
     "pt_XX sv_SE sw_KE ta_IN te_IN th_TH tl_XX uk_UA ur_PK xh_ZA gl_ES sl_SI"
 )
+PEGASUS_UNUSED = tuple(f"<unk_{i}>" for i in range(2, 103))
+BIG_BIRD_ROLES = {
+    "bos_token": "<s>",
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "sep_token": "[SEP]",
+    "cls_token": "[CLS]",
+    "mask_token": {"__type": "AddedToken", "content": "[MASK]", "lstrip": True},
+}
+REM_BERT_ROLES = {
+    **BIG_BIRD_ROLES,
+    "bos_token": "[CLS]",
+    "eos_token": "[SEP]",
+    "mask_token": "[MASK]",
+}
+PEGASUS_ROLES = {
+    "eos_token": "</s>",
+    "unk_token": "<unk>",
+    "pad_token": "<pad>",
+    "mask_token": "<mask_2>",
+    "additional_special_tokens": ["<mask_1>", *PEGASUS_UNUSED],
+}
 NEVER = -100.0  # a score that no text prefers
 
 
@@ -45,20 +68,29 @@ class Layout:
     """The tokens before and after the pieces, by role or as they are, and how the text is cut."""
 
     head: tuple[str, ...] = FAIRSEQ
-    dropped: int = 3  # pieces of the file that the head stands for
+    replaced: tuple[str, ...] = ("<unk>", "<s>", "</s>")  # what the head stands for in the file
     tail: tuple[str, ...] = ("mask_token",)
     extra_ids: int = 0  # tokens <extra_id_0> and so on at the end, the last one first
     words: bool = True
     normalizes: bool = True
+    quotes: bool = False  # two backticks or apostrophes are a quotation mark
 
 
 LAYOUTS = {
     "XLMRoberta": Layout(),
-    "Camembert": Layout(CAMEMBERT, dropped=1),
+    "Camembert": Layout(CAMEMBERT, replaced=("<unk>",)),
     "MBart": Layout(tail=(*MBART.split(), "mask_token"), normalizes=False),
     "MBart50": Layout(tail=(*MBART.split(), *MBART50.split(), "mask_token"), words=False),
     "XGLM": Layout(tail=tuple(f"<madeupword{i}>" for i in range(7)), words=False),
-    "T5": Layout((), dropped=0, tail=(), extra_ids=100),
+    "T5": Layout((), replaced=(), tail=(), extra_ids=100),
+    "BigBird": Layout((), replaced=(), tail=(), words=False, normalizes=False),
+    "RemBert": Layout((), replaced=(), tail=(), words=False, quotes=True),
+    "Pegasus": Layout(
+        ("pad_token", "eos_token", "<mask_1>", "<mask_2>", *PEGASUS_UNUSED),
+        replaced=("<pad>", "</s>"),
+        tail=(),
+        words=False,
+    ),
 }
 
 
@@ -69,15 +101,17 @@ def arranged(
     model = read_pieces(path)
     _check_dropped(model, layout, path)
     head, tail = _around(layout, config)
-    kept = model.pieces[layout.dropped :]
+    kept = model.pieces[len(layout.replaced) :]
     _check_apart({*head, *tail} & {piece.text for piece in kept}, path)
     backend = metaspace(
         model if layout.normalizes else replace(model, charsmap=b""),
         [*map(_scored, head), *kept, *map(_scored, tail)],
-        unknown=layout.head.index("unk_token") if head else model.unknown,
+        unknown=_unknown(model, layout),
         words=layout.words,
         prefix=config.get("add_prefix_space") is not False,
     )
+    if layout.quotes:
+        backend.normalizer = albert_rules(model.charsmap, config)
     return backend, [*(AddedToken(token, special=True) for token in tail), *not_text(kept)]
 
 
@@ -103,18 +137,26 @@ def _around(layout: Layout, config: Mapping[str, Any]) -> tuple[list[str], list[
     return names[: len(layout.head)], names[len(layout.head) :]
 
 
+def _unknown(model: PieceModel, layout: Layout) -> int:
+    """The id of the token for unknown text: the head's, or that of the file's piece."""
+    if "unk_token" in layout.head:
+        return layout.head.index("unk_token")
+    return model.unknown - len(layout.replaced) + len(layout.head)
+
+
 def _scored(token: str) -> Piece:
-    return Piece(token, NEVER if token == CAMEMBERT[-1] else 0.0, CONTROL)
+    never = token in (CAMEMBERT[-1], *PEGASUS_UNUSED)
+    return Piece(token, NEVER if never else 0.0, CONTROL)
 
 
 def _check_dropped(model: PieceModel, layout: Layout, path: Path) -> None:
     """Raise if the layout would drop pieces of text: then it is not the file's."""
-    expected = [UNKNOWN, CONTROL, CONTROL][: layout.dropped]
-    dropped = model.pieces[: layout.dropped]
+    expected = [UNKNOWN if text == "<unk>" else CONTROL for text in layout.replaced]
+    dropped = model.pieces[: len(expected)]
     if [piece.kind for piece in dropped] != expected:
         raise CheckpointError(
             f"{path} begins with the pieces {[piece.text for piece in dropped]}; expected "
-            f"{['<unk>', '<s>', '</s>'][: layout.dropped]}, which this class replaces; name the "
+            f"{[*layout.replaced]}, which this class replaces; name the "
             "right tokenizer_class in tokenizer_config.json"
         )
 

@@ -7,7 +7,8 @@ The class of the tokenizer tells how: `tokenizer_class` of `tokenizer_config.jso
 
 - `vocab.json` and `merges.txt`: GPT-2's for `gpt2`, RoBERTa's for `BYTE_LEVEL_TYPES`, and for any
   other type RoBERTa's if the vocabulary has `<s>` and `</s>`;
-- `vocab.txt`: BERT's, or the Japanese one's if the config has a `subword_tokenizer_type`;
+- `vocab.txt`: that of the type if it is in `WORD_TYPES`, else BERT's, or the Japanese one's if the
+  config has a `subword_tokenizer_type`;
 - a SentencePiece model: that of the type if it is in `PIECE_TYPES`, else XLM-RoBERTa's.
 """
 
@@ -39,7 +40,18 @@ PIECES = (  # one of them
     "tokenizer.model",
 )
 BYTE_LEVEL_TYPES = {"bart", "data2vec-text", "mvp", "roberta", "roberta-prelayernorm", "trocr"}
-PIECE_TYPES = {"camembert": "Camembert", "mbart": "MBart", "t5": "T5", "xglm": "XGLM"}
+WORD_TYPES = {"roc_bert": "RoCBert", "roformer": "RoFormer"}
+PIECE_TYPES = {
+    "big_bird": "BigBird",
+    "bigbird_pegasus": "Pegasus",
+    "camembert": "Camembert",
+    "gpt-sw3": "GPTSw3",
+    "mbart": "MBart",
+    "pegasus": "Pegasus",
+    "rembert": "RemBert",
+    "t5": "T5",
+    "xglm": "XGLM",
+}
 UNNAMED = {"", "PreTrained", "TokenizersBackend", "PythonBackend"}  # any class may be meant
 
 Pipeline = tuple[Tokenizer, list[AddedToken]]  # with the tokens of it that are not text
@@ -95,6 +107,14 @@ def _words(folder: Path, config: Mapping[str, Any], numbered: Mapping[int, Added
     return backends.word_pieces(vocabulary, unknown, config), own
 
 
+def _loose_words(
+    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
+) -> Pipeline:
+    backend, own = _words(folder, config, numbered)
+    backend.decoder = backends.loose_decoder()
+    return backend, own
+
+
 def _characters(
     folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
 ) -> Pipeline:
@@ -127,6 +147,18 @@ def _pieces(
     layout: layouts.Layout,
 ) -> Pipeline:
     return layouts.arranged(_piece_file(folder), layout, config)
+
+
+def _pegasus(
+    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
+) -> Pipeline:
+    usual = len(layouts.PEGASUS_UNUSED) + 2
+    if config.get("offset", usual) != usual:
+        raise ConfigError(
+            f"offset of {folder / 'tokenizer_config.json'} is {config['offset']!r}; expected "
+            f"{usual}, as Google's Pegasus has, {INSTEAD}"
+        )
+    return _pieces(folder, config, numbered, layout=layouts.LAYOUTS["Pegasus"])
 
 
 def _llama(folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]) -> Pipeline:
@@ -164,6 +196,7 @@ ROBERTA_ROLES = {**layouts.ROLES, "sep_token": "</s>", "cls_token": "<s>"}
 MASK = {"__type": "AddedToken", "content": "<mask>", "lstrip": True, "normalized": True}
 CAMEMBERT_ROLES = {**ROBERTA_ROLES, "mask_token": MASK}
 MBART_ROLES = {**ROBERTA_ROLES, "mask_token": MASK, "src_lang": "en_XX"}
+BERT_FRAME = ("cls_token", "$A", "sep_token")
 END = "<|endoftext|>"
 GPT2_ROLES = {"bos_token": END, "eos_token": END, "unk_token": END}
 BERT_ROLES = {
@@ -182,8 +215,8 @@ def _sentencepiece(
     return Family(PIECES, partial(_pieces, layout=layouts.LAYOUTS[name]), roles, frame)
 
 
-ROBERTA = Family(BYTE_LEVEL, _byte_level, ROBERTA_ROLES, ("cls_token", "$A", "sep_token"))
-BERT = Family(WORDS, _words, BERT_ROLES, ("cls_token", "$A", "sep_token"))
+ROBERTA = Family(BYTE_LEVEL, _byte_level, ROBERTA_ROLES, BERT_FRAME)
+BERT = Family(WORDS, _words, BERT_ROLES, BERT_FRAME)
 FAMILIES = {
     "Roberta": ROBERTA,
     "Bart": ROBERTA,
@@ -192,6 +225,11 @@ FAMILIES = {
     "Bert": BERT,
     "DistilBert": BERT,
     "Electra": BERT,
+    "RoCBert": replace(
+        BERT,
+        build=_loose_words,
+        saved_as="PreTrainedTokenizerFast",  # its own reads no tokenizer.json
+    ),
     "BertJapanese": replace(
         BERT,
         build=_characters,
@@ -205,6 +243,9 @@ FAMILIES = {
     "T5": _sentencepiece(
         "T5", "$A", "eos_token", without="bos_token sep_token cls_token mask_token"
     ),
+    "BigBird": _sentencepiece("BigBird", *BERT_FRAME, roles=layouts.BIG_BIRD_ROLES),
+    "RemBert": _sentencepiece("RemBert", *BERT_FRAME, roles=layouts.REM_BERT_ROLES),
+    "Pegasus": Family(PIECES, _pegasus, layouts.PEGASUS_ROLES, ("$A", "eos_token")),
     "Llama": Family(
         PIECES, _llama, {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
     ),
@@ -245,7 +286,8 @@ def _fitting(folder: Path, config: Mapping[str, Any], model_type: Any) -> str:
     if (folder / "vocab.json").is_file():
         return _byte_level_class(folder, model_type)
     if (folder / "vocab.txt").is_file():
-        return "BertJapanese" if "subword_tokenizer_type" in config else "Bert"
+        usual = "BertJapanese" if "subword_tokenizer_type" in config else "Bert"
+        return WORD_TYPES.get(model_type, usual)
     if any((folder / name).is_file() for name in PIECES):
         return PIECE_TYPES.get(model_type, "XLMRoberta")
     raise CheckpointError(

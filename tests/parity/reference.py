@@ -92,6 +92,18 @@ BERT = {
     "intermediate_size": 48,
     "max_position_embeddings": 24,
 }
+REM_BERT = {
+    "input_embedding_size": 20,
+    "output_embedding_size": 28,
+    "bos_token_id": 0,
+    "eos_token_id": 2,
+}
+ROC_BERT = {
+    "shape_embed_dim": 12,
+    "shape_vocab_size": 11,
+    "pronunciation_embed_dim": 10,
+    "pronunciation_vocab_size": 9,
+}
 GPT2 = {
     "vocab_size": 37,
     "n_embd": 32,
@@ -111,12 +123,20 @@ DECODER_SIZES = {
     "BlenderbotSmall": BART,
     "Pegasus": BART,
     "Marian": BART,
+    "BigBirdPegasus": BART,
     "XGLM": XGLM,
     "Bert": BERT,
     "BertGeneration": BERT,
     "Electra": {**BERT, "embedding_size": 20},
     "Roberta": BERT,
     "XLMRoberta": BERT,
+    "XLMRobertaXL": BERT,
+    "Xmod": {**BERT, "languages": ["en_XX", "de_DE", "sw_KE"], "default_language": "de_DE"},
+    "Ernie": {**BERT, "use_task_id": True},
+    "RoFormer": {**BERT, "embedding_size": 20},
+    "RemBert": {**BERT, **REM_BERT},
+    "RoCBert": {**BERT, **ROC_BERT},
+    "BigBird": {**BERT, "use_cache": False},  # with which transformers 5.24 mixes its attentions up
     "Camembert": BERT,
     "Data2VecText": BERT,
     "RobertaPreLayerNorm": BERT,
@@ -154,6 +174,7 @@ def reference(encoder: Row, decoder: Row, seed: int = 0):
                 parameter.add_(torch.randn_like(parameter) * 0.2)
     for key in IDS:
         setattr(model.generation_config, key, getattr(config, key))
+    model.generation_config.use_cache = getattr(decoder_config, "use_cache", True)
     return model.eval()
 
 

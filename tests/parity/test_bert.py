@@ -1,4 +1,4 @@
-"""BERT, BERT-generation and ELECTRA behind ViT against transformers, through folders it saved."""
+"""BERT, BERT-generation, ERNIE and ELECTRA behind ViT against transformers, through its folders."""
 
 import mlx.core as mx
 import numpy as np
@@ -21,7 +21,7 @@ from tests.parity.reference import (
     transformers as hf,
 )
 
-STEMS = ("Bert", "BertGeneration", "Electra")
+STEMS = ("Bert", "BertGeneration", "Ernie", "Electra")
 CHANGES = {
     "plain": {},
     "sizes": {
@@ -37,10 +37,12 @@ CHANGES = {
     "same-width": {"hidden_size": 24, "num_attention_heads": 1, "hidden_act": "gelu_new"},
     "cross-width": {"hidden_size": 24, "cross_attention_hidden_size": "encoder"},
     "untied": {"tie_word_embeddings": False, "hidden_act": "quick_gelu"},
-    "ids": {"pad_token_id": 3, "eos_token_id": 6, "bos_token_id": 7},
+    "ids": {"pad_token_id": 3, "decoder_start_token_id": 5, "eos_token_id": 6, "bos_token_id": 7},
 }
 OWN = {
     "one-type": ("Bert", {"type_vocab_size": 1}),
+    "no-tasks": ("Ernie", {"use_task_id": False}),
+    "one-task": ("Ernie", {"task_type_vocab_size": 1, "type_vocab_size": 1}),
     "many-types": ("Electra", {"type_vocab_size": 5}),
     "no-projection": ("Electra", {"embedding_size": 32}),
     "wider": ("Electra", {"embedding_size": 40, "tie_word_embeddings": False}),
@@ -109,6 +111,7 @@ def test_defaults(stem):
 def test_every_row_is_used():
     untied = {"tie_word_embeddings": False}
     checks.check_rows([("Bert", {}), ("Bert", untied)])
+    checks.check_rows([("Ernie", {}), ("Ernie", untied)])
     checks.check_rows([("Electra", {}), ("Electra", untied)])
     checks.check_rows([("BertGeneration", {}), ("BertGeneration", untied)])
 

@@ -7,7 +7,12 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.checkpoints.weights import parameters
-from mlx_vedec.decoders.gpt2 import GPT2Config, GPT2LMHeadModel
+from mlx_vedec.decoders.gpt2 import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    GPTSw3Config,
+    GPTSw3LMHeadModel,
+)
 from mlx_vedec.errors import ConfigError, TokenError
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import (
@@ -36,7 +41,7 @@ CHANGES = {
     "same-width": {"n_embd": 24, "n_head": 1, "activation_function": "gelu"},
     "cross-width": {"n_embd": 24, "cross_attention_hidden_size": "encoder"},
     "untied": {"tie_word_embeddings": False, "activation_function": "quick_gelu"},
-    "ids": {"pad_token_id": 3, "eos_token_id": 6, "bos_token_id": 7},
+    "ids": {"pad_token_id": 3, "decoder_start_token_id": 5, "eos_token_id": 6, "bos_token_id": 7},
     "unscaled": {"scale_attn_weights": False},
     "by-layer": {"scale_attn_by_inverse_layer_idx": True, "n_layer": 3},
     "by-layer-unscaled": {"scale_attn_by_inverse_layer_idx": True, "scale_attn_weights": False},
@@ -216,6 +221,25 @@ def test_the_table_of_positions_ends(tmp_path):
 def test_configs_that_are_refused(values, message):
     with pytest.raises(ConfigError, match=message):
         GPT2Config.from_dict({**GPT2, **values})
+
+
+def test_gpt_sw3_is_gpt2_under_another_type(tmp_path):
+    """As in transformers, which saves its config as GPT-2's."""
+    theirs, _ = pair(tmp_path, checks.VIT, ("GPT2", {}))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"model_type": "gpt2"', '"model_type": "gpt-sw3"'))
+    ours = VisionEncoderDecoderModel.from_pretrained(tmp_path)
+    assert isinstance(ours.decoder, GPTSw3LMHeadModel)
+    assert isinstance(ours.config.decoder, GPTSw3Config)
+    ours.save_pretrained(tmp_path / "ours")
+    assert ours.config.to_dict()["decoder"]["model_type"] == "gpt-sw3"
+    again = hf.VisionEncoderDecoderModel.from_pretrained(tmp_path / "ours")
+    x, y = image(theirs)
+    out = ours(y, decoder_input_ids=mx.array(checks.IDS)).logits
+    for model in (theirs, again):
+        with torch.no_grad():
+            logits = model(pixel_values=x, decoder_input_ids=torch.from_numpy(checks.IDS)).logits
+        close(out, logits)
 
 
 def test_names_of_fields():

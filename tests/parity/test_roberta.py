@@ -10,8 +10,8 @@ from mlx_vedec.errors import ConfigError, OptionError, TokenError
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import BERT, check_pair, close, image, pair, torch, transformers as hf
 
-STEMS = ("Roberta", "XLMRoberta", "Camembert", "Data2VecText", "RobertaPreLayerNorm")
-KINDS = ("Roberta", "RobertaPreLayerNorm")
+KINDS = ("Roberta", "RobertaPreLayerNorm", "XLMRobertaXL")
+STEMS = (*KINDS, "XLMRoberta", "Camembert", "Data2VecText")
 CHANGES = {
     "sizes": {
         "vocab_size": 29,

@@ -72,6 +72,47 @@ def test_pieces_with_their_own_ids(tmp_path):
     assert tokenizer.bos_token is None
 
 
+OWN = [Piece("<pad>", 0, 3), Piece("</s>", 0, 3), SPECIAL[0], *PIECES[3:]]
+ENDS = [*OWN, *(Piece(token, 0, 3) for token in ("<s>", "[CLS]", "[SEP]", "[MASK]"))]
+
+
+@pytest.mark.parametrize(
+    ("name", "model_type", "pieces", "framed"),
+    [
+        ("BigBird", "big_bird", ENDS, "[CLS] ▁the ▁ ` ` ▁ </s> [SEP]"),
+        ("RemBert", "rembert", ENDS, '[CLS] ▁the ▁ " ▁ </s> [SEP]'),
+        ("Pegasus", "bigbird_pegasus", OWN, "▁the ▁ ` ` ▁ </s> </s>"),
+        ("Pegasus", "pegasus", OWN, "▁the ▁ ` ` ▁ </s> </s>"),
+    ],
+)
+def test_classes_by_the_decoders_type(tmp_path, name, model_type, pieces, framed):
+    pieces = [*pieces, Piece("`", -8), Piece('"', -8)]
+    folder = with_pieces(tmp_path, model_file(pieces), **named(name))
+    tokenizer = Tokenizer.from_pretrained(folder)
+    assert tokens(tokenizer, "the `` </s>") == framed.split()
+    shift = 103 if name == "Pegasus" else 0  # of all but padding and end
+    vocabulary = tokenizer.backend.get_vocab()
+    ids = {piece.text: id + shift * (id > 1) for id, piece in enumerate(pieces)}
+    assert {token: vocabulary[token] for token in ids} == ids
+    assert tokenizer.decode(tokenizer.encode("the"), skip_special_tokens=True) == "the"
+    assert tokenizer.unk_token_id in tokenizer.encode("x")
+    (folder / "tokenizer_config.json").unlink()
+    put(folder, config={"decoder": {"model_type": model_type}})
+    assert Tokenizer.from_pretrained(folder).content == tokenizer.content
+
+
+def test_unused_tokens_of_pegasus(tmp_path):
+    folder = with_pieces(tmp_path, model_file(OWN), **named("Pegasus"))
+    tokenizer = Tokenizer.from_pretrained(folder)
+    assert tokenizer.backend.id_to_token(2) == "<mask_1>"
+    assert (tokenizer.mask_token_id, tokenizer.unk_token_id) == (3, 105)
+    assert tokenizer.decode([2, 3, 4, 104, 106 + 1], skip_special_tokens=True) == "the"
+    put(folder, **named("Pegasus", offset=0))
+    refused(folder, "offset of .* is 0; expected 103, as Google's Pegasus has", ConfigError)
+    with_pieces(folder, model_file(PIECES), **named("Pegasus"))
+    refused(folder, r"begins with the pieces \['<unk>', '<s>'\]; expected \['<pad>', '</s>'\]")
+
+
 def test_pieces_that_are_merged(tmp_path):
     """By rank: `t.` comes after `don` and `'`, though a longer piece would score better."""
     tokenizer = Tokenizer.from_pretrained(with_pieces(tmp_path, model_file(kind=2)))

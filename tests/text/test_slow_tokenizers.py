@@ -387,3 +387,26 @@ def test_words_that_make_no_vocabulary(tmp_path):
 def test_values_that_no_pipeline_takes(tmp_path):
     folder = with_words(tmp_path, tokenizer_config={"do_lower_case": "yes"})
     refused(folder, "cannot be read as a tokenizer .*download it again")
+
+
+@pytest.mark.parametrize("name", ["RoFormer", "GPTSw3"])
+@pytest.mark.parametrize("by_type", [True, False])
+def test_classes_that_are_not_built(tmp_path, name, by_type):
+    """By their name or by the decoder's type: with another class the text would be misread."""
+    types = {"RoFormer": "roformer", "GPTSw3": "gpt-sw3"}
+    files = {"config": {"decoder": {"model_type": types[name]}}} if by_type else named(name)
+    put_files = with_words if name == "RoFormer" else with_pieces
+    refused(
+        put_files(tmp_path, **files), f"tokenizer_class {name}Tokenizer is not built from other"
+    )
+
+
+def test_words_with_shapes_and_sounds(tmp_path):
+    """RoCBERT's: BERT's but for the spaces before punctuation, which stay."""
+    by_type = {"config": {"decoder": {"model_type": "roc_bert"}}}
+    for files in (named("RoCBert"), by_type):
+        tokenizer = Tokenizer.from_pretrained(with_words(tmp_path, BERT, **files))
+        ids = [tokenizer.backend.token_to_id(word) for word in ["b", "##c", "."]]
+        assert tokenizer.encode("bc.") == [2, *ids, 3]
+        assert tokenizer.decode(ids) == "bc ."
+        (tmp_path / "tokenizer_config.json").unlink(missing_ok=True)
