@@ -19,7 +19,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -33,6 +33,11 @@ class VisionConfig(PatchConfig):
     patch_bias: ClassVar[bool]
     intermediate_size: int = 3072
     attention_dropout: float = 0.0
+
+    @property
+    def square_only(self) -> bool:
+        """Whether transformers computes with a square image_size alone."""
+        return True
 
 
 @dataclass(kw_only=True)
@@ -99,10 +104,13 @@ class VisionModel(Encoder[VisionConfig]):
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""
-        config = self.config
-        patches, grid = self.patches(pixels, None if interpolate else pair(config.image_size))
-        table = self.position_embeddings[None, self.prefix_tokens :]
-        return patches + resize_positions(table, config.grid, grid)
+        patches, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
+        return patches + self.positions_of(grid)[self.prefix_tokens :]
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (P + N, D) for another grid of patches."""
+        table = self.position_embeddings[None]
+        return resize_positions(table, self.config.grid, grid, prefix=self.prefix_tokens)[0]
 
 
 class CLIPVisionModel(VisionModel):

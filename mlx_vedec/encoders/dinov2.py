@@ -19,7 +19,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP, silu
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -44,6 +44,11 @@ class Dinov2Config(PatchConfig):
         super().check()
         expected = f"expected 1 / {self.hidden_size} or more"
         self.require(self.mlp_dims > 0, "mlp_ratio", expected)
+
+    @property
+    def square_only(self) -> bool:
+        """Whether transformers computes with a square image_size alone."""
+        return True
 
     @property
     def mlp_dims(self) -> int:
@@ -135,10 +140,13 @@ class Dinov2Model(Encoder[Dinov2Config]):
 
     def _embed(self, pixels: mx.array) -> mx.array:
         patches, grid = self.patches(pixels)
-        positions = resize_positions(
-            self.position_embeddings[:, 1:], self.config.grid, grid, antialias=self.config.antialias
-        )
+        positions = self.positions_of(grid)[:, 1:]
         return self.dropout(after_prefix(self._prefix(), patches + positions))
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, 1 + N, D) for another grid of patches."""
+        table, config = self.position_embeddings, self.config
+        return resize_positions(table, config.grid, grid, prefix=1, antialias=config.antialias)
 
     def _prefix(self) -> mx.array:
         """The tokens before the patches, (1, P, D)."""

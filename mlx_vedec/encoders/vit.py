@@ -19,7 +19,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -104,15 +104,16 @@ class ViTModel(Encoder[ViTConfig]):
         return self.norm(self.through_layers(self._embed(pixels, interpolate), trace))
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
-        image_size = None if interpolate else pair(self.config.image_size)
-        patches, grid = self.patches(pixels, image_size)
+        patches, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
         prefix = self.cls_token
         if "distillation_token" in self:
             prefix = mx.concatenate([prefix, self.distillation_token], axis=1)
-        positions = resize_positions(
-            self.position_embeddings, self.config.grid, grid, prefix=self.prefix_tokens
-        )
-        return self.dropout(after_prefix(prefix, patches) + positions)
+        return self.dropout(after_prefix(prefix, patches) + self.positions_of(grid))
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, P + N, D) for another grid of patches."""
+        table, own = self.position_embeddings, self.config.grid
+        return resize_positions(table, own, grid, prefix=self.prefix_tokens)
 
 
 class DeiTModel(ViTModel):
