@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
 
 from ..errors import CheckpointError
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
+WEIGHTS = ("model.safetensors", "model-*-of-*.safetensors")
+PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 TEXTS = ["README.md", "*.json", "*.txt", "*.model"]  # card, configs, vocabularies, SentencePiece
+# Of subfolders only those come that may hold a processor or a tokenizer; `*` goes past a slash.
+ELSEWHERE = ["[!pti]*/*", "p[!r]*/*", "t[!o]*/*", "i[!m]*/*"]
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def fetch(
-    path_or_hf_repo: str | Path, revision: str | None = None, *, weights: bool = True
+    path_or_hf_repo: str | Path,
+    revision: str | None = None,
+    *,
+    weights: bool = True,
+    subfolder: str | None = None,
 ) -> Path:
     """The folder of a checkpoint; a name that is no folder but could be a Hub id is downloaded.
 
@@ -22,7 +31,10 @@ def fetch(
     safetensors, or as pickles where the revision has no others. What the cache has of them is not
     downloaded again, and serves without a network. revision -- a branch, a tag, a commit, or a
     pull request such as "refs/pr/4". weights -- without them, which the cache may have though.
+    subfolder -- of the folder or the repository, where the checkpoint is.
     """
+    if subfolder is not None:
+        return _inside(path_or_hf_repo, revision, weights, PurePosixPath(subfolder))
     path = Path(path_or_hf_repo).expanduser()
     if path.is_dir():
         return path
@@ -31,8 +43,35 @@ def fetch(
     if not HUB_ID.fullmatch(str(path_or_hf_repo)):
         raise CheckpointError(f"{path} is neither a folder nor a Hub id such as owner/name")
     if not weights:
-        return _snapshot(str(path_or_hf_repo), revision, [])
+        return _snapshot(str(path_or_hf_repo), revision, TEXTS)
     return _download(str(path_or_hf_repo), revision)
+
+
+def _inside(
+    path_or_hf_repo: str | Path, revision: str | None, weights: bool, subfolder: PurePosixPath
+) -> Path:
+    """A folder within a checkpoint's folder or repository."""
+    if subfolder.is_absolute() or ".." in subfolder.parts:
+        raise CheckpointError(f"subfolder is {subfolder}; expected a path inside {path_or_hf_repo}")
+    folder = Path(path_or_hf_repo).expanduser()
+    if not folder.is_dir():
+        fetch(path_or_hf_repo, revision, weights=False)  # which refuses what is no Hub id
+        wanted = [*TEXTS, *(["*.safetensors", "pytorch_model*.bin"] if weights else [])]
+        patterns = [f"{subfolder}/{pattern}" for pattern in wanted]
+        folder = _snapshot(str(path_or_hf_repo), revision, patterns, [])
+    if not (folder / subfolder).is_dir():
+        found = ", ".join(sorted(path.name for path in folder.iterdir() if path.is_dir())[:12])
+        raise CheckpointError(
+            f"{path_or_hf_repo} has no subfolder {subfolder}; it has {found or 'none'}"
+        )
+    return folder / subfolder
+
+
+def part_of(folder: Path, names: Iterable[str], files: Iterable[str]) -> Path:
+    """The folder, or else the first subfolder of these names, that holds one of the files."""
+    files, places = [*files], (folder, *(folder / name for name in names))
+    holds = (place for place in places if any((place / file).is_file() for file in files))
+    return next(holds, folder)
 
 
 def headers(repo: str, commit: str) -> dict[str, tuple[str, tuple[int, ...]]] | None:
@@ -50,19 +89,21 @@ def headers(repo: str, commit: str) -> dict[str, tuple[str, tuple[int, ...]]] | 
 
 
 def _download(repo: str, revision: str | None) -> Path:
-    folder = _snapshot(repo, revision, ["model.safetensors", "model-*-of-*.safetensors"])
+    folder = _snapshot(repo, revision, [*TEXTS, *WEIGHTS])
     if any((folder / name).is_file() for name in SAFETENSORS):
         return folder
     # by the commit, which is the folder's name: the branch may have moved meanwhile
-    return _snapshot(repo, folder.name, ["pytorch_model.bin", "pytorch_model-*-of-*.bin"])
+    return _snapshot(repo, folder.name, [*TEXTS, *PICKLED])
 
 
-def _snapshot(repo: str, revision: str | None, weights: list[str]) -> Path:
+def _snapshot(
+    repo: str, revision: str | None, wanted: list[str], ignored: list[str] = ELSEWHERE
+) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
         folder = snapshot_download(
-            repo, revision=revision, allow_patterns=[*TEXTS, *weights], ignore_patterns=["*/*"]
+            repo, revision=revision, allow_patterns=wanted, ignore_patterns=ignored
         )
     except Exception as error:  # of requests, httpx or httpx2, as the Hub's library goes
         raise CheckpointError(_reason(repo, revision, error)) from error

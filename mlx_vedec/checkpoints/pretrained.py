@@ -69,6 +69,7 @@ class Pretrained(NamedModule):
         quantize: int | QuantizationConfig | None = None,
         lazy: bool = False,
         revision: str | None = None,
+        subfolder: str | None = None,
     ) -> Self:
         """Load a folder or a Hub id, in `eval()` mode.
 
@@ -80,7 +81,7 @@ class Pretrained(NamedModule):
         wanted = parse_dtype(dtype)
         if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
             wanted = mx.float32
-        folder = fetch(path_or_hf_repo, revision)
+        folder = fetch(path_or_hf_repo, revision, subfolder=subfolder)
         model = cls.from_folder(folder, config)
         model.source = str(path_or_hf_repo)
         if folder.parent.name == "snapshots":  # of the Hub's cache

@@ -15,11 +15,14 @@ from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, Saving
 from ..checkpoints.tensor_files import TYPES
+from ..encoders.patches import pair
 from ..errors import CheckpointError, OptionError, WeightsError
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.image_sizes import match_images, resize_images
+from ..reading.load import processor_of
 from ..reading.processor import Processor
 from . import model_card
 
@@ -35,6 +38,8 @@ def convert(
     quantize: Settings = None,
     dequantize: bool = False,
     config: Mapping[str, Any] | None = None,
+    processor: str | Path | None = None,
+    image_size: int | tuple[int, int] | None = None,
     revision: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -49,7 +54,9 @@ def convert(
     floats. dtype -- of all that is floating-point then. By default it keeps its own, except that
     float32 becomes half precision where the rest is quantized: float16 if that holds every number,
     else bfloat16. config -- fields of the config to change, such as {"decoder.vocab_size": 50265},
-    where the source's does not fit its weights. overwrite -- replace a model that is there.
+    where the source's does not fit its weights. processor -- the folder or Hub id whose processor
+    is taken in place of the source's. image_size -- (height, width) in pixels, or one number for
+    both, for which positions, config and processor are then made. overwrite -- replace a model that is there.
     dry_run -- say what would be done, and write nothing; of a Hub id only the heads of the files of
     weights are downloaded then. max_shard_size -- bytes of a file of weights. say -- is told what
     was done, line by line; progress -- the bytes written so far, and of all.
@@ -65,13 +72,17 @@ def convert(
     check_target(target, overwrite)
     source = fetch(hf_path, revision, weights=not dry_run)
     check_apart(source, target)
-    processor = Processor.from_pretrained(source)
+    reads = processor_of(source, processor)
     files = _files(source, hf_path)
     stamps = stamps_of(files)
     model = _opened(source, config, None if files else str(hf_path))
     if model is None:
         say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
         return target
+    if image_size is not None:
+        resize_images(model, reads, image_size)
+        say(f"images are {'×'.join(map(str, pair(image_size)))} from now on")
+    match_images(model, reads)
     if wanted is None and quantize is not None and float_type(model) == mx.float32:
         wanted = mx.float16 if _holds(mx.float16, model, files) else mx.bfloat16
         name = str(wanted).removeprefix("mlx.core.")
@@ -81,7 +92,7 @@ def convert(
     if files and not dry_run:
         how = Saving(max_shard_size, release=True, progress=progress or _silent)
         with replacing(target) as new:
-            write_folder(model, processor, new, how, stamps)
+            write_folder(model, reads, new, how, stamps)
             model_card.leave(new, source, hf_path)
             check_target(target, overwrite)
     return target

@@ -53,7 +53,8 @@ class BeitConfig(PatchConfig):
     @property
     def square_only(self) -> bool:
         """Whether transformers computes with a square image_size alone."""
-        return self.use_absolute_position_embeddings
+        biased = self.use_relative_position_bias or self.use_shared_relative_position_bias
+        return biased or self.use_absolute_position_embeddings
 
     def drop_path(self, index: int) -> float:
         """Stochastic depth's rate in one layer; it rises from zero at the first to the last."""
@@ -162,6 +163,11 @@ class BeitModel(Encoder[BeitConfig]):
         if not config.use_mean_pooling:
             self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, config.initializer_range)
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return True
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), the class token's first.

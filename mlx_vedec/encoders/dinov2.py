@@ -134,6 +134,11 @@ class Dinov2Model(Encoder[Dinov2Config]):
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return True
+
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
         return self.norm(self.through_layers(self._embed(pixels), trace))

@@ -213,6 +213,11 @@ class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return True
+
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
         patches, grid = self.patches(pixels)

@@ -143,14 +143,19 @@ class Encoder(Pretrained, Generic[C]):
         """Pixels (B, H, W, C) to features (B, S, D)."""
         raise NotImplementedError
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return False
+
     def fixed_size(self, pixels: mx.array, interpolate: bool) -> Pair | None:
         """The (height, width) that these pixels must have; None where positions are interpolated.
 
         They are where the call asks for it, and for images of the size that the processor makes
         (`processor_size`), which is the one that the checkpoint was trained at.
         """
-        size, own = tuple(pixels.shape[1:3]), pair(self.config.image_size)
-        made = self.processor_size
+        size, made = tuple(pixels.shape[1:3]), self.processor_size
+        own = pair(self.config.image_size)  # pyright: ignore[reportAttributeAccessIssue]
         if interpolate or (made is not None and size == (made.height, made.width)):
             return None
         if made is not None and size != own:

@@ -231,6 +231,11 @@ class SwinModel(Encoder[SwinConfig]):
         high, wide = (side * 2 ** (self.config.num_layers - 1) for side in self.patches.patch)
         return Grid(self.prefix_tokens, -(-height // high), -(-width // wide), (high, wide))
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return "position_embeddings" not in self
+
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), S places of the last stage's map.
 

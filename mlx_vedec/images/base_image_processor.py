@@ -166,6 +166,20 @@ class BaseImageProcessor:
             crop, less_first = self.crop_size, self.pads_less_first
             steps.crop(middle(steps.size, crop, pads_less_first=less_first))
 
+    @property
+    def made_size(self) -> tuple[int, int] | None:
+        """Height and width of the pixels made of any image; None where they go by the image."""
+        pictures = (640, 480), (40, 800), (800, 40), (2000, 3000)
+        made = {self._framed(self._steps(size).size) for size in pictures}
+        width, height = made.pop()
+        return None if made else (height, width)
+
+    def _framed(self, size: Size) -> Size:
+        """A size with what pads it."""
+        if self.do_pad and self.pads_last and self.pad_size:
+            return self.pad_size["width"], self.pad_size["height"]
+        return size
+
     def geometry(self, picture: Image.Image | Size) -> Geometry:
         """Where processed pixels lie in their picture, of which the (width, height) may be enough.
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -86,6 +88,7 @@ class Processor:
         encoder: str | Path | None = None,
         decoder: str | Path | None = None,
         revision: str | None = None,
+        subfolder: str | None = None,
     ) -> Self:
         """From a checkpoint, or the image processor of one and the tokenizer of another.
 
@@ -96,12 +99,15 @@ class Processor:
                 "expected a checkpoint's folder or Hub id, or else an encoder's and a decoder's"
             )
         seen, read = path_or_hf_repo or encoder, path_or_hf_repo or decoder
+        folder = partial(fetch, revision=revision, weights=False, subfolder=subfolder)
         kind: type[Any] = cls
         if cls is Processor and path_or_hf_repo:
-            kind = _named_class(fetch(path_or_hf_repo, revision, weights=False))
+            kind = _named_class(folder(path_or_hf_repo))
         return kind(
-            ImageProcessor.from_pretrained(seen, revision=revision) if seen else None,
-            Tokenizer.from_pretrained(fetch(read, revision, weights=False)) if read else None,
+            ImageProcessor.from_pretrained(seen if _is_file(seen) else folder(seen))
+            if seen
+            else None,
+            Tokenizer.from_pretrained(folder(read)) if read else None,
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -260,10 +266,15 @@ class MangaOCRProcessor(Processor):
 KINDS = {kind.processor_class: kind for kind in (TrOCRProcessor, NougatProcessor, DonutProcessor)}
 
 
+def _is_file(path: str | Path) -> bool:
+    return Path(path).expanduser().is_file()
+
+
 def _named_class(folder: Path) -> type[Processor]:
     """The class that a checkpoint's files name; `Processor` where they name none, or another."""
-    for name in (MERGED_FILE, OWN_FILE, "tokenizer_config.json"):
-        values = read_json(folder / name) if (folder / name).is_file() else {}
+    files = MERGED_FILE, OWN_FILE, "tokenizer_config.json"
+    for place, name in product((folder, folder / "processor", folder / "tokenizer"), files):
+        values = read_json(place / name) if (place / name).is_file() else {}
         if values.get("processor_class"):
             return KINDS.get(values["processor_class"], Processor)
         if values.get("subword_tokenizer_type") == "character":

@@ -16,12 +16,14 @@ import tokenizers
 from tokenizers import AddedToken
 from tokenizers.models import BPE
 
+from ..checkpoints.hub import part_of
 from ..errors import CheckpointError, ConfigError, OptionError, TokenError
 from ..files import write_file, write_json
-from .slow_tokenizers import build
+from .slow_tokenizers import BYTE_LEVEL, PIECES, build
 from .special_tokens import CONFIG_FILE, ROLES, content_of, read_config, special_names
 
 TOKENIZER_FILE = "tokenizer.json"
+FILES = (TOKENIZER_FILE, "vocab.txt", *BYTE_LEVEL, *PIECES)  # of which a tokenizer has one or two
 # Spaces before these go where clean_up_tokenization_spaces is set, in transformers' order.
 TIGHT = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 PADDINGS = (False, "do_not_pad", True, "longest", "max_length")
@@ -96,8 +98,11 @@ class Tokenizer:
 
     @classmethod
     def from_pretrained(cls, folder: str | Path) -> Tokenizer:
-        """Read a folder's `tokenizer.json`, or the files it can be made from, and its config."""
-        folder = Path(folder)
+        """Read a folder's `tokenizer.json`, or the files it can be made from, and its config.
+
+        They may lie in a folder `tokenizer` or `processor` of it.
+        """
+        folder = part_of(Path(folder), ("tokenizer", "processor"), FILES)
         path = folder / TOKENIZER_FILE
         config = read_config(folder)
         try:
