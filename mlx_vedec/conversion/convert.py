@@ -56,10 +56,10 @@ def convert(
     else bfloat16. config -- fields of the config to change, such as {"decoder.vocab_size": 50265},
     where the source's does not fit its weights. processor -- the folder or Hub id whose processor
     is taken in place of the source's. image_size -- (height, width) in pixels, or one number for
-    both, for which positions, config and processor are then made. overwrite -- replace a model that is there.
-    dry_run -- say what would be done, and write nothing; of a Hub id only the heads of the files of
-    weights are downloaded then. max_shard_size -- bytes of a file of weights. say -- is told what
-    was done, line by line; progress -- the bytes written so far, and of all.
+    both, for which positions, config and processor are then made. overwrite -- replace a model that
+    is there. dry_run -- say what would be done, and write nothing; of a Hub id only the heads of
+    the files of weights are downloaded then. max_shard_size -- bytes of a file of weights. say --
+    is told what was done, line by line; progress -- the bytes written so far, and of all.
 
     The folder is written beside its place, in `.NAME.unfinished`, and renamed when it is whole. A
     process that is killed leaves that, and what was at `mlx_path` before; the next conversion to

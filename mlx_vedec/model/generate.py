@@ -152,7 +152,7 @@ class GenerationMixin(nn.Module):
         return prompt, options.after(prompt.shape[1])
 
     def given_features(self, outputs: Any) -> EncoderOutput:
-        """What an encoder gave: its output, a tuple that begins with features (B, S, D), or these."""
+        """What an encoder gave: its output, a tuple led by features (B, S, D), or these alone."""
         features = outputs[0] if isinstance(outputs, (tuple, EncoderOutput)) else outputs
         shape = f"(batch, features, {self.encoder.config.feature_dims})"
         features = as_array(features, "encoder_outputs", shape)
