@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Any
 
-from ..errors import CheckpointError
+from ..errors import CheckpointError, OptionError, nearest
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
 PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json")
@@ -15,6 +16,12 @@ PICKLED = ("pytorch_model.bin", "pytorch_model-*-of-*.bin")
 TEXTS = ["README.md", "*.json", "*.txt", "*.model"]  # card, configs, vocabularies, SentencePiece
 # Of subfolders only those come that may hold a processor or a tokenizer; `*` goes past a slash.
 ELSEWHERE = ["[!pti]*/*", "p[!r]*/*", "t[!o]*/*", "i[!m]*/*"]
+# What has no meaning on one device with unified memory, or for tokenizers of one kind alone.
+HABITS = {
+    *("device_map", "low_cpu_mem_usage", "use_fast", "use_safetensors", "attn_implementation"),
+    "trust_remote_code",
+}
+KNOWN = sorted({"dtype", "quantize", "lazy", "revision", "subfolder", *HABITS})
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -45,6 +52,24 @@ def fetch(
     if not weights:
         return _snapshot(str(path_or_hf_repo), revision, TEXTS)
     return _download(str(path_or_hf_repo), revision)
+
+
+def check_habits(options: Mapping[str, Any]) -> None:
+    """Take what transformers' `from_pretrained` is given out of habit and means nothing here.
+
+    `OptionError` for `trust_remote_code`, since no code of a checkpoint is run, and for what nobody
+    knows.
+    """
+    if options.get("trust_remote_code"):
+        raise OptionError(
+            "trust_remote_code is True, but no code of a checkpoint is run here; leave it out: "
+            "checkpoints of the known families need none"
+        )
+    unknown = sorted(options.keys() - HABITS)
+    if unknown:
+        raise OptionError(
+            f"{unknown[0]} is no option of from_pretrained; {nearest(unknown[0], KNOWN)}"
+        )
 
 
 def _inside(

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, ImageError
+from ..layers.batch_feature import BatchFeature, as_tensors
 from .boxes import Size, middle
 from .geometry import Geometry
 from .loading import ImageSource, load_image, to_rgb
@@ -130,15 +131,26 @@ class BaseImageProcessor:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BaseImageProcessor) and self.to_dict() == other.to_dict()
 
-    def __call__(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> np.ndarray:
-        """One image or several to pixels (B, H, W, C) float32.
+    def __call__(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        *,
+        return_tensors: str | None = None,
+        **overrides: Any,
+    ) -> Any:
+        """One image or several to pixels (B, H, W, C) float32, an array of numpy.
+
+        return_tensors -- "mx" or "np": those pixels as `pixel_values` of a `BatchFeature`.
 
         An override replaces a field for this call. Pillow images are taken as they lie, not turned
         the way up that their EXIF data says.
         """
         options = self.changed(overrides)
         sources: list[Any] = [*images] if isinstance(images, (list, tuple)) else [images]
-        return options._batch([options._pixels(source) for source in sources])
+        pixels = options._batch([options._pixels(source) for source in sources])
+        if return_tensors is None:
+            return pixels
+        return BatchFeature(pixel_values=as_tensors(pixels, return_tensors))
 
     def _pixels(self, source: ImageSource) -> np.ndarray:
         """Pixels (H, W, C) before they are rescaled and normalised: whole grey levels."""

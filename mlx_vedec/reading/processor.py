@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 import mlx.core as mx
 
 from ..checkpoints.config import read_json
-from ..checkpoints.hub import fetch
+from ..checkpoints.hub import check_habits, fetch
 from ..errors import ConfigError, OptionError
 from ..images.base_image_processor import refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
 from ..images.loading import ImageSource, load_image
+from ..layers.batch_feature import BatchFeature, as_tensors
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
 from ..tasks.manga import post_process
@@ -26,29 +27,6 @@ from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-@dataclass(eq=False)
-class BatchFeature(Mapping[str, mx.array]):
-    """What a model takes: pixels (B, H, W, C) float32, labels or tokens (B, L) int32.
-
-    A mapping of what is set, so that `model(**batch)` works.
-    """
-
-    pixel_values: mx.array | None = None
-    labels: mx.array | None = None
-    input_ids: mx.array | None = None
-
-    def __getitem__(self, name: str) -> mx.array:
-        if name not in tuple(self):
-            raise KeyError(f"{name} is not in the batch; it has {', '.join(self)}")
-        return getattr(self, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (f.name for f in fields(self) if getattr(self, f.name) is not None)
-
-    def __len__(self) -> int:
-        return len(tuple(iter(self)))
 
 
 class Reading(NamedTuple):
@@ -89,11 +67,13 @@ class Processor:
         decoder: str | Path | None = None,
         revision: str | None = None,
         subfolder: str | None = None,
+        **habits: Any,
     ) -> Self:
         """From a checkpoint, or the image processor of one and the tokenizer of another.
 
         `Processor` becomes the class that a checkpoint names, where it is one of those here.
         """
+        check_habits(habits)
         if (path_or_hf_repo is None) == (encoder is None and decoder is None):
             raise OptionError(
                 "expected a checkpoint's folder or Hub id, or else an encoder's and a decoder's"
@@ -123,6 +103,8 @@ class Processor:
         self,
         images: ImageSource | Sequence[ImageSource] | None = None,
         text: Text | None = None,
+        *,
+        return_tensors: str | None = None,
         **overrides: Any,
     ) -> BatchFeature:
         """One image or a list, one text or a list, or both: then the text's tokens are the labels.
@@ -131,6 +113,7 @@ class Processor:
         `is_split_into_words=True` a list of words. Other overrides, for this call, are the image
         processor's fields, `add_special_tokens`, `padding`, `truncation` and `max_length`. Rows of
         tokens are padded with the pad token, as transformers does; a loss leaves out only -100.
+        return_tensors -- "mx", which is usual, or "np"; "pt" gives MLX's arrays too.
         """
         fields_of_images = self.image_processor.options() if self.image_processor else set()
         refuse_unknown(overrides, fields_of_images | TEXT_OPTIONS)
@@ -142,6 +125,9 @@ class Processor:
             reading = {"add_special_tokens": self.special_tokens_in_labels, **reading}
         pixels = None if images is None else self.pixels(images, **shaping)
         tokens = None if text is None else self._tokens(text, reading)
+        pixels, tokens = (
+            x if x is None else as_tensors(x, return_tensors) for x in (pixels, tokens)
+        )
         if pixels is None or tokens is None:
             return BatchFeature(pixel_values=pixels, input_ids=tokens)
         if len(pixels) != len(tokens):
