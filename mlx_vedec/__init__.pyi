@@ -289,6 +289,32 @@ from .reading.results import (
     GenerationResponse as GenerationResponse,
     GenerationResult as GenerationResult,
 )
+from .reading.transformers_names import (
+    AutoConfig as AutoConfig,
+    AutoModelForImageTextToText as AutoModelForImageTextToText,
+    AutoModelForVision2Seq as AutoModelForVision2Seq,
+    AutoProcessor as AutoProcessor,
+    AutoTokenizer as AutoTokenizer,
+    BartTokenizer as BartTokenizer,
+    BartTokenizerFast as BartTokenizerFast,
+    BertTokenizer as BertTokenizer,
+    BertTokenizerFast as BertTokenizerFast,
+    BitsAndBytesConfig as BitsAndBytesConfig,
+    BitsandBytesConfig as BitsandBytesConfig,
+    CamembertTokenizer as CamembertTokenizer,
+    CamembertTokenizerFast as CamembertTokenizerFast,
+    GPT2Tokenizer as GPT2Tokenizer,
+    GPT2TokenizerFast as GPT2TokenizerFast,
+    MBartTokenizer as MBartTokenizer,
+    MBartTokenizerFast as MBartTokenizerFast,
+    PreTrainedTokenizerFast as PreTrainedTokenizerFast,
+    RobertaTokenizer as RobertaTokenizer,
+    RobertaTokenizerFast as RobertaTokenizerFast,
+    TorchAoConfig as TorchAoConfig,
+    XLMRobertaTokenizer as XLMRobertaTokenizer,
+    XLMRobertaTokenizerFast as XLMRobertaTokenizerFast,
+    pipeline as pipeline,
+)
 from .reading.word_boxes import (
     WordBox as WordBox,
 )

@@ -11,20 +11,33 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import (
+    AutoModelForVision2Seq,
+    AutoProcessor,
+    AutoTokenizer,
     BertConfig,
     BertLMHeadModel,
+    BertTokenizer,
+    BitsAndBytesConfig,
+    BitsandBytesConfig,
+    GPT2TokenizerFast,
     ImageProcessor,
     Processor,
     SwinConfig,
     SwinModel,
     Tokenizer,
+    TorchAoConfig,
     TrOCRConfig,
     TrOCRForCausalLM,
+    TrOCRProcessor,
     VisionEncoderDecoderConfig,
     VisionEncoderDecoderModel,
     ViTConfig,
+    ViTImageProcessor,
     ViTModel,
+    pipeline,
 )
+from mlx_vedec.errors import OptionError
+from mlx_vedec.layers.quantization_config import QuantizationConfig
 from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA
 from tests.support.tiny import TROCR, VIT
@@ -142,3 +155,92 @@ def test_trocr_decoder_with_an_encoder_of_ones_own():
     assert out.logits.shape == (1, 3, 37)
     alone = decoder(mx.array([[2, 5]]))
     assert alone.logits.shape == (1, 2, 37) and alone.cross_attentions is None
+
+
+# Word for word but for the import line
+
+
+@pytest.fixture
+def line():
+    return Image.open(DATA / "lines" / "seen_006.png").convert("RGB")
+
+
+def test_read_with_a_tokenizer_and_an_image_processor(line):
+    model = VisionEncoderDecoderModel.from_pretrained(BUNDLED)
+    tokenizer = GPT2TokenizerFast.from_pretrained(BUNDLED)
+    image_processor = ViTImageProcessor.from_pretrained(BUNDLED)
+    pixel_values = image_processor(line, return_tensors="pt").pixel_values
+    generated_ids = model.generate(pixel_values)
+    generated_text = tokenizer.batch_decode(generated_ids, skip_special_tokens=True)[0]
+    assert generated_text == "wheel 206,3"
+
+
+def test_train_with_a_tokenizer_and_an_image_processor(folders, image):
+    swin, bert = folders
+    image_processor = ViTImageProcessor.from_pretrained(swin)
+    tokenizer = BertTokenizer.from_pretrained(bert)
+    model = VisionEncoderDecoderModel.from_encoder_decoder_pretrained(swin, bert)
+    model.config.decoder_start_token_id = tokenizer.bos_token_id
+    model.config.pad_token_id = tokenizer.pad_token_id
+    pixel_values = image_processor(image, return_tensors="pt").pixel_values
+    labels = tokenizer("an image of two cats", return_tensors="pt").input_ids
+    assert labels.shape == (1, len(tokenizer.encode("an image of two cats")))
+    loss = model(pixel_values=pixel_values, labels=labels).loss
+    assert abs(loss.item() - np.log(300)) < 1
+
+
+@pytest.mark.parametrize("settings", [BitsAndBytesConfig, BitsandBytesConfig])
+def test_read_with_weights_of_8_bits(line, settings):
+    quantization_config = settings(load_in_8bit=True, llm_int8_threshold=6.0)
+    processor = TrOCRProcessor.from_pretrained(BUNDLED)
+    model = VisionEncoderDecoderModel.from_pretrained(
+        BUNDLED, quantization_config=quantization_config
+    )
+    pixel_values = processor(line, return_tensors="pt").pixel_values
+    generated_ids = model.generate(pixel_values)
+    assert processor.batch_decode(generated_ids, skip_special_tokens=True)[0] == "wheel 206,3"
+    assert model.decoder.layers[0].mlp.fc1.bits == 8
+
+
+def test_settings_of_quantization():
+    assert BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4") == QuantizationConfig(4)
+    assert TorchAoConfig("int4_weight_only", group_size=128) == QuantizationConfig(4, 128)
+    for wrong in (
+        lambda: BitsAndBytesConfig(),
+        lambda: BitsAndBytesConfig(load_in_8bit=True, load_in_4bit=True),
+        lambda: BitsAndBytesConfig(load_in_8bit=True, bits=3),
+        lambda: TorchAoConfig("float8"),
+    ):
+        with pytest.raises(OptionError, match="expected"):
+            wrong()
+
+
+def test_what_is_given_out_of_habit(line):
+    model = AutoModelForVision2Seq.from_pretrained(
+        BUNDLED, device_map="auto", torch_dtype="auto", low_cpu_mem_usage=True, use_safetensors=True
+    )
+    processor = AutoProcessor.from_pretrained(BUNDLED, use_fast=True, trust_remote_code=False)
+    assert model.to("cuda") is model and model.device == mx.default_device()
+    assert model.to(dtype="float16").encode(mx.zeros((1, 32, 384, 3))).dtype == mx.float16
+    batch = processor(line, return_tensors="mx")
+    assert batch.to("cuda") is batch and batch.pixel_values.shape == (1, 32, 384, 3)
+    assert isinstance(processor(line, return_tensors="np").pixel_values, np.ndarray)
+    for kind in (AutoModelForVision2Seq, AutoProcessor, AutoTokenizer):
+        with pytest.raises(OptionError, match="no code of a checkpoint is run"):
+            kind.from_pretrained(BUNDLED, trust_remote_code=True)
+        with pytest.raises(OptionError, match="use_fats is no option of from_pretrained; .*use_fa"):
+            kind.from_pretrained(BUNDLED, use_fats=True)
+    with pytest.raises(OptionError, match="return_tensors is 'tf'; expected 'mx' or 'np'"):
+        processor(line, return_tensors="tf")
+    with pytest.raises(OptionError, match="dtype and torch_dtype are both given"):
+        AutoModelForVision2Seq.from_pretrained(BUNDLED, dtype="float16", torch_dtype="float16")
+
+
+def test_pipeline(line):
+    pipe = pipeline("image-to-text", device="mps")
+    assert pipe(line) == [{"generated_text": "wheel 206,3"}]
+    assert pipe([line, line], generate_kwargs={"max_new_tokens": 2})[1] != pipe(line)
+    with pytest.raises(OptionError, match="expected one of image-to-text"):
+        pipeline("text-generation")
+    with pytest.raises(OptionError, match="document-question-answering alone"):
+        pipe(line, question="Who?")

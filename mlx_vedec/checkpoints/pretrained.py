@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError
+from ..errors import ConfigError, OptionError
 from ..files import make_folder, staged
 from ..layers.computing import computing
 from ..layers.dropout import checkpointed
@@ -19,7 +19,7 @@ from ..layers.packed import count_weights, float_type
 from ..layers.quantization_config import KEYS, QuantizationConfig
 from . import foreign, quantizing, saving, weights
 from .config import Config
-from .hub import fetch
+from .hub import check_habits, fetch
 from .renames import NamedModule
 
 if TYPE_CHECKING:
@@ -79,6 +79,24 @@ class Pretrained(NamedModule):
         return (checkpointed(layer) if again else layer for layer in layers)
 
     @property
+    def device(self) -> mx.Device:
+        """The device that computes, MLX's default one."""
+        return mx.default_device()
+
+    def to(self, *args: Any, dtype: str | mx.Dtype | None = None, **kwargs: Any) -> Self:
+        """The model itself, its parameters in the type that is given; devices change nothing.
+
+        MLX's arrays lie in memory that every device reads.
+        """
+        names = {str(given).removeprefix("torch.") for given in args} & DTYPES.keys()
+        wanted = parse_dtype(dtype if dtype is not None else next(iter(names), None))
+        if wanted is None:
+            wanted = next((given for given in args if isinstance(given, mx.Dtype)), None)
+        if wanted is not None:
+            self.astype(wanted)
+        return self
+
+    @property
     def ties_head(self) -> bool:
         """Whether the config makes one matrix of the embedding and the head."""
         return False
@@ -98,6 +116,10 @@ class Pretrained(NamedModule):
         quantize: int | QuantizationConfig | None = None,
         lazy: bool = False,
         revision: str | None = None,
+        subfolder: str | None = None,
+        torch_dtype: Any = None,
+        quantization_config: int | QuantizationConfig | None = None,
+        **habits: Any,
     ) -> Self:
         """Load a folder or a Hub id, in `eval()` mode.
 
@@ -105,11 +127,17 @@ class Pretrained(NamedModule):
         that of the file, but float32 for half types on a CPU, where MLX has no fast half-precision
         product. quantize -- floats to so many bits as they are loaded; what is stored quantized
         stays so without. lazy -- leave the weights unread, which those of a pickle never are.
+        subfolder -- of the folder or the repository, where the checkpoint is. torch_dtype and
+        quantization_config are transformers' names of dtype and quantize; its `device_map`,
+        `low_cpu_mem_usage` and the like are taken and change nothing.
         """
-        wanted = parse_dtype(dtype)
+        check_habits(habits)
+        wanted = parse_dtype(one_of(dtype, torch_dtype, "dtype and torch_dtype"))
+        both = "quantize and quantization_config"
+        quantize = one_of(quantize, quantization_config, both)
         if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
             wanted = mx.float32
-        folder = fetch(path_or_hf_repo, revision)
+        folder = fetch(path_or_hf_repo, revision, subfolder=subfolder)
         model = cls.from_folder(folder, config)
         model.source = str(path_or_hf_repo)
         if folder.parent.name == "snapshots":  # of the Hub's cache
@@ -232,11 +260,18 @@ def _layers(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield f"{prefix}{name}", sum(count for count in counts if type(count) is int)
 
 
-def parse_dtype(dtype: str | mx.Dtype | None) -> mx.Dtype | None:
-    """A type of numbers by its name, as in `dtype` of Hugging Face's configs, or None."""
-    if dtype is None:
+def one_of(ours: Any, theirs: Any, names: str) -> Any:
+    """The value of an option that has two names."""
+    if ours is not None and theirs is not None:
+        raise OptionError(f"{names} are both given, which are one option; give one of them")
+    return theirs if ours is None else ours
+
+
+def parse_dtype(dtype: str | mx.Dtype | Any) -> mx.Dtype | None:
+    """A type of numbers, of MLX or torch, or its name as in Hugging Face's configs; or None."""
+    if dtype is None or dtype == "auto":
         return None
-    name = dtype if isinstance(dtype, str) else str(dtype).removeprefix("mlx.core.")
+    name = str(dtype).removeprefix("mlx.core.").removeprefix("torch.")
     if name not in DTYPES:
         raise ConfigError(f"dtype is {name}; expected one of {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
+from ..encoders.patches import pair
 from ..errors import CheckpointError, OptionError, WeightsError
 from ..images.image_processors import MERGED_FILE, OWN_FILE
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.image_sizes import match_images, resize_images
 from ..reading.processor import Processor
 from . import model_card
 
@@ -40,6 +43,8 @@ def convert(
     quantize: Settings = None,
     dequantize: bool = False,
     config: Mapping[str, Any] | None = None,
+    processor: str | Path | None = None,
+    image_size: int | tuple[int, int] | None = None,
     revision: str | None = None,
     overwrite: bool = False,
     dry_run: bool = False,
@@ -54,10 +59,12 @@ def convert(
     floats. dtype -- of all that is floating-point then. By default it keeps its own, except that
     float32 becomes half precision where the rest is quantized: float16 if that holds every number,
     else bfloat16. config -- fields of the config to change, such as {"decoder.vocab_size": 50265},
-    where the source's does not fit its weights. overwrite -- replace a model that is there.
-    dry_run -- say what would be done, and write nothing; of a Hub id only the heads of the files of
-    weights are downloaded then. max_shard_size -- bytes of a file of weights. say -- is told what
-    was done, line by line; progress -- the bytes written so far, and of all.
+    where the source's does not fit its weights. processor -- the folder or Hub id whose processor
+    is taken in place of the source's. image_size -- (height, width) in pixels, or one number for
+    both, for which positions, config and processor are then made. overwrite -- replace a model that
+    is there. dry_run -- say what would be done, and write nothing; of a Hub id only the heads of
+    the files of weights are downloaded then. max_shard_size -- bytes of a file of weights. say --
+    is told what was done, line by line; progress -- the bytes written so far, and of all.
 
     A source without an image processor or a tokenizer is converted without it, which is said.
 
@@ -74,13 +81,17 @@ def convert(
     check_target(target, overwrite)
     source = fetch(hf_path, revision, weights=not dry_run)
     check_apart(source, target)
-    processor = _processor(source, say)
+    reads = _processor(source, say) if processor is None else Processor.from_pretrained(processor)
     files = _files(source, hf_path)
     stamps = stamps_of(files)
     model = _opened(source, config, None if files else str(hf_path))
     if model is None:
         say(f"the weights of {hf_path} are pickles, which have to be downloaded to say more")
         return target
+    if image_size is not None:
+        resize_images(model, reads, image_size)
+        say(f"images are {'×'.join(map(str, pair(image_size)))} from now on")
+    match_images(model, reads)
     if wanted is None and quantize is not None and float_type(model) == mx.float32:
         wanted = mx.float16 if _holds(mx.float16, model, files) else mx.bfloat16
         name = str(wanted).removeprefix("mlx.core.")
@@ -89,7 +100,7 @@ def convert(
         say(line)
     if files and not dry_run:
         with replacing(target) as new:
-            write_folder(model, processor, new, how, stamps)
+            write_folder(model, reads, new, how, stamps)
             model_card.leave(new, source, hf_path)
             check_target(target, overwrite)
     return target
@@ -99,12 +110,19 @@ def _silent(*_: object) -> None:
     pass
 
 
+PLACES = ("", "processor/", "image_processor/", "tokenizer/")
+
+
 def _processor(source: Path, say: Callable[[str], object]) -> Processor:
     """The source's processor, with a warning without the parts for which there is no file."""
     lacking = {
         part: expected
         for part, (expected, *others) in PROCESSOR_FILES.items()
-        if not any(path.is_file() for name in (expected, *others) for path in source.glob(name))
+        if not any(
+            path.is_file()
+            for name, place in product((expected, *others), PLACES)
+            for path in source.glob(place + name)
+        )
     }
     for part, expected in lacking.items():
         say(f"warning: {source} has no {part}, nor will the result; give it one, {expected}")

@@ -12,6 +12,7 @@ from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE, Saving
 from ..layers.lora import adapted_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.image_sizes import restore_images
 from ..reading.new_tokens import restore_added
 from ..reading.processor import Processor
 from . import model_card
@@ -44,6 +45,7 @@ def fuse_checkpoint(
     whole = VisionEncoderDecoderModel.from_folder(source)
     whole.source = str(model)
     restore_added(whole, processor, adapter_path)
+    restore_images(whole, processor, adapter_path)
     load_adapters(whole, adapter_path)
     for line in _merge(whole, dequantize):
         if say is not None:

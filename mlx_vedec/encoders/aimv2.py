@@ -33,6 +33,7 @@ class Aimv2VisionConfig(PatchConfig):
     """
 
     model_type: ClassVar[str] = "aimv2_vision_model"
+    square_only: ClassVar[bool] = True
     hidden_size: int = 1024
     intermediate_size: int = 2816
     num_hidden_layers: int = 24
@@ -122,12 +123,20 @@ class Aimv2VisionModel(Encoder[Aimv2VisionConfig]):
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""
         config = self.config
-        any_size = interpolate or config.is_native
-        patches, grid = self.patches(pixels, None if any_size else pair(config.image_size))
+        patches, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
         x = self.patch_norm(patches)
         if config.is_native:
             return x + sinusoids(grid, config.hidden_size).astype(x.dtype)
-        return x + resize_positions(self.position_embeddings[None], config.grid, grid)
+        return x + self.positions_of(grid)
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return self.config.is_native
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (N, D) for another grid of patches."""
+        return resize_positions(self.position_embeddings[None], self.config.grid, grid)[0]
 
 
 def sinusoids(grid: Pair, dims: int) -> mx.array:

@@ -39,6 +39,8 @@ class BeitConfig(PatchConfig):
     """Fields and defaults of `microsoft/beit-base-patch16-224-pt22k`."""
 
     model_type: ClassVar[str] = "beit"
+    any_size: ClassVar[bool] = True
+    square_only: ClassVar[bool] = True
     intermediate_size: int = 3072
     layer_norm_eps: float = 1e-12
     hidden_dropout_prob: float = 0.0
@@ -74,11 +76,14 @@ class RelativePositionBias(nn.Module):
 
     def __call__(self, grid: Pair) -> mx.array:
         """Biases (H, S, S) of a grid; for another than the table's they are resized bilinearly."""
-        table = self.table
-        if grid != self.grid:
-            between = resize_table(table[:-3], offsets(self.grid), offsets(grid), bilinear)
-            table = mx.concatenate([between, table[-3:]])
-        return relative_bias(table, token_index(grid))
+        return relative_bias(self.table_of(grid), token_index(grid))
+
+    def table_of(self, grid: Pair) -> mx.array:
+        """The table, resized to another grid."""
+        if grid == self.grid:
+            return self.table
+        between = resize_table(self.table[:-3], offsets(self.grid), offsets(grid), bilinear)
+        return mx.concatenate([between, self.table[-3:]])
 
 
 def offsets(grid: Pair) -> Pair:
@@ -177,8 +182,20 @@ class BeitModel(Encoder[BeitConfig]):
         patches, grid = self.patches(pixels)
         x = after_prefix(self.cls_token, patches)
         if "position_embeddings" in self:
-            x = x + resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
+            x = x + self.positions_of(grid)
         return self.dropout(x), grid
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, 1 + N, D) for another grid of patches."""
+        return resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
+
+    def resize_images(self, image_size: Pair) -> None:
+        """Make images of this (height, width) the encoder's own, in its biases too."""
+        grid = self.config.grid_of_images(image_size)
+        for module in self.modules():
+            if isinstance(module, RelativePositionBias):
+                module.table, module.grid = module.table_of(grid), grid
+        super().resize_images(image_size)
 
 
 class Data2VecVisionModel(BeitModel):

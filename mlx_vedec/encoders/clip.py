@@ -20,7 +20,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -31,6 +31,7 @@ class VisionConfig(PatchConfig):
     position_table -- whether positions are learned, and added to the patches
     """
 
+    square_only: ClassVar[bool] = True
     class_token: ClassVar[bool]
     patch_bias: ClassVar[bool]
     position_table: ClassVar[bool] = True
@@ -112,10 +113,13 @@ class VisionModel(Encoder[VisionConfig]):
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""
-        config = self.config
-        patches, grid = self.patches(pixels, None if interpolate else pair(config.image_size))
-        table = self.position_embeddings[None, self.prefix_tokens :]
-        return patches + resize_positions(table, config.grid, grid)
+        patches, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
+        return patches + self.positions_of(grid)[self.prefix_tokens :]
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (P + N, D) for another grid of patches."""
+        table = self.position_embeddings[None]
+        return resize_positions(table, self.config.grid, grid, prefix=self.prefix_tokens)[0]
 
 
 class CLIPVisionModel(VisionModel):

@@ -21,7 +21,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP, silu
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -29,6 +29,8 @@ class Dinov2Config(PatchConfig):
     """Fields and defaults of `facebook/dinov2-base`, whose own image_size is 518."""
 
     model_type: ClassVar[str] = "dinov2"
+    any_size: ClassVar[bool] = True
+    square_only: ClassVar[bool] = True
     resample: ClassVar[str] = "bicubic"  # of the positions when they are resized
     fused_qkv: ClassVar[bool] = False  # whether one layer gives queries, keys and values
     mlp_ratio: float = 4
@@ -166,10 +168,13 @@ class Dinov2Model(Encoder[Dinov2Config]):
 
     def _embed(self, pixels: mx.array) -> mx.array:
         patches, grid = self.patches(pixels)
-        positions = resize_positions(
-            self.position_embeddings[:, 1:], self.config.grid, grid, resample=self.config.resample
-        )
+        positions = self.positions_of(grid)[:, 1:]
         return self.dropout(after_prefix(self._prefix(), patches + positions))
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, 1 + N, D) for another grid of patches."""
+        table, config = self.position_embeddings, self.config
+        return resize_positions(table, config.grid, grid, prefix=1, resample=config.resample)
 
     def _prefix(self) -> mx.array:
         """The tokens before the patches, (1, P, D)."""

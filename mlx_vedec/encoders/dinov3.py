@@ -42,6 +42,7 @@ class DINOv3ViTConfig(PatchConfig):
     """
 
     model_type: ClassVar[str] = "dinov3_vit"
+    any_size: ClassVar[bool] = True
     hidden_size: int = 384
     num_attention_heads: int = 6
     intermediate_size: int = 1536

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -18,20 +19,55 @@ from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
 Size = int | tuple[int, ...]
 
 
+@dataclass(frozen=True)
+class ProcessorSize:
+    """The (height, width) of the images that the processor beside an encoder makes."""
+
+    height: int
+    width: int
+
+
 @dataclass(kw_only=True)
 class EncoderConfig(Config):
     """Base of the encoders' configs.
 
     prompts_are_whole -- whether a prompt of the decoder gets no start token before it, since it
                          has its own, as Donut's prompts do
+    any_size          -- whether positions are resized to any image without being asked
+    square_only       -- whether transformers computes with a square image_size alone
     """
 
     prompts_are_whole: ClassVar[bool] = False
+    any_size: ClassVar[bool] = False
+    square_only: ClassVar[bool] = False
 
     @property
     def feature_dims(self) -> int:
         """Width of the features: `hidden_size` in Hugging Face's configs."""
         raise NotImplementedError
+
+    @property
+    def image_unit(self) -> Pair:
+        """What divides the height and the width of images that fit, in pixels."""
+        raise NotImplementedError
+
+    def grid_of_images(self, image_size: Pair) -> Pair:
+        """Patches down and across of images of this size; `ConfigError` where it does not fit."""
+        height, width = image_size
+        down, across = self.image_unit
+        if height < 1 or width < 1 or height % down or width % across:
+            raise ConfigError(
+                f"image_size is {height}×{width}; expected a height that {down} divides and a "
+                f"width that {across} divides, since {self.model_type} cuts images so"
+            )
+        if self.square_only and height != width:
+            raise ConfigError(
+                f"image_size is {height}×{width}; expected a square, since transformers reads a "
+                f"position table of {self.model_type} so; a processor's size may be any"
+            )
+        resized = copy.copy(self)
+        resized.image_size = image_size  # pyright: ignore[reportAttributeAccessIssue]
+        return resized.grid  # pyright: ignore[reportAttributeAccessIssue]
 
 
 @dataclass(kw_only=True)
@@ -58,6 +94,11 @@ class PatchConfig(EncoderConfig):
         return self.hidden_size
 
     @property
+    def image_unit(self) -> Pair:
+        """A patch."""
+        return pair(self.patch_size)
+
+    @property
     def grid(self) -> Pair:
         """Patches down and across of an image of the configured size."""
         return grid_of(pair(self.image_size), pair(self.patch_size))
@@ -77,6 +118,7 @@ class Encoder(Pretrained, Generic[C]):
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
+        self.processor_size: ProcessorSize | None = None  # of a processor that differs
 
     def __call__(
         self,
@@ -100,6 +142,50 @@ class Encoder(Pretrained, Generic[C]):
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D)."""
         raise NotImplementedError
+
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return self.config.any_size
+
+    def fixed_size(self, pixels: mx.array, interpolate: bool) -> Pair | None:
+        """The (height, width) that these pixels must have; None where positions are interpolated.
+
+        They are where the call asks for it, and for images of the size that the processor makes
+        (`processor_size`), which is the one that the checkpoint was trained at.
+        """
+        size, made = tuple(pixels.shape[1:3]), self.processor_size
+        own = pair(self.config.image_size)  # pyright: ignore[reportAttributeAccessIssue]
+        if (
+            interpolate
+            or self.takes_any_size
+            or (made is not None and size == (made.height, made.width))
+        ):
+            return None
+        if made is not None and size != own:
+            raise ImageError(
+                f"image is {'×'.join(map(str, size))}; expected {made.height}×{made.width}, which "
+                f"preprocessor_config.json says, or {own[0]}×{own[1]}, the image_size of "
+                "config.json; use processor(images=image), or interpolate_pos_encoding=True"
+            )
+        return own
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """The position table as it is stored, interpolated to another grid of patches."""
+        raise NotImplementedError
+
+    def resize_images(self, image_size: Pair) -> None:
+        """Make images of this (height, width), in pixels, the encoder's own.
+
+        Its position tables and its config become those of the new size; what it computes for such
+        images is what it computed with `interpolate_pos_encoding`.
+        """
+        grid = self.config.grid_of_images(image_size)
+        if "position_embeddings" in self:
+            self.position_embeddings = self.positions_of(grid)
+        one = isinstance(self.config.image_size, int) and image_size[0] == image_size[1]
+        self.config.image_size = image_size[0] if one else image_size
+        self.processor_size = None
 
     @property
     def prefix_tokens(self) -> int:

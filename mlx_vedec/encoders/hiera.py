@@ -164,7 +164,7 @@ class HieraModel(Encoder[HieraConfig]):
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Pixels to patches (B, N, D) with their positions, those that are pooled first apart."""
         config = self.config
-        check_pixels(pixels, config.num_channels, None if interpolate else config.image_size)
+        check_pixels(pixels, config.num_channels, self.fixed_size(pixels, interpolate))
         size = pixels.shape[1], pixels.shape[2]
         if any(side % unit for side, unit in zip(size, config.unit, strict=True)):
             raise ImageError(
@@ -172,8 +172,12 @@ class HieraModel(Encoder[HieraConfig]):
                 f"{config.unit}, those of hiera's masked units; use processor(images=image, size=…)"
             )
         x, grid = self.patches(pixels)
-        x = x + resize_positions(self.position_embeddings, config.grid, grid)
-        return unrolled(mx.unflatten(x, 1, grid), config.query_stride, len(config.depths) - 1)
+        x = mx.unflatten(x + self.positions_of(grid), 1, grid)
+        return unrolled(x, config.query_stride, len(config.depths) - 1)
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, N, D) for another grid of patches."""
+        return resize_positions(self.position_embeddings, self.config.grid, grid)
 
 
 def unrolled(x: mx.array, stride: Pair, times: int) -> mx.array:

@@ -21,7 +21,7 @@ from ..layers.kv_cache import KeysValues
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 NORMS = {"layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm}
 QK_EPS = 1e-6  # of the norms of queries and keys, whatever layer_norm_eps is
@@ -32,6 +32,8 @@ class InternVLVisionConfig(PatchConfig):
     """Fields and defaults of `OpenGVLab/InternVL3-1B-hf`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "internvl_vision"
+    any_size: ClassVar[bool] = True
+    square_only: ClassVar[bool] = True
     hidden_size: int = 1024
     num_hidden_layers: int = 24
     num_attention_heads: int = 16
@@ -130,8 +132,12 @@ class InternVLVisionModel(Encoder[InternVLVisionConfig]):
         patches, grid = self.patches(pixels)
         x = after_prefix(self.cls_token, patches)
         if "position_embeddings" in self:
-            x = x + resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
+            x = x + self.positions_of(grid)
         return self.dropout(x)
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, 1 + N, D) for another grid of patches."""
+        return resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
 
 
 InternVLVisionModel.renames = Renames(

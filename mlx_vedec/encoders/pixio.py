@@ -18,7 +18,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
@@ -26,6 +26,8 @@ class PixioConfig(PatchConfig):
     """Fields and defaults of `facebook/pixio-vith16`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "pixio"
+    any_size: ClassVar[bool] = True
+    square_only: ClassVar[bool] = True
     hidden_size: int = 1280
     num_hidden_layers: int = 32
     num_attention_heads: int = 16
@@ -91,11 +93,13 @@ class PixioModel(Encoder[PixioConfig]):
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), the class tokens first."""
         patches, grid = self.patches(pixels)
-        positions = resize_positions(
-            self.position_embeddings, self.config.grid, grid, prefix=self.prefix_tokens
-        )
-        x = self.dropout(after_prefix(self.cls_token, patches) + positions)
+        x = self.dropout(after_prefix(self.cls_token, patches) + self.positions_of(grid))
         return self.norm(self.through_layers(x, trace))
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, P + N, D) for another grid of patches."""
+        table, own = self.position_embeddings, self.config.grid
+        return resize_positions(table, own, grid, prefix=self.prefix_tokens)
 
 
 PixioModel.renames = Renames(

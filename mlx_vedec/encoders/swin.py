@@ -21,7 +21,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, EncoderConfig, Size
-from .patches import Grid, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
+from .patches import Grid, Pair, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
 from .windows import Cut, OffsetBias, attend_in_windows, in_pieces, pad_to
 
 
@@ -94,6 +94,12 @@ class SwinConfig(EncoderConfig):
     def feature_dims(self) -> int:
         """Width of the features."""
         return self.hidden_size
+
+    @property
+    def image_unit(self) -> Pair:
+        """A window of patches."""
+        down, across = pair(self.patch_size)
+        return down * self.window_size, across * self.window_size
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -234,6 +240,11 @@ class SwinModel(Encoder[SwinConfig]):
         high, wide = (side * 2 ** (self.config.num_layers - 1) for side in self.patches.patch)
         return Grid(self.prefix_tokens, -(-height // high), -(-width // wide), (high, wide))
 
+    @property
+    def takes_any_size(self) -> bool:
+        """Whether images may have any size without `interpolate_pos_encoding`."""
+        return "position_embeddings" not in self
+
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), S places of the last stage's map.
 
@@ -252,13 +263,17 @@ class SwinModel(Encoder[SwinConfig]):
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Pixels to a map (B, rows, columns, D) of patches."""
         config = self.config
-        fixed = config.use_absolute_embeddings and not interpolate
-        check_pixels(pixels, config.num_channels, pair(config.image_size) if fixed else None)
+        free = interpolate or not config.use_absolute_embeddings
+        check_pixels(pixels, config.num_channels, self.fixed_size(pixels, free))
         patches, grid = self.patches(pad_to(pixels, pair(config.patch_size)))
         x = self.patch_norm(patches)
         if "position_embeddings" in self:
-            x = x + resize_positions(self.position_embeddings, config.grid, grid)
+            x = x + self.positions_of(grid)
         return mx.unflatten(self.dropout(x), 1, grid)
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, N, D) for another grid of patches."""
+        return resize_positions(self.position_embeddings, self.config.grid, grid)
 
 
 class DonutSwinModel(SwinModel):

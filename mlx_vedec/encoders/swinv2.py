@@ -18,6 +18,7 @@ import numpy as np
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention, Mask
 from ..layers.kv_quantization import Held
+from .patches import Pair
 from .swin import BLOCK, COMMON, INDEX, LAYER, NORM, PatchMerging, SwinConfig, SwinLayer, SwinModel
 from .windows import Cut, in_pieces, relative_bias, relative_index
 
@@ -102,9 +103,7 @@ class Swinv2Layer(SwinLayer):
 
     def __init__(self, config: Swinv2Config, stage: int, index: int) -> None:
         super().__init__(config, stage, index)
-        side = max(config.grid[0] // 2**stage, 1)
-        if side <= self.window:
-            self.window, self.shift = side, 0
+        self.fit(config, stage, index)
         self.attn = CosineAttention(
             config.dims(stage),
             config.num_heads[stage],
@@ -119,6 +118,12 @@ class Swinv2Layer(SwinLayer):
         """A map (B, rows, columns, D) to the same."""
         x = x + self.drop_path(self.attn_norm(self.attend(x, keep)))
         return self.think(x) if self.training else in_pieces(self.think, x)
+
+    def fit(self, config: Swinv2Config, stage: int, index: int) -> None:
+        """Take a window no larger than the map of an image of the config's size."""
+        side, window = max(config.grid[0] // 2**stage, 1), config.window_size
+        self.window = min(side, window)
+        self.shift = window // 2 if index % 2 and side > window else 0
 
     def think(self, x: mx.array) -> mx.array:
         """Any rows of a map, with what the MLP adds to them."""
@@ -148,6 +153,13 @@ class Swinv2Model(SwinModel):
     base_model_prefix = "swinv2"
     layer_class = Swinv2Layer
     merge_class = Swinv2PatchMerging
+
+    def resize_images(self, image_size: Pair) -> None:
+        """Make images of this (height, width) the encoder's own; its windows fit their maps."""
+        super().resize_images(image_size)
+        for number, stage in enumerate(self.stages):
+            for index, layer in enumerate(stage.layers):
+                layer.fit(self.config, number, index)  # pyright: ignore[reportOptionalCall]
 
 
 Swinv2Model.renames = (

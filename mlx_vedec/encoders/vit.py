@@ -21,19 +21,18 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 @dataclass(kw_only=True)
 class ViTConfig(PatchConfig):
     """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w).
 
-    any_size, resample -- whether positions are resized without being asked, and how
+    resample -- how positions are resized
     """
 
     model_type: ClassVar[str] = "vit"
     class_token: ClassVar[bool] = True
-    any_size: ClassVar[bool] = False
     resample: ClassVar[str] = "bicubic"
     distilled: ClassVar[bool] = False  # whether a distillation token follows the class token
     zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
@@ -152,19 +151,15 @@ class ViTModel(Encoder[ViTConfig]):
         return {"pooler.dense.weight": mx.zeros((rows, dims)), "pooler.dense.bias": mx.zeros(rows)}
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
-        config = self.config
-        any_size = interpolate or config.any_size
-        x, grid = self.patches(pixels, None if any_size else pair(config.image_size))
+        x, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
         for token in ("distillation_token", "cls_token"):
             x = after_prefix(self[token], x) if token in self else x
-        positions = resize_positions(
-            self.position_embeddings,
-            config.grid,
-            grid,
-            prefix=self.prefix_tokens,
-            resample=config.resample,
-        )
-        return self.dropout(x + positions)
+        return self.dropout(x + self.positions_of(grid))
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, P + N, D) for another grid of patches."""
+        table, config, prefix = self.position_embeddings, self.config, self.prefix_tokens
+        return resize_positions(table, config.grid, grid, prefix=prefix, resample=config.resample)
 
 
 class DeiTModel(ViTModel):

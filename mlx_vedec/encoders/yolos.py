@@ -65,7 +65,7 @@ class YolosModel(ViTModel):
             self.detection_tokens, (len(x), *self.detection_tokens.shape[1:])
         )
         x = mx.concatenate([x, detections], axis=1)
-        x = self.dropout(x + self._resized(self.position_embeddings, grid))
+        x = self.dropout(x + self.positions_of(grid))
         trace.keep(x)
         for index, layer in enumerate(self.in_turn(self.layers)):
             x = layer(x, trace)
@@ -73,6 +73,18 @@ class YolosModel(ViTModel):
             if "mid_position_embeddings" in self and index < len(self.layers) - 1:
                 x = x + self._resized(self.mid_position_embeddings[index], grid)
         return self.norm(x)
+
+    def positions_of(self, grid: Pair) -> mx.array:
+        """Positions (1, 1 + N + detections, D) for another grid of patches."""
+        return self._resized(self.position_embeddings, grid)
+
+    def resize_images(self, image_size: Pair) -> None:
+        """Make images of this (height, width) the encoder's own, after every layer too."""
+        grid = self.config.grid_of_images(image_size)
+        if "mid_position_embeddings" in self:
+            tables = [self._resized(table, grid) for table in self.mid_position_embeddings]
+            self.mid_position_embeddings = mx.stack(tables)
+        super().resize_images(image_size)
 
     def _resized(self, table: mx.array, grid: Pair) -> mx.array:
         """Positions (1, S, D) for a grid of patches; those of other tokens stay as they are."""

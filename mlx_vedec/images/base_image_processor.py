@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from ..errors import ConfigError, ImageError, meant
+from ..layers.batch_feature import BatchFeature, as_tensors
 from .arrays import grey_levels, numbers_of
 from .boxes import Box, Size, middle
 from .geometry import Geometry
@@ -132,14 +133,25 @@ class BaseImageProcessor:
     def __eq__(self, other: object) -> bool:
         return isinstance(other, BaseImageProcessor) and self.to_dict() == other.to_dict()
 
-    def __call__(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> np.ndarray:
-        """One image or several to pixels (B, H, W, C) float32.
+    def __call__(
+        self,
+        images: ImageSource | Sequence[ImageSource],
+        *,
+        return_tensors: str | None = None,
+        **overrides: Any,
+    ) -> Any:
+        """One image or several to pixels (B, H, W, C) float32, an array of numpy.
+
+        return_tensors -- "mx" or "np": those pixels as `pixel_values` of a `BatchFeature`.
 
         An override replaces a field for this call. Pillow images are taken as they lie, not turned
         the way up that their EXIF data says.
         """
         options = self.changed(overrides)
-        return options._batch([options._pixels(source) for source in listed(images)])
+        pixels = options._batch([options._pixels(source) for source in listed(images)])
+        if return_tensors is None:
+            return pixels
+        return BatchFeature(pixel_values=as_tensors(pixels, return_tensors))
 
     def _pixels(self, source: ImageSource) -> np.ndarray:
         """Pixels (H, W, C) before they are rescaled and normalised: grey levels, or floats."""
@@ -216,6 +228,20 @@ class BaseImageProcessor:
         if self.do_center_crop and self.crop_size:
             crop, less_first = self.crop_size, self.pads_less_first
             steps.crop(middle(steps.size, crop, pads_less_first=less_first))
+
+    @property
+    def made_size(self) -> tuple[int, int] | None:
+        """Height and width of the pixels made of any image; None where they go by the image."""
+        pictures = (640, 480), (40, 800), (800, 40), (2000, 3000)
+        made = {self._framed(self._steps(size).size) for size in pictures}
+        width, height = made.pop()
+        return None if made else (height, width)
+
+    def _framed(self, size: Size) -> Size:
+        """A size with what pads it."""
+        if self.do_pad and self.pads_last and self.pad_size:
+            return self.pad_size["width"], self.pad_size["height"]
+        return size
 
     def geometry(self, picture: Image.Image | Size) -> Geometry:
         """Where processed pixels lie in their picture, of which the (width, height) may be enough.

@@ -20,7 +20,7 @@ import numpy as np
 from PIL import Image
 
 from ..checkpoints.config import read_json
-from ..checkpoints.hub import fetch
+from ..checkpoints.hub import fetch, part_of
 from ..errors import CheckpointError, ConfigError, ImageError
 from ..files import write_json
 from .arrays import numbers_of
@@ -102,11 +102,12 @@ def _kind(type_name: str | None, model_type: str | None) -> type[ImageProcessor]
 
 
 def _processor_values(folder: Path) -> dict[str, Any]:
-    values = _read(folder / MERGED_FILE).get("image_processor") or _read(folder / OWN_FILE)
+    place = part_of(folder, ("processor", "image_processor"), (OWN_FILE, MERGED_FILE))
+    values = _read(place / MERGED_FILE).get("image_processor") or _read(place / OWN_FILE)
     if not values:
         raise CheckpointError(
-            f"{folder} has no {OWN_FILE}; expected one beside the model; take the one of the "
-            "checkpoint it was trained from, or save an ImageProcessor there"
+            f"{folder} has no {OWN_FILE}, nor has a folder processor in it; give the checkpoint "
+            "that the model was trained from: load(…, processor=…), --processor at a command"
         )
     return values
 

@@ -31,6 +31,7 @@ from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.image_sizes import match_images
 from ..reading.processor import Processor
 from .arguments import check_arguments, listed_images
 from .benchmark_report import Benchmark, Loading, Trial, Work
@@ -155,6 +156,7 @@ def _pixels(
     rows: int,
 ) -> _Pixels:
     if processor is not None and image_size is None:
+        match_images(model, processor)
         chosen = list(islice(cycle(images or [LINE]), rows))
         height, width = processor.pixels(chosen[:1]).shape[1:3]
         return _Pixels(lambda: processor.pixels(chosen), (height, width), random=False)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.weights import parameters
-from ..encoders.patches import pair
 from ..errors import OptionError
 from ..images.loading import ImageSource
 from ..layers.packed import bits_per_weight
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.image_sizes import match_images
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
 from .arguments import check_arguments, listed_images
@@ -53,6 +53,8 @@ def verify(
     optional = {"labels": labels, "prompt": prompt, "sizes": sizes, "progress": progress}
     check_arguments(*optional, **optional)
     _check(original, changed, images, labels)
+    for model in (original, changed):
+        match_images(model, processor)
     if labels is not None:
         labels = [reference(processor, label, prompt).text for label in labels]
     done = count(1)
@@ -91,15 +93,12 @@ def _check(
     images: Sequence[ImageSource],
     labels: Sequence[str] | None,
 ) -> None:
-    for name, was, now in (
-        ("vocabulary", original.config.decoder.vocab_size, changed.config.decoder.vocab_size),
-        ("image size", *(pair(model.encoder.config.image_size) for model in (original, changed))),
-    ):
-        if was != now:
-            raise OptionError(
-                f"the models cannot be compared: the {name} is {was} in the original and {now} in "
-                "the other; expected one model before and after a change"
-            )
+    was, now = (model.config.decoder.vocab_size for model in (original, changed))
+    if was != now:
+        raise OptionError(
+            f"the models cannot be compared: the vocabulary is {was} in the original and {now} in "
+            "the other; expected one model before and after a change"
+        )
     if not images:
         raise OptionError("there are no images to compare the models on; give one or more")
     if labels is not None and len(labels) != len(images):

@@ -11,6 +11,7 @@ from ..adapters.wrapping import load_adapters
 from ..errors import as_path
 from ..layers.quantization_config import QuantizationConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from .image_sizes import match_images, restore_images
 from .new_tokens import restore_added
 from .processor import Processor
 
@@ -21,40 +22,50 @@ BUNDLED = Path(__file__).parents[1] / "assets"
 def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
+    processor: str | Path | None = ...,
     adapter_path: str | Path | None = ...,
     dtype: str | mx.Dtype | None = ...,
     quantize: int | QuantizationConfig | None = ...,
     lazy: bool = ...,
     revision: str | None = ...,
+    subfolder: str | None = ...,
     return_config: Literal[False] = ...,
 ) -> tuple[VisionEncoderDecoderModel, Processor]: ...
 @overload
 def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
+    processor: str | Path | None = ...,
     adapter_path: str | Path | None = ...,
     dtype: str | mx.Dtype | None = ...,
     quantize: int | QuantizationConfig | None = ...,
     lazy: bool = ...,
     revision: str | None = ...,
+    subfolder: str | None = ...,
     return_config: Literal[True],
 ) -> tuple[VisionEncoderDecoderModel, Processor, dict[str, Any]]: ...
 def load(
     path_or_hf_repo: str | Path | None = None,
     *,
+    processor: str | Path | None = None,
     adapter_path: str | Path | None = None,
     dtype: str | mx.Dtype | None = None,
     quantize: int | QuantizationConfig | None = None,
     lazy: bool = False,
     revision: str | None = None,
+    subfolder: str | None = None,
     return_config: bool = False,
 ) -> tuple[Any, ...]:
     """A model in `eval()` mode and its processor: of a folder, a Hub id, or the bundled ones.
 
+    processor -- the folder or Hub id whose processor is taken in place of the model's own. Where it
+    makes images of another size than the model was built for, positions are interpolated, and a
+    warning says so.
     adapter_path -- adapters, ours or PEFT's, for the model as it then is; they keep their type.
     dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
     quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
     lazy -- leave the weights unread until they are used. return_config -- the config as a third.
+    subfolder -- of the folder or the repository, where the checkpoint is.
 
     >>> model, processor = load()
     >>> model.config.encoder.model_type
@@ -65,14 +76,31 @@ def load(
     if adapter_path is not None:
         as_path(adapter_path, "adapter_path")
     model = VisionEncoderDecoderModel.from_pretrained(
-        source, dtype=dtype, quantize=quantize, lazy=lazy, revision=revision
+        source,
+        dtype=dtype,
+        quantize=quantize,
+        lazy=lazy,
+        revision=revision,
+        subfolder=subfolder,
     )
-    processor = Processor.from_pretrained(source, revision=revision)
+    reads = processor_of(source, processor, revision=revision, subfolder=subfolder)
     model.name_or_path = _name(path_or_hf_repo)
     if adapter_path is not None:
-        restore_added(model, processor, adapter_path)
+        restore_added(model, reads, adapter_path)
+        restore_images(model, reads, adapter_path)
         load_adapters(model, adapter_path, requantized=quantize is not None)
-    return (model, processor, model.config.to_dict()) if return_config else (model, processor)
+    match_images(model, reads)
+    return (model, reads, model.config.to_dict()) if return_config else (model, reads)
+
+
+def processor_of(model: str | Path, processor: str | Path | None, **where: str | None) -> Processor:
+    """The processor in a model's folder, or else of the folder or Hub id that is given for it.
+
+    where -- `revision` and `subfolder` of the model's
+    """
+    if processor is None:
+        return Processor.from_pretrained(model, **where)
+    return Processor.from_pretrained(processor)
 
 
 def _name(source: str | Path | None) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
@@ -13,7 +15,7 @@ import mlx.core as mx
 from PIL import Image
 
 from ..checkpoints.config import read_json
-from ..checkpoints.hub import fetch
+from ..checkpoints.hub import check_habits, fetch
 from ..errors import ConfigError, OptionError, shown
 from ..files import make_folder, staged
 from ..images.arrays import numbers_of
@@ -21,6 +23,7 @@ from ..images.base_image_processor import listed, refuse_unknown
 from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
 from ..images.line_images import is_line_shaped
 from ..images.loading import ImageSource, load_image
+from ..layers.batch_feature import BatchFeature, as_tensors
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
 from ..tasks.manga import post_process
@@ -30,29 +33,6 @@ from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-
-@dataclass(eq=False)
-class BatchFeature(Mapping[str, mx.array]):
-    """What a model takes: pixels (B, H, W, C) float32, labels or tokens (B, L) int32.
-
-    A mapping of what is set, so that `model(**batch)` works.
-    """
-
-    pixel_values: mx.array | None = None
-    labels: mx.array | None = None
-    input_ids: mx.array | None = None
-
-    def __getitem__(self, name: str) -> mx.array:
-        if name not in tuple(self):
-            raise KeyError(f"{name} is not in the batch; it has {', '.join(self)}")
-        return getattr(self, name)
-
-    def __iter__(self) -> Iterator[str]:
-        return (f.name for f in fields(self) if getattr(self, f.name) is not None)
-
-    def __len__(self) -> int:
-        return len(tuple(iter(self)))
 
 
 class Reading(NamedTuple):
@@ -107,22 +87,28 @@ class Processor:
         encoder: str | Path | None = None,
         decoder: str | Path | None = None,
         revision: str | None = None,
+        subfolder: str | None = None,
+        **habits: Any,
     ) -> Self:
         """From a checkpoint, or the image processor of one and the tokenizer of another.
 
         `Processor` becomes the class that a checkpoint names, where it is one of those here.
         """
+        check_habits(habits)
         if (path_or_hf_repo is None) == (encoder is None and decoder is None):
             raise OptionError(
                 "expected a checkpoint's folder or Hub id, or else an encoder's and a decoder's"
             )
         seen, read = path_or_hf_repo or encoder, path_or_hf_repo or decoder
+        folder = partial(fetch, revision=revision, weights=False, subfolder=subfolder)
         kind: type[Any] = cls
         if cls is Processor and path_or_hf_repo:
-            kind = _named_class(fetch(path_or_hf_repo, revision, weights=False))
+            kind = _named_class(folder(path_or_hf_repo))
         return kind(
-            ImageProcessor.from_pretrained(seen, revision=revision) if seen else None,
-            Tokenizer.from_pretrained(fetch(read, revision, weights=False)) if read else None,
+            ImageProcessor.from_pretrained(seen if _is_file(seen) else folder(seen))
+            if seen
+            else None,
+            Tokenizer.from_pretrained(folder(read)) if read else None,
         )
 
     def save_pretrained(self, folder: str | Path) -> None:
@@ -140,6 +126,8 @@ class Processor:
         self,
         images: ImageSource | Sequence[ImageSource] | None = None,
         text: Text | None = None,
+        *,
+        return_tensors: str | None = None,
         **overrides: Any,
     ) -> BatchFeature:
         """One image or a list, one text or a list, or both: then the text's tokens are the labels.
@@ -148,6 +136,7 @@ class Processor:
         `is_split_into_words=True` a list of words. Other overrides, for this call, are the image
         processor's fields, `add_special_tokens`, `padding`, `truncation` and `max_length`. Rows of
         tokens are padded with the pad token, as transformers does; a loss leaves out only -100.
+        return_tensors -- "mx", which is usual, or "np"; "pt" gives MLX's arrays too.
         """
         fields_of_images = self.image_processor.options() if self.image_processor else set()
         refuse_unknown(overrides, fields_of_images | TEXT_OPTIONS)
@@ -159,6 +148,9 @@ class Processor:
             reading = {"add_special_tokens": self.special_tokens_in_labels, **reading}
         pixels = None if images is None else self._given(images, shaping)
         tokens = None if text is None else self._tokens(text, reading)
+        pixels, tokens = (
+            x if x is None else as_tensors(x, return_tensors) for x in (pixels, tokens)
+        )
         if pixels is None or tokens is None:
             return BatchFeature(pixel_values=pixels, input_ids=tokens)
         if len(pixels) != len(tokens):
@@ -317,10 +309,15 @@ class MangaOCRProcessor(Processor):
 KINDS = {kind.processor_class: kind for kind in (TrOCRProcessor, NougatProcessor, DonutProcessor)}
 
 
+def _is_file(path: str | Path) -> bool:
+    return Path(path).expanduser().is_file()
+
+
 def _named_class(folder: Path) -> type[Processor]:
     """The class that a checkpoint's files name; `Processor` where they name none, or another."""
-    for name in (MERGED_FILE, OWN_FILE, "tokenizer_config.json"):
-        values = read_json(folder / name) if (folder / name).is_file() else {}
+    files = MERGED_FILE, OWN_FILE, "tokenizer_config.json"
+    for place, name in product((folder, folder / "processor", folder / "tokenizer"), files):
+        values = read_json(place / name) if (place / name).is_file() else {}
         if values.get("processor_class"):
             return KINDS.get(values["processor_class"], Processor)
         if values.get("subword_tokenizer_type") == "character":

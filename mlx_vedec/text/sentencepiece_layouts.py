@@ -102,7 +102,9 @@ def arranged(
     _check_dropped(model, layout, path)
     head, tail = _around(layout, config)
     kept = model.pieces[len(layout.replaced) :]
-    _check_apart({*head, *tail} & {piece.text for piece in kept}, path)
+    given = {role: content_of(config.get(role)) for role in ROLES}
+    renamed = {token for role, token in given.items() if token != ROLES[role]}
+    _check_apart(({*head, *tail} - renamed) & {piece.text for piece in kept}, path)
     backend = metaspace(
         model if layout.normalizes else replace(model, charsmap=b""),
         [*map(_scored, head), *kept, *map(_scored, tail)],
@@ -112,7 +114,7 @@ def arranged(
     )
     if layout.quotes:
         backend.normalizer = albert_rules(model.charsmap, config)
-    return backend, [*(AddedToken(token, special=True) for token in tail), *not_text(kept)]
+    return backend, [*(AddedToken(token, special=True) for token in tail), *not_text(model.pieces)]
 
 
 def not_text(pieces: Iterable[Piece]) -> list[AddedToken]:
@@ -125,15 +127,13 @@ def not_text(pieces: Iterable[Piece]) -> list[AddedToken]:
 
 
 def _around(layout: Layout, config: Mapping[str, Any]) -> tuple[list[str], list[str]]:
-    """The tokens before and after the pieces; where a config names two alike, the usual names."""
+    """The tokens before and after the pieces; of two alike the last one's id is the token's."""
     count = config.get("extra_ids", layout.extra_ids) if layout.extra_ids else 0
     if not isinstance(count, int) or not 0 <= count <= 10_000:
         raise ConfigError(f"extra_ids is {count!r}; expected the number of T5's extra tokens")
     extra = [f"<extra_id_{i}>" for i in reversed(range(count))]
     slots = [*layout.head, *layout.tail, *extra]
     names = [content_of(config.get(slot)) or ROLES.get(slot, slot) for slot in slots]
-    if len({*names}) < len(names):
-        names = [ROLES.get(slot, slot) for slot in slots]
     return names[: len(layout.head)], names[len(layout.head) :]
 
 

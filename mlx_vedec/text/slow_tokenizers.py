@@ -292,7 +292,8 @@ def _fitting(folder: Path, config: Mapping[str, Any], model_type: Any) -> str:
         return PIECE_TYPES.get(model_type, "XLMRoberta")
     raise CheckpointError(
         f"{folder} has no tokenizer: it holds {_held(folder)}; expected tokenizer.json, or "
-        f"{ALL_FILES}, {INSTEAD}"
+        f"{ALL_FILES}, there or in a folder tokenizer, {INSTEAD}; or give the checkpoint that the "
+        "model was trained from: load(…, processor=…), --processor at a command"
     )
 
 

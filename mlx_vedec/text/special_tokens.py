@@ -101,10 +101,13 @@ def add_tokens(
 
 
 def add_new(backend: tokenizers.Tokenizer, tokens: Iterable[AddedToken]) -> None:
-    """Add tokens that are not added yet; of several with one name the first counts."""
+    """Add tokens that are not added yet, each where it comes first and with its flags there."""
     added = {token.content for token in backend.get_added_tokens_decoder().values()}
-    new = {token.content: token for token in reversed([*tokens]) if token.content not in added}
-    backend.add_tokens([*reversed(new.values())])
+    new: dict[str, AddedToken] = {}
+    for token in tokens:
+        if token.content not in added:
+            new.setdefault(token.content, token)
+    backend.add_tokens([*new.values()])
 
 
 def _check(backend: tokenizers.Tokenizer, id: int, token: str, folder: Path) -> None:

@@ -12,17 +12,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import tokenizers
 from tokenizers import AddedToken
 from tokenizers.models import BPE
 
-from ..checkpoints.hub import local_path
+from ..checkpoints.hub import check_habits, fetch, part_of
 from ..errors import CheckpointError, ConfigError, OptionError, TokenError, shown
 from ..files import make_folder, write_file, write_json
-from .slow_tokenizers import build
+from ..layers.batch_feature import as_tensors
+from .slow_tokenizers import BYTE_LEVEL, PIECES, build
 from .special_tokens import CONFIG_FILE, ROLES, content_of, read_config, special_names
 
 TOKENIZER_FILE = "tokenizer.json"
+FILES = (TOKENIZER_FILE, "vocab.txt", *BYTE_LEVEL, *PIECES)  # of which a tokenizer has one or two
 # Spaces before these go where clean_up_tokenization_spaces is set, in transformers' order.
 TIGHT = (" .", " ?", " !", " ,", " ' ", " n't", " 'm", " 's", " 've", " 're")
 PADDINGS = (False, "do_not_pad", True, "longest", "max_length")
@@ -54,11 +57,15 @@ class _TokenId:
 class Encoding:
     """Token ids, and a mask that is 0 at padding: a list, or one for each of several texts."""
 
-    input_ids: list[Any]
-    attention_mask: list[Any]
+    input_ids: Any
+    attention_mask: Any
 
-    def __getitem__(self, name: str) -> list[Any]:
+    def __getitem__(self, name: str) -> Any:
         return getattr(self, name)
+
+    def to(self, *args: Any, **kwargs: Any) -> Encoding:
+        """The encoding itself: MLX's arrays lie where every device reads them."""
+        return self
 
 
 class Tokenizer:
@@ -96,9 +103,21 @@ class Tokenizer:
         self.clean_up_tokenization_spaces = bool(self.config.get("clean_up_tokenization_spaces"))
 
     @classmethod
-    def from_pretrained(cls, folder: str | Path) -> Tokenizer:
-        """Read a folder's `tokenizer.json`, or the files it can be made from, and its config."""
-        folder = local_path(folder)
+    def from_pretrained(
+        cls,
+        path_or_hf_repo: str | Path,
+        *,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        **habits: Any,
+    ) -> Tokenizer:
+        """Read a folder's or a Hub id's `tokenizer.json`, or the files it can be made from.
+
+        They may lie in a folder `tokenizer` or `processor` of it.
+        """
+        check_habits(habits)
+        source = fetch(path_or_hf_repo, revision, weights=False, subfolder=subfolder)
+        folder = part_of(source, ("tokenizer", "processor"), FILES)
         path = folder / TOKENIZER_FILE
         config = read_config(folder)
         try:
@@ -181,8 +200,12 @@ class Tokenizer:
         padding: bool | str = False,
         truncation: bool = False,
         max_length: int | None = None,
+        return_tensors: str | None = None,
     ) -> Encoding:
-        """The ids of one text or several; options as in transformers."""
+        """The ids of one text or several; options as in transformers.
+
+        They are lists, or with return_tensors ("mx", "np") arrays (B, L), of one text too.
+        """
         if padding not in PADDINGS:
             raise OptionError(f"padding is {padding!r}; expected one of {PADDINGS}")
         if max_length is None and (truncation or padding == "max_length"):
@@ -191,6 +214,11 @@ class Tokenizer:
         texts = [text] if isinstance(text, str) else text
         rows = [self.cut(one, add_special_tokens, cut) for one in texts]
         encoding = self.padded(rows, padding, max_length)
+        if return_tensors is not None:
+            if len({*map(len, rows)}) > 1 and not padding:
+                raise OptionError("texts come out in several lengths; expected one: padding=True")
+            tables = encoding.input_ids, encoding.attention_mask
+            return Encoding(*(as_tensors(np.array(x, "i4"), return_tensors) for x in tables))
         if isinstance(text, str):
             return Encoding(encoding.input_ids[0], encoding.attention_mask[0])
         return encoding

@@ -231,7 +231,7 @@ def test_the_merged_file_comes_first_and_is_kept_up(tmp_path):
 
 
 def test_a_folder_without_a_processor(tmp_path):
-    with pytest.raises(CheckpointError, match="has no preprocessor_config.json; expected"):
+    with pytest.raises(CheckpointError, match="has no preprocessor_config.json, nor .*; give the"):
         ImageProcessor.from_pretrained(tmp_path)
     with pytest.raises(CheckpointError, match="neither a folder nor a Hub id"):
         ImageProcessor.from_pretrained(tmp_path / "not" / "there")

@@ -23,6 +23,7 @@ from hypothesis import (  # noqa: E402
 from tokenizers.processors import TemplateProcessing  # noqa: E402
 from transformers import (  # noqa: E402
     AddedToken,
+    BartTokenizer,
     BertJapaneseTokenizer,
     BertTokenizer,
     BigBirdTokenizer,
@@ -45,7 +46,7 @@ from transformers.convert_slow_tokenizer import SLOW_TO_FAST_CONVERTERS  # noqa:
 from mlx_vedec.text.sentencepiece import Piece, PieceModel, read_pieces  # noqa: E402
 from mlx_vedec.text.tokenizer import Tokenizer  # noqa: E402
 from tests.text.test_sentencepiece import SPECIAL, TABLE, charsmap, model_file  # noqa: E402
-from tests.text.test_slow_tokenizers import named, put, with_pieces  # noqa: E402
+from tests.text.test_slow_tokenizers import named, put, with_bytes, with_pieces, with_words  # noqa: E402
 
 MODEL = "tokenizers/trocr-small/sentencepiece.bpe.model"
 POOLS = [
@@ -254,9 +255,9 @@ def arranged(name: str, model: PieceModel, **options: object):
         made = {"vocab": [*head, *scores[3:], *tail]}
     else:
         control = [piece.text for piece in model.pieces if piece.kind == 3]
-        made = converter.convert_from_spm(scores, additional_special_tokens=control)
+        made = converter.convert_from_spm(scores, additional_special_tokens=control, **options)
     charsmap = model.charsmap or None
-    theirs = PIECE_CLASSES[name](**made, _spm_precompiled_charsmap=charsmap, **options)
+    theirs = PIECE_CLASSES[name](**{**made, **options}, _spm_precompiled_charsmap=charsmap)
     if name == "RemBert":  # 5.24 sets this, as version 4 did, and loses it two lines later
         ends = [(token, theirs.convert_tokens_to_ids(token)) for token in ("[CLS]", "[SEP]")]
         frame = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
@@ -348,3 +349,45 @@ def test_roc_bert(tmp_path, shared):
     for text in texts(300):
         if not {*text} & {*POOLS[6]}:  # Python and Rust differ in what is no character
             same_ids(ours, theirs, text)
+
+
+TOKENIZER_CLASSES = {
+    "Roberta": RobertaTokenizer,
+    "Bart": BartTokenizer,
+    "GPT2": GPT2Tokenizer,
+    "Bert": BertTokenizer,
+}
+ROLE_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+NAMES = ("<s>", "</s>", "<new>", "[X]", "<|endoftext|>", "[UNK]")
+
+
+def role_subsets(kind: str) -> list[dict[str, str]]:
+    """Every subset of roles, each with a name of its own or one of few, which then have several."""
+    numbers, found = random.Random(kind), []
+    for chosen in range(2 ** len(ROLE_NAMES)):
+        roles = [role for i, role in enumerate(ROLE_NAMES) if chosen >> i & 1]
+        own = numbers.random() < 0.5
+        found.append({f"{r}_token": f"<{r}>" if own else numbers.choice(NAMES) for r in roles})
+    return found
+
+
+@pytest.mark.parametrize("kind", ["Roberta", "Bart", "GPT2", "Bert", "XLMRoberta", "Camembert"])
+def test_ids_of_special_tokens_that_the_vocabulary_lacks(tmp_path, kind):
+    """In transformers' order of roles, each at its first one, whichever are named."""
+    for number, roles in enumerate(role_subsets(kind)):
+        folder = tmp_path / str(number)
+        if kind == "Bert":
+            roles.pop("unk_token", None)  # which the pieces have to hold
+            with_words(folder, **named(kind, **roles))
+        elif kind in PIECE_CLASSES:
+            roles.pop("unk_token", None)
+            with_pieces(folder, model_file(TINY), **named(kind, **roles))
+        else:
+            with_bytes(folder, **named(kind, **roles))
+        if kind in PIECE_CLASSES:
+            theirs = arranged(kind, read_pieces(folder / "sentencepiece.bpe.model"), **roles)
+        else:
+            theirs = TOKENIZER_CLASSES[kind].from_pretrained(folder)
+        ours = Tokenizer.from_pretrained(folder)
+        assert ours.backend.get_vocab(True) == theirs.get_vocab(), roles
+        same_ids(ours, theirs, "don't the <s> quick </s>")

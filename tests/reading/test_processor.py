@@ -191,8 +191,8 @@ def test_nothing_at_all(processor):
 def test_unknown_options(processor):
     with pytest.raises(ValueError, match="max_lenght is no option.*did you mean max_length"):
         processor(text="a", max_lenght=3)
-    with pytest.raises(ValueError, match="return_tensors is no option"):
-        processor(images=PICTURE, return_tensors="pt")
+    with pytest.raises(ValueError, match="return_tensors is 'tf'; expected 'mx' or 'np'"):
+        processor(images=PICTURE, return_tensors="tf")
     with pytest.raises(ValueError, match="do_thumbnail is no option"):
         processor(images=PICTURE, do_thumbnail=False)
     with pytest.raises(ValueError, match="size is no option"):

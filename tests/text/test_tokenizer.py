@@ -312,6 +312,8 @@ def test_saving_without_a_config_writes_none(tmp_path):
 
 def test_a_folder_without_a_tokenizer(tmp_path):
     with pytest.raises(CheckpointError, match="no tokenizer: it holds nothing; expected"):
+        Tokenizer.from_pretrained(tmp_path)
+    with pytest.raises(CheckpointError, match="neither a folder nor a Hub id"):
         Tokenizer.from_pretrained(tmp_path / "none")
 
 
