@@ -134,6 +134,11 @@ class BigBirdForCausalLM(MaskedDecoder[BigBirdConfig]):
     config_class = BigBirdConfig
     base_model_prefix = "bert"
 
+    def unread(self) -> dict[str, mx.array]:
+        """The pooler, which no head reads."""
+        dims = self.config.hidden_size
+        return {"bert.pooler.weight": mx.zeros((dims, dims)), "bert.pooler.bias": mx.zeros(dims)}
+
     def make_layer(self) -> DecoderLayer:
         """A layer that may read the memory twice."""
         return BigBirdLayer(self.config)

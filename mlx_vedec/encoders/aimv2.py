@@ -120,6 +120,17 @@ class Aimv2VisionModel(Encoder[Aimv2VisionConfig]):
         """Pixels (B, H, W, C) to features (B, S, D); of any size where the config is native."""
         return self.norm(self.through_layers(self._embed(pixels, interpolate), trace))
 
+    def unread(self) -> dict[str, mx.array]:
+        """The attention that makes one vector of all features, which no decoder reads."""
+        if not getattr(self.config, "use_head", True):
+            return {}
+        dims, bias = self.config.hidden_size, mx.zeros(self.config.hidden_size)
+        shapes = {f"head.{name}.weight": (dims, dims) for name in ("k_proj", "v_proj")}
+        shapes |= {"head.output_proj.weight": (dims, dims), "head.cls_token": (1, 1, dims)}
+        biases = {f"head.{name}.bias": bias for name in ("k_proj", "v_proj")}
+        own = biases if self.config.qkv_bias else {}
+        return {k: mx.zeros(v) for k, v in shapes.items()} | own | {"head.output_proj.bias": bias}
+
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""
         config = self.config

@@ -202,6 +202,10 @@ class Tipsv2VisionModel(Dinov2WithRegistersModel):
     config_class = Tipsv2VisionConfig
     base_model_prefix = "vision_encoder"
 
+    def unread(self) -> dict[str, mx.array]:
+        """The token in the place of patches that are hidden in pretraining."""
+        return {"mask_token": mx.zeros((1, self.config.hidden_size))}
+
 
 Dinov2Model.renames = Renames(
     pairs=(

@@ -161,15 +161,20 @@ class HieraModel(Encoder[HieraConfig]):
             trace.keep(x)
         return x
 
+    def unread(self) -> dict[str, mx.array]:
+        """The norm of the mean of all features, which no decoder reads."""
+        dims, name = self.config.feature_dims, "pooler.layernorm"
+        return {f"{name}.weight": mx.ones(dims), f"{name}.bias": mx.zeros(dims)}
+
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Pixels to patches (B, N, D) with their positions, those that are pooled first apart."""
         config = self.config
         check_pixels(pixels, config.num_channels, self.fixed_size(pixels, interpolate))
         size = pixels.shape[1], pixels.shape[2]
-        if any(side % unit for side, unit in zip(size, config.unit, strict=True)):
+        if any(side % unit for side, unit in zip(size, config.image_unit, strict=True)):
             raise ImageError(
                 f"image is {size[0]}×{size[1]} but its sides have to be multiples of "
-                f"{config.unit}, those of hiera's masked units; use processor(images=image, size=…)"
+                f"{config.image_unit}, those of masked units; use processor(images=image, size=…)"
             )
         x, grid = self.patches(pixels)
         x = mx.unflatten(x + self.positions_of(grid), 1, grid)

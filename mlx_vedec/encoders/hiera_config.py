@@ -84,8 +84,8 @@ class HieraConfig(EncoderConfig):
             if pad < 0 or not 0 < side - 2 * pad <= step:
                 expected = "expected patch_size less twice the padding above 0, at most the stride"
                 raise ConfigError(self._message("patch_padding", self.patch_padding, expected))
-        if any(side % unit for side, unit in zip(self.image_size, self.unit, strict=True)):
-            expected = f"expected multiples of {self.unit}, the sides of a masked unit"
+        if any(side % unit for side, unit in zip(self.image_size, self.image_unit, strict=True)):
+            expected = f"expected multiples of {self.image_unit}, the sides of a masked unit"
             raise ConfigError(self._message("image_size", self.image_size, expected))
 
     def to_dict(self) -> dict[str, Any]:
@@ -115,7 +115,7 @@ class HieraConfig(EncoderConfig):
         return self.dims(len(self.depths) - 1)
 
     @property
-    def unit(self) -> Pair:
+    def image_unit(self) -> Pair:
         """Height and width in pixels of a masked unit, of which an image has a whole number."""
         (down, across), (high, wide) = self.patch_stride, self.masked_unit_size
         return down * high, across * wide

@@ -76,6 +76,7 @@ class DPTConfig(ViTConfig):
 
     model_type: ClassVar[str] = "dpt"
     any_size: ClassVar[bool] = True
+    square_only: ClassVar[bool] = True
     resample: ClassVar[str] = "bilinear"
     zero_embeddings: ClassVar[bool] = True
     image_size: Size = 384
@@ -185,6 +186,10 @@ class IJepaModel(ViTModel):
 
     config_class = IJepaConfig
     base_model_prefix = "ijepa"
+
+    def unread(self) -> dict[str, mx.array]:
+        """Nothing: transformers builds it without a pooler."""
+        return {}
 
 
 class DPTModel(ViTModel):

@@ -172,8 +172,9 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         return model
 
     def unread(self) -> dict[str, mx.array]:
-        """The encoder's pooler and its like; a decoder with a head has none."""
-        return {f"encoder.{name}": x for name, x in self.encoder.unread().items()}
+        """The encoder's pooler and its like, and the decoder's in the one family that has it."""
+        parts = {"encoder": self.encoder.unread(), "decoder": self.decoder.unread()}
+        return {f"{part}.{name}": x for part, own in parts.items() for name, x in own.items()}
 
     def save_configs(self, folder: Path) -> None:
         """Write the generation options, then `config.json`."""
