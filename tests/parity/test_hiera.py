@@ -106,6 +106,7 @@ def test_places_are_known_where_all_stages_pool():
     with pytest.raises(ConfigError, match="num_query_pool 1 and 3 stages .* expected 2"):
         unpooled.grid(16, 16)
     assert unpooled(mx.zeros((1, 16, 16, 3))).last_hidden_state.shape == (1, 16, 48)
+    assert (ours.count(16, 24), unpooled.count(16, 16)) == (6, 16)
 
 
 @pytest.mark.parametrize(
