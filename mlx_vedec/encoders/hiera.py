@@ -148,6 +148,11 @@ class HieraModel(Encoder[HieraConfig]):
         cell = down * high**pooled, across * wide**pooled
         return Grid(0, *grid_of((height, width), cell), cell)
 
+    def count(self, height: int, width: int) -> int:
+        """How many features an image of this height and width, in pixels, has."""
+        rows, columns = grid_of((height, width), self.config.patch_stride)
+        return rows * columns // math.prod(self.config.query_stride) ** self.config.num_query_pool
+
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D), S places of the last stage.
 

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from ..checkpoints.config import LARGEST
 from ..errors import ConfigError
 from .encoder import EncoderConfig
 from .patches import Pair, grid_of, pair
@@ -63,15 +64,23 @@ class HieraConfig(EncoderConfig):
         if self.num_query_pool >= stages:
             expected = f"expected fewer than the {stages} stages"
             raise ConfigError(self._message("num_query_pool", self.num_query_pool, expected))
-        for stage, heads in enumerate(self.num_heads):
-            if heads < 1 or self.dims(stage) < 1 or self.dims(stage) % heads:
-                expected = f"expected a divisor of {self.dims(stage)}, the width of stage {stage}"
-                raise ConfigError(self._message("num_heads", self.num_heads, expected))
-            if stage and self.pools(stage) and self.dims(stage) == self.dims(stage - 1):
-                value = self.embed_dim_multiplier
-                expected = "expected another width of each stage that pools"
-                raise ConfigError(self._message("embed_dim_multiplier", value, expected))
+        self._check_widths()
         self._check_sides()
+
+    def _check_widths(self) -> None:
+        for stage, heads in enumerate(self.num_heads):
+            wide, inner = self.dims(stage), int(self.dims(stage) * self.mlp_ratio)
+            pools = stage and self.pools(stage)
+            if not 1 <= wide <= LARGEST // 3 or (pools and wide == self.dims(stage - 1)):
+                value = self.embed_dim_multiplier
+                expected = "expected one that makes a width, another of each stage that pools"
+                raise ConfigError(self._message("embed_dim_multiplier", value, expected))
+            if not 1 <= inner <= LARGEST:
+                expected = f"expected 1 / {wide} or more, and no more than {LARGEST} / {wide}"
+                raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
+            if heads < 1 or wide % heads:
+                expected = f"expected a divisor of {wide}, the width of stage {stage}"
+                raise ConfigError(self._message("num_heads", self.num_heads, expected))
 
     def _check_sides(self) -> None:
         further, units = len(self.depths) - 1, self.masked_unit_size

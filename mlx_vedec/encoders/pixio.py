@@ -11,7 +11,9 @@ from typing import ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
+from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
@@ -40,6 +42,13 @@ class PixioConfig(PatchConfig):
     qkv_bias: bool = True
     drop_path_rate: float = 0.0
     n_cls_tokens: int = 8
+
+    def check(self) -> None:
+        """Raise `ConfigError` as `PatchConfig` does, and for an MLP that is too wide."""
+        super().check()
+        if self.hidden_size * self.mlp_ratio > LARGEST:
+            expected = f"expected at most {LARGEST} / {self.hidden_size}"
+            raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
 
 
 class PixioLayer(nn.Module):

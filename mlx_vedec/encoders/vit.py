@@ -85,14 +85,15 @@ class DPTConfig(ViTConfig):
     def check(self) -> None:
         """Raise `ConfigError` as `ViTConfig` does, and where another network makes the patches."""
         super().check()
-        for name, value in (("is_hybrid", self.is_hybrid), *self.extra.items()):
-            if name in ("is_hybrid", "backbone", "backbone_config") and value:
-                value = value.get("model_type") if isinstance(value, dict) else value
-                expected = (
-                    "expected a DPT that is a ViT: one with a backbone of its own, as "
-                    "Intel/dpt-hybrid-midas has, is not supported; transformers reads it"
-                )
-                raise ConfigError(self._message(name, value, expected))
+        backbone = self.extra.get("backbone_config") or self.extra.get("backbone")
+        if self.is_hybrid or backbone:
+            name, value = ("is_hybrid", True) if self.is_hybrid else ("backbone", backbone)
+            value = value.get("model_type") if isinstance(value, dict) else value
+            expected = (
+                "expected a DPT that is a ViT: one with a backbone of its own, as "
+                "Intel/dpt-hybrid-midas has, is not supported; transformers reads it"
+            )
+            raise ConfigError(self._message(name, value, expected))
 
 
 class ViTLayer(nn.Module):

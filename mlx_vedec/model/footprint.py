@@ -100,11 +100,11 @@ def estimate_memory(
     size = getattr(model.config.encoder, "image_size", None) if image_size is None else image_size
     if size is None:
         raise OptionError("the encoder is built for no size of images; give image_size")
-    grid = model.encoder.grid(*pair(size))
+    features = _features(model.encoder, pair(size))
     number = width if kv_bits is None else _packed(kv_bits, shape.dims // shape.num_heads, width)
     layer = 2 * shape.dims * number  # keys and values of one token
     reads = sum(layer.reads for layer in decoder.layers)
-    whole = reads * batch_size * grid.features * 2 * shape.dims * width
+    whole = reads * batch_size * features * 2 * shape.dims * width
     own = len(decoder.layers) * rows * _capacity(model, max_length, max_kv_size) * layer
     logits = rows * decoder.config.vocab_size * 4
     return MemoryEstimate(
@@ -203,9 +203,15 @@ def _encoder(encoder: Encoder[Any], images: int, size: Pair, width: int) -> int:
         return 2 * pixels + max(_hiera(encoder, images, size, width))
     if "stages" in encoder:
         return 2 * pixels + max(_stages(encoder, images, size, width))
-    grid = encoder.grid(*size)
-    tokens = images * grid.features
-    return 2 * pixels + _layer(encoder.layers[0], tokens, grid.features, width)
+    features = _features(encoder, size)
+    return 2 * pixels + _layer(encoder.layers[0], images * features, features, width)
+
+
+def _features(encoder: Encoder[Any], size: Pair) -> int:
+    """How many features an image has, also where they are in no grid."""
+    if isinstance(encoder, HieraModel):
+        return encoder.count(*size)
+    return encoder.grid(*size).features
 
 
 def _stages(encoder: Any, images: int, size: Pair, width: int) -> list[int]:

@@ -106,6 +106,7 @@ def test_places_are_known_where_all_stages_pool():
     with pytest.raises(ConfigError, match="num_query_pool 1 and 3 stages .* expected 2"):
         unpooled.grid(16, 16)
     assert unpooled(mx.zeros((1, 16, 16, 3))).last_hidden_state.shape == (1, 16, 48)
+    assert (ours.count(16, 24), unpooled.count(16, 16)) == (6, 16)
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,10 @@ def test_places_are_known_where_all_stages_pool():
         ({"depths": (2, 0, 16, 3)}, "expected layers in each stage"),
         ({"num_heads": (1, 2, 5, 8)}, "expected a divisor of 384, the width of stage 2"),
         ({"num_query_pool": 4}, "num_query_pool is 4; expected fewer than the 4 stages"),
-        ({"embed_dim_multiplier": 1}, "another width of each stage that pools"),
+        ({"embed_dim_multiplier": 1}, "a width, another of each stage that pools"),
+        ({"embed_dim_multiplier": -2.0}, "embed_dim_multiplier is -2.0; expected one that makes"),
+        ({"mlp_ratio": 0.001}, "mlp_ratio is 0.001; expected 1 / 96 or more"),
+        ({"mlp_ratio": 1e9}, "no more than 2147483647 / 96"),
         ({"masked_unit_size": (8, 4)}, "masked_unit_size is .8, 4.; expected multiples of query"),
         ({"patch_padding": (0, 0)}, "patch_size less twice the padding"),
         ({"image_size": (224, 208)}, "expected multiples of .32, 32."),

@@ -86,6 +86,7 @@ def test_training():
         ({"num_attention_heads": 7}, "multiple of num_attention_heads"),
         ({"patch_size": 300}, "does not fit"),
         ({"n_cls_tokens": 0}, "n_cls_tokens is 0; expected 1 to"),
+        ({"mlp_ratio": 10**9}, "expected at most 2147483647 / 1280"),
         ({"mlp_ratio": 0}, "mlp_ratio is 0; expected 1 to"),
     ],
 )
