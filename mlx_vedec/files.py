@@ -105,10 +105,19 @@ def staged(folder: Path) -> Iterator[Staging]:
         staging.clear()
 
 
-def make_folder(folder: Path) -> None:
+def path_of(given: object) -> Path:
+    """A path that somebody gave, which has to be a text or a path that can be one."""
+    if not isinstance(given, (str, os.PathLike)) or "\0" in str(given):
+        raise CheckpointError(f"{given!r} is no path; expected a folder's or a file's")
+    return Path(given)
+
+
+def make_folder(given: object) -> Path:
     """Make a folder, and those that it is in, where it is not there."""
+    folder = path_of(given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        return folder
     except OSError as error:
         raise CheckpointError(
             f"{folder} cannot be made a folder ({error.strerror}); give another path"

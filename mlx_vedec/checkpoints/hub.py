@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from ..errors import CheckpointError
-from ..files import finish
+from ..files import finish, path_of
 from . import folders
 
 SAFETENSORS = ("model.safetensors", "model.safetensors.index.json")  # whole, and in shards
@@ -25,9 +25,12 @@ def fetch(
     downloaded again, and serves without a network. revision -- a branch, a tag, a commit, or a
     pull request such as "refs/pr/4". weights -- without them, which the cache may have though.
     """
-    path = Path(path_or_hf_repo).expanduser()
-    if not path.exists():
-        folders.settle(path)  # a process that died may have left what was here beside it
+    path = path_of(path_or_hf_repo).expanduser()
+    try:
+        if not path.exists():
+            folders.settle(path)  # a process that died may have left what was here beside it
+    except OSError as error:  # of names that are too long
+        raise CheckpointError(f"{path} is no path ({error.strerror}); give a folder") from error
     if path.is_dir():
         finish(path)
         return path

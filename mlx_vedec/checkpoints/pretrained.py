@@ -11,7 +11,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
-from ..files import make_folder, staged
+from ..files import make_folder, path_of, staged
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
 from ..layers.packed import float_type
@@ -155,7 +155,7 @@ class Pretrained(NamedModule):
 
         Quantized layers are written as mlx-lm does, which transformers does not read.
         """
-        self.write(Path(folder), saving.Saving(max_shard_size))
+        self.write(path_of(folder), saving.Saving(max_shard_size))
 
     def write(self, folder: Path, how: saving.Saving) -> None:
         """Write weights as `how` says, and the configs; until the end the folder is as it was."""
