@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable
 from itertools import islice
 from pathlib import Path
 
 MOST_NAMES = 5000  # of a folder, that a name is compared with
 LONGEST = 4000  # characters of a message: some fifty lines
+LONG_WORD = re.compile(r"\S{400,}")
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -21,14 +23,20 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 class Error(ValueError):
-    """Base of the library's errors; a message that is too long loses its middle."""
+    """Base of the library's errors; long words of a message, and a long message, are cut short."""
 
     def __init__(self, message: object = "") -> None:
         super().__init__(shortened(str(message)))
 
 
 def shortened(text: str, longest: int = LONGEST) -> str:
-    """A text of no more than so many characters: its beginning and its end, where it has more."""
+    """A text of no more than so many characters: of long words, and of it, beginning and end."""
+    if len(text) > longest:
+        text = LONG_WORD.sub(lambda word: _without_middle(word[0], 300), text)
+    return _without_middle(text, longest)
+
+
+def _without_middle(text: str, longest: int) -> str:
     if len(text) <= longest:
         return text
     left_out = f" … {len(text) - longest} characters … "

@@ -22,7 +22,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError
+from .errors import CheckpointError, as_path
 
 JOURNAL = ".unfinished"
 MLX = {"format": "mlx"}  # of a safetensors file: whose layout its tensors have
@@ -106,10 +106,12 @@ def staged(folder: Path) -> Iterator[Staging]:
         staging.clear()
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(given: object) -> Path:
     """Make a folder, and those that it is in, where it is not there."""
+    folder = as_path(given, "folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        return folder
     except OSError as error:
         raise CheckpointError(
             f"{folder} cannot be made a folder ({error.strerror}); give another path"

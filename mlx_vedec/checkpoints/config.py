@@ -103,8 +103,7 @@ class Config(metaclass=_Open):
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `config.json` into a folder, which is made if it is not there."""
         self.check()
-        make_folder(Path(folder))
-        write_json(Path(folder) / "config.json", self.to_dict())
+        write_json(make_folder(folder) / "config.json", self.to_dict())
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, every unknown key and every attribute set since, ready for JSON."""
@@ -196,8 +195,10 @@ def _within(value: Any, kind: str, hint: Any, limits: Mapping[str, Any]) -> tupl
             return False, f"a whole number, {most} or less"
         fits = typed and (value >= least or value == also)
         return fits, f"a whole number, {least} or more" + (f", or {also}" if also else "")
+    if kind == "float" and typed and value > LARGEST:
+        return False, f"a number, {LARGEST} or less"
     if kind == "float" and "above" in limits:
-        return typed and limits["above"] < value < math.inf, f"a number above {limits['above']}"
+        return typed and value > limits["above"], f"a number above {limits['above']}"
     if kind == "float":
         below = limits.get("below", math.inf)
         bound = "" if below == math.inf else f" and below {below}"

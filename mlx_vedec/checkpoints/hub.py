@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import CheckpointError, OptionError, nearest
+from ..errors import CheckpointError, OptionError, as_path, nearest
 from ..files import finish, near, seen
 from . import folders
 
@@ -45,7 +44,7 @@ def fetch(
     """
     if subfolder is not None:
         return _inside(path_or_hf_repo, revision, weights, PurePosixPath(subfolder))
-    path = local_path(path_or_hf_repo)
+    path = as_path(path_or_hf_repo, "path_or_hf_repo")
     if not path.exists():
         folders.settle(path)  # a process that died may have left what was here beside it
     if path.is_dir():
@@ -60,17 +59,6 @@ def fetch(
     if not weights:
         return _snapshot(str(path_or_hf_repo), revision, TEXTS)
     return _download(str(path_or_hf_repo), revision)
-
-
-def local_path(given: object) -> Path:
-    """A path that a caller gives, `~` expanded; an error for what is none."""
-    try:
-        fits = isinstance(given, (str, Path)) and b"\0" not in os.fsencode(given)
-    except UnicodeEncodeError:  # half a character
-        fits = False
-    if not fits:
-        raise CheckpointError(f"the path is {repr(given)[:80]}; expected a folder or a Hub id")
-    return Path(str(given)).expanduser()
 
 
 def check_habits(options: Mapping[str, Any]) -> None:

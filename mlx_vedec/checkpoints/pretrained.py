@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError, OptionError, as_path
 from ..files import make_folder, staged
 from ..layers.computing import computing
 from ..layers.dropout import checkpointed
@@ -211,7 +211,7 @@ class Pretrained(NamedModule):
 
         Quantized layers are written as mlx-lm does, which transformers does not read.
         """
-        self.write(Path(folder), saving.Saving(max_shard_size))
+        self.write(as_path(folder, "folder"), saving.Saving(max_shard_size))
 
     def write(self, folder: Path, how: saving.Saving) -> None:
         """Write weights as `how` says, and the configs; until the end the folder is as it was."""

@@ -21,6 +21,7 @@ from .kv_quantization import DENSE, Packing, Quantization, kv_group_size
 
 KIND = "mlx_vedec.DecoderCache"
 FORMAT_VERSION = 1
+MOST_ROWS = 2**20
 Groups = Mapping[str, Sequence[tuple[mx.array, ...]]]  # "layers": the parts of each, maybe none
 
 
@@ -52,7 +53,7 @@ class DecoderCache:
     ) -> None:
         read = [pair for pair in memories if pair is not None]
         self.images = read[0][0].shape[0] if read else rows
-        if rows < 1 or rows % self.images:
+        if not 1 <= rows <= MOST_ROWS or rows % self.images:
             raise OptionError(
                 f"{rows} rows for {self.images} images; expected the same number for each"
             )
@@ -154,11 +155,14 @@ class DecoderCache:
     def load(cls, path: str | Path) -> DecoderCache:
         """Read a cache that `save` wrote."""
         groups, settings = _read(Path(path))
-        lengths, images = settings.pop("lengths"), settings.pop("images")
-        cache = cls([None] * len(groups["layers"]), len(lengths), **settings)
-        for layer, parts in zip(cache.layers, groups["layers"], strict=True):
-            layer.restore(parts, lengths)
-        cache._memories, cache.images = [*groups["memories"]], images
+        try:
+            lengths, images = settings.pop("lengths"), settings.pop("images")
+            cache = cls([None] * len(groups["layers"]), len(lengths), **settings)
+            for layer, parts in zip(cache.layers, groups["layers"], strict=True):
+                layer.restore(parts, lengths)
+            cache._memories, cache.images = [*groups["memories"]], images
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise _unreadable(path, error) from error
         return cache
 
     @property
@@ -244,11 +248,9 @@ def _read(path: Path) -> tuple[Groups, dict[str, Any]]:
     metadata, found = _read_header(path)
     try:
         holds, names, settings = (json.loads(metadata[k]) for k in ("holds", "names", "settings"))
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} has metadata that cannot be read ({error}); save the cache again"
-        ) from error
-    expected = set(_tensors(holds, names))
+        expected = set(_tensors(holds, names))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise _unreadable(path, error) from error
     if expected != found:
         raise CheckpointError(
             f"{path} lacks {sorted(expected - found)}, and {sorted(found - expected)} belong to no "
@@ -265,6 +267,12 @@ def _read(path: Path) -> tuple[Groups, dict[str, Any]]:
         for group, held in holds.items()
     }
     return groups, settings
+
+
+def _unreadable(path: str | Path, error: Exception) -> CheckpointError:
+    return CheckpointError(
+        f"{path} has metadata that cannot be read ({error}); save the cache again"
+    )
 
 
 def _tensors(holds: Mapping[str, Sequence[bool]], names: Sequence[str]) -> list[str]:

@@ -113,8 +113,7 @@ class Processor:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write both parts, all files at once."""
-        make_folder(Path(folder))
-        with staged(Path(folder)):
+        with staged(make_folder(folder)):
             if self.image_processor is not None:
                 named = {"processor_class": self.processor_class} if self.processor_class else {}
                 extra = {**self.image_processor.extra, **named}

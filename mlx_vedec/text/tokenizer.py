@@ -133,8 +133,7 @@ class Tokenizer:
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write `tokenizer.json` as it was read or made, and `tokenizer_config.json` as set."""
-        folder = Path(folder)
-        make_folder(folder)
+        folder = make_folder(folder)
         write_file(folder / TOKENIZER_FILE, lambda path: path.write_bytes(self.content) and None)
         tokens = {role: getattr(self, role) for role in ROLES}
         changed = {role: token for role, token in tokens.items() if token != self._named(role)}

@@ -499,6 +499,16 @@ def test_every_message_is_bounded(kind):
     assert str(kind("short")) == "short" and str(kind()) == ""
 
 
+@pytest.mark.parametrize("given", [None, 5, b"a", "a\0b", "x" * 300, "x" * 10_000, ["a"]])
+def test_what_is_no_path(given):
+    model = tiny_model()
+    for act in (VisionEncoderDecoderModel.from_pretrained, model.save_pretrained):
+        with pytest.raises(CheckpointError, match="is no path|cannot be made a folder"):
+            act(given)
+    with pytest.raises(CheckpointError):
+        model.config.save_pretrained(given)
+
+
 @pytest.mark.parametrize("target", ["loop", "loop/inner", "file"])
 def test_targets_that_can_be_no_folder(tmp_path, target):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
