@@ -26,6 +26,10 @@ WRONG = {
 }
 
 
+def each(values):
+    return [(name, value) for name, several in values.items() for value in several]
+
+
 @pytest.mark.parametrize(("name", "value"), each(RIGHT))
 def test_what_fits(name, value):
     check_arguments(**{name: value})
