@@ -236,7 +236,7 @@ def add_generation_flags(p: argparse.ArgumentParser) -> None:
 
 
 def _seed(text: str) -> int:
-    if not (text.isdecimal() and int(text[:30]) < SEEDS):
+    if not (text.isdecimal() and len(text) <= 20 and int(text) < SEEDS):
         raise argparse.ArgumentTypeError(f"{text[:30]!r} is no seed; expected 0 to 2**64 - 1")
     return int(text)
 

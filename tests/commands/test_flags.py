@@ -121,6 +121,7 @@ def test_a_prompt_may_look_like_anything():
         (["generate", "x", "--num-beams", "two"], "--num-beams: invalid int value: 'two'"),
         (["generate", "x", "--seed", "-1"], "'-1' is no seed; expected 0 to 2**64 - 1"),
         (["evaluate", "--data", "x", "--seed", str(2**64)], "is no seed; expected 0 to 2**64 - 1"),
+        (["generate", "x", "--seed", "0" * 30 + "9" * 30], "is no seed; expected 0 to 2**64 - 1"),
         (["generate"], "the following arguments are required: --image"),
         (["convert", "org/model"], "required: --hf-path/--model"),
         (["convert", "--model", "x", "more"], "'more' belongs to no flag"),

@@ -94,7 +94,8 @@ def _worker(args: argparse.Namespace) -> int:
     os.dup2(2, 1)  # what the inputs print is not told
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
-        shop = Workshop(Path(scratch), args.seed, tuple(args.kinds), args.processes, args.inputs)
+        processes = 0 if args.only else args.processes
+        shop = Workshop(Path(scratch), args.seed, tuple(args.kinds), processes, args.inputs)
         numbers = iter(args.only) if args.only else iter(range(args.worker, sys.maxsize))
         number = args.worker
         for number in numbers:

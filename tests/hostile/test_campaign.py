@@ -46,6 +46,9 @@ def test_an_input_is_the_same_each_time(shop):
         for number in range(20):
             said.append(one.tried(number)[0])
     assert told[0] == told[1] != told[2]
+    for what in told[0]:
+        number, kind = what.split()[0], what.split()[4]
+        assert Workshop(shop.scratch, 1, (kind,)).tried(int(number))[0] == what
 
 
 def test_ends_that_are_not_allowed():

@@ -27,11 +27,12 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "settings": (folders.settings, 4),
     "options": (calls.options, 11),
     "command_lines": (calls.command_lines, 4),
+    "processes": (calls.processes, 0),
 }
 
 
 class Workshop:
-    """A folder to try inputs in; input n of a seed is the same in every run with these kinds.
+    """A folder to try inputs in; input n of a seed and a kind is the same in every run.
 
     processes -- of so many inputs, command lines that are processes, evenly among them
     """
@@ -50,13 +51,14 @@ class Workshop:
         """What an input was, and what is wrong with how it ended; told -- is called before it."""
         rng = Random(f"{self.seed}/{number}")
         weights = [KINDS[kind][1] for kind in self.kinds]
-        kind = rng.choices(self.kinds, weights)[0]
-        make, seconds = KINDS[kind][0], SECONDS
+        kind = rng.choices(self.kinds, weights if any(weights) else None)[0]
         if self.every and number % self.every == self.every - 1:
-            kind, make, seconds = "processes", calls.processes, 4 * SECONDS
+            kind = "processes"
+        make, seconds = KINDS[kind][0], SECONDS * (4 if kind == "processes" else 1)
         told(f"{number} {kind}")
         what, call = make(self.scratch, rng)
-        what = f"{number} {kind} (--seed {self.seed} --only {number}): {what[:600]!r}"
+        repeat = f"--seed {self.seed} --kinds {kind} --only {number}"
+        what = f"{number} ({repeat}): {what[:600]!r}"
         told(what)
         before = Path.cwd()
         os.chdir(self.here)

@@ -107,6 +107,12 @@ def test_what_is_not_a_number_is_reported(monkeypatch, capsys):
     assert capsys.readouterr().out.count("not a number FAILED") == len(PRECISIONS)
 
 
+@pytest.mark.skipif(mx.default_device().type != mx.DeviceType.cpu, reason="of a CPU")
+def test_on_a_cpu_only_what_is_quantized_is_widened():
+    assert PRECISIONS["float16"].in_use == mx.float16
+    assert PRECISIONS["8-bit"].in_use == mx.float32
+
+
 def test_other_tokens_are_reported(monkeypatch):
     """Where the bundled model reads something else on some line with beams."""
     tokens: dict = {

@@ -21,8 +21,8 @@ from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from mlx_vedec.measuring import likelihoods
 from mlx_vedec.measuring.layer_errors import LayerError, compared_layers
-from mlx_vedec.measuring.likelihoods import forced, written
-from mlx_vedec.measuring.verification import ChangedText, Side, Verification, verify
+from mlx_vedec.measuring.likelihoods import Written, forced, written
+from mlx_vedec.measuring.verification import ChangedText, Side, Verification, _changed_texts, verify
 from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.text.error_rates import character_error_rate
@@ -234,6 +234,19 @@ def test_texts_and_labels(read):
     assert {x.image: [x.original, x.changed, x.label] for x in found.texts} == wrong
     shares = [x.edits / len(x.original) for x in found.texts]
     assert shares == sorted(shares, reverse=True) and shares[-1] > 0
+
+
+def test_pictures_are_named_by_their_places():
+    """And files by their names; the most edits to their length come first."""
+    texts = [
+        Written(image, (2,), (5,), text) for image, text in ((None, "tea"), ("a/b.png", "rice"))
+    ]
+    others = [texts[0]._replace(text="tee"), texts[1]._replace(text="mice")]
+    found = _changed_texts([*zip(texts, others, strict=True)], ["tea", "rice"])
+    assert [(x.image, x.label, x.edits) for x in found] == [
+        ("image 1", "tea", 1),
+        ("b.png", "rice", 1),
+    ]
 
 
 def test_labels_are_compared_as_the_processor_reads(pictures):
