@@ -11,6 +11,7 @@ from ..errors import ImageError
 from .boxes import check_size
 
 CHANNELS = (1, 3, 4)
+LARGEST = 1e30  # of a float: what is larger does not come through float32
 
 
 def numbers_of(source: object) -> np.ndarray | None:
@@ -60,10 +61,11 @@ def image_array(source: Any) -> np.ndarray:
             "channels) with 1, 3 or 4 channels; give several images as a list"
         )
     check_size((shape[1], shape[0]), "the array")
-    if values.dtype.kind not in "biuf" or not np.isfinite(values).all():
+    low, high = (values.min(), values.max()) if values.dtype.kind in "biuf" else (np.nan, np.nan)
+    if not (float(low) > -LARGEST and float(high) < LARGEST):  # nor are they nan
         raise ImageError(
-            f"array holds {values.dtype} values, some of them nan or no numbers; expected uint8 or "
-            "float32; cast or clean it first"
+            f"array holds {values.dtype} values, some of them nan, too large or no numbers; "
+            "expected uint8 or float32; cast or clean it first"
         )
     return values
 

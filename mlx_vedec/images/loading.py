@@ -220,6 +220,8 @@ def to_rgb(image: Image.Image) -> Image.Image:
     """8-bit RGB of an image in any of Pillow's modes; `load_image` says how."""
     if image.mode[0] in "FI":
         image = Image.fromarray(to_8_bits(as_16_bits(np.asarray(image))))
+    if image.mode == "La":  # of which Pillow knows no other way on
+        image = image.convert("LA")
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))

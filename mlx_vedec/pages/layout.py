@@ -18,6 +18,7 @@ Point = tuple[int, int]
 Points = tuple[Point, ...]
 
 NUMBER = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?")
+FARTHEST = 1e7  # in any unit: no page is as large
 DPI = 300.0  # where a layout is in other units than pixels, and nothing says how large its image is
 UNITS = {"pixel": 0.0, "mm10": 254.0, "inch1200": 1200.0}  # in an inch
 APART = 0.05  # by which the proportions of a layout and its image may differ
@@ -69,7 +70,7 @@ class Line:
     @property
     def outline(self) -> Points:
         """The polygon, or the box's corners where there is none."""
-        return self.polygon or corners(self.box)
+        return self.polygon if len(self.polygon) > 1 else corners(self.box)
 
     @property
     def fitting_words(self) -> tuple[Word, ...]:
@@ -100,7 +101,7 @@ class Region:
     @property
     def outline(self) -> Points:
         """The polygon, or the box's corners where there is none."""
-        return self.polygon or corners(self.box)
+        return self.polygon if len(self.polygon) > 1 else corners(self.box)
 
 
 class Scale(NamedTuple):
@@ -215,8 +216,9 @@ def area(points: Sequence[Point]) -> float:
 
 
 def numbers_in(text: str) -> list[float]:
-    """The numbers of a list of points, whatever stands between them."""
-    return [float(number) for number in NUMBER.findall(text)]
+    """The numbers of a list of points, whatever stands between them, none beyond `FARTHEST`."""
+    numbers = (float(number) for number in NUMBER.findall(text))
+    return [max(-FARTHEST, min(number, FARTHEST)) for number in numbers]
 
 
 def scale_between(
@@ -235,7 +237,7 @@ def scale_between(
     if unit not in UNITS:
         known = ", ".join(UNITS)
         raise LayoutError(f"{name} measures in {unit[:40]!r}; expected {known}; convert it")
-    if size is not None and min(size) > 0 and picture is not None:
+    if size is not None and min(size) > 0 and max(size) <= FARTHEST and picture is not None:
         if unit == "pixel" and all(abs(a - b) <= 2 for a, b in zip(size, picture, strict=True)):
             return Scale()
         x, y = picture[0] / size[0], picture[1] / size[1]

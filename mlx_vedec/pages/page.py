@@ -13,6 +13,7 @@ from PIL import Image, ImageDraw
 
 from ..errors import OptionError, as_path, shown
 from ..files import write_file
+from ..images.boxes import check_size
 from .formats import check_format, format_of, layouts_of, read_document, to_bytes
 from .layout import Layout
 from .pdf import to_pdf
@@ -119,7 +120,9 @@ class Page(Layout):
         if self.picture is not None:
             image = self.picture.copy()
         else:
-            image = Image.new("RGB", (max(self.size[0], 1), max(self.size[1], 1)), "white")
+            size = max(self.size[0], 2), max(self.size[1], 2)
+            check_size(size, "the page")
+            image = Image.new("RGB", size, "white")
         draw = ImageDraw.Draw(image)
         for region in self.regions:
             draw.polygon(region.outline, outline=REGION, width=width)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from ..errors import LayoutError
 from ..version import __version__
 from .layout import (
+    FARTHEST,
     Alternative,
     Layout,
     Line,
@@ -72,12 +73,15 @@ def read(
 def _size(page: Element, name: str) -> tuple[float, float]:
     texts = page.attributes.get("imageWidth", ""), page.attributes.get("imageHeight", "")
     try:
-        return float(texts[0] or 0), float(texts[1] or 0)
+        width, height = (float(text or 0) for text in texts)
+        if not all(0 <= side <= FARTHEST for side in (width, height)):
+            raise ValueError
     except ValueError as error:
         raise LayoutError(
             f"{name} says that its image is {texts[0][:20]!r} by {texts[1][:20]!r}; "
-            "expected numbers"
+            "expected numbers of pixels"
         ) from error
+    return width, height
 
 
 # Reading order

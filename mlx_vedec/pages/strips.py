@@ -26,6 +26,9 @@ LEVEL = 0.75  # pixels that a baseline may leave its height by and still be leve
 REVERSED = 1.2  # how much deeper than high an outline is whose baseline runs against the reading
 TALLEST = 4000  # pixels of a strip; a line has no more
 STEP = 8.0  # pixels between the places of an outline that are looked at
+BEYOND = 3  # sides of the page that an outline or a baseline may be away from its corner
+LONGEST = 60_000  # pixels of a line along its baseline
+MOST_PLACES = 5_000  # of an outline, that are looked at
 COLUMNS = 8  # that are straightened as one
 
 
@@ -69,7 +72,9 @@ def outline_of(line: Line, size: tuple[int, int]) -> Points:
         raise LayoutError(f"{name} has an outline without an area; expected one around its text")
     left, top, right, bottom = box_around(points)
     width, height = size
-    if not (left < width and top < height and right > 0 and bottom > 0):
+    inside = left < width and top < height and right > 0 and bottom > 0
+    near = max(map(abs, (left / width, right / width, top / height, bottom / height))) < BEYOND
+    if not (inside and near):
         raise LayoutError(
             f"{name} is at {left},{top} to {right},{bottom}, outside the page of {width}x{height} "
             "pixels; expected a layout of this image, in its pixels"
@@ -87,7 +92,9 @@ def cut(picture: Image.Image, line: Line) -> Strip:
     """
     outline = outline_of(line, picture.size)
     baseline = _without_repeats(line.baseline)
-    if len(baseline) < 2:
+    width, height = picture.size
+    far = any(abs(x) > BEYOND * width or abs(y) > BEYOND * height for x, y in baseline)
+    if len(baseline) < 2 or far:
         baseline = _lower_side(outline)
     if _is_level(baseline):
         return _crop(picture, outline)
@@ -195,7 +202,7 @@ def _densely(path: Floats) -> Floats:
     """A path with a point every few pixels."""
     lengths = np.hypot(*np.diff(path, axis=0).T)
     along = np.concatenate([[0.0], lengths.cumsum()])
-    at = np.linspace(0, along[-1], max(int(along[-1] / STEP), 1) + 1)
+    at = np.linspace(0, along[-1], min(max(int(along[-1] / STEP), 1), MOST_PLACES) + 1)
     return np.stack([np.interp(at, along, path[:, axis]) for axis in (0, 1)], axis=1)
 
 
@@ -207,6 +214,11 @@ def _columns(path: Floats, border: Floats) -> tuple[Floats, Floats]:
     along = np.concatenate([[0.0], lengths.cumsum()])
     start = float(((border - path[0]) @ directions[0]).min())
     end = along[-1] + float(((border - path[-1]) @ directions[-1]).max())
+    if end - start > LONGEST:
+        raise LayoutError(
+            f"a line is {end - start:.0f} pixels long along its baseline; expected at most "
+            f"{LONGEST}; draw it again"
+        )
     at = start + np.arange(max(round(end - start), 1) + 1)
     feet = np.stack([np.interp(at, along, path[:, axis]) for axis in (0, 1)], axis=1)
     before, after = np.minimum(at, 0), np.maximum(at - along[-1], 0)

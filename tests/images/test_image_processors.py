@@ -413,12 +413,17 @@ def test_whole_numbers_are_grey_levels(dtype):
         assert np.allclose(pixels, processor([NOISE]), atol=1e-6), kind
 
 
+@pytest.mark.parametrize("mode", ["La", "RGBa", "PA", "LAB", "HSV", "CMYK"])
+def test_rare_modes(mode):
+    assert np.isfinite(ImageProcessor()([Image.new(mode, (9, 9))])).all()
+
+
 def test_floats_that_are_rescaled_twice_are_a_warning():
     with pytest.warns(UserWarning, match="from 0 to 1 already.*do_rescale=False"):
         ImageProcessor()([NOISE / 255])
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e38])
 def test_numbers_that_are_not_finite(value):
     values = NOISE.astype(np.float32)
     values[0, 0, 0] = value

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
-from mlx_vedec.errors import LayoutError
+from mlx_vedec.errors import ImageError, LayoutError
 from mlx_vedec.pages.formats import layouts_of, read_document, to_bytes
 from mlx_vedec.pages.layout import Alternative, Word
+from mlx_vedec.pages.page import Page
+from mlx_vedec.pages.strips import cut
 from mlx_vedec.pages.xml_parsing import parse
 from tests.pages.layouts import canonical, page_xml, text_line, text_region
 
@@ -227,3 +230,35 @@ def test_a_hundred_thousand_lines():
     changed = replace(layout.lines[-1], text="last")
     region = replace(layout.regions[0], lines=(*layout.lines[:-1], changed))
     assert b"last" in to_bytes(replace(layout, regions=(region,)), "page")
+
+
+@pytest.mark.parametrize("number", ["31e99900", "-1", "nan", "9" * 30])
+def test_sizes_that_no_page_has(number):
+    said = f'imageHeight="{number}"'.encode()
+    data = page_xml(text_region("r")).replace(b'imageHeight="300"', said)
+    with pytest.raises(LayoutError, match="expected numbers of pixels"):
+        layouts_of(parse(data, "a.xml"), "a.xml", (400, 300))
+
+
+@pytest.mark.parametrize("points", ["10,10 1e999,10 1e999,30 10,30", f"10,10 {'9' * 30},30 10,30"])
+def test_outlines_that_leave_the_page_far_behind(points):
+    """Straightening such a line would take the memory of a page of kilometres."""
+    region = text_region("r", text_line("l", points))
+    (layout,) = layouts_of(parse(page_xml(region), "a.xml"), "a.xml", (400, 300))
+    with pytest.raises(LayoutError, match="outside the page of 400x300"):
+        cut(Image.new("RGB", (400, 300)), layout.lines[0])
+
+
+def test_a_baseline_far_outside_does_not_count():
+    far = '<Baseline points="10,28 1e999,28"/>'
+    region = text_region("r", text_line("l", more=far))
+    (layout,) = layouts_of(parse(page_xml(region), "a.xml"), "a.xml", (400, 300))
+    assert cut(Image.new("RGB", (400, 300)), layout.lines[0]).image.size == (80, 20)
+
+
+def test_a_region_of_one_point_is_drawn_by_its_box():
+    data = page_xml(text_region("r")).replace(b"0,0 100,0 100,40 0,40", b"7,7")
+    (layout,) = layouts_of(parse(data, "a.xml"), "a.xml")
+    assert Page.of(layout).overlay().size == (400, 300)
+    with pytest.raises(ImageError, match="the page is .* pixels; expected at most"):
+        Page(size=(10**6, 10**6)).overlay()

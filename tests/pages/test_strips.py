@@ -140,3 +140,13 @@ def test_lines_that_reach_out_of_the_page():
 def test_outlines_of_nothing(polygon, said):
     with pytest.raises(LayoutError, match=f"line l7 .*{said}"):
         cut(printed("one"), Line(polygon=tuple(polygon), id="l7"))
+
+
+def test_baselines_that_wind_for_ever_are_refused():
+    page = Image.new("RGB", (400, 300))
+    outline = ((0, 0), (400, 0), (400, 300), (0, 300))
+    winding = tuple((390 * (i % 2), i % 300) for i in range(1000))
+    with pytest.raises(LayoutError, match="pixels long along its baseline"):
+        cut(page, Line(polygon=outline, baseline=winding))
+    slanted = Line(polygon=outline * 2001, baseline=((10, 100), (390, 140)))
+    assert cut(page, slanted).image.width > 300
