@@ -136,12 +136,12 @@ class Config(metaclass=_Open):
                 raise ConfigError(self._message(f.name, value, f"expected {f.type}"))
             if hints[f.name] is int and not f.name.endswith("_id") and not 1 <= value <= LARGEST:
                 raise ConfigError(self._message(f.name, value, f"expected 1 to {LARGEST}"))
-            if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
-                raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
             if f.name.endswith(("_eps", "_epsilon")):
                 self.require(value > 0, f.name, "expected a number above 0")
             if "drop" in f.name and isinstance(value, (int, float)) and not 0 <= value < 1:
                 raise ConfigError(self._message(f.name, value, "expected 0 or more and below 1"))
+            if not all(map(_is_moderate, value if isinstance(value, tuple) else (value,))):
+                raise ConfigError(self._message(f.name, value, f"expected numbers to {LARGEST}"))
 
     def divisible(self, name: str, by: str) -> None:
         """Raise `ConfigError` unless field `name` is a multiple of field `by`."""

@@ -224,7 +224,7 @@ class Decoder(Pretrained, Generic[C]):
         memories = cache.memories if cache else [memory] * len(self.layers)
         mask = (cache or KVCache()).make_mask(length, attention_mask)
         seen = None if memory_mask is None else (memory_mask != 0)[:, None, None, :]
-        x = inputs_embeds if tokens is None else self._looked_up(tokens, cache is not None)
+        x: Any = inputs_embeds if tokens is None else self._looked_up(tokens, cache is not None)
         places = self._places(positions, tokens, position_ids)
         x = self.embed(x, places, given=tokens is None)
         trace.keep(x)

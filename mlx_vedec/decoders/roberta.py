@@ -116,7 +116,7 @@ class PaddedPositions(LearnedPositions):
 
     def numbered(self, position_ids: mx.array) -> mx.array:
         """Rows (B, L) of the table, which transformers calls positions, to (B, L, D)."""
-        check_ids(position_ids, self.count + self.offset, "position_ids")
+        check_ids(position_ids, len(self.weight), "position_ids")
         return self._rows(position_ids)
 
     def _rows(self, numbers: mx.array) -> mx.array:

@@ -83,16 +83,16 @@ class Sampling(Search):
         total = mx.logsumexp(allowed, axis=-1, keepdims=True)
         logprobs = allowed - total
         scores = applied(self.warpers, state.tokens, allowed)
-        ids = self._draw(scores, logprobs)
-        no_id = (ids < 0) | (ids >= scores.shape[1])
-        ids = mx.where(no_id, 0, ids)
+        ids, no_id = self._draw(scores, logprobs)
         ended, picked = state.reasons != 0, state.picked
         if self.logprobs:
             new = mx.take_along_axis(allowed, ids[:, None], axis=-1) - total
             picked = mx.concatenate([picked, mx.where(ended[:, None], 0.0, new)], axis=1)
         ids = mx.where(ended, self.options.pad_token_id, ids).astype(mx.int32)
         tokens = mx.concatenate([state.tokens, ids[:, None]], axis=1)
-        reasons = mx.where(no_id, NO_ID, self.stopping(tokens, scores))
+        reasons = self.stopping(tokens, scores)
+        if no_id is not None:
+            reasons = mx.where(no_id, NO_ID, reasons)
         reasons = mx.where(mx.isfinite(allowed.max(axis=-1)), reasons, NO_TOKEN)
         variance = state.variance
         if variance is not None:
@@ -109,14 +109,16 @@ class Sampling(Search):
             variance,
         )
 
-    def _draw(self, scores: mx.array, logprobs: mx.array) -> mx.array:
-        """One id for each row, from scores (N, V)."""
+    def _draw(self, scores: mx.array, logprobs: mx.array) -> tuple[mx.array, mx.array | None]:
+        """One id for each row, from scores (N, V), and which a sampler gave outside of them."""
         if self.options.sampler is not None:
             drawn = self.options.sampler(logprobs)
-            return as_ids(drawn, "ids of the sampler", f"({len(scores)},)")
+            ids = as_ids(drawn, "ids of the sampler", f"({len(scores)},)")
+            outside = (ids < 0) | (ids >= scores.shape[1])
+            return mx.where(outside, 0, ids), outside
         if self.options.do_sample:
-            return mx.random.categorical(scores)
-        return mx.argmax(scores, axis=-1)
+            return mx.random.categorical(scores), None
+        return mx.argmax(scores, axis=-1), None
 
     def done(self, state: Rows) -> mx.array:
         """Which images (B,) have ended in all their rows."""

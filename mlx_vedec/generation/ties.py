@@ -17,9 +17,10 @@ Entry = tuple[float, int]  # a score, and its place
 
 def highest(scores: np.ndarray, count: int) -> list[int]:
     """The places of the highest scores (M,), highest first; of equals, those that torch takes."""
-    places = np.argsort(-scores)[: count + 1]
+    most = min(count, len(scores) - 1)
+    places = np.argpartition(-scores, most)[: most + 1]
     if np.unique(scores[places]).size == places.size:  # no equals among them
-        return places[:count].tolist()
+        return places[np.argsort(-scores[places])][:count].tolist()
     entries = [(score, place) for place, score in enumerate(scores.tolist())]
     if count * MANY <= len(entries):
         # what is no higher than the lowest of all never comes into the heap

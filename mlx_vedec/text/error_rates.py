@@ -8,7 +8,7 @@ Texts are compared as `Normalization` leaves them, which changes nothing by defa
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -185,6 +185,8 @@ def metric(
     wrong = [text for text in (*predictions, *references) if not isinstance(text, str)]
     if wrong:
         raise MetricError(f"a text is {repr(wrong[0])[:80]}; expected a string")
+    if not callable(normalization):
+        raise MetricError(f"normalization is {repr(normalization)[:80]}; expected a Normalization")
     pairs = zip(map(normalization, predictions), map(normalization, references), strict=True)
     return total(name, [SHARES[name](*pair) for pair in pairs])
 
@@ -211,7 +213,7 @@ def check_names(names: Iterable[str], known: Iterable[str]) -> None:
 def check_lengths(predictions: Sequence[object], references: Sequence[object]) -> None:
     """Refuse what cannot be compared: no texts, or other than one reference per prediction."""
     lists = (predictions, references)
-    if not all(isinstance(one, Sequence) and not isinstance(one, str | bytes) for one in lists):
+    if not all(isinstance(one, Sized) and not isinstance(one, str | bytes) for one in lists):
         found = "one text" if isinstance(predictions, str) else repr(predictions)[:80]
         raise MetricError(f"got {found}; expected a list of predictions and one of references")
     if len(predictions) != len(references):
@@ -219,5 +221,5 @@ def check_lengths(predictions: Sequence[object], references: Sequence[object]) -
             f"there are {len(predictions)} predictions and {len(references)} references; "
             "expected as many; give each prediction its reference"
         )
-    if not references:
+    if not len(references):
         raise MetricError("there are no references to compare with; give one or more")

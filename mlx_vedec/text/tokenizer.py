@@ -18,7 +18,7 @@ from tokenizers import AddedToken
 from tokenizers.models import BPE
 
 from ..checkpoints.hub import check_habits, fetch, part_of
-from ..errors import CheckpointError, ConfigError, OptionError, TokenError, shown
+from ..errors import CheckpointError, ConfigError, OptionError, TokenError
 from ..files import make_folder, write_file, write_json
 from ..layers.batch_feature import as_tensors
 from .slow_tokenizers import BYTE_LEVEL, PIECES, build
@@ -186,10 +186,16 @@ class Tokenizer:
 
     def encode(self, text: str, add_special_tokens: bool = True) -> list[int]:
         """The ids of a text."""
+        return self._encoding(text, add_special_tokens).ids
+
+    def _encoding(self, text: Any, special: bool) -> Any:
+        """What the backend makes of a text, or of a list of its words."""
+        words = not isinstance(text, str)
         try:
-            return self.backend.encode(text, add_special_tokens=add_special_tokens).ids
-        except TypeError as error:  # half a surrogate pair, or no text at all
-            raise TokenError(f"text is {shown(text)}; expected whole characters") from error
+            return self.backend.encode(text, is_pretokenized=words, add_special_tokens=special)
+        except TypeError as error:  # half a character counts as none, too
+            found = repr(text)[:80]
+            raise OptionError(f"a text is {found}; expected a string, or words") from error
 
     def __call__(
         self,
@@ -206,11 +212,13 @@ class Tokenizer:
         They are lists, or with return_tensors ("mx", "np") arrays (B, L), of one text too.
         """
         if padding not in PADDINGS:
-            raise OptionError(f"padding is {padding!r}; expected one of {PADDINGS}")
+            raise OptionError(f"padding is {repr(padding)[:80]}; expected one of {PADDINGS}")
+        if max_length is not None and (type(max_length) is not int or max_length < 0):
+            raise OptionError(f"max_length is {repr(max_length)[:80]}; expected a whole number")
         if max_length is None and (truncation or padding == "max_length"):
             raise OptionError("padding or truncation to a length is asked for; give max_length too")
         cut = max_length if truncation else None
-        texts = [text] if isinstance(text, str) else text
+        texts = text if isinstance(text, Iterable) and not isinstance(text, str) else [text]
         rows = [self.cut(one, add_special_tokens, cut) for one in texts]
         encoding = self.padded(rows, padding, max_length)
         if return_tensors is not None:
@@ -226,12 +234,7 @@ class Tokenizer:
         self, text: str | Sequence[str], add_special_tokens: bool, max_length: int | None
     ) -> list[int]:
         """The ids of a text or of its words, with room for special tokens where they are cut."""
-        try:
-            encoding = self.backend.encode(
-                text, is_pretokenized=not isinstance(text, str), add_special_tokens=False
-            )
-        except TypeError as error:
-            raise TokenError(f"text is {shown(text)}; expected whole characters") from error
+        encoding = self._encoding(text, special=False)
         if max_length is not None:
             special = self.backend.num_special_tokens_to_add(False) if add_special_tokens else 0
             encoding.truncate(max(0, max_length - special))
@@ -277,7 +280,10 @@ class Tokenizer:
 
     def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
         """The text of each row of ids; options are those of `decode`."""
-        return [self.decode(row, **options) for row in _listed(rows)]
+        listed = _listed(rows)
+        if not isinstance(listed, list):
+            raise TokenError(f"rows are {repr(rows)[:80]}; expected rows of token ids")
+        return [self.decode(row, **options) for row in listed]
 
     def checked(self, ids: TokenIds | int) -> list[int]:
         """Ids as a list; a `TokenError` names those that can be no token.
@@ -304,7 +310,7 @@ class Tokenizer:
 def _listed(values: Any) -> Any:
     if hasattr(values, "tolist"):
         return values.tolist()
-    return values if isinstance(values, int) else list(values)
+    return list(values) if isinstance(values, Iterable) else values
 
 
 def tightened(text: str) -> str:
