@@ -12,7 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .common import run, say
-from .flags import NUMBER, FlagParser, add_flag, add_option, add_shared, loading_options
+from .flags import NUMBER, FlagParser, add_flag, add_option, add_shared, loading_options, size
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_report import Benchmark, Trial
@@ -23,7 +23,9 @@ SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gp
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = FlagParser("mlx_vedec benchmark", description=__doc__)
-    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_shared(
+        p, "model", "revision", "subfolder", "processor", "adapter_path", "quantize", "dtype"
+    )
     add_flag(p, "shape", f"Random weights of a shape: {SHAPES}.", metavar="NAME")
     add_flag(
         p,
@@ -34,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="IMAGE",
     )
-    add_flag(p, "image_size", "Random pixels of this size instead.", type=_size, metavar="HxW")
+    add_flag(p, "image_size", "Random pixels of this size instead.", type=size, metavar="HxW")
     add_shared(p, "-b batch_size", unset="1, or all of the images")
     add_option(p, "num_beams", unset="the checkpoint's")
     p.add_argument(
@@ -80,14 +82,16 @@ def _random(args: argparse.Namespace) -> Benchmark:
 
 def _loaded(args: argparse.Namespace) -> Benchmark:
     from ..measuring.benchmark import benchmark, timed_load
-    from ..reading.load import BUNDLED
-    from ..reading.processor import Processor
+    from ..reading.load import BUNDLED, processor_of
 
     source = args.model or BUNDLED
-    model, load = timed_load(source, **loading_options(args))
+    how = loading_options(args)
+    reader = how.pop("processor")
+    model, load = timed_load(source, **how)
     processor = None  # which random pixels do not need
     if args.image_size is None:
-        processor = Processor.from_pretrained(source, revision=args.revision)
+        where = {"revision": args.revision, "subfolder": args.subfolder}
+        processor = processor_of(source, reader, **where)
     options = {"images": args.image, "image_size": args.image_size, **_options(args)}
     name = " + ".join(filter(None, (args.model or "the bundled line reader", args.adapter_path)))
     return benchmark(model, processor, **options).of(name, load)
@@ -101,10 +105,3 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         say(f"Trial {next(number)}:  {trial}")
 
     return {**{name: getattr(args, name) for name in names}, "progress": show}
-
-
-def _size(text: str) -> tuple[int, int]:
-    height, _, width = text.lower().partition("x")
-    if not (height.isdecimal() and width.isdecimal()):
-        raise argparse.ArgumentTypeError(f"{text!r} is no size; expected HxW, such as 384x384")
-    return int(height), int(width)

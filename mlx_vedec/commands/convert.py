@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from .common import bytes_done, count, run, say
-from .flags import NUMBER, SHARED, YES, FlagParser, Parser, add_flag, add_shared, json_value
+from .flags import NUMBER, SHARED, YES, FlagParser, Parser, add_flag, add_shared, json_value, size
 
 if TYPE_CHECKING:
     from ..layers.quantization_config import PartBits, QuantizationConfig
@@ -34,7 +34,8 @@ def parser() -> argparse.ArgumentParser:
     p = FlagParser("mlx_vedec convert", description=__doc__)
     names = ("--hf-path", "--model")
     p.add_argument(*names, required=True, metavar="MODEL", help=SHARED["model"][0])
-    add_shared(p, "revision")
+    add_shared(p, "revision", "processor")
+    add_shared(p, "image_size", type=size, unset="the source's")
     add_flag(p, "mlx_path", "The folder to write.", default="mlx_model", metavar="FOLDER")
     add_shared(p, "overwrite", "dry_run")
     shard = "The size above which weights are split into several files."
@@ -108,6 +109,8 @@ def _convert(args: argparse.Namespace) -> int:
         quantize=_settings(args) if args.target_bpw is None else _chosen(args),
         dequantize=args.dequantize,
         config=_fields(args.config),
+        processor=args.processor,
+        image_size=args.image_size,
         revision=args.revision,
         overwrite=args.overwrite,
         dry_run=args.dry_run,
@@ -151,7 +154,7 @@ def _check_fitting(args: argparse.Namespace) -> None:
         if images is not None:
             from ..conversion.fitting import images_for
 
-            images_for(args.hf_path, _paths(images), args.revision)
+            images_for(args.hf_path, _paths(images), args.revision, args.processor)
 
 
 def _paths(given: Sequence[str]) -> str | Sequence[str] | None:
@@ -168,6 +171,7 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
         args.target_bpw,
         group_size=args.q_group_size or 64,
         revision=args.revision,
+        processor=args.processor,
         progress=count("images measured"),
     )
 

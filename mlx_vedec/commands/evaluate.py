@@ -30,7 +30,9 @@ PROGRAM = "mlx_vedec evaluate"
 def parser() -> argparse.ArgumentParser:
     """The flags; `generate`'s where it has one."""
     p = FlagParser(PROGRAM, description=__doc__)
-    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_shared(
+        p, "model", "revision", "subfolder", "processor", "adapter_path", "quantize", "dtype"
+    )
     add_flag(p, "reference", "Another model to compare with.", "none", metavar="MODEL")
     add_shared(p, "data", required=True)
     add_flag(p, "split", "The split of the data, where it has several: train, valid or test.")

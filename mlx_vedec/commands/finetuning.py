@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import say
+from .flags import size
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -49,6 +50,7 @@ class Finetuning:
 
         from ..data.datasets import load_splits
         from ..errors import OptionError
+        from ..reading.image_sizes import resize_images
         from ..reading.load import load
         from ..tasks.donut_prompts import added_vocabulary
 
@@ -63,7 +65,11 @@ class Finetuning:
             adapter_path=None if options.get("train") else self.folder,
             quantize=options.get("quantize"),
             revision=options.get("revision"),
+            subfolder=options.get("subfolder"),
+            processor=options.get("processor"),
         )
+        if options.get("train") and options.get("image_size"):
+            resize_images(self.model, self.processor, size(options["image_size"]))
         added_vocab = added_vocabulary(self.processor.required_tokenizer)
         splits = load_splits(options["data"], added_vocab=added_vocab)
         self.splits = self._checked(splits)
@@ -199,10 +205,14 @@ class Finetuning:
 
     def _save(self, folder: Path) -> None:
         from ..adapters.wrapping import save_adapters
+        from ..reading.image_sizes import save_images
         from ..reading.new_tokens import save_added
 
         save_adapters(self.model, folder)
         save_added(self.processor, self.added, folder)
+        resized = bool(self.options.get("image_size"))
+        if resized or self.options.get("processor"):
+            save_images(self.model, self.processor, folder, resized=resized)
 
     def test(self) -> Evaluation:
         """Evaluate the trained model on the split test."""

@@ -126,6 +126,17 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "main",
         {},
     ),
+    "subfolder": ("The subfolder of the model's folder or repository that holds it.", None, {}),
+    "processor": (
+        "The folder or Hub id whose processor reads the images, where the model's own does not fit.",
+        "the model's own",
+        {"metavar": "MODEL"},
+    ),
+    "image_size": (
+        "The size of the images that the model reads, HxW in pixels; positions are interpolated.",
+        "the processor's",
+        {"metavar": "HxW"},
+    ),
     "adapter_path": (
         "A folder of adapters for the model, written by `mlx_vedec lora` or by PEFT.",
         None,
@@ -160,7 +171,7 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"metavar": "ID"},
     ),
 }
-LOADING = ("adapter_path", "dtype", "quantize", "revision")
+LOADING = ("adapter_path", "dtype", "quantize", "revision", "subfolder", "processor")
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:
@@ -259,6 +270,14 @@ def json_value(text: str) -> Any:
         return json.loads(text)
     except (ValueError, RecursionError):
         return text
+
+
+def size(text: str) -> tuple[int, int]:
+    """(height, width) of a flag's HxW."""
+    height, _, width = text.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal()) or len(text) > 20:
+        raise OptionError(f"{text[:40]!r} is no size; expected HxW, such as 384x384")
+    return int(height), int(width)
 
 
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:

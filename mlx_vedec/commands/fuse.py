@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names."""
     p = FlagParser("mlx_vedec fuse", description=__doc__)
     add_shared(p, "model", required=True)
-    add_shared(p, "revision")
+    add_shared(p, "revision", "processor")
     add_shared(p, "adapter_path", default="adapters")
     add_flag(p, "save_path", "The folder to write.", default="fused_model")
     add_shared(p, "overwrite", "-d dequantize")
@@ -37,6 +37,7 @@ def _fuse(args: argparse.Namespace) -> int:
         args.adapter_path,
         args.save_path,
         dequantize=args.dequantize,
+        processor=args.processor,
         revision=args.revision,
         overwrite=args.overwrite,
         say=say,

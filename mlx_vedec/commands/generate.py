@@ -30,7 +30,9 @@ FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = FlagParser(PROGRAM, description=__doc__)
-    add_shared(p, "model", "revision", "adapter_path", "quantize", "dtype")
+    add_shared(
+        p, "model", "revision", "subfolder", "processor", "adapter_path", "quantize", "dtype"
+    )
     add_flag(
         p,
         "image",

@@ -17,6 +17,8 @@ from ..data.datasets import LabelledImages, Paths, labelled_images
 from ..layers.quantization_config import QuantizationConfig
 from ..measuring.verification import Verification, verify
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.image_sizes import match_images
+from ..reading.load import processor_of
 from ..reading.processor import Processor
 from .calibration import Calibration, calibrate
 from .sensitivity import choose, measure, unmeasured
@@ -24,10 +26,15 @@ from .sensitivity import choose, measure, unmeasured
 Images = Paths | Iterable[Paths] | None
 
 
-def images_for(source: str | Path, images: Images, revision: str | None = None) -> LabelledImages:
+def images_for(
+    source: str | Path,
+    images: Images,
+    revision: str | None = None,
+    processor: str | Path | None = None,
+) -> LabelledImages:
     """The images and their labels; an error where there are none, before anything is computed."""
-    processor = Processor.from_pretrained(source, revision=revision)
-    return labelled_images(images, line_aspect_ratio=processor.line_aspect_ratio)
+    reads = processor_of(source, processor, revision=revision)
+    return labelled_images(images, line_aspect_ratio=reads.line_aspect_ratio)
 
 
 def choose_bits(
@@ -37,15 +44,17 @@ def choose_bits(
     *,
     group_size: int = 64,
     revision: str | None = None,
+    processor: str | Path | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> QuantizationConfig:
     """The bits of each layer that cost least on the images, for a size of the whole model.
 
-    bits_per_weight -- that size: the mean over all weights, scales and floats included.
+    bits_per_weight -- that size: the mean over all weights, scales and floats included. processor
+    -- the folder or Hub id whose processor is taken in place of the source's.
     """
-    model, processor, found = _read(source, images, revision)
+    model, reads, found = _read(source, images, revision, processor)
     choose(unmeasured(model, group_size=group_size), bits_per_weight)  # whether it is in reach
-    costs = measure(model, processor, found.images, group_size=group_size, progress=progress)
+    costs = measure(model, reads, found.images, group_size=group_size, progress=progress)
     return choose(costs, bits_per_weight)
 
 
@@ -59,7 +68,7 @@ def calibrate_folder(
     progress: Callable[[int, int], object] | None = None,
 ) -> Calibration:
     """Bring the quantized model of a folder nearer to its source, and write it there again."""
-    teacher, processor, found = _read(source, images, revision)
+    teacher, processor, found = _read(source, images, revision, folder)
     model = VisionEncoderDecoderModel.from_folder(Path(folder))
     calibration = calibrate(model, teacher, processor, found.images, progress=progress)
     if calibration.after < calibration.before:
@@ -77,7 +86,7 @@ def verify_folder(
     progress: Callable[[int, int], object] | None = None,
 ) -> Verification:
     """Compare a folder's model with its source on images; the report is written to the folder."""
-    original, processor, found = _read(source, images, revision)
+    original, processor, found = _read(source, images, revision, folder)
     changed = VisionEncoderDecoderModel.from_pretrained(folder)
     sizes = _stored(fetch(source, revision)), _stored(Path(folder))
     verification = verify(
@@ -88,12 +97,14 @@ def verify_folder(
 
 
 def _read(
-    source: str | Path, images: Images, revision: str | None
+    source: str | Path, images: Images, revision: str | None, processor: str | Path | None
 ) -> tuple[VisionEncoderDecoderModel, Processor, LabelledImages]:
-    """The source's model and processor, and the images for them, which have to be there."""
-    processor = Processor.from_pretrained(source, revision=revision)
-    found = labelled_images(images, line_aspect_ratio=processor.line_aspect_ratio)
-    return VisionEncoderDecoderModel.from_pretrained(source, revision=revision), processor, found
+    """The source's model, a processor for it, and the images, which have to be there."""
+    reads = processor_of(source, processor, revision=revision)
+    found = labelled_images(images, line_aspect_ratio=reads.line_aspect_ratio)
+    model = VisionEncoderDecoderModel.from_pretrained(source, revision=revision)
+    match_images(model, reads)
+    return model, reads, found
 
 
 def _stored(folder: Path) -> int:

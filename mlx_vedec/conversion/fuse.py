@@ -13,8 +13,8 @@ from ..checkpoints.saving import SHARD_SIZE, Saving
 from ..layers.lora import adapted_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_sizes import restore_images
+from ..reading.load import processor_of
 from ..reading.new_tokens import restore_added
-from ..reading.processor import Processor
 from . import model_card
 from .convert import stamps_of, write_folder
 
@@ -25,6 +25,7 @@ def fuse_checkpoint(
     save_path: str | Path = "fused_model",
     *,
     dequantize: bool = False,
+    processor: str | Path | None = None,
     revision: str | None = None,
     overwrite: bool = False,
     max_shard_size: int = SHARD_SIZE,
@@ -33,7 +34,8 @@ def fuse_checkpoint(
     """Write the checkpoint of a folder or a Hub id, with adapters merged into it, to `save_path`.
 
     All keeps the type it has in the file, and quantized layers their format unless `dequantize`
-    makes the model floats. The other options, and how the folder is written, are `convert`'s.
+    makes the model floats. processor -- the folder or Hub id whose processor is taken in place of
+    the model's. The other options, and how the folder is written, are `convert`'s.
     """
     target = Path(save_path)
     settle(target)
@@ -41,17 +43,17 @@ def fuse_checkpoint(
     source = fetch(model, revision)
     for read in (source, Path(adapter_path)):
         check_apart(read, target)
-    processor, stamps = Processor.from_pretrained(source), stamps_of(weights.files(source))
+    reads, stamps = processor_of(source, processor), stamps_of(weights.files(source))
     whole = VisionEncoderDecoderModel.from_folder(source)
     whole.source = str(model)
-    restore_added(whole, processor, adapter_path)
-    restore_images(whole, processor, adapter_path)
+    restore_added(whole, reads, adapter_path)
+    restore_images(whole, reads, adapter_path)
     load_adapters(whole, adapter_path)
     for line in _merge(whole, dequantize):
         if say is not None:
             say(line)
     with replacing(target) as new:
-        write_folder(whole, processor, new, Saving(max_shard_size, release=True), stamps)
+        write_folder(whole, reads, new, Saving(max_shard_size, release=True), stamps)
         model_card.leave(new, source, model, tuned=True)
         check_target(target, overwrite)
     return target

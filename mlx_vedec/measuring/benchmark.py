@@ -120,10 +120,11 @@ def timed_load(
     dtype: str | mx.Dtype | None = None,
     quantize: int | QuantizationConfig | None = None,
     revision: str | None = None,
+    subfolder: str | None = None,
     clock: Clock = time.perf_counter,
 ) -> tuple[VisionEncoderDecoderModel, Loading]:
     """A model as `load` gives it, loaded twice, and the seconds; a download is not among them."""
-    folder, seconds, model = fetch(path_or_hf_repo, revision), [], None
+    folder, seconds, model = fetch(path_or_hf_repo, revision, subfolder=subfolder), [], None
     for _ in range(2):
         model = None  # room for the next
         mx.clear_cache()

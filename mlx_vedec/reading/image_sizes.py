@@ -7,9 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checkpoints.config import read_json
 from ..encoders.encoder import ProcessorSize
 from ..encoders.patches import Pair, pair
-from ..errors import ConfigError, OptionError
+from ..errors import ConfigError, OptionError, shown
+from ..files import write_json
 from ..images.image_processors import OWN_FILE, ImageProcessor
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from .processor import Processor
 
 LOG = logging.getLogger("mlx_vedec")
+RESIZED = "image_size.json"  # beside adapters that were trained at another size than their base's
 LARGEST = 2**14  # pixels of a side; a model that is fed with more has no memory for it
 
 
@@ -78,14 +81,28 @@ def _store(processor: Processor, images: ImageProcessor, size: Pair) -> None:
     processor.image_processor = changed
 
 
+def save_images(
+    model: VisionEncoderDecoderModel, processor: Processor, folder: Path, *, resized: bool
+) -> None:
+    """Write beside adapters which processor they were trained with, and whether at a size of its own.
+
+    resized -- whether `resize_images` made the size the model's
+    """
+    if processor.image_processor is not None:
+        processor.image_processor.save_pretrained(folder)
+    if resized:
+        write_json(folder / RESIZED, {"image_size": pair(model.encoder.config.image_size)})
+
+
 def restore_images(
     model: VisionEncoderDecoderModel, processor: Processor, folder: str | Path
 ) -> None:
-    """Make the image size that a folder of adapters names the model's, if it names one."""
-    if not (Path(folder) / OWN_FILE).is_file():
-        return
-    processor.image_processor = ImageProcessor.from_pretrained(Path(folder) / OWN_FILE)
-    made = processor.image_processor.made_size
-    own = getattr(model.encoder.config, "image_size", None)
-    if made is not None and own is not None and made != pair(own):
-        model.encoder.resize_images(made)
+    """Take the image processor and the image size that adapters were trained with, if they say."""
+    if (Path(folder) / OWN_FILE).is_file():
+        processor.image_processor = ImageProcessor.from_pretrained(Path(folder) / OWN_FILE)
+    path = Path(folder) / RESIZED
+    if path.is_file():
+        given = read_json(path).get("image_size")
+        if not isinstance(given, list) or [*map(type, given)] != [int, int]:
+            raise ConfigError(f"{path} says image_size {shown(given)}; expected [height, width]")
+        model.encoder.resize_images((given[0], given[1]))
