@@ -221,3 +221,23 @@ def test_what_is_saved_together_is_together_after_a_kill(tmp_path, monkeypatch, 
         if steps.done < step:
             break
     assert seen == sorted(seen) and not seen[0] and seen[-1]
+
+
+def test_a_failure_between_the_renames_keeps_what_was_written(tmp_path, monkeypatch):
+    """The error is told, and the files that a journal names are there to go on with."""
+    for name, text in OLD.items():
+        (tmp_path / name).write_text(text)
+    real, calls = os.replace, []
+
+    def failing(source, place):
+        calls.append(place)
+        if len(calls) == 3:
+            raise OSError(errno.EIO, "I/O error")
+        real(source, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", failing)
+        with pytest.raises(OSError, match="I/O error"):
+            three_files(tmp_path, "new")
+    finish(tmp_path)
+    assert found(tmp_path) == NEW
