@@ -223,6 +223,7 @@ def test_what_is_saved_together_is_together_after_a_kill(tmp_path, monkeypatch, 
     assert seen == sorted(seen) and not seen[0] and seen[-1]
 
 
+<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -246,3 +247,23 @@ def test_of_many_names_the_first_are_told(tmp_path):
     for number in range(12):
         (tmp_path / f"{number:02}.png").write_text("")
     assert seen(tmp_path).endswith(", 06.png, 07.png and 4 more")
+=======
+def test_a_failure_between_the_renames_keeps_what_was_written(tmp_path, monkeypatch):
+    """The error is told, and the files that a journal names are there to go on with."""
+    for name, text in OLD.items():
+        (tmp_path / name).write_text(text)
+    real, calls = os.replace, []
+
+    def failing(source, place):
+        calls.append(place)
+        if len(calls) == 3:
+            raise OSError(errno.EIO, "I/O error")
+        real(source, place)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", failing)
+        with pytest.raises(OSError, match="I/O error"):
+            three_files(tmp_path, "new")
+    finish(tmp_path)
+    assert found(tmp_path) == NEW
+>>>>>>> weights

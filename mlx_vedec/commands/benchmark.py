@@ -12,7 +12,16 @@ from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from .common import run, say
-from .flags import NUMBER, FlagParser, add_flag, add_option, add_shared, loading_options, size
+from .flags import (
+    LOADING,
+    NUMBER,
+    FlagParser,
+    add_flag,
+    add_option,
+    add_shared,
+    loading_options,
+    size,
+)
 
 if TYPE_CHECKING:
     from ..measuring.benchmark_report import Benchmark, Trial
@@ -23,9 +32,7 @@ SHAPES = "trocr-base, trocr-small, donut-base, nougat-small, manga-ocr or vit-gp
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = FlagParser("mlx_vedec benchmark", description=__doc__)
-    add_shared(
-        p, "model", "revision", "subfolder", "processor", "adapter_path", "quantize", "dtype"
-    )
+    add_shared(p, "model", *LOADING)
     add_flag(p, "shape", f"Random weights of a shape: {SHAPES}.", metavar="NAME")
     add_flag(
         p,

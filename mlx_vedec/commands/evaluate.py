@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .common import Progress, run, say
 from .flags import (
+    LOADING,
     NUMBER,
     YES,
     FlagParser,
@@ -30,9 +31,7 @@ PROGRAM = "mlx_vedec evaluate"
 def parser() -> argparse.ArgumentParser:
     """The flags; `generate`'s where it has one."""
     p = FlagParser(PROGRAM, description=__doc__)
-    add_shared(
-        p, "model", "revision", "subfolder", "processor", "adapter_path", "quantize", "dtype"
-    )
+    add_shared(p, "model", *LOADING)
     add_flag(p, "reference", "Another model to compare with.", "none", metavar="MODEL")
     add_shared(p, "data", required=True)
     add_flag(p, "split", "The split of the data, where it has several: train, valid or test.")

@@ -128,7 +128,7 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
     ),
     "subfolder": ("The subfolder of the model's folder or repository that holds it.", None, {}),
     "processor": (
-        "The folder or Hub id whose processor reads the images, where the model's own does not fit.",
+        "The folder or Hub id whose processor reads the images, if the model's own does not fit.",
         "the model's own",
         {"metavar": "MODEL"},
     ),
@@ -171,7 +171,7 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"metavar": "ID"},
     ),
 }
-LOADING = ("adapter_path", "dtype", "quantize", "revision", "subfolder", "processor")
+LOADING = ("revision", "subfolder", "processor", "adapter_path", "quantize", "dtype")
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:

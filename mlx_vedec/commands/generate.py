@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run, say
 from .flags import (
+    LOADING,
     YES,
     FlagParser,
     add_flag,
@@ -30,9 +31,7 @@ FORMATS = ("text", "json", "page", "alto", "hocr", "tsv", "markdown", "pdf")
 def parser() -> argparse.ArgumentParser:
     """The flags; mlx-lm's where it has one."""
     p = FlagParser(PROGRAM, description=__doc__)
-    add_shared(
-        p, "model", "revision", "subfolder", "processor", "adapter_path", "quantize", "dtype"
-    )
+    add_shared(p, "model", *LOADING)
     add_flag(
         p,
         "image",

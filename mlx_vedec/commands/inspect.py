@@ -20,7 +20,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     p = FlagParser(PROGRAM, description=__doc__)
     p.add_argument("model", help=SHARED["model"][0])
-    add_shared(p, "revision", "json")
+    add_shared(p, "revision", "subfolder", "processor", "json")
     return p
 
 
@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _inspect(args: argparse.Namespace) -> int:
     from ..measuring.inspection import inspect
 
-    found = inspect(args.model, revision=args.revision)
+    where = {"revision": args.revision, "subfolder": args.subfolder}
+    found = inspect(args.model, **where, processor=args.processor)
     if args.json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:

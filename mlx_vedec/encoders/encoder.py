@@ -183,8 +183,9 @@ class Encoder(Pretrained, Generic[C]):
         grid = self.config.grid_of_images(image_size)
         if "position_embeddings" in self:
             self.position_embeddings = self.positions_of(grid)
-        one = isinstance(self.config.image_size, int) and image_size[0] == image_size[1]
-        self.config.image_size = image_size[0] if one else image_size
+        own: Any = self.config
+        one = isinstance(own.image_size, int) and image_size[0] == image_size[1]
+        own.image_size = image_size[0] if one else image_size
         self.processor_size = None
 
     @property

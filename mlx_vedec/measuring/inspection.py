@@ -13,6 +13,7 @@ import mlx.core as mx
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, required
+from ..encoders.patches import pair
 from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..layers.packed import count_weights, float_type
@@ -87,15 +88,24 @@ class Inspection:
             return None
 
 
-def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Inspection:
+def inspect(
+    path_or_hf_repo: str | Path,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    processor: str | Path | None = None,
+) -> Inspection:
     """Look at a folder or a Hub id as `load` would, and go on where it would stop.
+
+    processor -- the folder or Hub id whose processor is looked at in place of the model's own
 
     >>> from mlx_vedec.reading.load import BUNDLED
     >>> found = inspect(BUNDLED)
     >>> found.loads, found.parts["decoder"]
     (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')
     """
-    folder = fetch(path_or_hf_repo, revision)
+    folder = fetch(path_or_hf_repo, revision, subfolder=subfolder)
+    reads = folder if processor is None else fetch(processor, weights=False)
     found = Inspection(folder)
     config = found.attempt(lambda: VisionEncoderDecoderConfig.from_pretrained(folder))
     if config is not None:
@@ -104,13 +114,26 @@ def inspect(path_or_hf_repo: str | Path, *, revision: str | None = None) -> Insp
         if model is not None:
             _look_at_model(found, model)
             found.attempt(model.generation_options)
-    processor = found.attempt(lambda: ImageProcessor.from_pretrained(folder))
-    if processor is not None:
-        found.images = processor.to_dict()
-    tokenizer = found.attempt(lambda: Tokenizer.from_pretrained(folder))
+    images = found.attempt(lambda: ImageProcessor.from_pretrained(reads))
+    if images is not None:
+        found.images = images.to_dict()
+        found.notes += _size_notes(images, config)
+    tokenizer = found.attempt(lambda: Tokenizer.from_pretrained(reads))
     if tokenizer is not None:
         _look_at_tokenizer(found, tokenizer, config)
     return found
+
+
+def _size_notes(images: ImageProcessor, config: VisionEncoderDecoderConfig | None) -> list[str]:
+    """That the processor makes images of another size than the model was built for."""
+    made, own = images.made_size, config and getattr(config.encoder, "image_size", None)
+    if made is None or own is None or made == pair(own):
+        return []
+    sizes = ["×".join(map(str, size)) for size in (made, pair(own))]
+    return [
+        f"images are {sizes[0]} by preprocessor_config.json and {sizes[1]} by config.json; positions "
+        "are interpolated where there is a table"
+    ]
 
 
 def _parts(config: VisionEncoderDecoderConfig) -> dict[str, str]:

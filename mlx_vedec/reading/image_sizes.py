@@ -84,7 +84,7 @@ def _store(processor: Processor, images: ImageProcessor, size: Pair) -> None:
 def save_images(
     model: VisionEncoderDecoderModel, processor: Processor, folder: Path, *, resized: bool
 ) -> None:
-    """Write beside adapters which processor they were trained with, and whether at a size of its own.
+    """Write beside adapters the image processor they were trained with, and the size if it is new.
 
     resized -- whether `resize_images` made the size the model's
     """
