@@ -223,7 +223,6 @@ def test_what_is_saved_together_is_together_after_a_kill(tmp_path, monkeypatch, 
     assert seen == sorted(seen) and not seen[0] and seen[-1]
 
 
-<<<<<<< HEAD
 @pytest.mark.parametrize(
     ("path", "said"),
     [
@@ -247,7 +246,8 @@ def test_of_many_names_the_first_are_told(tmp_path):
     for number in range(12):
         (tmp_path / f"{number:02}.png").write_text("")
     assert seen(tmp_path).endswith(", 06.png, 07.png and 4 more")
-=======
+
+
 def test_a_failure_between_the_renames_keeps_what_was_written(tmp_path, monkeypatch):
     """The error is told, and the files that a journal names are there to go on with."""
     for name, text in OLD.items():
@@ -266,4 +266,3 @@ def test_a_failure_between_the_renames_keeps_what_was_written(tmp_path, monkeypa
             three_files(tmp_path, "new")
     finish(tmp_path)
     assert found(tmp_path) == NEW
->>>>>>> weights

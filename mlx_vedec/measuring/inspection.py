@@ -131,8 +131,8 @@ def _size_notes(images: ImageProcessor, config: VisionEncoderDecoderConfig | Non
         return []
     sizes = ["×".join(map(str, size)) for size in (made, pair(own))]
     return [
-        f"images are {sizes[0]} by preprocessor_config.json and {sizes[1]} by config.json; positions "
-        "are interpolated where there is a table"
+        f"images are {sizes[0]} by preprocessor_config.json and {sizes[1]} by config.json; "
+        "positions are interpolated where there is a table"
     ]
 
 
