@@ -105,8 +105,8 @@ def _of_commas(text: str) -> Rows:
 def _columns(header: Sequence[str], cells: Sequence[str]) -> Mapping[Any, Any]:
     if len(cells) != len(header):
         raise DataError(
-            f"has {len(cells)} columns; expected {len(header)}: {', '.join(header)}; a first line "
-            "may name other columns"
+            f"has {len(cells)} columns; expected {len(header)}: {', '.join(header)[:200]}; a first "
+            "line may name other columns"
         )
     return dict(zip(header, cells, strict=True))
 

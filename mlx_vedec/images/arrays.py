@@ -22,6 +22,11 @@ def numbers_of(source: object) -> np.ndarray | None:
     return None if values.dtype == np.uint8 else values.reshape(*values.shape[:2], -1)
 
 
+def as_array(image: Image.Image) -> np.ndarray:
+    """The pixels (H, W, C) of a picture, also of one with a single channel."""
+    return np.asarray(image).reshape(image.height, image.width, -1)
+
+
 def grey_levels(values: np.ndarray) -> tuple[np.ndarray, bool]:
     """Numbers of any type as uint8, and whether they were floats from 0 to 1.
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..errors import ConfigError, ImageError, meant
 from ..layers.batch_feature import BatchFeature, as_tensors
-from .arrays import grey_levels, numbers_of
+from .arrays import as_array, grey_levels, numbers_of
 from .boxes import Box, Size, middle
 from .geometry import Geometry
 from .line_images import on_canvas
@@ -178,7 +178,7 @@ class BaseImageProcessor:
         if self._keeps(values):
             steps = self._steps((values.shape[1], values.shape[0]))
             if not steps.resizes:
-                return made_by_bands(steps, values)
+                return steps.made_of_numbers(values)
         levels, small = grey_levels(values)
         image, _ = self._opened(Image.fromarray(levels if levels.shape[2] > 1 else levels[..., 0]))
         pixels = as_array(self._steps(image).made(image))
@@ -327,18 +327,6 @@ def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
 def size_of(picture: Image.Image | Size) -> Size:
     """The width and height of a picture, or a width and height as they are."""
     return picture.size if isinstance(picture, Image.Image) else picture
-
-
-def made_by_bands(steps: Steps, values: np.ndarray) -> np.ndarray:
-    """Numbers (H, W, C) after steps, each channel by itself, in float32 and unrounded."""
-    bands = np.moveaxis(values.astype(np.float32), -1, 0)
-    made = [np.asarray(steps.made(Image.fromarray(band))) for band in bands]
-    return np.stack(made, axis=-1)
-
-
-def as_array(image: Image.Image) -> np.ndarray:
-    """The pixels (H, W, C) of a picture, also of one with a single channel."""
-    return np.asarray(image).reshape(image.height, image.width, -1)
 
 
 def _wrong(name: str, value: object, expected: str) -> ConfigError:

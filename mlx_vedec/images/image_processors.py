@@ -23,8 +23,8 @@ from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, part_of
 from ..errors import CheckpointError, ConfigError, ImageError
 from ..files import write_json
-from .arrays import numbers_of
-from .base_image_processor import BaseImageProcessor, as_array, made_by_bands, sides, size_of
+from .arrays import as_array, numbers_of
+from .base_image_processor import BaseImageProcessor, sides, size_of
 from .boxes import Size, around, without_margins
 from .loading import ImageSource
 from .of_encoders import OF_ENCODERS
@@ -236,7 +236,7 @@ class DINOv3ViTImageProcessor(ImageProcessor):
             values = as_array(self._opened(source)[0])
         factor = np.float32(self.rescale_factor if self.do_rescale else 1)
         steps = self._steps((values.shape[1], values.shape[0]))
-        return made_by_bands(steps, np.float32(values) * factor)
+        return steps.made_of_numbers(np.float32(values) * factor)
 
     def _rescaled(self, values: np.ndarray) -> np.ndarray:
         """Floats are rescaled already."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 from PIL import Image
 
 from ..errors import ImageError
@@ -68,6 +69,11 @@ class Steps:
         for step in self.functions:
             image = step(image)
         return image
+
+    def made_of_numbers(self, values: np.ndarray) -> np.ndarray:
+        """Numbers (H, W, C) after all steps, each channel by itself, in float32 and unrounded."""
+        bands = np.moveaxis(values.astype(np.float32), -1, 0)
+        return np.stack([np.asarray(self.made(Image.fromarray(band))) for band in bands], axis=-1)
 
 
 def checked(size: Size, name: str) -> Size:
