@@ -12,6 +12,7 @@ from ..checkpoints.config import Config
 from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, ImageError
 from ..layers.computing import check_process
+from ..layers.cpu import by_rows
 from ..layers.outputs import EncoderOutput, Trace
 from ..layers.token_ids import as_array
 from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
@@ -136,7 +137,13 @@ class Encoder(Pretrained, Generic[C]):
         check_process()
         pixels = as_array(pixel_values, "pixel_values", error=ImageError)
         trace = Trace.of(output_attentions, output_hidden_states)
-        features = self.features(pixels, interpolate_pos_encoding, trace)
+
+        def read(rows: mx.array) -> mx.array:
+            return self.features(rows, interpolate_pos_encoding, trace)
+
+        fits = pixels.ndim == 4 and pixels.shape[-1] == getattr(self.config, "num_channels", 0)
+        apart = fits and not (self.training or output_attentions or output_hidden_states)
+        features = by_rows(read, pixels) if apart else read(pixels)
         return EncoderOutput.traced(features, trace)
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:

@@ -1,0 +1,61 @@
+"""What is computed otherwise on a CPU is the same, in its values, its gradients and its order."""
+
+import math
+import threading
+
+import mlx.core as mx
+import numpy as np
+import pytest
+
+from mlx_vedec.layers import cpu
+from mlx_vedec.layers.mlp import gelu
+from tests.support.tiny import pixels, tiny_model
+
+X = np.concatenate([np.linspace(-6, 6, 2001), [-1e30, -1e-30, 0.0, 1e-30, 1e30]]).astype("f4")
+
+
+def test_erf_is_the_error_function():
+    expected = [math.erf(value) for value in X]
+    np.testing.assert_allclose(np.array(cpu.erf(mx.array(X))), expected, rtol=0, atol=1e-6)
+    half = mx.array(X[:2001]).astype(mx.float16)
+    assert mx.array_equal(cpu.erf(half), mx.erf(half))
+    assert mx.isnan(cpu.erf(mx.array([math.nan]))).item()
+
+
+def test_its_gradient_is_that_of_the_error_function():
+    x = mx.array(X[:2001])
+    found = mx.grad(lambda x: cpu.erf(x).sum())(x)
+    np.testing.assert_allclose(
+        np.array(found), 2 / math.sqrt(math.pi) * np.exp(-(X[:2001] ** 2)), atol=1e-6
+    )
+    compiled = mx.compile(lambda x: gelu(x))
+    np.testing.assert_allclose(np.array(compiled(x)), np.array(gelu(x)), atol=1e-6)
+
+
+@pytest.mark.parametrize("rows, cores", [(1, 4), (2, 4), (5, 2), (7, 3), (3, 1)])
+def test_rows_are_shared_out_and_come_back_in_order(monkeypatch, rows, cores):
+    monkeypatch.setattr(cpu, "cores", lambda: cores)
+    seen = []
+
+    def double(x):
+        seen.append(len(x))
+        return 2 * x
+
+    x = mx.arange(rows * 3).reshape(rows, 3)
+    assert mx.array_equal(cpu.by_rows(double, x), 2 * x)
+    assert sum(seen) == rows and len(seen) == (min(rows, cores) if cores > 1 else 1)
+
+
+def test_an_encoder_reads_rows_by_themselves(monkeypatch):
+    """In any thread; with gradients and traces in one piece, as before."""
+    model, images = tiny_model(), pixels(5)
+    whole = model.encoder(images, output_hidden_states=True).last_hidden_state
+    monkeypatch.setattr(cpu, "cores", lambda: 3)
+    found = [np.array(model.encode(images))]
+    thread = threading.Thread(target=lambda: found.append(np.array(model.encode(images))))
+    thread.start()
+    thread.join()
+    for features in found:
+        np.testing.assert_allclose(features, np.array(whole), rtol=1e-4, atol=1e-5)
+    gradient = mx.grad(lambda x: model.encode(x).sum())(images)
+    assert mx.abs(gradient).sum().item() > 0
