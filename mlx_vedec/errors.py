@@ -5,21 +5,38 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
-MOST_NAMES = 5000  # of a folder, that a name is compared with
+MOST_KNOWN = 100  # names that are told of
 LONGEST = 4000  # characters of a message: some fifty lines
 LONG_WORD = re.compile(r"\S{400,}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What an error says after a name that is not known: the closest one that is, or all."""
+def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
+    """What an error says after a name that is not known: the closest one that is.
+
+    otherwise -- what to say where none is close; by default which ones are known
+
+    >>> nearest("trian", ["train", "test"]), nearest("x", ["train", "test"])
+    ('did you mean train?', 'known are train, test')
+    """
     from difflib import get_close_matches  # which costs an import of the library otherwise
 
-    known = [*known]
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    names = [*known]
+    close = get_close_matches(str(name)[:200], names, n=1)
+    if close:
+        return f"did you mean {close[0][:200]}?"
+    return f"known are {listed(names, MOST_KNOWN)}" if otherwise is None else otherwise
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """The first names, each cut, and how many more there are.
+
+    >>> listed("abcd", 3)
+    'a, b, c and 1 more'
+    """
+    said = [str(name)[:200] for name in names]
+    return ", ".join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")
 
 
 class Error(ValueError):
@@ -113,24 +130,3 @@ def as_path(value: object, name: str) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"{name} is {shown(str(value))}; expected a path ({reason})") from error
     return path
-
-
-def meant(name: object, known: Iterable[str]) -> str:
-    """`; did you mean …?` with the known name that one resembles; nothing where none does.
-
-    >>> meant("trian", ["train", "test"])
-    '; did you mean train?'
-    """
-    import difflib  # which starts slowly, and few calls need it
-
-    close = difflib.get_close_matches(str(name)[:200], [*known], n=1)
-    return f"; did you mean {close[0][:200]}?" if close else ""
-
-
-def meant_beside(path: Path) -> str:
-    """`meant` among the names in a path's folder, of which the first few thousand are looked at."""
-    try:
-        with os.scandir(path.parent) as entries:
-            return meant(path.name, [entry.name for entry in islice(entries, MOST_NAMES)])
-    except (OSError, ValueError):
-        return ""

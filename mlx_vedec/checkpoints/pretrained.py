@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError, OptionError, as_path
+from ..errors import ConfigError, OptionError, as_path, listed
 from ..files import make_folder, staged
 from ..layers.computing import computing
 from ..layers.dropout import checkpointed
@@ -173,7 +173,7 @@ class Pretrained(NamedModule):
         loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
         model._carried, model.new_weights = loaded.carried, loaded.new
         if loaded.new:
-            LOG.warning("%s lacks weights, which are new: %s", folder, ", ".join(loaded.new))
+            LOG.warning("%s lacks weights, which are new: %s", folder, listed(loaded.new))
         model.eval()
         return model
 

@@ -343,9 +343,9 @@ def test_scales():
             {"targets": ("q_prj", "encodr")},
             "target 'q_prj' is no preset, and no layer's name; clos",
         ),
-        ({"targets": ("encodr",)}, "closest are encoder"),
+        ({"targets": ("encodr",)}, "did you mean encoder"),
         ({"targets": ("*.zzz",)}, "target '*.zzz'"),
-        ({"train_modules": ("enc_to_dec",)}, "closest are enc_to_dec_proj"),
+        ({"train_modules": ("enc_to_dec",)}, "did you mean enc_to_dec_proj"),
         ({"targets": ("encoder", "cross")}, "the targets encoder, cross choose nothing"),
     ],
 )
