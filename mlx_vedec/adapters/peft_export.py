@@ -16,7 +16,8 @@ from ..errors import OptionError
 from ..layers.packed import ADAPTER
 from ..layers.quantization_recipes import HEAD, TABLE
 from .files import Adapters, adapters_of, write_adapters
-from .peft import PREFIX, TENSORS
+from .peft import TENSORS
+from .peft_tables import PREFIX
 
 RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files
     *("beit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "swin", "vit", "vit_msn"),

@@ -105,6 +105,10 @@ class Pretrained(NamedModule):
         """Give the head weights of its own, which start as the embedding's."""
         raise NotImplementedError
 
+    def resize_token_embeddings(self, new_num_tokens: int) -> None:
+        """Cut or extend the vocabulary of a model that has one."""
+        raise NotImplementedError
+
     @classmethod
     @computing()
     def from_pretrained(

@@ -341,7 +341,7 @@ def test_scales():
     [
         (
             {"targets": ("q_prj", "encodr")},
-            "target 'q_prj' is no preset, and no layer's name; clos",
+            "target 'q_prj' is no preset, and no layer's name; did you mean",
         ),
         ({"targets": ("encodr",)}, "did you mean encoder"),
         ({"targets": ("*.zzz",)}, "target '*.zzz'"),
