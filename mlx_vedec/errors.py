@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Iterable
@@ -130,3 +131,29 @@ def as_path(value: object, name: str) -> Path:
         reason = getattr(error, "strerror", None) or error
         raise OptionError(f"{name} is {shown(str(value))}; expected a path ({reason})") from error
     return path
+
+
+def check_type(
+    name: str, value: object, kinds: type | tuple[type, ...], expected: str | None = None
+) -> None:
+    """Raise `OptionError` for an argument that is of none of these types."""
+    if not isinstance(value, kinds):
+        several = kinds if isinstance(kinds, tuple) else (kinds,)
+        expected = expected or f"a {' or '.join(kind.__name__ for kind in several)}"
+        raise OptionError(f"{name} is {shown(value)}; expected {expected}")
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `OptionError` for an argument that is no whole number, or below the least."""
+    try:
+        fits = not isinstance(value, bool) and operator.index(value) >= least  # pyright: ignore
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise OptionError(f"{name} is {shown(value)}; expected a whole number, at least {least}")
+
+
+def check_function(name: str, value: object) -> None:
+    """Raise `OptionError` for an argument that is neither a function nor None."""
+    if value is not None and not callable(value):
+        raise OptionError(f"{name} is {shown(value)}; expected a function, or None")

@@ -135,7 +135,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write an object as Hugging Face's files are written: indented, keys sorted."""
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    data = text.encode("utf-8", "backslashreplace")  # JSON's own way to write half a character
+    write_file(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_tensors(

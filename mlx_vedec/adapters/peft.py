@@ -22,7 +22,7 @@ from ..checkpoints import pickles, weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..errors import ConfigError, WeightsError, listed
+from ..errors import ConfigError, WeightsError, as_path, listed
 from ..layers.lora import AdapterSettings, check_no_adapters
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import TABLE, quantizable_layers
@@ -91,7 +91,7 @@ def import_peft(model: Pretrained, folder: str | Path) -> None:
     convolution over patches is merged into its kernel, which counts as trained itself.
     """
     check_no_adapters(model, "others are put on it")
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     config = read_json(required(folder, CONFIG))
     _check(config, folder / CONFIG)
     tensors = grow(model, _read(folder), config)

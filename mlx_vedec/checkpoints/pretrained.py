@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError, OptionError, as_path, listed
+from ..errors import ConfigError, OptionError, as_path, check_type, listed
 from ..files import make_folder, staged
 from ..layers.computing import computing
 from ..layers.dropout import checkpointed
@@ -136,6 +136,7 @@ class Pretrained(NamedModule):
         `low_cpu_mem_usage` and the like are taken and change nothing.
         """
         check_habits(habits)
+        check_type("config", config, (cls.config_class, type(None)))
         wanted = parse_dtype(one_of(dtype, torch_dtype, "dtype and torch_dtype"))
         both = "quantize and quantization_config"
         quantize = one_of(quantize, quantization_config, both)
@@ -273,7 +274,7 @@ def one_of(ours: Any, theirs: Any, names: str) -> Any:
 
 def parse_dtype(dtype: str | mx.Dtype | Any) -> mx.Dtype | None:
     """A type of numbers, of MLX or torch, or its name as in Hugging Face's configs; or None."""
-    if dtype is None or dtype == "auto":
+    if dtype is None or (isinstance(dtype, str) and dtype == "auto"):
         return None
     name = str(dtype).removeprefix("mlx.core.").removeprefix("torch.")
     if name not in DTYPES:
