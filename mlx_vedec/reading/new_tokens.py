@@ -37,7 +37,7 @@ def add_tokens(
     tokens = [*tokens] if isinstance(tokens, Iterable) and not isinstance(tokens, str) else [tokens]
     if not all(map(_is_token, tokens)):
         raise TokenError(
-            f"tokens are {repr(tokens)[:200]}; expected texts without spaces around them"
+            f"tokens are {repr(tokens)[:99]}; expected texts without spaces around them"
         )
     reader = processor.required_tokenizer
     backend = tokenizers.Tokenizer.from_buffer(reader.content)
