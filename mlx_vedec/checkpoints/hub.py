@@ -46,7 +46,7 @@ def fetch(
     if subfolder is not None:
         check_type("subfolder", subfolder, (str, os.PathLike), "a path inside the checkpoint")
         return _inside(path_or_hf_repo, revision, weights, PurePosixPath(subfolder))
-    path = as_path(path_or_hf_repo, "path_or_hf_repo")
+    path = as_path(path_or_hf_repo, "path_or_hf_repo", CheckpointError)
     if not path.exists():
         folders.settle(path)  # a process that died may have left what was here beside it
     if path.is_dir():
