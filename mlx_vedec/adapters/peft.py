@@ -22,6 +22,7 @@ from ..checkpoints import pickles, weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
+from ..checkpoints.wrappers import without_wrappers
 from ..errors import ConfigError, WeightsError, as_path, listed
 from ..layers.lora import AdapterSettings, check_no_adapters
 from ..layers.packed import Quantized
@@ -94,7 +95,7 @@ def import_peft(model: Pretrained, folder: str | Path) -> None:
     folder = as_path(folder, "folder")
     config = read_json(required(folder, CONFIG))
     _check(config, folder / CONFIG)
-    tensors = grow(model, _read(folder), config)
+    tensors = grow(model, {without_wrappers(n): x for n, x in _read(folder).items()}, config)
     _untie(model, tensors)
     found = _sorted(model, tensors)
     if found.extra:

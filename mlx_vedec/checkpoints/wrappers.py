@@ -23,7 +23,7 @@ def unwrapped(names: Iterable[str], is_known: Callable[[str], bool], source: str
     A prefix goes where no name is known with it, and half of the names or more are without it.
     """
     names = [*names]
-    bare = {_without_wrappers(name): name for name in names}
+    bare = {without_wrappers(name): name for name in names}
     if len(bare) < len(names):  # some are there twice
         bare = dict(zip(names, names, strict=True))
     prefix = "" if any(map(is_known, bare)) else _prefix([*bare], is_known)
@@ -32,7 +32,8 @@ def unwrapped(names: Iterable[str], is_known: Callable[[str], bool], source: str
     return {name.removeprefix(prefix): on_disk for name, on_disk in bare.items()}
 
 
-def _without_wrappers(name: str) -> str:
+def without_wrappers(name: str) -> str:
+    """A name without the words that only wrappers put into it."""
     words = name.split(".")
     return name if WRAPPERS.isdisjoint(words) else ".".join(w for w in words if w not in WRAPPERS)
 

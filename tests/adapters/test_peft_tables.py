@@ -8,6 +8,7 @@ import pytest
 from mlx_vedec import load
 from mlx_vedec.commands import main
 from mlx_vedec.errors import ConfigError
+from mlx_vedec.layers.lora import adapted_layers
 from mlx_vedec.reading.load import BUNDLED
 from tests.support import training_parts as parts
 
@@ -42,6 +43,16 @@ def test_a_table_that_was_saved_whole(tmp_path, table):
     assert mx.array_equal(model.decoder.embed_tokens.weight, table)
     with pytest.raises(ConfigError, match="embedding is quantized; dequantize"):
         load(adapter_path=folder, quantize=8)
+
+
+@pytest.mark.parametrize("wrapper", ["_orig_mod.", "module.", "module._orig_mod."])
+def test_adapters_of_a_compiled_model(tmp_path, wrapper):
+    layer = "decoder.model.decoder.layers.0.fc1"
+    own = mx.random.normal((4, 256)), mx.random.normal((512, 4))
+    names = [f"base_model.model.{wrapper}{layer}.lora_{end}.weight" for end in "AB"]
+    model, _ = load(adapter_path=peft_folder(tmp_path / "peft", dict(zip(names, own, strict=True))))
+    found = adapted_layers(model)
+    assert len(found) == 1 and mx.array_equal(next(iter(found.values())).lora_b, own[1].T)
 
 
 def test_rows_that_were_trained_alone_on_the_command_line(tmp_path, table, caplog):
