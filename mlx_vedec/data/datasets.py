@@ -47,9 +47,9 @@ def load_dataset(
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
-    >>> load_dataset("mlx_vedec/lost.csv")
+    >>> load_dataset("lines/lost.csv")
     Traceback (most recent call last):
-    mlx_vedec.errors.DataError: mlx_vedec/lost.csv does not exist; expected a table or a folder
+    mlx_vedec.errors.DataError: lines/lost.csv does not exist; expected a table or a folder; there is no folder lines
     """
     path = as_path(folder_or_file, "folder_or_file")
     splits = _splits(path) if path.is_dir() else {}
