@@ -47,9 +47,9 @@ def load_dataset(
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
-    >>> load_dataset("lines/lost.csv")
+    >>> load_dataset("lines/lost.csv")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    mlx_vedec.errors.DataError: lines/lost.csv does not exist; expected a table or a folder; there is no folder lines
+    mlx_vedec.errors.DataError: lines/lost.csv does not exist; expected a table or a folder; ...
     """
     path = as_path(folder_or_file, "folder_or_file")
     splits = _splits(path) if path.is_dir() else {}
