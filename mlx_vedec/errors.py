@@ -2,24 +2,42 @@
 
 from __future__ import annotations
 
+import operator
 import os
 import re
 from collections.abc import Iterable
-from itertools import islice
 from pathlib import Path
 
-MOST_NAMES = 5000  # of a folder, that a name is compared with
+MOST_KNOWN = 100  # names that are told of
 LONGEST = 4000  # characters of a message: some fifty lines
 LONG_WORD = re.compile(r"\S{400,}")
 
 
-def nearest(name: str, known: Iterable[str]) -> str:
-    """What an error says after a name that is not known: the closest one that is, or all."""
+def nearest(name: object, known: Iterable[str], otherwise: str | None = None) -> str:
+    """What an error says after a name that is not known: the closest one that is.
+
+    otherwise -- what to say where none is close; by default which ones are known
+
+    >>> nearest("trian", ["train", "test"]), nearest("x", ["train", "test"])
+    ('did you mean train?', 'known are train, test')
+    """
     from difflib import get_close_matches  # which costs an import of the library otherwise
 
-    known = [*known]
-    close = get_close_matches(name, known, n=1)
-    return f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
+    names = [*known]
+    close = get_close_matches(str(name)[:200], names, n=1)
+    if close:
+        return f"did you mean {close[0][:200]}?"
+    return f"known are {listed(names, MOST_KNOWN)}" if otherwise is None else otherwise
+
+
+def listed(names: Iterable[object], most: int = 12) -> str:
+    """The first names, each cut, and how many more there are.
+
+    >>> listed("abcd", 3)
+    'a, b, c and 1 more'
+    """
+    said = [str(name)[:200] for name in names]
+    return ", ".join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")
 
 
 class Error(ValueError):
@@ -119,22 +137,27 @@ def as_path(value: object, name: str, error: type[Error] | None = None) -> Path:
     return path
 
 
-def meant(name: object, known: Iterable[str]) -> str:
-    """`; did you mean …?` with the known name that one resembles; nothing where none does.
-
-    >>> meant("trian", ["train", "test"])
-    '; did you mean train?'
-    """
-    import difflib  # which starts slowly, and few calls need it
-
-    close = difflib.get_close_matches(str(name)[:200], [*known], n=1)
-    return f"; did you mean {close[0][:200]}?" if close else ""
+def check_type(
+    name: str, value: object, kinds: type | tuple[type, ...], expected: str | None = None
+) -> None:
+    """Raise `OptionError` for an argument that is of none of these types."""
+    if not isinstance(value, kinds):
+        several = kinds if isinstance(kinds, tuple) else (kinds,)
+        expected = expected or f"a {' or '.join(kind.__name__ for kind in several)}"
+        raise OptionError(f"{name} is {shown(value)}; expected {expected}")
 
 
-def meant_beside(path: Path) -> str:
-    """`meant` among the names in a path's folder, of which the first few thousand are looked at."""
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raise `OptionError` for an argument that is no whole number, or below the least."""
     try:
-        with os.scandir(path.parent) as entries:
-            return meant(path.name, [entry.name for entry in islice(entries, MOST_NAMES)])
-    except (OSError, ValueError):
-        return ""
+        fits = not isinstance(value, bool) and operator.index(value) >= least  # pyright: ignore
+    except (TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise OptionError(f"{name} is {shown(value)}; expected a whole number, at least {least}")
+
+
+def check_function(name: str, value: object) -> None:
+    """Raise `OptionError` for an argument that is neither a function nor None."""
+    if value is not None and not callable(value):
+        raise OptionError(f"{name} is {shown(value)}; expected a function, or None")

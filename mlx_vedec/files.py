@@ -22,9 +22,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .errors import CheckpointError, as_path
+from .errors import CheckpointError, as_path, listed, nearest
 
 JOURNAL = ".unfinished"
+MOST_NAMES = 5000  # of a folder, that are looked at to name the nearest
 MLX = {"format": "mlx"}  # of a safetensors file: whose layout its tensors have
 HOST = f"{zlib.crc32(os.uname().nodename.encode()):08x}"  # whose numbers of processes they are
 BESIDE = re.compile(rf"\..*\.(\d+)\.\d+\.{HOST}(\.[^.]*)?")
@@ -134,7 +135,8 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write an object as Hugging Face's files are written: indented, keys sorted."""
     text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    data = text.encode("utf-8", "backslashreplace")  # JSON's own way to write half a character
+    write_file(path, lambda temporary: temporary.write_bytes(data))
 
 
 def write_tensors(
@@ -246,27 +248,26 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def seen(folder: Path) -> str:
     """What a folder holds, for an error: its first names, and how many more there are."""
-    try:
-        names = sorted(path.name for path in islice(folder.iterdir(), 1000))
-    except (OSError, ValueError):
-        return "nothing that can be read"
-    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
-    return f"{', '.join(names[:8]) or 'nothing'}{more}"
+    return listed(sorted(_names(folder)), 8) or "nothing"
 
 
 def near(path: Path) -> str:
     """What an error says after a path that is not there: the nearest name beside it, or others."""
-    from difflib import get_close_matches
-
     try:
         lost = next((folder for folder in reversed(path.parents) if not folder.is_dir()), None)
-        names = [] if lost else [other.name for other in islice(path.parent.iterdir(), 1000)]
+        names = [] if lost else _names(path.parent)
     except (OSError, ValueError):  # too long, or not to be looked into
         return "no such path can be"
     if lost is not None:
         return f"there is no folder {lost}"
-    close = get_close_matches(path.name[:300], names, n=1)
-    if close:
-        return f"did you mean {path.parent / close[0]}?"
-    folder = "this folder" if path.parent == Path() else path.parent
-    return f"{folder} holds {seen(path.parent)}"
+    place = "this folder" if path.parent == Path() else path.parent
+    return nearest(path.name, names, f"{place} holds {seen(path.parent)}")
+
+
+def _names(folder: Path) -> list[str]:
+    """Names in a folder, of very many only some."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in islice(entries, MOST_NAMES)]
+    except PermissionError:
+        return []

@@ -226,7 +226,7 @@ def test_what_is_saved_together_is_together_after_a_kill(tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     ("path", "said"),
     [
-        ("lines/seen_06.png", "did you mean {}/lines/seen_006.png?"),
+        ("lines/seen_06.png", "did you mean seen_006.png?"),
         ("lines/zzz", "{}/lines holds seen_006.png"),
         ("empty/zzz", "{}/empty holds nothing"),
         ("liens/deep/zzz", "there is no folder {}/liens"),

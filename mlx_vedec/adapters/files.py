@@ -19,7 +19,7 @@ from ..checkpoints import saving, weights
 from ..checkpoints.config import LARGEST, read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..errors import ConfigError, OptionError, WeightsError
+from ..errors import ConfigError, OptionError, WeightsError, as_path
 from ..files import make_folder, staged, write_json, write_tensors
 from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
 from ..layers.packed import (
@@ -62,7 +62,7 @@ def save_adapters(model: Pretrained, folder: str | Path) -> None:
     found = adapters_of(model)
     if not found.tensors:
         raise OptionError("the model has no adapters, and nothing is trained; add_adapters first")
-    write_adapters(Path(folder) / TENSORS, found.tensors, _config(model, found), "mlx")
+    write_adapters(as_path(folder, "folder") / TENSORS, found.tensors, _config(model, found), "mlx")
 
 
 def write_adapters(

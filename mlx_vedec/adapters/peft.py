@@ -16,22 +16,24 @@ from pathlib import Path
 from typing import Any
 
 import mlx.core as mx
+import mlx.nn as nn
 
 from ..checkpoints import pickles, weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..errors import ConfigError, WeightsError
+from ..checkpoints.wrappers import without_wrappers
+from ..errors import ConfigError, WeightsError, as_path, listed
 from ..layers.lora import AdapterSettings, check_no_adapters
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import TABLE, quantizable_layers
 from . import base_model
 from .files import CONFIG, Adapters, put
 from .patterns import matches
+from .peft_tables import INDICES, PREFIX, TOKENS, grow, plain_name, table_of, with_rows
 
 LOG = logging.getLogger("mlx_vedec")
 TENSORS, PICKLE = "adapter_model.safetensors", "adapter_model.bin"
-PREFIX = "base_model.model."
 LEAVES = (  # the end of PEFT's name, ours, whether it is the other way round
     (".lora_A.weight", "lora_a", True),
     (".lora_B.weight", "lora_b", True),
@@ -55,6 +57,7 @@ KNOWN: dict[str, tuple[type, ...]] = {  # what may be set, and to what; all else
     "modules_to_save": (list,),
     "init_lora_weights": (bool, str),
     "ensure_weight_tying": (bool,),
+    INDICES: (list, dict),
 }
 CHANGED_BASE = ("corda", "loftq", "lora_ga", "olora", "pissa")  # initialisers that need their base
 
@@ -64,12 +67,16 @@ class _Found:
     """The tensors of a PEFT file.
 
     adapters -- of each layer, by its path here and then by their names here. names -- PEFT's of
-    these layers. trained, tables -- parameters that were trained whole, and tables that are stored
-    beside their adapter, by path here. extra -- PEFT's names of tensors that are of no layer here.
+    these layers. kernels -- as adapters, of convolutions. rows -- of tables, of tokens that were
+    trained alone, by PEFT's name. trained, tables -- parameters that were trained whole, and tables
+    that are stored beside their adapter, by path here. extra -- PEFT's names of tensors that are of
+    no layer here.
     """
 
     adapters: dict[str, dict[str, mx.array]] = field(default_factory=dict)
     names: dict[str, str] = field(default_factory=dict)
+    kernels: dict[str, dict[str, mx.array]] = field(default_factory=dict)
+    rows: dict[str, mx.array] = field(default_factory=dict)
     trained: dict[str, mx.array] = field(default_factory=dict)
     tables: dict[str, mx.array] = field(default_factory=dict)
     extra: list[str] = field(default_factory=list)
@@ -78,20 +85,24 @@ class _Found:
 def import_peft(model: Pretrained, folder: str | Path) -> None:
     """Put the adapters of a PEFT folder on a model.
 
-    LoRA and DoRA with `rank_pattern`, `alpha_pattern`, rslora, biases and `modules_to_save` are
-    read; adapters of the pooler are left out, since no decoder reads it. PEFT changes a tied
-    embedding and its head each by itself, so the head gets a matrix of its own then.
+    LoRA and DoRA with `rank_pattern`, `alpha_pattern`, rslora, biases, `modules_to_save` and
+    `trainable_token_indices` are read; adapters of the pooler are left out, since no decoder reads
+    it. PEFT changes a tied embedding and its head each by itself, so the head gets a matrix of its
+    own then. Where the adapters have a larger vocabulary, the model's grows to it. LoRA of the
+    convolution over patches is merged into its kernel, which counts as trained itself.
     """
     check_no_adapters(model, "others are put on it")
-    folder = Path(folder)
+    folder = as_path(folder, "folder")
     config = read_json(required(folder, CONFIG))
     _check(config, folder / CONFIG)
-    tensors = _read(folder)
+    tensors = grow(model, {without_wrappers(n): x for n, x in _read(folder).items()}, config)
     _untie(model, tensors)
     found = _sorted(model, tensors)
     if found.extra:
-        raise WeightsError(f"{folder} has tensors of no layer here: {', '.join(found.extra)}")
+        raise WeightsError(f"{folder} has tensors of no layer here: {listed(found.extra)}")
     _check_tables(model, found, folder)
+    found.trained |= dict(with_rows(model, n, x, config, folder) for n, x in found.rows.items())
+    found.trained |= {f"{p}.weight": _kernel(model, p, found, config) for p in found.kernels}
     base_model.warn_of_another(config.get("base_model_name_or_path"), model.source, folder / CONFIG)
     layers = {p: _settings(config, found.names[p], own) for p, own in found.adapters.items()}
     on_disk = {
@@ -141,12 +152,13 @@ def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
     """The tensors of a PEFT file, each where it belongs."""
     found, parameters = _Found(), weights.parameters(model)
     paths = {*quantizable_layers(model)}
+    convolutions = {p for p, leaf in model.named_modules() if isinstance(leaf, nn.Conv2d)}
     for name, tensor in tensors.items():
         bare = name.removeprefix(PREFIX)
         leaf = next((leaf for leaf in LEAVES if bare.endswith(leaf[0])), None)
         module = bare.removesuffix(leaf[0]) if leaf else bare.rpartition(".")[0]
-        path = (model.renames.ours(f"{module}.weight") or "").removesuffix(".weight")
-        plain = bare.replace(".base_layer.", ".").replace(".modules_to_save.", ".")
+        path = table_of(model, module, "").removesuffix(".weight")
+        plain = plain_name(name)
         ours = model.renames.ours(plain) or ""
         if _is_unused(model, plain):
             LOG.info("%s is of what is not computed with, and left out", name)
@@ -154,6 +166,11 @@ def _sorted(model: Pretrained, tensors: Mapping[str, mx.array]) -> _Found:
             part = tensor.T if leaf[2] and tensor.ndim == 2 else tensor
             found.adapters.setdefault(path, {})[leaf[1]] = part
             found.names[path] = module
+        elif leaf and path in convolutions:
+            found.kernels.setdefault(path, {})[leaf[1]] = tensor
+            found.names[path] = module
+        elif name.endswith(TOKENS):
+            found.rows[name] = tensor
         elif leaf is None and ours in parameters:
             kept = found.tables if plain != bare and ours.endswith(".weight") else found.trained
             kept[ours] = tensor
@@ -197,6 +214,26 @@ def _settings(config: Mapping[str, Any], name: str, own: Mapping[str, mx.array])
     return AdapterSettings(rank, scale, float(config.get("lora_dropout") or 0.0), dora)
 
 
+def _kernel(model: Pretrained, path: str, found: _Found, config: Mapping[str, Any]) -> mx.array:
+    """A convolution's kernel (out, in, h, w) with its adapter merged into it: of A and B."""
+    own, name = found.kernels[path], found.names[path]
+    a, b = own.get("lora_a"), own.get("lora_b")
+    kernel = weights.parameters(model)[f"{path}.weight"].transpose(0, 3, 1, 2)
+    if "m" in own or config.get("use_dora"):
+        raise WeightsError(f"{name} is a convolution with DoRA, which there is not here; merge it")
+    shapes = [None if x is None else tuple(x.shape) for x in (a, b)]
+    rank = shapes[0][0] if shapes[0] else 0
+    if shapes != [(rank, *kernel.shape[1:]), (len(kernel), rank, 1, 1)]:
+        raise WeightsError(
+            f"{name} is a convolution of {kernel.shape} whose lora_A and lora_B are {shapes[0]} "
+            f"and {shapes[1]}; expected {(rank, *kernel.shape[1:])}, {(len(kernel), rank, 1, 1)}"
+        )
+    assert a is not None and b is not None  # they have these shapes
+    low, high = (x.astype(mx.float32).flatten(1) for x in (a, b))
+    scale = _settings(config, name, {"lora_a": low.T}).scale
+    return kernel + scale * (high @ low).reshape(kernel.shape).astype(kernel.dtype)
+
+
 def _patterned(patterns: Mapping[str, float], name: str, usual: float) -> float:
     """PEFT's rule: the first pattern that is the end of the name."""
     return next((value for pattern, value in patterns.items() if matches(pattern, name)), usual)
@@ -218,7 +255,7 @@ def _untie(model: Pretrained, tensors: Mapping[str, mx.array]) -> None:
     pair = {name for names in model.renames.tied for name in names if name.endswith(".weight")}
     for name in tensors:
         bare = name.removeprefix(PREFIX)
-        module = re.split(r"\.(?:lora_|base_layer\.)|\.weight$", bare)[0]
+        module = re.split(r"\.(?:lora_|base_layer\.|token_adapter\.)|\.weight$", bare)[0]
         if model.renames.ours(f"{module}.weight") in pair and not bare.endswith(".bias"):
             _part(model)
             return

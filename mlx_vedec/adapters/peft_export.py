@@ -12,11 +12,12 @@ import mlx.core as mx
 from ..checkpoints import weights
 from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.renames import Renames
-from ..errors import OptionError
+from ..errors import OptionError, as_path, check_type
 from ..layers.packed import ADAPTER
 from ..layers.quantization_recipes import HEAD, TABLE
 from .files import Adapters, adapters_of, write_adapters
-from .peft import PREFIX, TENSORS
+from .peft import TENSORS
+from .peft_tables import PREFIX
 
 RENAMED = (  # encoders whose modules transformers 5 names otherwise than its files
     *("beit", "deit", "dinov2", "dinov2_with_registers", "dinov3_vit", "swin", "vit", "vit_msn"),
@@ -32,6 +33,7 @@ def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = Non
     no word for is refused by name: parameters that are trained outside whole modules, a part of the
     biases, and training without adapters.
     """
+    check_type("base", base, (str, type(None)), "a name, or None")
     found = adapters_of(model)
     if not found.layers:
         raise OptionError("the model has no adapters; save_pretrained writes what was trained")
@@ -41,7 +43,7 @@ def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = Non
     values |= {"bias": bias, "modules_to_save": sorted(map(names.layer, modules)) or None}
     values["base_model_name_or_path"] = base or model.source
     tensors = _tensors(model, found, names)
-    write_adapters(Path(folder) / TENSORS, tensors, values, "pt")
+    write_adapters(as_path(folder, "folder") / TENSORS, tensors, values, "pt")
 
 
 class _Names:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -12,7 +11,7 @@ import mlx.nn as nn
 
 from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.weights import parameters
-from ..errors import OptionError
+from ..errors import OptionError, listed, nearest
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import (
     CROSS,
@@ -167,8 +166,8 @@ class _Search:
         layers = [known for names in self.all_layers.values() for known in names]
         leaves = {known.rpartition(".")[2] for known in layers}
         known = [*PARTS, *KINDS, *sorted(leaves), *layers]
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [*KINDS, *sorted(leaves)]
-        return f"target {name!r} is no preset, and no layer's name; closest are {', '.join(close)}"
+        hint = nearest(name, known, f"known are {listed([*PARTS, *KINDS, *sorted(leaves)], 40)}")
+        return f"target {name!r} is no preset, and no layer's name; {hint}"
 
     def check_floats(self, trained: set[str]) -> None:
         """Raise `OptionError` for packed weights that would be trained."""

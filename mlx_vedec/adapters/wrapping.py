@@ -23,7 +23,7 @@ from ..checkpoints import quantizing
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..errors import OptionError
+from ..errors import OptionError, as_path, check_type
 from ..layers.lora import Adapted, adapted_layers, bare, check_no_adapters
 from ..layers.packed import (
     Quantized,
@@ -50,7 +50,8 @@ def add_adapters(model: Pretrained, config: LoraConfig | None = None) -> None:
     What is trained then is `model.trainable_parameters()`. A model that has adapters is used as any
     other; it cannot be quantized, nor saved as a checkpoint, before they are fused or removed.
     """
-    config = config or LoraConfig()
+    config = LoraConfig() if config is None else config
+    check_type("config", config, LoraConfig)
     check_no_adapters(model, "others are put on it")
     targets = targets_of(model, config)
     _check_rank(model, targets.layers, config.rank)
@@ -80,7 +81,8 @@ def load_adapters(model: Pretrained, folder: str | Path, *, requantized: bool = 
     They have to be for a model of these types and shapes, quantized as this one; requantized --
     which may be quantized otherwise.
     """
-    folder = Path(folder)
+    check_type("model", model, Pretrained, "a model, as load gives it")
+    folder = as_path(folder, "folder")
     if "peft_type" in read_json(required(folder, CONFIG)):
         import_peft(model, folder)
     else:

@@ -19,6 +19,7 @@ from .hub import fetch, required
 
 C = TypeVar("C", bound="Config")
 LARGEST = 2**31 - 1
+DEEPEST = 100  # lists and objects in one another in a file
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -27,11 +28,23 @@ def read_json(path: Path) -> dict[str, Any]:
         if not stat.S_ISREG(path.stat().st_mode):
             raise ValueError("it is no regular file")
         values = json.loads(path.read_text(encoding="utf-8"))
+        _check_depth(values)
     except (ValueError, RecursionError) as error:  # of numbers of thousands of digits, of depth
         raise ConfigError(f"{path} is not JSON ({error}); download the file again") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path} holds a {type(values).__name__}; expected a JSON object")
     return values
+
+
+def _check_depth(values: Any) -> None:
+    """Raise `ValueError` for lists and objects in so many others that no file needs them."""
+    level = [values]
+    for _ in range(DEEPEST):
+        inner = (x.values() if isinstance(x, dict) else x for x in level)
+        level = [x for items in inner for x in items if isinstance(x, (dict, list))]
+        if not level:
+            return
+    raise ValueError(f"it is nested more than {DEEPEST} deep")
 
 
 def check_object(values: Any) -> None:
@@ -217,7 +230,10 @@ def _is_moderate(value: object) -> bool:
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+    try:
+        return tuple(_frozen(item) for item in value) if isinstance(value, list) else value
+    except RecursionError:
+        raise ConfigError("a value is nested too deep; expected numbers or texts") from None
 
 
 def _fits(value: Any, hint: Any) -> bool:

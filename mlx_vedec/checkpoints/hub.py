@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from ..errors import CheckpointError, OptionError, as_path, nearest
+from ..errors import CheckpointError, OptionError, as_path, check_type, nearest
 from ..files import finish, near, seen
 from . import folders
 
@@ -43,6 +44,7 @@ def fetch(
     subfolder -- of the folder or the repository, where the checkpoint is.
     """
     if subfolder is not None:
+        check_type("subfolder", subfolder, (str, os.PathLike), "a path inside the checkpoint")
         return _inside(path_or_hf_repo, revision, weights, PurePosixPath(subfolder))
     path = as_path(path_or_hf_repo, "path_or_hf_repo", CheckpointError)
     if not path.exists():

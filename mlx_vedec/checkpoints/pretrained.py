@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import CheckpointError, ConfigError, OptionError, as_path
+from ..errors import CheckpointError, ConfigError, OptionError, as_path, check_type, listed
 from ..files import make_folder, staged
 from ..layers.computing import computing
 from ..layers.dropout import checkpointed
@@ -105,6 +105,10 @@ class Pretrained(NamedModule):
         """Give the head weights of its own, which start as the embedding's."""
         raise NotImplementedError
 
+    def resize_token_embeddings(self, new_num_tokens: int) -> None:
+        """Cut or extend the vocabulary of a model that has one."""
+        raise NotImplementedError
+
     @classmethod
     @computing()
     def from_pretrained(
@@ -132,6 +136,7 @@ class Pretrained(NamedModule):
         `low_cpu_mem_usage` and the like are taken and change nothing.
         """
         check_habits(habits)
+        check_type("config", config, (cls.config_class, type(None)))
         wanted = parse_dtype(one_of(dtype, torch_dtype, "dtype and torch_dtype"))
         both = "quantize and quantization_config"
         quantize = one_of(quantize, quantization_config, both)
@@ -173,7 +178,7 @@ class Pretrained(NamedModule):
         loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
         model._carried, model.new_weights = loaded.carried, loaded.new
         if loaded.new:
-            LOG.warning("%s lacks weights, which are new: %s", folder, ", ".join(loaded.new))
+            LOG.warning("%s lacks weights, which are new: %s", folder, listed(loaded.new))
         model.eval()
         return model
 

@@ -83,16 +83,21 @@ class Renames:
         base -- what the part is called inside models with a task ("vit", "bert"): files have it in
         front or not. None for a tensor of another part or task, as a classifier is.
         """
-        bare = name.removeprefix(f"{base}.")
-        for spelled in (name, bare, f"{base}.{name}"):
-            if self.ours(spelled) or self._keeps(spelled):
+        for spelled in self.spellings(name, base):
+            if self.knows(spelled):
                 return spelled
+        bare = name.removeprefix(f"{base}.")
         known = (*(disk for disk, _ in (*self.pairs, *self.aliases)), *self.carried, *self.ignored)
         roots = {pattern.removeprefix(f"{base}.").split(".")[0] for pattern in known}
         return name if bare.split(".")[0] in roots else None
 
-    def _keeps(self, name: str) -> bool:
-        return self.carries(name) or self.ignores(name)
+    def spellings(self, name: str, base: str) -> tuple[str, ...]:
+        """What a tensor on disk may be in the table, with a part's name before it or without."""
+        return (name, name.removeprefix(f"{base}."), f"{base}.{name}") if base else (name,)
+
+    def knows(self, name: str) -> bool:
+        """Whether the tensor on disk is a parameter, or is kept or dropped by a rule."""
+        return bool(self.ours(name)) or self.carries(name) or self.ignores(name)
 
     def under(self, prefix: str) -> Renames:
         """The same table for a module that sits at `prefix`, on disk as in memory."""

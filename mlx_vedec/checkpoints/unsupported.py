@@ -45,6 +45,11 @@ TENSORS = (  # a part of a tensor's name, what it is the mark of, and what reads
         "C-RADIO, of which NVIDIA's Nemotron-Parse is made",
         "transformers' RadioModel reads it",
     ),
+    (
+        r"\.(lora_[AB]|lora_embedding_[AB]|base_layer|original_module)(\.|$)",
+        "a model with PEFT's adapters still on it",
+        "save it after merge_and_unload(), or give the folder of adapters alone as adapter_path",
+    ),
 )
 
 

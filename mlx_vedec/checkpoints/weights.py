@@ -12,12 +12,13 @@ import mlx.nn as nn
 from mlx.utils import tree_flatten, tree_unflatten
 from safetensors import SafetensorError, safe_open
 
-from ..errors import CheckpointError, WeightsError
+from ..errors import CheckpointError, WeightsError, listed
 from ..files import finish
 from . import foreign, pickles, unsupported
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches
+from .wrappers import unwrapped
 
 SINGLE, INDEX = SAFETENSORS
 ROWS = {  # of a decoder's tables, the fields of its config that count them, or all but a few
@@ -26,6 +27,7 @@ ROWS = {  # of a decoder's tables, the fields of its config that count them, or 
     "embed_positions.weight": "max_position_embeddings",
     "embed_types.weight": "type_vocab_size",
 }
+MOST_NAMES = 12  # of tensors that do not fit, in an error
 Tensors = dict[str, mx.array]
 
 
@@ -73,16 +75,20 @@ def stored_tensors(
     def transposes(layer: str) -> bool:
         return renames.transposes((renames.ours(f"{layer}.weight") or "").removesuffix(".weight"))
 
+    def is_known(name: str) -> bool:
+        return any(map(renames.knows, renames.spellings(name, base)))
+
     foreign.refuse(found, config, source)
     unsupported.refuse_tensors(found, source)
-    names = {name: renames.standard(name, base) if base else name for name in found}
+    on_disk = unwrapped(found, is_known, source)
+    names = {name: renames.standard(name, base) if base else name for name in on_disk}
     if any(name == f"{base}.{standard}" for name, standard in names.items()):
         # what stands beside a part is the task's, even under a name that the part has: BEiT's norm
-        beside = (name for name in found if not name.startswith(f"{base}."))
+        beside = (name for name in names if not name.startswith(f"{base}."))
         names.update({name: None for name in beside if renames.ours(f"{base}.{name}") is None})
     tensors = {
-        name: found[on_disk]
-        for on_disk, name in names.items()
+        name: found[on_disk[bare]]
+        for bare, name in names.items()
         if name is not None and not renames.ignores(name)
     }
     return foreign.to_floats(tensors, config, transposes, source)
@@ -120,25 +126,33 @@ def read_file(path: Path) -> Tensors:
 class Report:
     """What does not fit when tensors are loaded, by names on disk where there is one.
 
-    fitting -- fields of the config that are to blame, with the values that would fit.
+    fitting -- fields of the config that are to blame, with the values that would fit. disputed --
+    those for which two tables want two values, with the tables' names and rows.
     """
 
     missing: list[str] = field(default_factory=list)
     extra: list[str] = field(default_factory=list)
     misshapen: list[str] = field(default_factory=list)
     fitting: dict[str, int] = field(default_factory=dict)
+    disputed: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def raise_if_any(self, said: str) -> None:
-        """Raise one `WeightsError` that says that something does not fit, and names everything."""
-        kinds = (("missing", self.missing), ("extra", self.extra), ("misshapen", self.misshapen))
+        """Raise one `WeightsError` that says that something does not fit, with the first names."""
+        kinds = {"missing": self.missing, "extra": self.extra, "misshapen": self.misshapen}
+        kinds = {kind: names for kind, names in kinds.items() if names}
         parts = [
-            f"{len(names)} {kind}: {', '.join(sorted(names))}" for kind, names in kinds if names
+            f"{len(names)} {kind}: {listed(sorted(names), MOST_NAMES // len(kinds))}"
+            for kind, names in kinds.items()
         ]
         if parts:
             raise WeightsError(f"{said}: {'; '.join(parts)}{self._way}")
 
     @property
     def _way(self) -> str:
+        if self.disputed:
+            key, rows = next(iter(self.disputed.items()))
+            tables = " and ".join(f"{name} has {count} rows" for name, count in rows.items())
+            return f"; {tables}: these differ, and no {key} fits both; get the checkpoint anew"
         values = [f"{name}={value}" for name, value in self.fitting.items()]
         flags = " ".join(f"--config {text}" for text in values)
         found = f"; {' and '.join(values)} in the config would fit: mlx_vedec convert {flags}"
@@ -193,6 +207,7 @@ def load(
         elif found[name].shape != parameter.shape:
             report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
             report.fitting.update(_fitting(model, name, found[name], parameter))
+    report.disputed = _disputed(found, renames)
     report.raise_if_any(f"the weights of {source} do not fit its config.json")
     model.update(tree_unflatten(list(found.items())))
     return Loaded(carried, tuple(new))
@@ -212,6 +227,16 @@ def _fitting(model: nn.Module, name: str, got: mx.array, expected: mx.array) -> 
     value = getattr(getattr(config, "decoder", config), key, None)
     difference = got.shape[0] - expected.shape[0]
     return {part + point + key: value + difference} if isinstance(value, int) else {}
+
+
+def _disputed(found: Tensors, renames: Renames) -> dict[str, dict[str, int]]:
+    """The fields that count the rows of several tables which differ, with each table's rows."""
+    rows: dict[str, dict[str, int]] = {}
+    for name, tensor in found.items():
+        part, point, rest = name.rpartition("decoder.")
+        if rest in ROWS and tensor.ndim == 2:
+            rows.setdefault(part + point + ROWS[rest], {})[renames.on_disk(name)] = len(tensor)
+    return {key: own for key, own in rows.items() if len({*own.values()}) > 1}
 
 
 def are_tied(tensors: Mapping[str, mx.array], renames: Renames) -> bool:

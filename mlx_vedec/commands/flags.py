@@ -96,8 +96,7 @@ class FlagParser(argparse.ArgumentParser):
 
 def _near_flag(name: str, known: Sequence[str]) -> str:
     """What to say after a flag that there is not."""
-    near = nearest(name[:100], known)
-    return near if near.startswith("did") else "--help lists the flags"
+    return nearest(name, known, "--help lists the flags")
 
 
 @cache

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from reprlib import repr  # bounded in length and depth
 from typing import Any
 
-from ..errors import OptionError
+from ..errors import OptionError, nearest
 from ..files import near
 
 EITHER = ({"iters", "epochs"}, {"scale", "alpha"})  # where one comes, the other goes
@@ -80,9 +79,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    hint = f"closest are {', '.join(close)}" if close else "--help lists what there is"
-    return f"{name}, which is no option; {hint}"
+    return f"{name}, which is no option; {nearest(name, known, '--help lists what there is')}"
 
 
 def _checked(value: Any, action: argparse.Action, name: str) -> Any:

@@ -18,7 +18,7 @@ import mlx.core as mx
 from mlx.utils import tree_flatten, tree_unflatten
 
 from ..checkpoints.quantizing import dequantize
-from ..errors import OptionError
+from ..errors import OptionError, check_function, check_type, check_whole
 from ..images.image_processors import ImageSource
 from ..layers.packed import Quantized
 from ..layers.quantization_recipes import quantizable_layers
@@ -68,8 +68,10 @@ def calibrate(
     Where the model does not come nearer on the images held out, or anything fails, it is as it was.
     Meanwhile the layers of both models are exchanged: do not use them from another thread.
     """
-    if batch_size < 1:
-        raise OptionError(f"batch_size is {batch_size}; expected 1 or more")
+    check_whole("batch_size", batch_size, 1)
+    check_whole("seed", seed, 0)
+    check_function("progress", progress)
+    check_type("held_out", held_out, (int, float), "a part between 0 and 1")
     if not 0 < held_out < 1:
         raise OptionError(f"held_out is {held_out}; expected a part between 0 and 1")
     _check(model, teacher, images)

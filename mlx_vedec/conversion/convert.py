@@ -16,7 +16,7 @@ from ..checkpoints.hub import fetch, headers
 from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
 from ..encoders.patches import pair
-from ..errors import CheckpointError, OptionError, WeightsError
+from ..errors import CheckpointError, OptionError, WeightsError, as_path, check_function, check_type
 from ..images.image_processors import MERGED_FILE, OWN_FILE
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
@@ -72,7 +72,10 @@ def convert(
     process that is killed leaves that, and what was at `mlx_path` before; the next conversion to
     the same place clears it away.
     """
-    say, wanted, target = say or _silent, parse_dtype(dtype), Path(mlx_path)
+    check_function("say", say)
+    check_function("progress", progress)
+    check_type("config", config, (Mapping, type(None)), "fields of the config with their values")
+    say, wanted, target = say or _silent, parse_dtype(dtype), as_path(mlx_path, "mlx_path")
     how = Saving(max_shard_size, release=True, progress=progress or _silent)
     if quantize is not None and dequantize:
         raise OptionError("quantize and dequantize are both given; expected one of them")

@@ -10,6 +10,7 @@ from ..checkpoints import quantizing, weights
 from ..checkpoints.folders import check_apart, check_target, replacing, settle
 from ..checkpoints.hub import fetch
 from ..checkpoints.saving import SHARD_SIZE, Saving
+from ..errors import as_path, check_function
 from ..layers.lora import adapted_layers
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_sizes import restore_images
@@ -37,11 +38,12 @@ def fuse_checkpoint(
     makes the model floats. processor -- the folder or Hub id whose processor is taken in place of
     the model's. The other options, and how the folder is written, are `convert`'s.
     """
-    target = Path(save_path)
+    check_function("say", say)
+    target, adapters = as_path(save_path, "save_path"), as_path(adapter_path, "adapter_path")
     settle(target)
     check_target(target, overwrite)
     source = fetch(model, revision)
-    for read in (source, Path(adapter_path)):
+    for read in (source, adapters):
         check_apart(read, target)
     reads, stamps = processor_of(source, processor), stamps_of(weights.files(source))
     whole = VisionEncoderDecoderModel.from_folder(source)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..checkpoints.hub import HUB_ID
-from ..errors import CheckpointError, OptionError
+from ..errors import CheckpointError, OptionError, check_type
 from ..files import write_file
 from ..version import __version__
 from . import front_matter
@@ -42,6 +42,8 @@ class Origin:
     license: str | None = None
 
     def __post_init__(self) -> None:
+        for name in ("base_model", "relation", "license"):
+            check_type(name, getattr(self, name), (str, type(None)), "a text, or None")
         if self.base_model is not None and not HUB_ID.fullmatch(self.base_model):
             raise OptionError(f"base_model is {self.base_model!r}; expected a Hub id, owner/name")
         if self.relation is not None and self.relation not in RELATIONS:

@@ -12,7 +12,7 @@ from typing import Any
 from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import HUB_ID, PICKLES, SAFETENSORS, required
-from ..errors import CheckpointError, OptionError
+from ..errors import CheckpointError, OptionError, as_path, check_function, check_type
 from ..files import near
 from ..layers.packed import is_quantized
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -78,6 +78,7 @@ def upload(
     see `Origin`. revision -- the branch to write to, made if it is not there. create_pr -- open a
     pull request instead. message -- of the commit. say -- is told what is done, line by line.
     """
+    check_function("say", say)
     tell = say or _silent
     origin = Origin(base_model, relation, license)
     sent = planned(path, repo, origin, look_up=partial(_base_card, tell))
@@ -103,7 +104,7 @@ def planned(
     look_up -- gives the front matter of a base model by its id and commit, to learn its licence.
     """
     _check_id(repo)
-    folder = Path(path).expanduser()
+    folder = as_path(path, "path")
     if not folder.is_dir():
         raise CheckpointError(
             f"{folder} is not a folder; expected a model's, as convert writes it; {near(folder)}"
@@ -130,6 +131,7 @@ def planned(
 def _check_id(repo: str) -> None:
     from huggingface_hub.utils import validate_repo_id
 
+    check_type("repo", repo, str, "owner/name")
     try:
         validate_repo_id(repo)
         fits = HUB_ID.fullmatch(repo) is not None

@@ -14,9 +14,10 @@ import mlx.core as mx
 import numpy as np
 from PIL import Image
 
-from ..errors import ConfigError, DataError, OptionError
+from ..errors import ConfigError, DataError, OptionError, check_function, check_type, check_whole
 from ..images.loading import load_image
 from ..layers.token_ids import IGNORED
+from ..reading.generate import check_reader
 from .augmentation import Augmentation
 from .dataset_checks import checked_ids
 from .labels import Labeller, describe
@@ -91,7 +92,14 @@ class Batches:
         leading: Sequence[int] | None = None,
         workers: int = 2,
     ) -> None:
-        _check(batch_size=(batch_size, 1), seed=(seed, 0), workers=(workers, 0), world=(world, 1))
+        numbers = {"batch_size": batch_size, "world": world, "seed": seed, "workers": workers}
+        for name, value in {**numbers, "rank": rank}.items():
+            check_whole(name, value, int(name in ("batch_size", "world")))
+        check_reader(model, processor)
+        check_function("augment", augment)
+        check_type("leading", leading, (list, tuple, type(None)), "token ids, or None")
+        for id in leading or ():
+            check_whole("an id of leading", id, 0)
         if not 0 <= rank < world:
             raise OptionError(f"rank is {rank} of {world} processes; expected 0 to {world - 1}")
         if processor.image_processor is None:
@@ -115,7 +123,8 @@ class Batches:
 
         A `DataError` names the sample whose image turns out to be damaged.
         """
-        _check(epoch=(number, 0), start=(start, 0))
+        check_whole("epoch", number, 0)
+        check_whole("start", start, 0)
         if start > len(self):
             raise OptionError(f"start is {start}; expected at most {len(self)}, the batches")
         return self._batches(number, self.indices(number)[start:])
@@ -205,12 +214,6 @@ class Batches:
         if not self._warned and (said := self.processor.shape_warning(image, where)):
             self._warned = True
             warnings.warn(said, stacklevel=2)
-
-
-def _check(**values: tuple[int, int]) -> None:
-    for name, (value, least) in values.items():
-        if value < least:
-            raise OptionError(f"{name} is {value}; expected at least {least}")
 
 
 def _widths(lengths: Sequence[int], most: int | None) -> np.ndarray:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import DataError, meant_beside
+from ..errors import DataError
+from ..files import near
 from ..images.loading import check_header, is_url
 from ..reading.processor import Processor
 from .labels import Labeller, SampleIds
@@ -66,9 +67,8 @@ def _has_image(sample: Sample, errors: CollectedErrors) -> bool:
     image, before = sample.image, len(errors.found)
     if isinstance(image, (str, os.PathLike)) and not is_url(image):
         with errors.at(sample.where):
-            hints = len(errors.found) < SHOWN and not Path(image).exists()
-            if hints and (near := meant_beside(Path(image))):
-                raise DataError(f"image {image} does not exist{near}")
+            if len(errors.found) < SHOWN and not Path(image).exists():
+                raise DataError(f"image {image} does not exist; {near(Path(image))}")
             check_header(image)
     return len(errors.found) == before
 

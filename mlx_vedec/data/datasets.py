@@ -15,7 +15,8 @@ from collections.abc import Container, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError, OptionError, as_path, meant, meant_beside, shown
+from ..errors import DataError, OptionError, as_path, listed, nearest, shown
+from ..files import near
 from ..images.loading import image_files, images_in
 from ..reading.load import BUNDLED
 from .samples import CollectedErrors, Dataset, Sample
@@ -46,9 +47,9 @@ def load_dataset(
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
-    >>> load_dataset("mlx_vedec/lost.csv")
+    >>> load_dataset("lines/lost.csv")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    mlx_vedec.errors.DataError: mlx_vedec/lost.csv does not exist; expected a table or a folder
+    mlx_vedec.errors.DataError: lines/lost.csv does not exist; expected a table or a folder; ...
     """
     path = as_path(folder_or_file, "folder_or_file")
     splits = _splits(path) if path.is_dir() else {}
@@ -103,14 +104,14 @@ def labelled_images(
     bare = [str(path) for path in paths if path not in texts]
     if 0 < len(bare) < len(paths):
         raise DataError(
-            f"{len(bare)} of {len(paths)} images have no label: {_some(bare)}; give each a row in "
-            "a table such as labels.tsv or a .txt of its name, or give none labels"
+            f"{len(bare)} of {len(paths)} images have no label: {listed(bare, 5)}; give each a row "
+            "in a table such as labels.tsv or a .txt of its name, or give none labels"
         )
     lost = sorted(path.name for path in texts.keys() - set(paths) if not path.is_file())
     if lost:
         raise DataError(
-            f"there are labels for {len(lost)} images that are not there: {_some(lost)}; add the "
-            "images, or take out the rows"
+            f"there are labels for {len(lost)} images that are not there: {listed(lost, 5)}; add "
+            "the images, or take out the rows"
         )
     return LabelledImages(tuple(paths), None if bare else tuple(texts[path] for path in paths))
 
@@ -126,7 +127,7 @@ def _listed(images: Paths | Iterable[Paths]) -> list[Path]:
         raise OptionError("there are no images; give one or more")
     missing = [str(path) for path in paths if not path.is_file()]
     if missing:
-        raise OptionError(f"there is no {_some(missing)}; give images, or a folder of them")
+        raise OptionError(f"there is no {listed(missing, 5)}; give images, or a folder of them")
     return paths
 
 
@@ -138,18 +139,14 @@ def _texts(folder: Path) -> dict[Path, str]:
     if len(texts) < len(samples):
         counts = Counter(Path(str(sample.image)).name for sample in samples)
         twice = [name for name, count in counts.items() if count > 1]
-        raise DataError(f"{table} has {_some(twice)} more than once; expected a row per image")
+        raise DataError(f"{table} has {listed(twice, 5)} more than once; expected a row per image")
     return texts
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _no_split(path: Path, split: str, splits: dict[str, Path]) -> Path:
     found = f"the splits {', '.join(splits)}" if splits else "no splits"
     split = split[:60]
-    hint = meant(split, NAMES) if split not in NAMES else ""
+    hint = "" if split in NAMES else f"; {nearest(split, NAMES)}"
     raise DataError(
         f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}{hint}"
     )
@@ -158,14 +155,14 @@ def _no_split(path: Path, split: str, splits: dict[str, Path]) -> Path:
 def _read(path: Path, added_vocab: Container[str]) -> list[Sample]:
     """The samples of a table, or of a folder without splits."""
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a table or a folder{meant_beside(path)}")
+        raise DataError(f"{path} does not exist; expected a table or a folder; {near(path)}")
     table = _table(path) if path.is_dir() else path
     if table is None:
         return _with_texts(path)
     if table.suffix.lower() not in PARSERS:
         raise DataError(
-            f"{table} is no table; expected a file {', '.join(PARSERS)}"
-            f"{meant(table.suffix, PARSERS)}"
+            f"{table} is no table; expected a file {', '.join(PARSERS)}; "
+            f"{nearest(table.suffix, PARSERS, 'rename it if it is one')}"
         )
     return read_table(table, added_vocab)
 
@@ -199,7 +196,9 @@ def _seen(folder: Path) -> str:
     kinds = Counter(p.suffix.lower() or "files without ending" for p in inside if not p.is_dir())
     folders = sorted(path.name for path in inside if path.is_dir())
     parts = [f"{count} {kind[:20]}" for kind, count in kinds.most_common(4)]
-    parts += [f"the folder {name[:60]}{meant(name, NAMES)}" for name in folders[:3]]
+    hints = (nearest(name, NAMES, "") for name in folders)
+    named = zip(folders[:3], hints, strict=False)
+    parts += [f"the folder {name[:60]}" + (f" ({hint})" if hint else "") for name, hint in named]
     return ", ".join(parts) or "nothing at all"
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-from ..errors import DataError, meant
+from ..errors import DataError, nearest, shown
 from ..images.loading import ImageSource, is_url
 from ..tasks.donut import json2token
 from ..tasks.donut_prompts import ANSWER, QUESTION
@@ -47,6 +47,9 @@ class Dataset(Sequence[Sample]):
     """
 
     def __init__(self, rows: Sequence[Any], name: str = "sample") -> None:
+        is_sequence = hasattr(rows, "__len__") and hasattr(rows, "__getitem__")
+        if not is_sequence or isinstance(rows, (Mapping, type)):
+            raise DataError(f"the dataset is {shown(rows)}; expected a sequence of samples or rows")
         self.rows, self.name = rows, name
 
     def __len__(self) -> int:
@@ -102,8 +105,9 @@ def _column(row: Mapping[Any, Any], names: Sequence[str]) -> str:
     if len(found) == 1:
         return found[0]
     has = ", ".join(str(name)[:40] for name in [*row][:12]) or "nothing"
-    near = next((hint for name in row if (hint := meant(name, names))), "") if not found else ""
-    raise DataError(f"the row has {has}; expected one of {', '.join(names)}{near}")
+    hints = () if found else (nearest(name, names, "") for name in [*row][:100])
+    hint = next((f"; {hint}" for hint in hints if hint), "")
+    raise DataError(f"the row has {has}; expected one of {', '.join(names)}{hint}")
 
 
 def _parses(truth: Any) -> list[Any]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from PIL import Image
 
-from ..errors import ConfigError, ImageError, meant
+from ..errors import ConfigError, ImageError, nearest
 from ..layers.batch_feature import BatchFeature, as_tensors
 from .arrays import as_array, grey_levels, numbers_of
 from .boxes import Box, Size, middle
@@ -320,8 +320,8 @@ def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
     """Raise `ConfigError` for a name that is not known, with the one it resembles."""
     for name in names:
         if name not in known:
-            hint = meant(name, known) or f"; known are {', '.join(sorted(known))}"
-            raise ConfigError(f"{name} is no option of the processor{hint}")
+            hint = nearest(name, sorted(known))
+            raise ConfigError(f"{name} is no option of the processor; {hint}")
 
 
 def size_of(picture: Image.Image | Size) -> Size:

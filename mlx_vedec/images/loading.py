@@ -16,7 +16,8 @@ from typing import Any, BinaryIO, Protocol
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from ..errors import ImageError, as_path, meant_beside, shown
+from ..errors import ImageError, as_path, shown
+from ..files import near
 from .arrays import as_16_bits, image_array, to_8_bits
 from .boxes import PIXEL_LIMIT, check_size
 from .downloads import download, standard_input
@@ -125,7 +126,7 @@ def _existing(source: str | os.PathLike[str]) -> Path:
             f"image {shown(str(source))} cannot be read ({str(error)[:90]}); expected a whole image"
         ) from error
     if missing:
-        raise ImageError(f"{source} {READ_FAILURES[FileNotFoundError]}{meant_beside(path)}")
+        raise ImageError(f"{source} {READ_FAILURES[FileNotFoundError]}; {near(path)}")
     return path
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import mlx.core as mx
 import numpy as np
 
-from ..errors import OptionError
+from ..errors import OptionError, check_type
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,6 +51,7 @@ def as_tensors(values: Any, return_tensors: str | None) -> Any:
 
     "pt", which code written for torch asks for, is "mx" too, and a note on stderr says so once.
     """
+    check_type("return_tensors", return_tensors, (str, type(None)), "'mx' or 'np'")
     if return_tensors == "pt":
         _note()
     elif return_tensors not in (None, "mx", "np"):

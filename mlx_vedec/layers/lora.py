@@ -13,7 +13,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import OptionError
+from ..errors import OptionError, check_type
 from .dropout import Dropout
 from .packed import ADAPTER, weight_of, weight_shape
 
@@ -189,11 +189,13 @@ def _as(layer: nn.Module, kind: type[nn.Module]) -> nn.Module:
 
 def adapted_layers(model: nn.Module) -> dict[str, Adapted]:
     """The layers of a model that have adapters, by path."""
+    check_type("model", model, nn.Module, "a model, as load gives it")
     found = {path: layer for path, layer in model.named_modules() if isinstance(layer, Adapted)}
     return dict(sorted(found.items()))
 
 
 def check_no_adapters(model: nn.Module, then: str) -> None:
     """Raise `OptionError` for a model with adapters, which have to go before what happens then."""
+    check_type("model", model, nn.Module, "a model, as load gives it")
     if any(isinstance(module, Adapted) for module in model.modules()):
         raise OptionError(f"the model has adapters; fuse them, or remove_adapters, before {then}")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from ..errors import ConfigError
+from ..errors import ConfigError, shown
 
 POSSIBLE = {  # mode: bits and group sizes, the default first
     "affine": ((4, 2, 3, 5, 6, 8), (64, 32, 128)),
@@ -94,6 +94,12 @@ class QuantizationConfig(Format):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not isinstance(self.overrides, Mapping) or not all(
+            isinstance(name, str) for name in self.overrides
+        ):
+            raise ConfigError(
+                f"overrides are {shown(self.overrides)}; expected an object of names on disk"
+            )
         object.__setattr__(self, "overrides", dict(self.overrides))
         for part in ("encoder", "decoder"):
             self.part_format(part)
@@ -118,7 +124,11 @@ class QuantizationConfig(Format):
         bits = self.encoder_bits if part == "encoder" else self.decoder_bits
         if bits is None:
             return None
-        return self.base if bits == "same" else Format(bits, self.group_size, self.mode)
+        return (
+            self.base
+            if isinstance(bits, str) and bits == "same"
+            else Format(bits, self.group_size, self.mode)
+        )
 
     def override(self, name: str) -> Override | None:
         """The override of a layer, or of the innermost module around it that has one, or None."""

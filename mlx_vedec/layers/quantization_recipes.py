@@ -27,7 +27,7 @@ from typing import Any
 
 import mlx.nn as nn
 
-from ..errors import OptionError
+from ..errors import OptionError, check_type
 from .quantization_config import Format
 
 TABLE = "embed_tokens"
@@ -75,6 +75,7 @@ RECIPES = {
 
 def quantizable_layers(model: nn.Module) -> dict[str, Any]:
     """The layers of a model that are quantized or may be, by path and in the order of paths."""
+    check_type("model", model, nn.Module, "a model, as load gives it")
     found = {path: layer for path, layer in model.named_modules() if _may_be(path, layer)}
     return dict(sorted(found.items()))
 

@@ -9,10 +9,9 @@ from dataclasses import replace
 from itertools import repeat
 from typing import Any
 
-import numpy as np
 from PIL import Image
 
-from ..errors import OptionError, as_path, shown
+from ..errors import OptionError, as_path, check_whole, shown
 from ..generation.options import Options
 from ..images.image_processors import ImageSource
 from ..images.loading import images_in
@@ -165,9 +164,8 @@ def check_reader(model: object, processor: object) -> None:
 
 def check_batch_size(size: object) -> None:
     """Raise `OptionError` for a batch size that is neither None nor a whole number above 0."""
-    whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-    if size is not None and (not whole or int(size) < 1):  # pyright: ignore[reportArgumentType]
-        raise OptionError(f"batch_size is {shown(size)}; expected a whole number, at least 1")
+    if size is not None:
+        check_whole("batch_size", size, 1)
 
 
 def _with_prompts(

@@ -16,6 +16,7 @@ from ..checkpoints.config import read_json
 from ..errors import TokenError
 from ..files import write_json
 from ..text.tokenizer import Tokenizer
+from .generate import check_reader
 
 if TYPE_CHECKING:
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -32,9 +33,12 @@ def add_tokens(
     Rows for them are drawn at random where the model's vocabulary has no room, so they have to be
     trained: an adapter that leaves the embedding as it is cannot learn them.
     """
-    tokens = [*tokens]
-    if not all(token.strip() == token != "" for token in tokens):
-        raise TokenError(f"tokens are {tokens}; expected texts without spaces around them")
+    check_reader(model, processor)
+    tokens = [*tokens] if isinstance(tokens, Iterable) and not isinstance(tokens, str) else [tokens]
+    if not all(map(_is_token, tokens)):
+        raise TokenError(
+            f"tokens are {repr(tokens)[:99]}; expected texts without spaces around them"
+        )
     reader = processor.required_tokenizer
     backend = tokenizers.Tokenizer.from_buffer(reader.content)
     backend.add_tokens([tokenizers.AddedToken(token, normalized=False) for token in tokens])
@@ -44,6 +48,13 @@ def add_tokens(
     if size > model.config.decoder.vocab_size:
         model.resize_token_embeddings(size)
     return [backend.token_to_id(token) for token in tokens]  # pyright: ignore[reportReturnType]
+
+
+def _is_token(token: object) -> bool:
+    """Whether a text can be a token: no spaces around it, and no half of a character in it."""
+    if not isinstance(token, str) or not token.strip() == token != "":
+        return False
+    return not any("\ud800" <= character <= "\udfff" for character in token)
 
 
 def tables(model: VisionEncoderDecoderModel) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import check_habits, fetch
-from ..errors import ConfigError, OptionError, shown
+from ..errors import ConfigError, OptionError, as_path, shown
 from ..files import make_folder, staged
 from ..images.arrays import numbers_of
 from ..images.base_image_processor import listed, refuse_unknown
@@ -95,6 +95,10 @@ class Processor:
         `Processor` becomes the class that a checkpoint names, where it is one of those here.
         """
         check_habits(habits)
+        given = {"path_or_hf_repo": path_or_hf_repo, "encoder": encoder, "decoder": decoder}
+        for name, path in given.items():
+            if path is not None:
+                as_path(path, name)
         if (path_or_hf_repo is None) == (encoder is None and decoder is None):
             raise OptionError(
                 "expected a checkpoint's folder or Hub id, or else an encoder's and a decoder's"

@@ -10,7 +10,7 @@ from typing import Any
 
 from ..checkpoints.hub import check_habits
 from ..checkpoints.pretrained import one_of
-from ..errors import OptionError
+from ..errors import OptionError, check_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -57,6 +57,7 @@ def TorchAoConfig(
     quant_type: str, group_size: int | None = None, **options: Any
 ) -> QuantizationConfig:  # noqa: N802
     """Settings for `quantization_config=`: "int4_weight_only" or "int8_weight_only"."""
+    check_type("quant_type", quant_type, str, f"one of {', '.join(AO_TYPES)}")
     if quant_type not in AO_TYPES or options:
         raise OptionError(
             f"quant_type is {str(quant_type)[:40]!r} with options {sorted(options)}; expected one "
@@ -127,6 +128,7 @@ def pipeline(
     change nothing: all of a checkpoint is read from its folder.
     """
     task = "image-to-text" if task is None else task
+    check_type("task", task, str, f"one of {', '.join(TASKS)}")
     if task not in TASKS:
         raise OptionError(f"task is {str(task)[:60]!r}; expected one of {', '.join(TASKS)}")
     known = {"device", "tokenizer", "image_processor", "feature_extractor", "framework"}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable, Sequence, Sized
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from ..errors import MetricError, nearest
+from ..errors import MetricError, nearest, shown
 
 FORMS = ("NFC", "NFKC")
 
@@ -187,8 +187,20 @@ def metric(
         raise MetricError(f"a text is {repr(wrong[0])[:80]}; expected a string")
     if not callable(normalization):
         raise MetricError(f"normalization is {repr(normalization)[:80]}; expected a Normalization")
-    pairs = zip(map(normalization, predictions), map(normalization, references), strict=True)
+    pairs = zip(
+        _normalized(normalization, predictions), _normalized(normalization, references), strict=True
+    )
     return total(name, [SHARES[name](*pair) for pair in pairs])
+
+
+def _normalized(normalization: Callable[[str], str], texts: Iterable[str]) -> list[str]:
+    try:
+        found = [normalization(text) for text in texts]
+    except Exception as error:  # of the caller's function
+        raise MetricError(f"normalization failed ({error}); expected a Normalization") from error
+    if wrong := [text for text in found if not isinstance(text, str)]:
+        raise MetricError(f"normalization gave {shown(wrong[0])}; expected a text")
+    return found
 
 
 def total(name: str, shares: Iterable[Share]) -> float:

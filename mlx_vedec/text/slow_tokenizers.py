@@ -25,6 +25,7 @@ from tokenizers.processors import TemplateProcessing
 
 from ..checkpoints.config import read_json
 from ..errors import CheckpointError, ConfigError
+from ..files import seen
 from . import backends, sentencepiece_layouts as layouts
 from .sentencepiece import read_pieces
 from .special_tokens import add_new, add_tokens, content_of, numbered_tokens
@@ -269,7 +270,7 @@ def _family(folder: Path, config: Mapping[str, Any]) -> Family:
     if not held or len(held) < len(family.files) and family.files is not PIECES:
         wanted = " or " if family.files is PIECES else " and "
         raise CheckpointError(
-            f"{folder} has no tokenizer.json and holds {_held(folder)}; expected "
+            f"{folder} has no tokenizer.json and holds {seen(folder)}; expected "
             f"{wanted.join(family.files)} for {name}Tokenizer, {INSTEAD}"
         )
     return family
@@ -291,7 +292,7 @@ def _fitting(folder: Path, config: Mapping[str, Any], model_type: Any) -> str:
     if any((folder / name).is_file() for name in PIECES):
         return PIECE_TYPES.get(model_type, "XLMRoberta")
     raise CheckpointError(
-        f"{folder} has no tokenizer: it holds {_held(folder)}; expected tokenizer.json, or "
+        f"{folder} has no tokenizer: it holds {seen(folder)}; expected tokenizer.json, or "
         f"{ALL_FILES}, there or in a folder tokenizer, {INSTEAD}; or give the checkpoint that the "
         "model was trained from: load(…, processor=…), --processor at a command"
     )
@@ -303,8 +304,3 @@ def _byte_level_class(folder: Path, model_type: Any) -> str:
     if model_type in BYTE_LEVEL_TYPES:
         return "Roberta"
     return "Roberta" if {"<s>", "</s>"} <= {*read_json(folder / "vocab.json")} else "GPT2"
-
-
-def _held(folder: Path) -> str:
-    """The names of up to 12 files in a folder, for an error's message."""
-    return ", ".join(sorted(entry.name for entry in folder.glob("*"))[:12]) or "nothing"

@@ -18,7 +18,7 @@ from tokenizers import AddedToken
 from tokenizers.models import BPE
 
 from ..checkpoints.hub import check_habits, fetch, part_of
-from ..errors import CheckpointError, ConfigError, OptionError, TokenError
+from ..errors import CheckpointError, ConfigError, OptionError, TokenError, check_type
 from ..files import make_folder, write_file, write_json
 from ..layers.batch_feature import as_tensors
 from .slow_tokenizers import BYTE_LEVEL, PIECES, build
@@ -270,11 +270,12 @@ class Tokenizer:
         clean_up_tokenization_spaces: bool | None = None,
     ) -> str:
         """The text of one row of ids."""
-        text = self.backend.decode(self.checked(ids), skip_special_tokens=skip_special_tokens)
+        text = self.backend.decode(self.checked(ids), skip_special_tokens=bool(skip_special_tokens))
         return tightened(text) if self.tightens(clean_up_tokenization_spaces) else text
 
     def tightens(self, wanted: bool | None = None) -> bool:
         """Whether decoding cleans up spaces, which to a BPE model are part of the text."""
+        check_type("clean_up_tokenization_spaces", wanted, (bool, type(None)), "True or False")
         wanted = self.clean_up_tokenization_spaces if wanted is None else wanted
         return wanted and not isinstance(self.backend.model, BPE)
 

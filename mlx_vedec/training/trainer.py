@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..data.batches import Batches
-from ..errors import TrainingError
+from ..errors import OptionError, TrainingError, as_path, check_function, check_type, shown
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .arguments import TrainingArguments
@@ -63,8 +63,10 @@ def train(
     the processes that share each batch; by default those that `mlx.launch` started. The first one
     writes. MLX's global random state is another afterwards.
     """
-    arguments = arguments or TrainingArguments()
-    group = group or mx.distributed.init()
+    arguments = TrainingArguments() if arguments is None else arguments
+    group = mx.distributed.init() if group is None else group
+    _check_types(model, batches, arguments, valid, group, callbacks)
+    check_function("save", save)
     _check(batches, arguments, valid, processor)
     _check_shares(group, batches, valid)
     if resume and folder is None:
@@ -75,7 +77,7 @@ def train(
             batches,
             arguments,
             group=group,
-            folder=None if folder is None else Path(folder),
+            folder=None if folder is None else as_path(folder, "folder"),
             save=save,
             valid=valid,
             processor=processor if arguments.generate else None,
@@ -88,6 +90,23 @@ def train(
             loop.leave()
     done = loop.state
     return TrainingResult(done.step, loop.stale, done.best, done.best_step, loop.validation)
+
+
+def _check_types(
+    model: object,
+    batches: object,
+    arguments: object,
+    valid: object,
+    group: object,
+    callbacks: object,
+) -> None:
+    check_type("model", model, VisionEncoderDecoderModel)
+    check_type("arguments", arguments, TrainingArguments)
+    check_type("group", group, mx.distributed.Group)
+    check_type("callbacks", callbacks, (list, tuple), "a list of callbacks")
+    for name, value in {"batches": batches, **({} if valid is None else {"valid": valid})}.items():
+        if not all(hasattr(value, needed) for needed in ("epoch", "rank", "world", "__len__")):
+            raise OptionError(f"{name} is {shown(value)}; expected Batches")
 
 
 def _check(

@@ -341,11 +341,11 @@ def test_scales():
     [
         (
             {"targets": ("q_prj", "encodr")},
-            "target 'q_prj' is no preset, and no layer's name; clos",
+            "target 'q_prj' is no preset, and no layer's name; did you mean",
         ),
-        ({"targets": ("encodr",)}, "closest are encoder"),
+        ({"targets": ("encodr",)}, "did you mean encoder"),
         ({"targets": ("*.zzz",)}, "target '*.zzz'"),
-        ({"train_modules": ("enc_to_dec",)}, "closest are enc_to_dec_proj"),
+        ({"train_modules": ("enc_to_dec",)}, "did you mean enc_to_dec_proj"),
         ({"targets": ("encoder", "cross")}, "the targets encoder, cross choose nothing"),
     ],
 )

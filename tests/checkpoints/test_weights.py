@@ -72,6 +72,28 @@ def test_missing_extra_and_misshapen_are_all_named(folder):
     assert "\n" not in message
 
 
+def test_of_many_names_twelve_are_told(folder):
+    def change(tensors):
+        kept = {n: x for n, x in tensors.items() if not n.startswith("decoder.model")}
+        return {**kept, **{f"stray.{number:03}": mx.zeros((1,)) for number in range(100)}}
+
+    rewrite(folder, change)
+    message = load_error(folder)
+    assert message.count("decoder.model.decoder") == message.count("stray.") == 6
+    assert "stray.005 and 94 more" in message and "100 extra" in message
+
+
+@pytest.mark.parametrize("rows", [(37, 20), (20, 37), (30, 20)])
+def test_an_embedding_and_a_head_of_two_vocabularies(folder, rows):
+    """No number in the config can be right then, and none is proposed."""
+    tables = dict(zip((EMBED, HEAD), rows, strict=True))
+    rewrite(folder, lambda t: {**t, **{n: mx.ones((count, 32)) for n, count in tables.items()}})
+    message = load_error(folder)
+    assert "these differ, and no decoder.vocab_size fits both" in message
+    assert all(f"{name} has {count} rows" in message for name, count in tables.items())
+    assert "would fit" not in message
+
+
 @pytest.mark.parametrize("keep", [0, 4, 100, 0.5, 0.999])
 def test_truncated_file(folder, keep):
     path = folder / "model.safetensors"
@@ -196,6 +218,59 @@ def test_shards_are_written_and_read_back(folder):
     assert mx.array_equal(
         VisionEncoderDecoderModel.from_pretrained(folder).encode(pixels()), expected
     )
+
+
+# names that hide
+
+
+PREFIXES = (
+    *("_orig_mod.", "module.", "model.", "base_model.model.", "module._orig_mod.", "net."),
+    *("_orig_mod.module.", "model._orig_mod.", "_orig_mod.base_model.model.model."),
+)
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("form", ["safetensors", "pickle"])
+def test_a_prefix_before_every_name_is_left_out(folder, prefix, form):
+    rewrite(folder, lambda tensors: {prefix + name: x for name, x in tensors.items()})
+    if form == "pickle":
+        as_pickles(folder)
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert mx.array_equal(again.encode(pixels()), tiny_model(deit=True).encode(pixels()))
+
+
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+@pytest.mark.parametrize("prefix", ["model.", "module.", "_orig_mod.module."])
+def test_a_prefix_before_a_part_of_its_own(tmp_path, part, prefix):
+    """Also where the part's own names begin with a word that a prefix may be."""
+    model = tiny_model()[part]
+    model.save_pretrained(tmp_path)
+    rewrite(tmp_path, lambda tensors: {prefix + name: x for name, x in tensors.items()})
+    again, own = type(model).from_pretrained(tmp_path), parameters(model)
+    assert all(mx.array_equal(x, own[name]) for name, x in parameters(again).items())
+
+
+def test_a_compiled_part_inside_a_model(folder):
+    rewrite(folder, lambda t: {n.replace("encoder.", "encoder._orig_mod.", 1): t[n] for n in t})
+    again = VisionEncoderDecoderModel.from_pretrained(folder)
+    assert mx.array_equal(again.encode(pixels()), tiny_model(deit=True).encode(pixels()))
+
+
+def test_what_stands_beside_a_prefixed_model_is_extra(folder):
+    rewrite(folder, lambda t: {"loss.weight": mx.ones(1), **{f"model.{n}": t[n] for n in t}})
+    assert "do not fit its config.json: 1 extra: loss.weight" in load_error(folder)
+
+
+def test_adapters_that_were_not_merged_are_named(folder):
+    def change(tensors):
+        own = {name: f"base_model.model.{name}" for name in tensors}
+        own[EMBED] = f"base_model.model.{EMBED.replace('.weight', '.base_layer.weight')}"
+        return {own[name]: x for name, x in tensors.items()}
+
+    rewrite(folder, change)
+    message = load_error(folder)
+    assert "PEFT's adapters still on it" in message and "merge_and_unload()" in message
+    assert len(message) < 600
 
 
 # torch's pickles

@@ -180,10 +180,10 @@ def test_flags_win_over_the_file_and_the_file_over_defaults(tune, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("itres: 5\nlearning_rat: 1", "itres, which is no option; closest are iters"),
+        ("itres: 5\nlearning_rat: 1", "itres, which is no option; did you mean iters"),
         (
             "itres: 5\nlearning_rat: 1",
-            "learning_rat, which is no option; closest are learning_rate",
+            "learning_rat, which is no option; did you mean learning_rate",
         ),
         ("zzz: 5", "zzz, which is no option; --help"),
         ("config: a.yaml", "config, which is no option"),
@@ -337,7 +337,7 @@ def test_added_tokens_need_the_tokenizer_they_were_added_to(folder, tmp_path):
     ("flags", "said"),
     [
         (("--rank", 0), "rank is 0; expected a whole number, 1 or more"),
-        (("--targets", "q_porj"), "'q_porj' is no preset, and no layer's name; closest are q_proj"),
+        (("--targets", "q_porj"), "'q_porj' is no preset, and no layer's name; did you mean"),
         (("--epochs", 2), "epochs is 2; give one of the two"),
         (("--batch-size", 0), "batch_size is 0; expected 1 or more"),
         (("--max-samples", 0), "max_samples is 0; expected 1 or more"),

@@ -146,8 +146,8 @@ def test_without_samples_or_images(model, processor):
 
 def test_wrong_options(model, processor):
     for options, message in [
-        ({"batch_size": 0}, "batch_size is 0; expected at least 1"),
-        ({"seed": -1}, "seed is -1; expected at least 0"),
+        ({"batch_size": 0}, "batch_size is 0; expected a whole number, at least 1"),
+        ({"seed": -1}, "seed is -1; expected a whole number, at least 0"),
         ({"workers": -1}, "workers is -1"),
         ({"world": 0}, "world is 0"),
         ({"rank": 2, "world": 2}, "rank is 2 of 2 processes; expected 0 to 1"),

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 import shutil
 import warnings
 
@@ -201,6 +202,101 @@ def test_fused_from_our_files(tmp_path):
         again.save_pretrained(tmp_path / "fused")
         whole = transformers.VisionEncoderDecoderModel.from_pretrained(tmp_path / "fused").eval()
         close(expected, theirs_of(whole, x))
+
+
+# a larger vocabulary, and convolutions
+
+GROWN = [
+    {"modules_to_save": ["embed_tokens", "word_embeddings", "wte"]},
+    {"modules_to_save": ["embed_tokens", "word_embeddings", "wte", "output_projection", "lm_head"]},
+    {"trainable_token_indices": [37, 40, 38, 39, 5]},
+    {"embedding": ["embed_tokens", "word_embeddings", "wte"]},
+    {"save_embedding_layers": True},
+]
+
+
+@pytest.mark.parametrize("options", GROWN, ids=["table", "both", "tokens", "adapter", "base"])
+@pytest.mark.parametrize("decoder", ["TrOCR", "Bert", "GPT2"])
+@pytest.mark.parametrize("changes", [{}, UNTIED], ids=["tied", "untied"])
+def test_adapters_of_a_larger_vocabulary(tmp_path, caplog, options, decoder, changes):
+    """The base has 37 rows and the adapters 41: the model grows, and computes what PEFT does.
+
+    Rows that PEFT does not store are random, in transformers too, so their logits are left out.
+    """
+    theirs, ours = pair(tmp_path / "base", ("ViT", {}), (decoder, changes))
+    options = dict(options)
+    save = {key: options.pop(key) for key in ("save_embedding_layers",) if key in options}
+    names = ["q_proj", "query", "c_attn", *options.pop("embedding", ())]
+    theirs.decoder.resize_token_embeddings(41, mean_resizing=False)
+    theirs.config.decoder.vocab_size = 41
+    wrapped = adapted(theirs, target_modules=names, **options)
+    quiet(wrapped.save_pretrained, tmp_path / "peft", **save)
+    x, y = image(theirs)
+    with caplog.at_level(logging.WARNING, "mlx_vedec"):
+        load_adapters(ours, tmp_path / "peft")
+    assert "the vocabulary grows from 37 to 41" in caplog.text
+    assert ours.config.decoder.vocab_size == 41
+    new = np.array([[2, 5, 37, 40]] * 2)
+    with torch.no_grad():
+        expected = quiet(wrapped, pixel_values=x, decoder_input_ids=torch.from_numpy(new)).logits
+    known = stored_rows(tmp_path / "peft", changes)
+    got = ours(y, mx.array(new)).logits
+    assert got.shape == expected.shape
+    close(got[..., :known], expected[..., :known])
+    fuse(ours)
+    assert mx.abs(ours(y, mx.array(new)).logits - got).max() < 1e-3
+
+
+def stored_rows(folder, changes):
+    """How many rows of the head the adapters determine: all that they store, or the base's."""
+    names = mx.load(str(folder / "adapter_model.safetensors"))
+    head = any(".output_projection.weight" in n or ".lm_head.weight" in n for n in names)
+    head |= any("cls.predictions.decoder.weight" in n for n in names)
+    tied = not changes
+    table = any("base_layer.weight" in n for n in names)
+    return 41 if head or (tied and table) else 37
+
+
+def test_rows_that_are_no_rows_here(tmp_path):
+    theirs, _ = pair(tmp_path / "base")
+    wrapped = adapted(theirs, target_modules=["q_proj"], trainable_token_indices=[3, 4])
+    quiet(wrapped.save_pretrained, tmp_path / "peft")
+    for indices, message in (
+        ([3], r"of \(2, 32\) for 1 tokens"),
+        ([3, 10**6], r"for 2 tokens up to 1000000; expected \(2, 32\) in a table of 37"),
+        ("x", "expected list or dict"),
+        ({"wte": [3, 4]}, "expected token ids"),
+    ):
+        place = tmp_path / str(len(message))
+        kind = (WeightsError, ConfigError)
+        said = import_error(tmp_path, place, kind, trainable_token_indices=indices)
+        assert re.search(message, said)
+
+
+@pytest.mark.parametrize("encoder", ["ViT", "DeiT", "Dinov2", "CLIPVision", "Swin"])
+def test_adapters_of_the_patch_convolution(tmp_path, encoder):
+    theirs, ours = pair(tmp_path / "base", (encoder, {}))
+    x, y = image(theirs)
+    names = ["projection", "patch_embedding", "q_proj"]
+    wrapped = adapted(theirs, target_modules=names, use_rslora=True, alpha_pattern={names[0]: 11})
+    quiet(wrapped.save_pretrained, tmp_path / "peft")
+    before = ours_of(ours, y)
+    load_adapters(ours, tmp_path / "peft")
+    close(ours_of(ours, y), theirs_of(wrapped, x))
+    assert mx.abs(before - ours_of(ours, y)).max() > 0.01
+    name = next(
+        n for n in mx.load(str(tmp_path / "peft" / "adapter_model.safetensors")) if "patch" in n
+    )
+    message = import_error(tmp_path, tmp_path / "x", WeightsError, {name: mx.zeros((3, 3, 3, 3))})
+    assert "is a convolution of" in message
+
+
+def test_dora_of_the_patch_convolution_is_refused(tmp_path):
+    theirs, _ = pair(tmp_path / "base")
+    wrapped = adapted(theirs, target_modules=["projection", "q_proj"], use_dora=True)
+    quiet(wrapped.save_pretrained, tmp_path / "peft")
+    message = import_error(tmp_path, tmp_path / "x", WeightsError)
+    assert "patch_embeddings.projection is a convolution with DoRA" in message
 
 
 # what is refused
