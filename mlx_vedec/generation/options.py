@@ -6,7 +6,8 @@ place in `GenerationConfig` and its line in the documentation of `Options`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import MISSING, dataclass, field, fields, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -50,8 +51,9 @@ draws = partial(option, draws=True)
 class Lengths:
     """What is asked of the length of rows, while the prompt's is not known.
 
-    limit -- tokens at which any row ends. asked -- whether the call, not the checkpoint, set the
-    greatest length: then one past the limit is an error, and not the limit.
+    limit -- tokens of a row of which all but the last have a position; the last is never fed. It is
+    the length where none is asked for. ends -- whether no row may be longer. given -- the lengths
+    that the call set itself. said -- what was warned of, which is warned of once.
     """
 
     max_length: int | None = option(
@@ -72,37 +74,63 @@ class Lengths:
         at_least(0), "Tokens of a text before it may end, its prompt aside."
     )
     limit: int = 0
-    asked: bool = False
+    ends: bool = True
+    given: frozenset[str] = frozenset()
+    said: set[str] = field(default_factory=set, compare=False, repr=False)
 
     def after(self, prompt_length: int) -> tuple[int, int]:
         """The greatest and the least length of rows that begin with so many tokens."""
-        greatest = self._greatest(prompt_length)
-        name, least = "min_length", self.min_length or 0
-        if self.min_new_tokens:
-            name, least = "min_new_tokens", prompt_length + self.min_new_tokens
-        if least > greatest:
+        most, asked = self._most(prompt_length)
+        greatest = self._bounded(asked)
+        if asked is not None and asked <= prompt_length:
+            raise OptionError(f"{most} leaves no room after a prompt of {prompt_length} tokens")
+        name, least = self._least(prompt_length)
+        if asked is not None and least > asked and {name, most.partition("=")[0]} <= self.given:
             raise OptionError(
-                f"{name}={getattr(self, name)} asks for {least} tokens, prompt included, but the "
-                f"most is {greatest}; lower it, or raise max_new_tokens"
+                f"{self._unmet(name, least, asked)}; lower it, or raise {most.partition('=')[0]}"
             )
         return greatest, least
 
-    def _greatest(self, prompt_length: int) -> int:
-        name = "max_length" if self.max_new_tokens is None else "max_new_tokens"
-        value = getattr(self, name)
-        if value is None:
-            return self.limit
-        total = value + (prompt_length if name == "max_new_tokens" else 0)
-        if total <= prompt_length:
-            raise OptionError(
-                f"{name}={value} leaves no room after a prompt of {prompt_length} tokens"
+    def notes(self, prompt_length: int) -> Iterator[str]:
+        """What rows that begin with so many tokens will not have of what is asked."""
+        most, asked = self._most(prompt_length)
+        greatest = self._bounded(asked)
+        if asked is not None and asked > greatest:
+            yield (
+                f"{most} asks for texts of {asked} tokens, prompt included, past the end of the "
+                f"position table: they end at {greatest}"
             )
-        if total > self.limit and self.asked:
-            raise OptionError(
-                f"{name}={value} goes past the end of the position table, {self.limit} tokens with "
-                f"the prompt's {prompt_length}; leave it out to go to the end"
-            )
-        return min(total, self.limit)
+        name, least = self._least(prompt_length)
+        if least > greatest:
+            yield f"{self._unmet(name, least, greatest)}: every text goes on to that length"
+
+    def warn(self, prompt_length: int) -> None:
+        """Warn of every note, each once in a call."""
+        for note in self.notes(prompt_length):
+            if note not in self.said:
+                self.said.add(note)
+                warnings.warn(note, stacklevel=4)
+
+    def _most(self, prompt_length: int) -> tuple[str, int | None]:
+        """The option that sets the greatest length, with its value, and that length."""
+        if self.max_new_tokens is not None:
+            return f"max_new_tokens={self.max_new_tokens}", self.max_new_tokens + prompt_length
+        return f"max_length={self.max_length}", self.max_length
+
+    def _least(self, prompt_length: int) -> tuple[str, int]:
+        """The option that sets the least length, and that length."""
+        if self.min_new_tokens:
+            return "min_new_tokens", prompt_length + self.min_new_tokens
+        return "min_length", self.min_length or 0
+
+    def _bounded(self, asked: int | None) -> int:
+        return self.limit if asked is None or (self.ends and asked > self.limit) else asked
+
+    def _unmet(self, name: str, least: int, greatest: int) -> str:
+        return (
+            f"{name}={getattr(self, name)} asks for {least} tokens, prompt included, but the most "
+            f"is {greatest}"
+        )
 
 
 @dataclass(frozen=True)

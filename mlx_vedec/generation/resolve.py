@@ -55,11 +55,17 @@ QUANTIZED = "quantized"  # the one cache of transformers that changes the text
 
 
 def resolve(
-    config: GenerationConfig, given: Mapping[str, Any], *, limit: int, vocab_size: int | None = None
+    config: GenerationConfig,
+    given: Mapping[str, Any],
+    *,
+    limit: int,
+    ends: bool = True,
+    vocab_size: int | None = None,
 ) -> Options:
     """Settle the options of a call: those given, then the checkpoint's, then the defaults.
 
-    limit -- the end of the position table: the length where none is set, and the bound of any.
+    limit -- tokens of a row that fills the position table, the last one not fed: the length where
+    none is set, and the bound of any, unless the table has no end and `ends` is not set.
     vocab_size -- the bound of the ids in every list. What hangs on the prompt is settled by
     `Options.after`.
     """
@@ -68,11 +74,13 @@ def resolve(
         temp = values.pop("temp")
         values |= {"do_sample": temp > 0, "temperature": temp or 1.0}
     lengths = {f.name: values.pop(f.name) for f in fields(Lengths) if f.name in values}
-    asked = "max_length" in call or "max_new_tokens" in call
+    chosen = frozenset(call).intersection(lengths)
     settled = {OPTIONS[n].settled: OPTIONS[n].value.form(values[n]) for n in OPTIONS if n in values}
     eos = settled.setdefault("eos_token_ids", ())
     settled.setdefault("pad_token_id", eos[0] if eos else 0)
-    options = Options(limit, **settled, lengths=Lengths(**lengths, limit=limit, asked=asked))
+    options = Options(
+        limit, **settled, lengths=Lengths(**lengths, limit=limit, ends=ends, given=chosen)
+    )
     _check_together(options)
     if vocab_size is not None:
         _check_vocabulary(options, vocab_size)

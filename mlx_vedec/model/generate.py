@@ -128,8 +128,13 @@ class GenerationMixin(nn.Module):
     def _settled(self, options: Mapping[str, Any]) -> Options:
         decoder = self.decoder
         limit = decoder.max_positions or decoder.config.shape.positions
-        vocab_size = decoder.config.vocab_size
-        return resolve(self.generation_config, options, limit=limit, vocab_size=vocab_size)
+        return resolve(
+            self.generation_config,
+            options,
+            limit=limit + 1,  # of a text's tokens the last is not fed
+            ends=decoder.max_positions is not None,
+            vocab_size=decoder.config.vocab_size,
+        )
 
     def prompt(
         self, rows: int, tokens: Sequence[Sequence[int]] | mx.array | None, options: Options
@@ -149,7 +154,10 @@ class GenerationMixin(nn.Module):
             if not (prompt[:, :1] == column).any().item():
                 prompt = mx.concatenate([column, prompt], axis=1)
         check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
-        return prompt, options.after(prompt.shape[1])
+        settled = options.after(prompt.shape[1])
+        if settled.lengths is not None:
+            settled.lengths.warn(prompt.shape[1])
+        return prompt, settled
 
     def given_features(self, outputs: Any) -> EncoderOutput:
         """What an encoder gave: its output, a tuple that begins so, or features (B, S, D)."""
