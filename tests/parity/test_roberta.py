@@ -6,7 +6,7 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.decoders.roberta import RobertaConfig, RobertaForCausalLM
-from mlx_vedec.errors import ConfigError, OptionError, TokenError
+from mlx_vedec.errors import ConfigError, TokenError
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import BERT, check_pair, close, image, pair, torch, transformers as hf
 
