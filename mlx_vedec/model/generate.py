@@ -17,12 +17,13 @@ from ..generation.flow import Cohort, Flow, begin, follow
 from ..generation.options import Options, start_token
 from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
-from ..generation.search import Decoded, Search
+from ..generation.search import Decoded, Search, Step
 from ..layers.computing import computing
 from ..layers.decoder_cache import DecoderCache
-from ..layers.outputs import EncoderOutput, GenerateOutput
+from ..layers.outputs import EncoderOutput, GenerateOutput, Trace
 from ..layers.token_ids import as_array, as_ids, check_ids
 from .half_precision import is_finite, not_finite, widen
+from .tracing import Tracing
 
 
 class GenerationMixin(nn.Module):
@@ -52,24 +53,39 @@ class GenerationMixin(nn.Module):
         return_dict_in_generate: bool = False,
         output_scores: bool = False,
         output_logits: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        input_ids: mx.array | None = None,
+        labels: mx.array | None = None,
         **options: Any,
     ) -> mx.array | GenerateOutput:
         """Pixels (B, H, W, C) to tokens (N, L), the prompt first, padded after their end.
 
         N is B times `num_return_sequences`, those of one image together, best first. options --
         those of `generation_config`, for this call only: `max_new_tokens`, `num_beams`, … (see
-        `Options`). return_dict_in_generate -- a `GenerateOutput` instead; output_scores and
-        output_logits keep what every step gave, so rows that have ended stay in the batch.
+        `Options`). return_dict_in_generate -- a `GenerateOutput` instead; what is asked for with
+        output_scores and the like is kept of every step, so rows that have ended stay in the
+        batch. input_ids -- another name of decoder_input_ids. labels of a batch are not read.
         """
-        features = self.features(
-            pixel_values, encoder_outputs, interpolate_pos_encoding=interpolate_pos_encoding
+        kept = {"attentions": output_attentions, "hidden_states": output_hidden_states}
+        tracing = Tracing(self, **kept) if return_dict_in_generate and any(kept.values()) else None
+        encoded = self._finite(
+            pixel_values,
+            encoder_outputs,
+            interpolate_pos_encoding=interpolate_pos_encoding,
+            **(tracing.encoding if tracing else {}),
         )
-        prompt, settled = self.prompt(len(features), decoder_input_ids, self._settled(options))
+        features = encoded.last_hidden_state
+        if input_ids is not None and decoder_input_ids is not None:
+            raise OptionError("input_ids and decoder_input_ids are both the prompt; give one")
+        given = input_ids if decoder_input_ids is None else decoder_input_ids
+        prompt, settled = self.prompt(len(features), given, self._settled(options))
         mask = _lengthened(decoder_attention_mask, prompt)
-        cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False)
+        step = tracing or self.step
+        cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False, step=step)
         search, steps = cohort.search, []
-        if mask is not None or output_scores or output_logits:
-            steps = list(follow(self.step, cohort, cache))
+        if mask is not None or output_scores or output_logits or tracing:
+            steps = list(follow(step, cohort, cache))
             found = search.results(steps[-1], range(len(prompt)))
         else:
             flow, results = Flow(self.step), {}
@@ -88,6 +104,7 @@ class GenerationMixin(nn.Module):
             scores=tuple(state.scores for state in steps) if output_scores else None,
             logits=tuple(state.logits for state in steps) if output_logits else None,
             beam_indices=_table([s.beams for s in sequences], -1) if beams else None,
+            **(tracing.fields(encoded, len(steps), settled.sequences_per_image) if tracing else {}),
         )
 
     def compute_transition_scores(
@@ -167,7 +184,6 @@ class GenerationMixin(nn.Module):
         features = as_array(features, "encoder_outputs", shape)
         return outputs if isinstance(outputs, EncoderOutput) else EncoderOutput(features)
 
-    @computing()
     def features(
         self,
         pixel_values: mx.array | None,
@@ -175,18 +191,27 @@ class GenerationMixin(nn.Module):
         **kwargs: Any,
     ) -> mx.array:
         """Features (B, S, D), finite: an encoder that overflows in half precision is widened."""
+        return self._finite(pixel_values, encoder_outputs, **kwargs).last_hidden_state
+
+    @computing()
+    def _finite(
+        self,
+        pixel_values: mx.array | None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        **kwargs: Any,
+    ) -> EncoderOutput:
         if encoder_outputs is not None:
-            return self.given_features(encoder_outputs).last_hidden_state
+            return self.given_features(encoder_outputs)
         if pixel_values is None:
             raise OptionError("give generate pixel_values, or encoder_outputs")
-        features = self.encode(pixel_values, **kwargs)
-        if is_finite(features):
-            return features
+        encoded = self.encoder(pixel_values, **kwargs)
+        if is_finite(encoded.last_hidden_state):
+            return encoded
         widen("encoder", self.encoder)
-        features = self.encode(pixel_values, **kwargs)
-        if not is_finite(features):
+        encoded = self.encoder(pixel_values, **kwargs)
+        if not is_finite(encoded.last_hidden_state):
             raise OptionError(not_finite("encoder", "pixel_values"))
-        return features
+        return encoded
 
     @computing()
     def begin(
@@ -198,11 +223,12 @@ class GenerationMixin(nn.Module):
         keys: Sequence[Hashable] | None = None,
         *,
         logprobs: bool = True,
+        step: Step | None = None,
     ) -> tuple[Cohort, DecoderCache]:
         """Begin decoding: the first token of every row, and the cache for those that follow.
 
         logprobs -- keep those of the tokens; beams always do. Logits that are not finite in half
-        precision make the decoder float32, with a warning.
+        precision make the decoder float32, with a warning. step -- in place of the model's own.
         """
         for widened in (False, True):
             cache = self.decoder.make_cache(
@@ -216,7 +242,7 @@ class GenerationMixin(nn.Module):
                 search: Search = BeamSearch(options, attention_mask)
             else:
                 search = Sampling(options, attention_mask, logprobs=logprobs)
-            cohort = begin(self.step, cache, search, prompt, attention_mask, keys)
+            cohort = begin(step or self.step, cache, search, prompt, attention_mask, keys)
             if options.remove_invalid_values or is_finite(cohort.state.logits):
                 return cohort, cache
             if not widened:
@@ -224,10 +250,14 @@ class GenerationMixin(nn.Module):
         raise OptionError(not_finite("decoder", "encoder_outputs"))
 
     def step(
-        self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
+        self,
+        tokens: mx.array,
+        cache: DecoderCache,
+        attention_mask: mx.array | None,
+        trace: Trace | None = None,
     ) -> mx.array:
         """Append tokens (B, L) to a cache; returns the logits (B, V) after the last of them."""
-        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
+        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask, trace=trace)
         return self.decoder.head(x[:, -1:])[:, 0]
 
 
