@@ -19,7 +19,9 @@ class Steps(Protocol):
         cache: DecoderCache,
         attention_mask: mx.array | None,
         trace: Trace | None = None,
-    ) -> mx.array: ...
+    ) -> mx.array:
+        """The logits (B, V) after tokens (B, L), which are appended to a cache."""
+        ...
 
 
 class Tracing:

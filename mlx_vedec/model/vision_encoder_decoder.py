@@ -96,6 +96,8 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         attended like any token unless decoder_attention_mask (B, L) says otherwise, as transformers
         computes. Further keywords that begin with `decoder_` go to the decoder.
         """
+        if labels is not None:
+            kwargs.pop("input_ids", None)  # the same tokens once more, in a batch of Donut's
         further = _for_decoder(kwargs)
         traced = {
             "output_attentions": output_attentions,
