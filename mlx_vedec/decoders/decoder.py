@@ -27,6 +27,7 @@ from .calls import (
     given_input,
 )
 from .layer import DecoderConfig, DecoderLayer
+from .positions import are_others
 
 C = TypeVar("C", bound=DecoderConfig)
 
@@ -56,6 +57,7 @@ class Decoder(Pretrained, Generic[C]):
     def __init__(self, config: C) -> None:
         super().__init__(config)
         self.shape = config.shape
+        self._stored_sines: dict[str, mx.array] = {}  # by name on disk, if not those computed
 
     @property
     def ties_head(self) -> bool:
@@ -137,6 +139,25 @@ class Decoder(Pretrained, Generic[C]):
     def max_positions(self) -> int | None:
         """How many tokens have a position; None where there is no end, as with some sines."""
         return self.embed_positions.count
+
+    def sines(self) -> mx.array | None:
+        """The table (positions, width) of sines that is computed where none is stored."""
+        return None
+
+    def use_sines(self, table: mx.array) -> None:
+        """Read another table of the same shape, in families that have sines."""
+
+    def read_carried(self, carried: dict[str, mx.array]) -> None:
+        """Use a stored table of sines if its numbers are others, as transformers does."""
+        for name, stored in carried.items():
+            computed = self.sines() if name.endswith("embed_positions.weight") else None
+            if computed is not None and are_others(name, stored, computed):
+                self.use_sines(stored.astype(mx.float32))
+                self._stored_sines = {name: stored}
+
+    def unread(self) -> dict[str, mx.array]:
+        """A stored table of sines that is not the computed one."""
+        return self._stored_sines
 
     def make_layer(self) -> DecoderLayer:
         """One of the layers, in families whose layers are all alike."""

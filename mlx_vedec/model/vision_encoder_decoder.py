@@ -173,6 +173,11 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
         return model
 
+    def read_carried(self, carried: dict[str, mx.array]) -> None:
+        """Let the decoder look at those of its own."""
+        own = (name for name in carried if name.startswith("decoder."))
+        self.decoder.read_carried({n.removeprefix("decoder."): carried[n] for n in own})
+
     def unread(self) -> dict[str, mx.array]:
         """The encoder's pooler and its like, and the decoder's in the one family that has it."""
         parts = {"encoder": self.encoder.unread(), "decoder": self.decoder.unread()}
