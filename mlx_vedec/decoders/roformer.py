@@ -116,7 +116,7 @@ class RotaryAttention(Attention):
         places = mx.array(starts).reshape(-1, 1, 1) + mx.arange(length)
         sines, cosines = mx.split(self._sines[places].astype(x.dtype), 2, axis=-1)
         even, odd = x[..., ::2], x[..., 1::2]
-        turned = even * cosines - odd * sines, odd * cosines + even * sines
+        turned = [even * cosines - odd * sines, odd * cosines + even * sines]
         return mx.stack(turned, axis=-1).flatten(-2)
 
 
