@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any
 
@@ -13,11 +14,13 @@ from ..encoders.encoder import Encoder
 from ..errors import OptionError, TokenError
 from ..generation.beams import BeamSearch
 from ..generation.config import GenerationConfig
+from ..generation.disputes import Dispute, ids_in_force
 from ..generation.flow import Cohort, Flow, begin, follow
 from ..generation.options import Options, start_token
 from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
 from ..generation.search import Decoded, Search, Step
+from ..generation.values import listed
 from ..layers.computing import computing
 from ..layers.decoder_cache import DecoderCache
 from ..layers.outputs import EncoderOutput, GenerateOutput, Trace
@@ -33,6 +36,7 @@ class GenerationMixin(nn.Module):
     decoder: Decoder[Any]
     enc_to_dec_proj: nn.Linear  # where their widths differ
     generation_config: GenerationConfig
+    _disputes: tuple[Dispute, ...]  # ids of which the checkpoint's files say several things
 
     def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
@@ -171,10 +175,23 @@ class GenerationMixin(nn.Module):
             if not (prompt[:, :1] == column).any().item():
                 prompt = mx.concatenate([column, prompt], axis=1)
         check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
+        self._warn_of_disputes(options)
         settled = options.after(prompt.shape[1])
         if settled.lengths is not None:
             settled.lengths.warn(prompt.shape[1])
         return prompt, settled
+
+    def _warn_of_disputes(self, options: Options) -> None:
+        """Warn once of ids in force of which the checkpoint's files say several things."""
+        used = ids_in_force(options)
+        said = [str(one) for one in self._disputes if listed(one.used) == listed(used[one.name])]
+        if said:
+            self._disputes = ()
+            warnings.warn(
+                f"the files of the checkpoint differ: {'; '.join(said)}; the first are used; "
+                "`mlx_vedec inspect MODEL --image LINE` reads an image under each",
+                stacklevel=4,
+            )
 
     def given_features(self, outputs: Any) -> EncoderOutput:
         """What an encoder gave: its output, a tuple that begins so, or features (B, S, D)."""
