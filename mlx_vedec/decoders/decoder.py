@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..checkpoints.config import LARGEST
 from ..checkpoints.pretrained import Pretrained
-from ..errors import ConfigError, TokenError
+from ..errors import ConfigError, TokenError, spelt
 from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
 from ..layers.initialisers import resize_rows
@@ -122,7 +122,7 @@ class Decoder(Pretrained, Generic[C]):
     def _check_replaces(self, layer: Any, kind: type[nn.Module], hint: str) -> None:
         shape = (self.config.vocab_size, self.embed_dims)
         if not isinstance(layer, kind) or layer["weight"].shape != shape:
-            found = f"of {layer['weight'].shape}" if isinstance(layer, kind) else repr(layer)[:80]
+            found = f"of {layer['weight'].shape}" if isinstance(layer, kind) else spelt(layer)
             raise ConfigError(
                 f"the layer is {found}; expected nn.{kind.__name__} of {shape}; {hint}"
             )
@@ -169,7 +169,7 @@ class Decoder(Pretrained, Generic[C]):
         New rows are drawn as new weights are; new biases are zero.
         """
         if type(new_num_tokens) is not int or not 1 <= new_num_tokens <= LARGEST:
-            raise ConfigError(f"new_num_tokens is {repr(new_num_tokens)[:80]}; expected at least 1")
+            raise ConfigError(f"new_num_tokens is {spelt(new_num_tokens)}; expected at least 1")
         self.check_table("resizing")
         std = self.shape.init_std
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)

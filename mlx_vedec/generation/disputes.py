@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..checkpoints.config import read_json
+from ..errors import spelt
 from .config import GenerationConfig
 from .options import Options, start_token
 from .values import listed
@@ -78,4 +79,4 @@ def ids_in_force(options: Options | GenerationConfig) -> dict[str, Any]:
 
 
 def _shown(value: Any) -> str:
-    return repr(value)[:40]
+    return spelt(value, 40)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..errors import OptionError, nearest
+from ..errors import OptionError, nearest, spelt
 from .config import GenerationConfig
 from .options import OPTIONS, Lengths, Options
 
@@ -127,7 +127,9 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in NOT_HERE or name in HARMLESS:
             named[name] = value
         elif value is not None and name not in known:
-            raise OptionError(f"{name} is not a generation option; {nearest(name, sorted(known))}")
+            raise OptionError(
+                f"{name[:80]} is not a generation option; {nearest(name[:80], sorted(known))}"
+            )
         elif value is not None:
             own = ALIASES.get(name, name)
             if own in named:
@@ -142,7 +144,7 @@ def _refuse_other_ways(values: Mapping[str, Any], call: Mapping[str, Any]) -> No
         if value is not None and value != neutral:
             source = "asked for" if name in call else "set by the checkpoint"
             raise OptionError(
-                f"{name}={repr(value)[:80]} is {source}, but decoding here is greedy, sampling, or "
+                f"{name}={spelt(value)} is {source}, but decoding here is greedy, sampling, or "
                 f"beam search, over tokens of the decoder alone; pass {name}={neutral!r}"
             )
     if values.get("cache_implementation") == QUANTIZED:
