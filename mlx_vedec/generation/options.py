@@ -95,6 +95,8 @@ class Lengths:
         """What rows that begin with so many tokens will not have of what is asked."""
         most, asked = self._most(prompt_length)
         greatest = self._bounded(asked)
+        if greatest <= prompt_length:  # which is an error
+            return
         if asked is not None and asked > greatest:
             yield (
                 f"{most} asks for texts of {asked} tokens, prompt included, past the end of the "

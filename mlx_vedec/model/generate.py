@@ -76,8 +76,8 @@ class GenerationMixin(nn.Module):
         encoded = self._finite(
             pixel_values,
             encoder_outputs,
+            traced=tracing.encoding if tracing else {},
             interpolate_pos_encoding=interpolate_pos_encoding,
-            **(tracing.encoding if tracing else {}),
         )
         features = encoded.last_hidden_state
         if input_ids is not None and decoder_input_ids is not None:
@@ -215,20 +215,24 @@ class GenerationMixin(nn.Module):
         self,
         pixel_values: mx.array | None,
         encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        traced: Mapping[str, bool] | None = None,
         **kwargs: Any,
     ) -> EncoderOutput:
+        """What the encoder gives, with what `traced` asks of it besides."""
         if encoder_outputs is not None:
             return self.given_features(encoder_outputs)
         if pixel_values is None:
             raise OptionError("give generate pixel_values, or encoder_outputs")
-        encoded = self.encoder(pixel_values, **kwargs)
-        if is_finite(encoded.last_hidden_state):
-            return encoded
-        widen("encoder", self.encoder)
-        encoded = self.encoder(pixel_values, **kwargs)
-        if not is_finite(encoded.last_hidden_state):
-            raise OptionError(not_finite("encoder", "pixel_values"))
-        return encoded
+        for widened in (False, True):
+            if traced:
+                encoded = self.encoder(pixel_values, **kwargs, **traced)
+            else:
+                encoded = EncoderOutput(self.encode(pixel_values, **kwargs))
+            if is_finite(encoded.last_hidden_state):
+                return encoded
+            if not widened:
+                widen("encoder", self.encoder)
+        raise OptionError(not_finite("encoder", "pixel_values"))
 
     @computing()
     def begin(
