@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,6 +63,18 @@ def disputes(places: Mapping[str, Mapping[str, Any]], used: Mapping[str, Any]) -
         if others:
             found.append(Dispute(name, used.get(name), others))
     return found
+
+
+def warning_of(found: Sequence[Dispute], options: Options) -> str:
+    """What to say of those ids that are in force by some options; nothing where none is."""
+    used = ids_in_force(options)
+    said = [str(one) for one in found if listed(one.used) == listed(used[one.name])]
+    if not said:
+        return ""
+    return (
+        f"the files of the checkpoint differ: {'; '.join(said)}; the first are used; "
+        "`mlx_vedec inspect MODEL --image LINE` reads an image under each"
+    )
 
 
 def ids_in_force(options: Options | GenerationConfig) -> dict[str, Any]:

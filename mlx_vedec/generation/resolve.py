@@ -8,7 +8,8 @@ from typing import Any
 
 from ..errors import OptionError, nearest, spelt
 from .config import GenerationConfig
-from .options import OPTIONS, Lengths, Options
+from .lengths import Lengths
+from .options import OPTIONS, Options
 
 ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
 # Of transformers' options those that change no text: how its cache is kept and its code compiled,

@@ -14,13 +14,12 @@ from ..encoders.encoder import Encoder
 from ..errors import OptionError, TokenError
 from ..generation.beams import BeamSearch
 from ..generation.config import GenerationConfig
-from ..generation.disputes import Dispute, ids_in_force
+from ..generation.disputes import Dispute, warning_of
 from ..generation.flow import Cohort, Flow, begin, follow
 from ..generation.options import Options, start_token
 from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
 from ..generation.search import Decoded, Search, Step
-from ..generation.values import listed
 from ..layers.computing import computing
 from ..layers.decoder_cache import DecoderCache
 from ..layers.outputs import EncoderOutput, GenerateOutput, Trace
@@ -183,15 +182,9 @@ class GenerationMixin(nn.Module):
 
     def _warn_of_disputes(self, options: Options) -> None:
         """Warn once of ids in force of which the checkpoint's files say several things."""
-        used = ids_in_force(options)
-        said = [str(one) for one in self._disputes if listed(one.used) == listed(used[one.name])]
-        if said:
+        if said := warning_of(self._disputes, options):
             self._disputes = ()
-            warnings.warn(
-                f"the files of the checkpoint differ: {'; '.join(said)}; the first are used; "
-                "`mlx_vedec inspect MODEL --image LINE` reads an image under each",
-                stacklevel=4,
-            )
+            warnings.warn(said, stacklevel=4)
 
     def given_features(self, outputs: Any) -> EncoderOutput:
         """What an encoder gave: its output, a tuple that begins so, or features (B, S, D)."""
