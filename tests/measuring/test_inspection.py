@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 
-from mlx_vedec import batch_generate, commands, convert, generate, load
+from mlx_vedec import ImageProcessor, batch_generate, commands, convert, generate, load
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.errors import ImageError
 from mlx_vedec.measuring.inspection import inspect
@@ -167,8 +167,8 @@ def test_options_that_cannot_be_in_force(folder):
 
 def test_a_vocabulary_of_another_size(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    for name in ("tokenizer.json", "preprocessor_config.json"):
-        shutil.copy(BUNDLED / name, tmp_path)
+    shutil.copy(BUNDLED / "tokenizer.json", tmp_path)
+    ImageProcessor(size=16).save_pretrained(tmp_path)
     [note] = inspect(tmp_path).notes
     assert "the tokenizer has 260 tokens, the embedding 37 rows" in note
     tiny_model(decoder={"vocab_size": 300}).save_pretrained(tmp_path)
