@@ -118,6 +118,18 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
+def spelt(value: object, most: int = 80) -> str:
+    """How Python spells a value, in bounded length; its type, where it has no spelling.
+
+    >>> spelt([1, 2]), spelt(10**5000)
+    ('[1, 2]', 'a int')
+    """
+    try:
+        return repr(value)[:most]
+    except Exception:  # of nests without end, of numbers too long, of objects whose own fails
+        return f"a {type(value).__name__}"
+
+
 def as_path(value: object, name: str, error: type[Error] | None = None) -> Path:
     """A path that a caller gave, `~` spelled out; an error for what is none.
 

@@ -19,6 +19,7 @@ from mlx_vedec import (
     BertTokenizer,
     BitsAndBytesConfig,
     BitsandBytesConfig,
+    DonutProcessor,
     GPT2TokenizerFast,
     ImageProcessor,
     Processor,
@@ -187,6 +188,40 @@ def test_train_with_a_tokenizer_and_an_image_processor(folders, image):
     assert labels.shape == (1, len(tokenizer.encode("an image of two cats")))
     loss = model(pixel_values=pixel_values, labels=labels).loss
     assert abs(loss.item() - np.log(300)) < 1
+
+
+def test_ask_donut_with_a_prompt(folders, image, tmp_path):
+    """The text stands before what is generated, whose length is what there is room for."""
+    swin, bert = folders
+    saved = DonutProcessor.from_pretrained(encoder=swin, decoder=bert)
+    saved.save_pretrained(tmp_path / "donut")
+    parts = SwinConfig.from_dict(SWIN), BertConfig(**BERT, max_position_embeddings=40)
+    made = VisionEncoderDecoderModel(
+        VisionEncoderDecoderConfig.from_encoder_decoder_configs(*parts)
+    )
+    made.generation_config.decoder_start_token_id = saved.tokenizer.bos_token_id
+    made.save_pretrained(tmp_path / "donut")
+
+    processor = AutoProcessor.from_pretrained(tmp_path / "donut")
+    model = AutoModelForVision2Seq.from_pretrained(tmp_path / "donut")
+    task_prompt = "What is the invoice?"
+    inputs = processor(image, task_prompt, return_tensors="pt").to(model.device)
+    with pytest.warns(UserWarning, match="max_length=512 .* they end at 41"):
+        outputs = model.generate(
+            input_ids=inputs.input_ids, pixel_values=inputs.pixel_values, max_length=512
+        )
+    answer = processor.decode(outputs[0], skip_special_tokens=True)
+    assert answer.startswith(task_prompt) and outputs.shape == (1, 41)
+    assert (
+        inputs.input_ids.tolist()
+        == inputs.labels.tolist()
+        == outputs[:, 1 : 1 + inputs.labels.shape[1]].tolist()
+    )
+    same = model.generate(**inputs, max_length=41)
+    assert same.tolist() == outputs.tolist()
+    assert model(**inputs).loss.item() == model(inputs.pixel_values, labels=inputs.labels).loss
+    with pytest.raises(OptionError, match="input_ids and decoder_input_ids are both the prompt"):
+        model.generate(**inputs, decoder_input_ids=inputs.input_ids)
 
 
 @pytest.mark.parametrize("settings", [BitsAndBytesConfig, BitsandBytesConfig])

@@ -177,6 +177,7 @@ class Pretrained(NamedModule):
             extra.pop(key, None)
         loaded = weights.load(model, tensors, renames, str(folder), cls.may_lack)
         model._carried, model.new_weights = loaded.carried, loaded.new
+        model.read_carried(loaded.carried)
         if loaded.new:
             LOG.warning("%s lacks weights, which are new: %s", folder, listed(loaded.new))
         model.eval()
@@ -233,6 +234,9 @@ class Pretrained(NamedModule):
             carried = {**self._lacking(), **self._carried}
             saving.save(self, folder, carried, how, layout="mlx" if block else "pt")
             self.save_configs(folder)
+
+    def read_carried(self, carried: weights.Tensors) -> None:
+        """Look at stored tensors that are no parameters, by their names on disk."""
 
     def unread(self) -> weights.Tensors:
         """Tensors that transformers has and nothing here reads, by name on disk, as new ones.

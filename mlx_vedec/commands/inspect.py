@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from .common import complain, run
-from .flags import SHARED, FlagParser, add_shared
+from .flags import SHARED, FlagParser, add_flag, add_shared
 
 if TYPE_CHECKING:
     from ..measuring.inspection import Inspection
@@ -20,6 +20,15 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     p = FlagParser(PROGRAM, description=__doc__)
     p.add_argument("model", help=SHARED["model"][0])
+    add_flag(
+        p,
+        "image",
+        "Read this line or page under each of the start, end and padding ids that the files name, "
+        "and say which of them the model means.",
+        "no image is read",
+        dest="line",
+        metavar="LINE",
+    )
     add_shared(p, "revision", "subfolder", "processor", "json")
     return p
 
@@ -33,7 +42,7 @@ def _inspect(args: argparse.Namespace) -> int:
     from ..measuring.inspection import inspect
 
     where = {"revision": args.revision, "subfolder": args.subfolder}
-    found = inspect(args.model, **where, processor=args.processor)
+    found = inspect(args.model, **where, processor=args.processor, image=args.line)
     if args.json:
         print(json.dumps(found.to_dict(), ensure_ascii=False))
     else:
@@ -60,6 +69,9 @@ def _report(found: Inspection) -> Iterator[str]:
     if found.images:
         kind, size = found.images["image_processor_type"], found.images.get("size")
         yield f"  images       {kind}, size {size}"
+    yield from (f"  read {reading}" for reading in found.readings)
+    if len(found.readings) > 1 and not any(reading.meant for reading in found.readings):
+        yield "  all of these ids read the image alike"
     yield from (f"  note: {note}" for note in found.notes)
 
 

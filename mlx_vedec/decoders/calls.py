@@ -6,7 +6,7 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..errors import OptionError, TokenError
+from ..errors import OptionError, TokenError, spelt
 from ..layers.decoder_cache import DecoderCache
 from ..layers.token_ids import as_array, as_ids, check_ids
 
@@ -63,7 +63,7 @@ def checked_positions(position_ids: Any, rows: int, length: int) -> mx.array | N
 def check_cache(cache: Any, rows: int) -> None:
     """Raise `OptionError` unless `past_key_values`, if given, have as many rows as the tokens."""
     if cache is not None and (not isinstance(cache, DecoderCache) or cache.rows != rows):
-        found = f"of {cache.rows} rows" if isinstance(cache, DecoderCache) else repr(cache)[:80]
+        found = f"of {cache.rows} rows" if isinstance(cache, DecoderCache) else spelt(cache)
         raise OptionError(
             f"past_key_values are {found}; expected those of {rows} rows that a call with "
             "use_cache=True, or make_cache, gave"

@@ -9,7 +9,7 @@ import mlx.nn as nn
 
 from ..checkpoints.config import LARGEST
 from ..checkpoints.pretrained import Pretrained
-from ..errors import ConfigError, TokenError
+from ..errors import ConfigError, TokenError, spelt
 from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
 from ..layers.initialisers import resize_rows
@@ -27,6 +27,7 @@ from .calls import (
     given_input,
 )
 from .layer import DecoderConfig, DecoderLayer
+from .positions import are_others
 
 C = TypeVar("C", bound=DecoderConfig)
 
@@ -56,6 +57,7 @@ class Decoder(Pretrained, Generic[C]):
     def __init__(self, config: C) -> None:
         super().__init__(config)
         self.shape = config.shape
+        self._stored_sines: dict[str, mx.array] = {}  # by name on disk, if not those computed
 
     @property
     def ties_head(self) -> bool:
@@ -120,7 +122,7 @@ class Decoder(Pretrained, Generic[C]):
     def _check_replaces(self, layer: Any, kind: type[nn.Module], hint: str) -> None:
         shape = (self.config.vocab_size, self.embed_dims)
         if not isinstance(layer, kind) or layer["weight"].shape != shape:
-            found = f"of {layer['weight'].shape}" if isinstance(layer, kind) else repr(layer)[:80]
+            found = f"of {layer['weight'].shape}" if isinstance(layer, kind) else spelt(layer)
             raise ConfigError(
                 f"the layer is {found}; expected nn.{kind.__name__} of {shape}; {hint}"
             )
@@ -138,6 +140,25 @@ class Decoder(Pretrained, Generic[C]):
         """How many tokens have a position; None where there is no end, as with some sines."""
         return self.embed_positions.count
 
+    def sines(self) -> mx.array | None:
+        """The table (positions, width) of sines that is computed where none is stored."""
+        return None
+
+    def use_sines(self, table: mx.array) -> None:
+        """Read another table of the same shape, in families that have sines."""
+
+    def read_carried(self, carried: dict[str, mx.array]) -> None:
+        """Use a stored table of sines if its numbers are others, as transformers does."""
+        for name, stored in carried.items():
+            computed = self.sines() if name.endswith("embed_positions.weight") else None
+            if computed is not None and are_others(name, stored, computed):
+                self.use_sines(stored.astype(mx.float32))
+                self._stored_sines = {name: stored}
+
+    def unread(self) -> dict[str, mx.array]:
+        """A stored table of sines that is not the computed one."""
+        return self._stored_sines
+
     def make_layer(self) -> DecoderLayer:
         """One of the layers, in families whose layers are all alike."""
         return DecoderLayer(self.shape)
@@ -148,7 +169,7 @@ class Decoder(Pretrained, Generic[C]):
         New rows are drawn as new weights are; new biases are zero.
         """
         if type(new_num_tokens) is not int or not 1 <= new_num_tokens <= LARGEST:
-            raise ConfigError(f"new_num_tokens is {repr(new_num_tokens)[:80]}; expected at least 1")
+            raise ConfigError(f"new_num_tokens is {spelt(new_num_tokens)}; expected at least 1")
         self.check_table("resizing")
         std = self.shape.init_std
         self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)

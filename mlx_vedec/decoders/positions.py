@@ -13,7 +13,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ..checkpoints.config import LARGEST
-from ..errors import ConfigError
+from ..errors import ConfigError, WeightsError
 from ..layers.token_ids import check_ids
 
 MOST_NUMBERS = 2**26  # in a table that is computed: 256 MB
@@ -25,6 +25,17 @@ def check_size(count: int, dims: int) -> None:
         raise ConfigError(
             f"the table of positions is {count} x {dims}; expected {MOST_NUMBERS} numbers at most"
         )
+
+
+def are_others(name: str, stored: mx.array, computed: mx.array) -> bool:
+    """Whether a stored table of sines has other numbers than the computed one, (positions, D).
+
+    What its type rounds does not count; another shape is a `WeightsError`.
+    """
+    if stored.shape != computed.shape:
+        raise WeightsError(f"{name} is {stored.shape}; expected {computed.shape}")
+    near = 1e-5 if stored.dtype == mx.float32 else 1e-2
+    return not mx.allclose(stored.astype(mx.float32), computed, rtol=0, atol=near).item()
 
 
 MOST_SINES = 2**16  # positions of a table that is computed when a model is made
@@ -70,6 +81,15 @@ class SinusoidalTable(Numbered):
         angles = np.arange(count)[:, None] * frequencies
         table = np.concatenate([np.sin(angles), np.cos(angles[:, : dims // 2])], axis=1)
         self._table = mx.array(table.astype(np.float32))
+
+    @property
+    def rows(self) -> mx.array:
+        """The table (count, D)."""
+        return self._table
+
+    def replace(self, table: mx.array) -> None:
+        """Take another table, which is not learnt either."""
+        self._table = table
 
     def __call__(self, positions: mx.array, tokens: mx.array | None = None) -> mx.array:
         """Positions (B, L) to (B, L, D), in float32."""

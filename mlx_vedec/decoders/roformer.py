@@ -19,6 +19,7 @@ from ..layers.kv_cache import KVCache, Memory
 from .bert import TYPED_BODY, BertConfig, bert_renames
 from .layer import DecoderLayer
 from .masked import MaskedDecoder, MaskedShape
+from .positions import SinusoidalTable
 
 
 @dataclass(kw_only=True)
@@ -85,6 +86,7 @@ class RotaryAttention(Attention):
     def __init__(self, dims: int, num_heads: int, *, dropout: float, turns_values: bool) -> None:
         super().__init__(dims, num_heads, dropout=dropout)
         self.turns_values = turns_values
+        self._sines: mx.array | None = None  # (positions, Dh), in the place of computed angles
 
     def __call__(
         self,
@@ -100,17 +102,22 @@ class RotaryAttention(Attention):
         if cache is not None and not cache.even:
             starts = mx.array(cache.lengths, mx.int32)
         queries, keys, values = self._project(x, None)
-        queries, keys = _turned(queries, starts), _turned(keys, starts)
-        values = _turned(values, starts) if self.turns_values else values
+        queries, keys = self._turned(queries, starts), self._turned(keys, starts)
+        values = self._turned(values, starts) if self.turns_values else values
         held = (keys, values) if cache is None else cache.update_and_fetch(keys, values)
         out = self._attend(queries, *held, mask, keep)
         return self.o_proj(out.swapaxes(1, 2).flatten(2))
 
-
-def _turned(x: mx.array, starts: mx.array | int) -> mx.array:
-    """x (B, H, L, Dh), whose first position is `starts`, one number or (B,)."""
-    width = x.shape[-1]
-    return mx.fast.rope(x, width, traditional=True, base=10000.0, scale=1.0, offset=starts)
+    def _turned(self, x: mx.array, starts: mx.array | int) -> mx.array:
+        """x (B, H, L, Dh), whose first position is `starts`, one number or (B,)."""
+        length, width = x.shape[-2:]
+        if self._sines is None:
+            return mx.fast.rope(x, width, traditional=True, base=10000.0, scale=1.0, offset=starts)
+        places = mx.array(starts).reshape(-1, 1, 1) + mx.arange(length)
+        sines, cosines = mx.split(self._sines[places].astype(x.dtype), 2, axis=-1)
+        even, odd = x[..., ::2], x[..., 1::2]
+        turned = [even * cosines - odd * sines, odd * cosines + even * sines]
+        return mx.stack(turned, axis=-1).flatten(-2)
 
 
 class RoFormerForCausalLM(MaskedDecoder[RoFormerConfig]):
@@ -129,6 +136,17 @@ class RoFormerForCausalLM(MaskedDecoder[RoFormerConfig]):
             turns_values=config.rotary_value,
         )
         return layer
+
+    def sines(self) -> mx.array:
+        """The sines and cosines of every position and angle, (positions, Dh)."""
+        config = self.config
+        width = config.hidden_size // config.num_attention_heads
+        return SinusoidalTable(config.max_position_embeddings, width).rows
+
+    def use_sines(self, table: mx.array) -> None:
+        """Turn queries, keys and values by other sines and cosines (positions, Dh)."""
+        for layer in self.layers:
+            layer.self_attn._sines = table
 
     def make_positions(self) -> Any:
         """Nothing that is added."""

@@ -116,6 +116,14 @@ class Seq2SeqDecoder(Decoder[C]):
             return SinusoidalTable(count, dims)
         return LearnedPositions(count, dims, config.offset)
 
+    def sines(self) -> mx.array | None:
+        """The table of positions, where it is computed."""
+        return self.embed_positions.rows if self.config.sinusoidal else None
+
+    def use_sines(self, table: mx.array) -> None:
+        """Read another table (positions, D)."""
+        self.embed_positions.replace(table)
+
     def embed(self, x: mx.array, places: mx.array, given: bool) -> mx.array:
         """Embeddings (B, L, D), scaled and normed, and their positions, to (B, L, D)."""
         config = self.config

@@ -19,7 +19,7 @@ from functools import cache
 
 import mlx.core as mx
 
-from ..errors import OptionError, TokenError
+from ..errors import OptionError, TokenError, spelt
 from .options import LogitsProcessor
 
 PrefixFunction = Callable[[int, mx.array], Sequence[int]]
@@ -240,12 +240,12 @@ def _listed(allowed: PrefixFunction, image: int, tokens: mx.array, width: int) -
         found = [operator.index(i) for i in getattr(found, "tolist", lambda: found)()]
     except TypeError as error:
         raise OptionError(
-            f"prefix_allowed_tokens_fn gave {repr(found)[:80]}; expected a list of token ids"
+            f"prefix_allowed_tokens_fn gave {spelt(found)}; expected a list of token ids"
         ) from error
     if not found:
         raise OptionError(
-            f"prefix_allowed_tokens_fn allows nothing for image {image} after {tokens.tolist()}; "
-            f"let it return at least one id"
+            f"prefix_allowed_tokens_fn allows nothing for image {image} after "
+            f"{spelt(tokens.tolist())}; let it return at least one id"
         )
     check_listed_ids("prefix_allowed_tokens_fn", found, width)
     return found

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from ..errors import OptionError, nearest
+from ..errors import OptionError, nearest, spelt
 from .config import GenerationConfig
-from .options import OPTIONS, Lengths, Options
+from .lengths import Lengths
+from .options import OPTIONS, Options
 
 ALIASES = {option.alias: name for name, option in OPTIONS.items() if option.alias}
 # Of transformers' options those that change no text: how its cache is kept and its code compiled,
@@ -55,11 +56,17 @@ QUANTIZED = "quantized"  # the one cache of transformers that changes the text
 
 
 def resolve(
-    config: GenerationConfig, given: Mapping[str, Any], *, limit: int, vocab_size: int | None = None
+    config: GenerationConfig,
+    given: Mapping[str, Any],
+    *,
+    limit: int,
+    ends: bool = True,
+    vocab_size: int | None = None,
 ) -> Options:
     """Settle the options of a call: those given, then the checkpoint's, then the defaults.
 
-    limit -- the end of the position table: the length where none is set, and the bound of any.
+    limit -- tokens of a row that fills the position table, the last one not fed: the length where
+    none is set, and the bound of any, unless the table has no end and `ends` is not set.
     vocab_size -- the bound of the ids in every list. What hangs on the prompt is settled by
     `Options.after`.
     """
@@ -68,11 +75,13 @@ def resolve(
         temp = values.pop("temp")
         values |= {"do_sample": temp > 0, "temperature": temp or 1.0}
     lengths = {f.name: values.pop(f.name) for f in fields(Lengths) if f.name in values}
-    asked = "max_length" in call or "max_new_tokens" in call
+    chosen = frozenset(call).intersection(lengths)
     settled = {OPTIONS[n].settled: OPTIONS[n].value.form(values[n]) for n in OPTIONS if n in values}
     eos = settled.setdefault("eos_token_ids", ())
     settled.setdefault("pad_token_id", eos[0] if eos else 0)
-    options = Options(limit, **settled, lengths=Lengths(**lengths, limit=limit, asked=asked))
+    options = Options(
+        limit, **settled, lengths=Lengths(**lengths, limit=limit, ends=ends, given=chosen)
+    )
     _check_together(options)
     if vocab_size is not None:
         _check_vocabulary(options, vocab_size)
@@ -119,7 +128,9 @@ def _named(given: Mapping[str, Any]) -> dict[str, Any]:
         if name in NOT_HERE or name in HARMLESS:
             named[name] = value
         elif value is not None and name not in known:
-            raise OptionError(f"{name} is not a generation option; {nearest(name, sorted(known))}")
+            raise OptionError(
+                f"{name[:80]} is not a generation option; {nearest(name[:80], sorted(known))}"
+            )
         elif value is not None:
             own = ALIASES.get(name, name)
             if own in named:
@@ -134,7 +145,7 @@ def _refuse_other_ways(values: Mapping[str, Any], call: Mapping[str, Any]) -> No
         if value is not None and value != neutral:
             source = "asked for" if name in call else "set by the checkpoint"
             raise OptionError(
-                f"{name}={repr(value)[:80]} is {source}, but decoding here is greedy, sampling, or "
+                f"{name}={spelt(value)} is {source}, but decoding here is greedy, sampling, or "
                 f"beam search, over tokens of the decoder alone; pass {name}={neutral!r}"
             )
     if values.get("cache_implementation") == QUANTIZED:

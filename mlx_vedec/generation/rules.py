@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import mlx.core as mx
 
@@ -10,6 +11,7 @@ from ..errors import OptionError
 from ..layers.token_ids import as_array
 from . import processors, warpers
 from .options import LogitsProcessor, Options
+from .values import answer_of
 
 Imaged = Callable[[int], int]  # an image's place in the batch to the one it was given at
 
@@ -45,7 +47,8 @@ def _first_rules(
         yield processors.min_length(o.min_length, o.eos_token_ids)
     if allowed := o.prefix_allowed_tokens_fn:
         rows = o.sequences_per_image
-        yield processors.prefix_allowed_tokens(lambda i, ids: allowed(image(i), ids), rows)
+        asked = partial(answer_of, "prefix_allowed_tokens_fn", allowed)
+        yield processors.prefix_allowed_tokens(lambda i, ids: asked(image(i), ids), rows)
 
 
 def _last_rules(o: Options) -> Iterator[LogitsProcessor]:
@@ -110,7 +113,8 @@ def _checked(name: str, rule: LogitsProcessor) -> LogitsProcessor:
     """A caller's own rule, whose scores have to be of the shape of those it is given."""
 
     def process(tokens: mx.array, scores: mx.array) -> mx.array:
-        found = as_array(rule(tokens, scores), f"scores of {name}", str(tuple(scores.shape)))
+        answer = answer_of(name, rule, tokens, scores)
+        found = as_array(answer, f"scores of {name}", str(tuple(scores.shape)))
         if found.dtype == mx.bool_:
             raise OptionError(f"scores of {name} are True and False; expected numbers")
         return found.astype(mx.float32)

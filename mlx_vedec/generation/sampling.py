@@ -14,6 +14,7 @@ from .repetition import Variance
 from .rules import applied
 from .search import Decoded, Search, rows_of
 from .stopping import NO_ID, NO_TOKEN, REPETITION
+from .values import answer_of
 
 
 @dataclass(frozen=True)
@@ -112,7 +113,7 @@ class Sampling(Search):
     def _draw(self, scores: mx.array, logprobs: mx.array) -> tuple[mx.array, mx.array | None]:
         """One id for each row, from scores (N, V), and which a sampler gave outside of them."""
         if self.options.sampler is not None:
-            drawn = self.options.sampler(logprobs)
+            drawn = answer_of("sampler", self.options.sampler, logprobs)
             ids = as_ids(drawn, "ids of the sampler", f"({len(scores)},)")
             outside = (ids < 0) | (ids >= scores.shape[1])
             return mx.where(outside, 0, ids), outside

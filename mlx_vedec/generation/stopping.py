@@ -10,10 +10,11 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..errors import OptionError
+from ..errors import OptionError, spelt
 from ..layers.token_ids import as_array
 from .options import OPTIONS, Options
 from .repetition import loops
+from .values import answer_of
 
 STOP, LENGTH, REPETITION = 1, 2, 3  # 0 is a row that goes on
 NO_TOKEN, NO_ID = 4, 5  # these are errors
@@ -60,7 +61,8 @@ class Stopping:
         if o.max_time is not None and time.monotonic() - self.started > o.max_time:
             reasons = mx.full((rows,), LENGTH, mx.int32)
         for criterion in o.stopping_criteria:
-            reasons = mx.where(_asked(criterion(tokens, scores), rows), STOP, reasons)
+            answer = answer_of("stopping_criteria", criterion, tokens, scores)
+            reasons = mx.where(_asked(answer, rows), STOP, reasons)
         if o.stop_strings:
             reasons = mx.where(mx.array(self._texts(tokens)), STOP, reasons)
         return mx.where(is_in(tokens[:, -1], o.eos_token_ids), STOP, reasons)
@@ -72,7 +74,7 @@ class Stopping:
         ends: Any = tokens[:, o.prompt_length :][:, -tail:].tolist()
         texts = [o.tokenizer.decode(row) for row in ends]
         if not all(isinstance(text, str) for text in texts):
-            raise OptionError(f"tokenizer.decode gave {repr(texts[0])[:80]}; expected a text")
+            raise OptionError(f"tokenizer.decode gave {spelt(texts[0])}; expected a text")
         return [any(stop in text for stop in o.stop_strings) for text in texts]
 
 

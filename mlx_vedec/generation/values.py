@@ -8,7 +8,7 @@ from dataclasses import field
 from itertools import chain
 from typing import Any, NamedTuple
 
-from ..errors import OptionError
+from ..errors import OptionError, spelt
 
 MOST_INT, MOST_FLOAT = 2**31 - 1, 3.4e38  # of the types that arrays have
 
@@ -41,6 +41,14 @@ def _pairs(value: Any) -> list[tuple[Any, Any]]:
     ]
 
 
+def answer_of(name: str, function: Callable[..., Any], *given: Any) -> Any:
+    """What a caller's function answers; where it does not take what it is given, an error."""
+    try:
+        return function(*given)
+    except TypeError as error:
+        raise OptionError(f"{name} cannot be called: TypeError: {str(error)[:200]}") from error
+
+
 class Value(NamedTuple):
     """A kind of value that options have.
 
@@ -58,10 +66,10 @@ class Value(NamedTuple):
         """Raise `OptionError` for a value of another kind; source -- where it stands."""
         try:
             fine = self.fits(value)
-        except (TypeError, ValueError, OverflowError):  # a kind that the question does not suit
+        except (TypeError, ValueError, KeyError, OverflowError, RecursionError):
             fine = False
         if not fine:
-            raise OptionError(f"{name} is {repr(value)[:80]}{source}; expected {self.expected}")
+            raise OptionError(f"{name} is {spelt(value)}{source}; expected {self.expected}")
 
 
 def at_least(low: int) -> Value:

@@ -128,7 +128,10 @@ class GenerateOutput(ModelOutput):
 
     sequences (N, L) -- the prompt first; sequences_scores (N,) and beam_indices (N, n), the row
     each token came from (-1 after the end), of a beam search; scores and logits: a tuple of
-    (rows decoded, V) for every step, after the rules and before them
+    (rows decoded, V) for every step, after the rules and before them; the encoder's attentions and
+    hidden states: a tuple of the layers, as in `EncoderOutput`, a row for each image; the
+    decoder's: a tuple of the steps, each a tuple of the layers, as in `Seq2SeqLMOutput`, of the
+    rows decoded and the tokens fed, those of the prompt in the first step and one in the others
     """
 
     sequences: mx.array
@@ -136,3 +139,8 @@ class GenerateOutput(ModelOutput):
     scores: Arrays | None = None
     logits: Arrays | None = None
     beam_indices: mx.array | None = None
+    encoder_attentions: Arrays | None = None
+    encoder_hidden_states: Arrays | None = None
+    decoder_attentions: tuple[Arrays, ...] | None = None
+    cross_attentions: tuple[Arrays, ...] | None = None
+    decoder_hidden_states: tuple[Arrays, ...] | None = None

@@ -14,13 +14,17 @@ from ..checkpoints import weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import fetch, required
 from ..encoders.patches import pair
+from ..generation.disputes import places_of
 from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
+from ..images.loading import ImageSource
 from ..layers.packed import count_weights, float_type
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.footprint import estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.load import load
 from ..text.tokenizer import Tokenizer
+from .id_readings import IdReading, id_readings
 
 T = TypeVar("T")
 # Options that name a token or decide how a text is decoded.
@@ -53,7 +57,8 @@ class Inspection:
     """What was found in a checkpoint's folder; `problems` are the errors that keep it from loading.
 
     memory -- bytes: of the parameters, of the keys and values of an image and of a text of full
-    length, and the most that reading one image takes
+    length, and the most that reading one image takes; readings -- of an image that is given, under
+    each of the ids that the files name
     """
 
     folder: Path
@@ -64,6 +69,7 @@ class Inspection:
     settings: list[Setting] = field(default_factory=list)
     tokenizer: dict[str, Any] = field(default_factory=dict)
     images: dict[str, Any] = field(default_factory=dict)
+    readings: list[IdReading] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
@@ -75,7 +81,9 @@ class Inspection:
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON."""
         settings = {s.name: {"used": s.used, "from": s.source, **s.values} for s in self.settings}
-        found = {**vars(self), "folder": str(self.folder), "settings": settings}
+        readings = [reading.to_dict() for reading in self.readings]
+        found = {**vars(self), "folder": str(self.folder)}
+        found |= {"settings": settings, "readings": readings}
         return {**found, "loads": self.loads}
 
     def attempt(self, make: Callable[[], T]) -> T | None:
@@ -94,10 +102,13 @@ def inspect(
     revision: str | None = None,
     subfolder: str | None = None,
     processor: str | Path | None = None,
+    image: ImageSource | None = None,
 ) -> Inspection:
     """Look at a folder or a Hub id as `load` would, and go on where it would stop.
 
     processor -- the folder or Hub id whose processor is looked at in place of the model's own
+    image -- is read under each of the start, end and padding ids that the files name, to tell which
+    ids the model means; the weights are read for it
 
     >>> from mlx_vedec.reading.load import BUNDLED
     >>> found = inspect(BUNDLED)
@@ -121,6 +132,10 @@ def inspect(
     tokenizer = found.attempt(lambda: Tokenizer.from_pretrained(reads))
     if tokenizer is not None:
         _look_at_tokenizer(found, tokenizer, config)
+    if image is not None and found.loads:
+        own = read_json(required(folder, "config.json"))
+        read = load(folder, processor=processor)
+        found.readings = id_readings(*read, image, own, folder)
     return found
 
 
@@ -186,12 +201,9 @@ def _memory(model: VisionEncoderDecoderModel) -> dict[str, int]:
 def _settings(folder: Path, model: VisionEncoderDecoderModel) -> list[Setting]:
     """The options that a file or the config class sets, with the value that generation uses."""
     config = read_json(required(folder, "config.json"))
-    path = folder / "generation_config.json"
     own = model.generation_config
     places: dict[str, Mapping[str, Any]] = {
-        "generation_config.json": read_json(path) if path.is_file() else {},
-        "config.json": config,
-        "config.json, decoder": config.get("decoder", {}),
+        **places_of(folder, config),
         f"default of {type(model.config.decoder).__name__}": vars(model.config.decoder),
     }
     settings = []

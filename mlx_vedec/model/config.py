@@ -15,7 +15,7 @@ from ..decoders.layer import DecoderConfig
 from ..encoders import ENCODERS
 from ..encoders.encoder import EncoderConfig
 from ..encoders.vit import ViTConfig
-from ..errors import ConfigError
+from ..errors import ConfigError, spelt
 
 
 def _reading_bert() -> BertConfig:
@@ -68,7 +68,7 @@ class VisionEncoderDecoderConfig(Config):
         parts = ((encoder_config, EncoderConfig), (decoder_config, DecoderConfig))
         for given, kind in parts:
             if not isinstance(given, kind):
-                raise ConfigError(f"a part is {repr(given)[:80]}; expected an {kind.__name__}")
+                raise ConfigError(f"a part is {spelt(given)}; expected an {kind.__name__}")
         decoder_config.is_decoder = True
         decoder_config.add_cross_attention = True
         return cls(encoder=encoder_config, decoder=decoder_config, **kwargs)
@@ -110,7 +110,5 @@ def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -
     if not isinstance(model_type, str) or model_type not in known:
         code = given.get("auto_map") or values.get("auto_map")
         unsupported.refuse_config({**given, "auto_map": code}, part)
-        raise ConfigError(
-            f"{part} model_type is {repr(model_type)[:80]}; known are {', '.join(known)}"
-        )
+        raise ConfigError(f"{part} model_type is {spelt(model_type)}; known are {', '.join(known)}")
     return known[model_type].config_class.from_dict(given)

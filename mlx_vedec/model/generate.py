@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable, Mapping, Sequence, Sized
 from typing import Any
 
@@ -13,16 +14,18 @@ from ..encoders.encoder import Encoder
 from ..errors import OptionError, TokenError
 from ..generation.beams import BeamSearch
 from ..generation.config import GenerationConfig
+from ..generation.disputes import Dispute, warning_of
 from ..generation.flow import Cohort, Flow, begin, follow
 from ..generation.options import Options, start_token
 from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
-from ..generation.search import Decoded, Search
+from ..generation.search import Decoded, Search, Step
 from ..layers.computing import computing
 from ..layers.decoder_cache import DecoderCache
-from ..layers.outputs import EncoderOutput, GenerateOutput
+from ..layers.outputs import EncoderOutput, GenerateOutput, Trace
 from ..layers.token_ids import as_array, as_ids, check_ids
 from .half_precision import is_finite, not_finite, widen
+from .tracing import Tracing
 
 
 class GenerationMixin(nn.Module):
@@ -32,6 +35,7 @@ class GenerationMixin(nn.Module):
     decoder: Decoder[Any]
     enc_to_dec_proj: nn.Linear  # where their widths differ
     generation_config: GenerationConfig
+    _disputes: tuple[Dispute, ...]  # ids of which the checkpoint's files say several things
 
     def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D of the encoder)."""
@@ -52,24 +56,39 @@ class GenerationMixin(nn.Module):
         return_dict_in_generate: bool = False,
         output_scores: bool = False,
         output_logits: bool = False,
+        output_attentions: bool = False,
+        output_hidden_states: bool = False,
+        input_ids: mx.array | None = None,
+        labels: mx.array | None = None,
         **options: Any,
     ) -> mx.array | GenerateOutput:
         """Pixels (B, H, W, C) to tokens (N, L), the prompt first, padded after their end.
 
         N is B times `num_return_sequences`, those of one image together, best first. options --
         those of `generation_config`, for this call only: `max_new_tokens`, `num_beams`, … (see
-        `Options`). return_dict_in_generate -- a `GenerateOutput` instead; output_scores and
-        output_logits keep what every step gave, so rows that have ended stay in the batch.
+        `Options`). return_dict_in_generate -- a `GenerateOutput` instead; what is asked for with
+        output_scores and the like is kept of every step, so rows that have ended stay in the
+        batch. input_ids -- another name of decoder_input_ids. labels of a batch are not read.
         """
-        features = self.features(
-            pixel_values, encoder_outputs, interpolate_pos_encoding=interpolate_pos_encoding
+        kept = {"attentions": output_attentions, "hidden_states": output_hidden_states}
+        tracing = Tracing(self, **kept) if return_dict_in_generate and any(kept.values()) else None
+        encoded = self._finite(
+            pixel_values,
+            encoder_outputs,
+            traced=tracing.encoding if tracing else {},
+            interpolate_pos_encoding=interpolate_pos_encoding,
         )
-        prompt, settled = self.prompt(len(features), decoder_input_ids, self._settled(options))
+        features = encoded.last_hidden_state
+        if input_ids is not None and decoder_input_ids is not None:
+            raise OptionError("input_ids and decoder_input_ids are both the prompt; give one")
+        given = input_ids if decoder_input_ids is None else decoder_input_ids
+        prompt, settled = self.prompt(len(features), given, self._settled(options))
         mask = _lengthened(decoder_attention_mask, prompt)
-        cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False)
+        step = tracing or self.step
+        cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False, step=step)
         search, steps = cohort.search, []
-        if mask is not None or output_scores or output_logits:
-            steps = list(follow(self.step, cohort, cache))
+        if mask is not None or output_scores or output_logits or tracing:
+            steps = list(follow(step, cohort, cache))
             found = search.results(steps[-1], range(len(prompt)))
         else:
             flow, results = Flow(self.step), {}
@@ -88,6 +107,7 @@ class GenerationMixin(nn.Module):
             scores=tuple(state.scores for state in steps) if output_scores else None,
             logits=tuple(state.logits for state in steps) if output_logits else None,
             beam_indices=_table([s.beams for s in sequences], -1) if beams else None,
+            **(tracing.fields(encoded, len(steps), settled.sequences_per_image) if tracing else {}),
         )
 
     def compute_transition_scores(
@@ -128,8 +148,13 @@ class GenerationMixin(nn.Module):
     def _settled(self, options: Mapping[str, Any]) -> Options:
         decoder = self.decoder
         limit = decoder.max_positions or decoder.config.shape.positions
-        vocab_size = decoder.config.vocab_size
-        return resolve(self.generation_config, options, limit=limit, vocab_size=vocab_size)
+        return resolve(
+            self.generation_config,
+            options,
+            limit=limit + 1,  # of a text's tokens the last is not fed
+            ends=decoder.max_positions is not None,
+            vocab_size=decoder.config.vocab_size,
+        )
 
     def prompt(
         self, rows: int, tokens: Sequence[Sequence[int]] | mx.array | None, options: Options
@@ -149,7 +174,17 @@ class GenerationMixin(nn.Module):
             if not (prompt[:, :1] == column).any().item():
                 prompt = mx.concatenate([column, prompt], axis=1)
         check_ids(prompt, self.decoder.config.vocab_size, "decoder_input_ids")
-        return prompt, options.after(prompt.shape[1])
+        self._warn_of_disputes(options)
+        settled = options.after(prompt.shape[1])
+        if settled.lengths is not None:
+            settled.lengths.warn(prompt.shape[1])
+        return prompt, settled
+
+    def _warn_of_disputes(self, options: Options) -> None:
+        """Warn once of ids in force of which the checkpoint's files say several things."""
+        if said := warning_of(self._disputes, options):
+            self._disputes = ()
+            warnings.warn(said, stacklevel=4)
 
     def given_features(self, outputs: Any) -> EncoderOutput:
         """What an encoder gave: its output, a tuple that begins so, or features (B, S, D)."""
@@ -159,7 +194,6 @@ class GenerationMixin(nn.Module):
         features = as_array(features, "encoder_outputs", shape)
         return outputs if isinstance(outputs, EncoderOutput) else EncoderOutput(features)
 
-    @computing()
     def features(
         self,
         pixel_values: mx.array | None,
@@ -167,18 +201,31 @@ class GenerationMixin(nn.Module):
         **kwargs: Any,
     ) -> mx.array:
         """Features (B, S, D), finite: an encoder that overflows in half precision is widened."""
+        return self._finite(pixel_values, encoder_outputs, **kwargs).last_hidden_state
+
+    @computing()
+    def _finite(
+        self,
+        pixel_values: mx.array | None,
+        encoder_outputs: EncoderOutput | tuple[mx.array, ...] | None = None,
+        traced: Mapping[str, bool] | None = None,
+        **kwargs: Any,
+    ) -> EncoderOutput:
+        """What the encoder gives, with what `traced` asks of it besides."""
         if encoder_outputs is not None:
-            return self.given_features(encoder_outputs).last_hidden_state
+            return self.given_features(encoder_outputs)
         if pixel_values is None:
             raise OptionError("give generate pixel_values, or encoder_outputs")
-        features = self.encode(pixel_values, **kwargs)
-        if is_finite(features):
-            return features
-        widen("encoder", self.encoder)
-        features = self.encode(pixel_values, **kwargs)
-        if not is_finite(features):
-            raise OptionError(not_finite("encoder", "pixel_values"))
-        return features
+        for widened in (False, True):
+            if traced:
+                encoded = self.encoder(pixel_values, **kwargs, **traced)
+            else:
+                encoded = EncoderOutput(self.encode(pixel_values, **kwargs))
+            if is_finite(encoded.last_hidden_state):
+                return encoded
+            if not widened:
+                widen("encoder", self.encoder)
+        raise OptionError(not_finite("encoder", "pixel_values"))
 
     @computing()
     def begin(
@@ -190,11 +237,12 @@ class GenerationMixin(nn.Module):
         keys: Sequence[Hashable] | None = None,
         *,
         logprobs: bool = True,
+        step: Step | None = None,
     ) -> tuple[Cohort, DecoderCache]:
         """Begin decoding: the first token of every row, and the cache for those that follow.
 
         logprobs -- keep those of the tokens; beams always do. Logits that are not finite in half
-        precision make the decoder float32, with a warning.
+        precision make the decoder float32, with a warning. step -- in place of the model's own.
         """
         for widened in (False, True):
             cache = self.decoder.make_cache(
@@ -208,7 +256,7 @@ class GenerationMixin(nn.Module):
                 search: Search = BeamSearch(options, attention_mask)
             else:
                 search = Sampling(options, attention_mask, logprobs=logprobs)
-            cohort = begin(self.step, cache, search, prompt, attention_mask, keys)
+            cohort = begin(step or self.step, cache, search, prompt, attention_mask, keys)
             if options.remove_invalid_values or is_finite(cohort.state.logits):
                 return cohort, cache
             if not widened:
@@ -216,10 +264,14 @@ class GenerationMixin(nn.Module):
         raise OptionError(not_finite("decoder", "encoder_outputs"))
 
     def step(
-        self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None
+        self,
+        tokens: mx.array,
+        cache: DecoderCache,
+        attention_mask: mx.array | None,
+        trace: Trace | None = None,
     ) -> mx.array:
         """Append tokens (B, L) to a cache; returns the logits (B, V) after the last of them."""
-        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask)
+        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask, trace=trace)
         return self.decoder.head(x[:, -1:])[:, 0]
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import mlx.core as mx
 import mlx.nn as nn
 
+from ..checkpoints.config import read_json
 from ..checkpoints.pretrained import Pretrained
 from ..checkpoints.renames import Renames
 from ..decoders import DECODERS
@@ -17,6 +18,7 @@ from ..encoders import ENCODERS
 from ..encoders.encoder import Encoder
 from ..errors import ConfigError, OptionError, TokenError
 from ..generation.config import GenerationConfig
+from ..generation.disputes import disputes, ids_in_force, places_of
 from ..layers.decoder_cache import DecoderCache
 from ..layers.initialisers import initialise
 from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
@@ -57,6 +59,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             self.enc_to_dec_proj = nn.Linear(config.encoder.feature_dims, config.decoder.shape.dims)
             initialise(self.enc_to_dec_proj, 0.02)
         self.generation_config = GenerationConfig.from_configs(config.to_dict())
+        self._disputes = ()
         self.renames = (  # pyright: ignore[reportAttributeAccessIssue]
             self.encoder.renames.under("encoder.")
             + self.decoder.renames.under("decoder.")
@@ -96,6 +99,8 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         attended like any token unless decoder_attention_mask (B, L) says otherwise, as transformers
         computes. Further keywords that begin with `decoder_` go to the decoder.
         """
+        if labels is not None:
+            kwargs.pop("input_ids", None)  # the same tokens once more, in a batch of Donut's
         further = _for_decoder(kwargs)
         traced = {
             "output_attentions": output_attentions,
@@ -168,8 +173,17 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
     ) -> VisionEncoderDecoderModel:
         """Load a local folder with its generation options, weights unread, of the file's types."""
         model = super().from_folder(folder, config, tensors=tensors)
-        model.generation_config = GenerationConfig.from_folder(folder, model.config.to_dict())
+        own = GenerationConfig.from_folder(folder, model.config.to_dict())
+        path = folder / "config.json"
+        places = places_of(folder, read_json(path) if path.is_file() else model.config.to_dict())
+        model.generation_config = own
+        model._disputes = tuple(disputes(places, ids_in_force(own)))
         return model
+
+    def read_carried(self, carried: dict[str, mx.array]) -> None:
+        """Let the decoder look at those of its own."""
+        own = (name for name in carried if name.startswith("decoder."))
+        self.decoder.read_carried({n.removeprefix("decoder."): carried[n] for n in own})
 
     def unread(self) -> dict[str, mx.array]:
         """The encoder's pooler and its like, and the decoder's in the one family that has it."""

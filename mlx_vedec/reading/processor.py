@@ -55,6 +55,7 @@ class Processor:
 
     processor_class: ClassVar[str | None] = None  # in files
     special_tokens_in_labels: ClassVar[bool] = True
+    prompts_with_images: ClassVar[bool] = False  # whether a batch of both has `input_ids` too
     knows_all_tokens: ClassVar[bool] = False  # whether its texts never have the unknown token
     stops_on_repetition: ClassVar[bool] = False  # unless a call says otherwise
 
@@ -161,7 +162,8 @@ class Processor:
                 f"there are {len(pixels)} images and {len(tokens)} texts; expected as many; "
                 "give each image its text"
             )
-        return BatchFeature(pixel_values=pixels, labels=tokens)
+        prompts = tokens if self.prompts_with_images else None
+        return BatchFeature(pixel_values=pixels, labels=tokens, input_ids=prompts)
 
     @property
     def line_aspect_ratio(self) -> float | None:
@@ -276,11 +278,13 @@ class DonutProcessor(Processor):
     """`Processor` as Donut's checkpoints name it: prompts name tasks, and texts are data.
 
     Text beside images gets no special tokens, as the task's own stand in it;
-    `add_special_tokens=True` in a call adds them.
+    `add_special_tokens=True` in a call adds them. Its tokens are the batch's `labels` and its
+    `input_ids`: `model(**batch)` reads the first, `model.generate(**batch)` the others.
     """
 
     processor_class: ClassVar[str | None] = "DonutProcessor"
     special_tokens_in_labels: ClassVar[bool] = False
+    prompts_with_images: ClassVar[bool] = True
     knows_all_tokens: ClassVar[bool] = True
 
     def prompt_text(self, prompt: str | None) -> str | None:

@@ -219,7 +219,6 @@ def test_bad_images(run, tmp_path):
 
 def test_bad_values(run):
     failed(run("generate", "--image", LINE, "-m", 0), "max_new_tokens is 0")
-    failed(run("generate", "--image", LINE, "-m", 999), "position table")
     failed(run("generate", "--image", LINE, "--batch-size", 0), "batch_size is 0")
     failed(run("generate", "--image", LINE, "-p", "x" * 70), "prompt of 71 tokens")
     failed(run("generate", "--model", "nowhere", "--image", LINE), "neither a folder nor a Hub id")

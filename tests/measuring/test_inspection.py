@@ -2,11 +2,13 @@
 
 import json
 import shutil
+import warnings
 
 import pytest
 
-from mlx_vedec import ImageProcessor, commands, convert, load
+from mlx_vedec import ImageProcessor, batch_generate, commands, convert, generate, load
 from mlx_vedec.checkpoints.weights import parameters
+from mlx_vedec.errors import ImageError
 from mlx_vedec.measuring.inspection import inspect
 from mlx_vedec.reading.load import BUNDLED
 from tests.support.tiny import tiny_model
@@ -56,6 +58,63 @@ def test_ids_that_disagree_are_said_with_their_places(folder):
     assert (start.used, start.source, start.disputed) == (2, "generation_config.json", True)
     assert start.values["config.json, decoder"] == 0
     assert found.loads and "decoder_start_token_id is 2 by generation_config.json" in found.notes[0]
+
+
+LINE = "tests/data/lines/seen_000.png"
+
+
+def test_an_image_tells_which_ids_the_model_means(folder, capsys):
+    """A start that ends the text at once, and an end after which the text goes on."""
+    text = generate(*load(folder), LINE).text
+    change(folder / "config.json", decoder_start_token_id=0, eos_token_id=7)
+    found = inspect(folder, image=LINE)
+    first, other, *rest = found.readings
+    assert (first.text, first.meant, first.places[0]) == (text, True, "generation_config.json")
+    assert first.ids["decoder_start_token_id"] == 2 and first.finish_reason == "stop"
+    assert (other.ids["decoder_start_token_id"], other.ids["eos_token_id"]) == (0, 7)
+    assert other.places == ("config.json",) and not other.meant and other.mean_logprob < 0
+    assert json.loads(json.dumps(found.to_dict()))["readings"][0]["meant"] is True
+    change(folder / "generation_config.json", decoder_start_token_id=0, eos_token_id=7)
+    change(folder / "config.json", decoder_start_token_id=2, eos_token_id=2)
+    assert [r.text for r in inspect(folder, image=LINE).readings if r.meant] == [text]
+    assert commands.main(["inspect", str(folder), "--image", LINE]) == 0
+    out = capsys.readouterr().out
+    assert f"{text!r}" in out and out.count("the model means these") == 1
+
+
+def test_an_image_under_ids_that_agree(folder, capsys):
+    [reading] = inspect(folder, image=LINE).readings
+    assert not reading.meant and reading.finish_reason == "stop"
+    with pytest.raises(ImageError, match="nowhere.png"):
+        inspect(folder, image="nowhere.png")
+    change(folder / "config.json", pad_token_id=3)
+    assert commands.main(["inspect", str(folder), "--image", LINE]) == 0
+    assert "all of these ids read the image alike" in capsys.readouterr().out
+
+
+def test_reading_says_once_that_ids_disagree(folder, capsys):
+    model, processor = load(folder)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        generate(model, processor, LINE)
+    change(folder / "config.json", decoder_start_token_id=0, pad_token_id=5)
+    match = "decoder_start_token_id is 2, but 0 by config.json; pad_token_id is 1, but 5 by"
+    for read in (
+        generate,
+        lambda model, processor, line: [*batch_generate(model, processor, [line] * 3)],
+        lambda model, processor, line: model.generate(processor.pixels([line])),
+    ):
+        model, processor = load(folder)
+        with pytest.warns(UserWarning, match=match) as said:
+            read(model, processor, LINE)
+            read(model, processor, LINE)
+        assert len(said) == 1
+    model = load(folder)[0]
+    model.generation_config.pad_token_id = 4  # one's own choice is not doubted
+    with pytest.warns(UserWarning, match="differ: decoder_start_token_id is 2.*json; the first"):
+        model.generate(processor.pixels([LINE]))
+    assert commands.main(["generate", "--model", str(folder), "--image", LINE]) == 0
+    assert capsys.readouterr().err.count("decoder_start_token_id is 2") == 1
 
 
 def test_ids_that_only_a_class_has(folder):

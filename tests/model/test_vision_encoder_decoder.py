@@ -266,12 +266,14 @@ def test_file_type_and_asked_type(tmp_path):
 
 def test_generation_to_the_end_of_the_position_table():
     model = tiny_model()
-    assert model.generate(pixels(), eos_token_id=36).shape == (2, 20)
-    assert model.generate(pixels(), eos_token_id=36, max_length=20).shape == (2, 20)
-    with pytest.raises(OptionError, match="goes past the end of the position table, 20 tokens"):
-        model.generate(pixels(), max_length=21)
+    for options in ({}, {"max_length": 21}, {"max_new_tokens": 20}):
+        assert model.generate(pixels(), eos_token_id=36, **options).shape == (2, 21)
+    with pytest.warns(UserWarning, match="past the end of the position table: they end at 21"):
+        assert model.generate(pixels(), eos_token_id=36, max_length=22).shape == (2, 21)
+    full = mx.full((2, 20), 2)
+    assert model.generate(pixels(), decoder_input_ids=full, eos_token_id=36).shape == (2, 21)
     with pytest.raises(OptionError, match="leaves no room after a prompt of 20"):
-        model.generate(pixels(), decoder_input_ids=mx.full((2, 20), 2), max_length=20)
+        model.generate(pixels(), decoder_input_ids=full, max_length=20)
     with pytest.raises(TokenError, match="21 tokens, but the position table ends at 20"):
         model(pixels(), decoder_input_ids=mx.full((2, 21), 2))
 
