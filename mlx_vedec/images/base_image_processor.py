@@ -50,6 +50,7 @@ class BaseImageProcessor:
     sizes: ClassVar[Sequence[set[str]]] = ANY_SIZE
     pads_less_first: ClassVar[bool] = False  # in a centre crop of an image that is too small
     pads_last: ClassVar[bool] = True  # with zeros, after all else, on the right and below
+    own_steps: ClassVar[str] = ""  # the name of a project whose steps these are
 
     do_convert_rgb: bool | None = None
     do_resize: bool = True
@@ -214,7 +215,12 @@ class BaseImageProcessor:
         else:
             image = load_image(source)
         image, box = self.on_canvas(image)
-        return (image if len(self.image_mean) == 3 else image.convert("L")), box
+        return (image if self.sees_colours else image.convert("L")), box
+
+    @property
+    def sees_colours(self) -> bool:
+        """Whether a picture's colours are looked at; else it is made grey first."""
+        return len(self.image_mean) == 3
 
     def _steps(self, picture: Image.Image | Size) -> Steps:
         """The steps for a picture, which most processors decide by its size alone."""
@@ -237,11 +243,14 @@ class BaseImageProcessor:
         width, height = made.pop()
         return None if made else (height, width)
 
+    @property
+    def frame(self) -> Sides | None:
+        """The height and width that pixels are padded to, where that is said."""
+        return self.pad_size if self.do_pad and self.pads_last else None
+
     def _framed(self, size: Size) -> Size:
         """A size with what pads it."""
-        if self.do_pad and self.pads_last and self.pad_size:
-            return self.pad_size["width"], self.pad_size["height"]
-        return size
+        return (self.frame["width"], self.frame["height"]) if self.frame else size
 
     def geometry(self, picture: Image.Image | Size) -> Geometry:
         """Where processed pixels lie in their picture, of which the (width, height) may be enough.
@@ -255,9 +264,7 @@ class BaseImageProcessor:
             geometry = Geometry.of(picture.size).cropped(box).then(self._steps(opened).geometry)
         else:
             geometry = self._steps(picture).geometry
-        if self.do_pad and self.pads_last and self.pad_size:
-            return geometry.cropped((0, 0, self.pad_size["width"], self.pad_size["height"]))
-        return geometry
+        return geometry.cropped((0, 0, *self._framed(geometry.size)))
 
     def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images (H, W, C) of grey levels as one array of normalised pixels."""
@@ -277,7 +284,7 @@ class BaseImageProcessor:
                 "or more, and do_resize=True with a size of height and width"
             )
         height, width = (max(shape[side] for shape in shapes) for side in (0, 1))
-        frame = self.pad_size if padded and self.pad_size else {"height": height, "width": width}
+        frame = self.frame or {"height": height, "width": width}
         if height > frame["height"] or width > frame["width"]:
             raise ImageError(
                 f"images come out up to {height} high and {width} wide; expected at most the "
