@@ -67,6 +67,7 @@ class Finetuning:
             revision=options.get("revision"),
             subfolder=options.get("subfolder"),
             processor=options.get("processor"),
+            image_steps=options.get("image_steps"),
         )
         if options.get("train") and options.get("image_size"):
             resize_images(self.model, self.processor, size(options["image_size"]))
@@ -211,7 +212,7 @@ class Finetuning:
         save_adapters(self.model, folder)
         save_added(self.processor, self.added, folder)
         resized = bool(self.options.get("image_size"))
-        if resized or self.options.get("processor"):
+        if resized or self.options.get("processor") or self.options.get("image_steps"):
             save_images(self.model, self.processor, folder, resized=resized)
 
     def test(self) -> Evaluation:
