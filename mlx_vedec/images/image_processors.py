@@ -60,7 +60,7 @@ class ImageProcessor(BaseImageProcessor):
         values = dict(values.get("image_processor", values))
         old_name = values.pop("feature_extractor_type", None)
         type_name = values.pop("image_processor_type", None) or old_name
-        own = THEIR_NAMES.get(type_name) or THEIR_NAMES.get(values.get("processor_class"))
+        own = THEIR_NAMES.get(str(type_name)) or THEIR_NAMES.get(str(values.get("processor_class")))
         if cls is ImageProcessor and own:
             return cls.of_own_steps(own, values)
         kind: type[Any] = _kind(type_name, model_type) if cls is ImageProcessor else cls

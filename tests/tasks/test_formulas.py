@@ -70,7 +70,7 @@ def test_texify():
 
 @given(TEXTS)
 def test_any_text_is_cleaned(text):
-    """No text breaks a cleaner; letters that are in no command stay, and what is squeezed stays so."""
+    """No text breaks a cleaner; letters of no command stay; what is squeezed stays so."""
     for clean in CLEANERS.values():
         assert isinstance(clean(text), str)
     assert squeezed(squeezed(text)) == squeezed(text)
