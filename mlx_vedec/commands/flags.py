@@ -284,7 +284,7 @@ def size(text: str) -> tuple[int, int]:
     """(height, width) of a flag's HxW."""
     height, _, width = text.lower().partition("x")
     if not (height.isdecimal() and width.isdecimal()) or len(text) > 20:
-        raise OptionError(f"{text[:40]!r} is no size; expected HxW, such as 384x384")
+        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no size; expected HxW, such as 384x384")
     return int(height), int(width)
 
 
