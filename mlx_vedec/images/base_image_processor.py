@@ -16,12 +16,12 @@ from PIL import Image
 
 from ..errors import ConfigError, ImageError, meant
 from ..layers.batch_feature import BatchFeature, as_tensors
-from .arrays import as_array, grey_levels, numbers_of
+from .arrays import LARGEST, as_array, grey_levels, numbers_of
 from .boxes import Box, Size, middle
 from .geometry import Geometry
 from .line_images import on_canvas
 from .loading import ImageSource, load_image, to_rgb
-from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
+from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, briefly, read_size, resized
 from .steps import Steps, checked
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ class BaseImageProcessor:
         cropped = self.crop_size is not None or not self.do_center_crop
         aspect = 1 if self.line_aspect_ratio is None else self.line_aspect_ratio
         expectations = {
-            "resample": (self.resample in range(6), "a Pillow filter, 0 to 5"),
+            "resample": (_is_one_of(self.resample, range(6)), "a Pillow filter, 0 to 5"),
             "crop_size": (cropped, "a size, as do_center_crop is true"),
             "rescale_factor": (_is_number(self.rescale_factor), "a number"),
             "image_mean": (len(means) in (1, 3), "3 numbers, or 1 for grey images"),
@@ -114,7 +114,9 @@ class BaseImageProcessor:
             "line_aspect_ratio": (_is_number(aspect) and aspect > 0, "a number above 0"),
         }
         for name in (f.name for f in fields(self) if f.name.startswith("do_")):
-            expectations[name] = (getattr(self, name) in (True, False, None), "true or false")
+            value = getattr(self, name)
+            fits = value is None or _is_one_of(value, (False, True))
+            expectations[name] = (fits, "true or false")
         for name, (fits, expected) in expectations.items():
             if not fits:
                 raise _wrong(name, getattr(self, name), expected)
@@ -337,11 +339,16 @@ def size_of(picture: Image.Image | Size) -> Size:
 
 
 def _wrong(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"image processor: {name} is {value!r}; expected {expected}")
+    return ConfigError(f"image processor: {name} is {briefly(value)}; expected {expected}")
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    whole = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return whole and abs(value) < LARGEST  # pyright: ignore[reportArgumentType]
+
+
+def _is_one_of(value: object, known: Collection[int]) -> bool:
+    return isinstance(value, (int, np.bool_)) and value in known
 
 
 def _numbers(name: str, value: Any) -> tuple[float, ...]:

@@ -6,6 +6,7 @@ Pictures are (width, height), as in Pillow; lists in JSON files are [height, wid
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,9 +49,22 @@ def read_size(
     keys = ", or ".join(" and ".join(sorted(names)) for names in allowed)
     order = "[width, height]" if width_first else "[height, width]"
     raise ConfigError(
-        f"image processor: {name} is {value!r}; expected pixels, above 0: one number, {order}, or "
-        f"an object with {keys}"
+        f"image processor: {name} is {briefly(value)}; expected pixels, above 0: one number, "
+        f"{order}, or an object with {keys}"
     )
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 60, 60
+
+
+def briefly(value: object) -> str:
+    """A value of a file or a call in a line of bounded length, lists and objects too.
+
+    >>> briefly([16, 16]), len(briefly("x" * 999))
+    ('[16, 16]', 60)
+    """
+    return " ".join(_BRIEF.repr(value).split())
 
 
 def resized(size: Size, sides: Sides) -> Size:
