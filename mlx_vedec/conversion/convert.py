@@ -17,7 +17,7 @@ from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
 from ..encoders.patches import pair
 from ..errors import CheckpointError, OptionError, WeightsError
-from ..images.image_processors import MERGED_FILE, OWN_FILE
+from ..images.processor_files import MERGED_FILE, OWN_FILE
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig

@@ -16,12 +16,13 @@ from PIL import Image
 
 from ..errors import ConfigError, ImageError, meant
 from ..layers.batch_feature import BatchFeature, as_tensors
-from .arrays import LARGEST, as_array, grey_levels, numbers_of
+from .arrays import as_array, grey_levels, numbers_of
 from .boxes import Box, Size, middle
 from .geometry import Geometry
 from .line_images import on_canvas
 from .loading import ImageSource, load_image, to_rgb
-from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, briefly, read_size, resized
+from .settings import is_number, is_one_of, numbers, wrong
+from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
 from .steps import Steps, checked
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ class BaseImageProcessor:
             self.crop_size = read_size("crop_size", self.crop_size, HEIGHT_AND_WIDTH)
         if self.pad_size is not None:
             self.pad_size = read_size("pad_size", self.pad_size, HEIGHT_AND_WIDTH)
-        self.image_mean = _numbers("image_mean", self.image_mean)
-        self.image_std = _numbers("image_std", self.image_std)
+        self.image_mean = numbers("image_mean", self.image_mean)
+        self.image_std = numbers("image_std", self.image_std)
         self._check()
 
     def _check(self) -> None:
@@ -103,23 +104,23 @@ class BaseImageProcessor:
         cropped = self.crop_size is not None or not self.do_center_crop
         aspect = 1 if self.line_aspect_ratio is None else self.line_aspect_ratio
         expectations = {
-            "resample": (_is_one_of(self.resample, range(6)), "a Pillow filter, 0 to 5"),
+            "resample": (is_one_of(self.resample, range(6)), "a Pillow filter, 0 to 5"),
             "crop_size": (cropped, "a size, as do_center_crop is true"),
-            "rescale_factor": (_is_number(self.rescale_factor), "a number"),
+            "rescale_factor": (is_number(self.rescale_factor), "a number"),
             "image_mean": (len(means) in (1, 3), "3 numbers, or 1 for grey images"),
             "image_std": (
                 len(deviations) == len(means) and all(deviations),
                 "as many numbers as image_mean has, and no zero",
             ),
-            "line_aspect_ratio": (_is_number(aspect) and aspect > 0, "a number above 0"),
+            "line_aspect_ratio": (is_number(aspect) and aspect > 0, "a number above 0"),
         }
         for name in (f.name for f in fields(self) if f.name.startswith("do_")):
             value = getattr(self, name)
-            fits = value is None or _is_one_of(value, (False, True))
+            fits = value is None or is_one_of(value, (False, True))
             expectations[name] = (fits, "true or false")
         for name, (fits, expected) in expectations.items():
             if not fits:
-                raise _wrong(name, getattr(self, name), expected)
+                raise wrong(name, getattr(self, name), expected)
 
     def changed(self, overrides: Mapping[str, Any]) -> Self:
         """The same processor with some fields replaced; None leaves a field as it is."""
@@ -336,24 +337,3 @@ def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
 def size_of(picture: Image.Image | Size) -> Size:
     """The width and height of a picture, or a width and height as they are."""
     return picture.size if isinstance(picture, Image.Image) else picture
-
-
-def _wrong(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"image processor: {name} is {briefly(value)}; expected {expected}")
-
-
-def _is_number(value: object) -> bool:
-    whole = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return whole and abs(value) < LARGEST  # pyright: ignore[reportArgumentType]
-
-
-def _is_one_of(value: object, known: Collection[int]) -> bool:
-    return isinstance(value, (int, np.bool_)) and value in known
-
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    """One number for all three channels, or a list with one for each."""
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
-    if not all(_is_number(number) for number in values):
-        raise _wrong(name, value, "numbers")
-    return tuple(float(number) for number in values)

@@ -12,15 +12,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from ..checkpoints.config import read_json
-from ..checkpoints.hub import fetch, part_of
-from ..errors import CheckpointError, ConfigError, OptionError, shown
+from ..checkpoints.hub import fetch
+from ..errors import ConfigError, OptionError, shown
 from ..files import write_json
 from .arrays import as_array, numbers_of
 from .base_image_processor import BaseImageProcessor, sides
@@ -29,12 +28,12 @@ from .of_encoders import OF_ENCODERS
 from .other_steps import DPTSteps, GotOcr2Steps, YolosSteps
 from .own_steps import NougatLatexSteps, TexifySteps, TexTellerSteps
 from .page_steps import DonutSteps, NougatSteps
+from .processor_files import MERGED_FILE, OWN_FILE, processor_values, read_if_there
 from .sizes import Sides
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-OWN_FILE, MERGED_FILE = "preprocessor_config.json", "processor_config.json"
 TYPE_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 
 
@@ -108,11 +107,11 @@ class ImageProcessor(BaseImageProcessor):
         alone = path.is_file()
         folder = path.parent if alone else fetch(path_or_hf_repo, revision, weights=False)
         if image_steps is not None:
-            values = _read(path) if alone else _processor_values(folder, required=False)
+            values = read_if_there(path) if alone else processor_values(folder, required=False)
             values = values.get("image_processor", values)
             return cls.of_own_steps(image_steps, values).changed(overrides)
-        values = _read(path) if alone else _processor_values(folder)
-        config = _read(folder / "config.json")
+        values = read_if_there(path) if alone else processor_values(folder)
+        config = read_if_there(folder / "config.json")
         model_type = (config.get("encoder") or config).get("model_type")
         return cls.from_dict(values, model_type).changed(overrides)
 
@@ -121,7 +120,7 @@ class ImageProcessor(BaseImageProcessor):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / OWN_FILE, self.to_dict())
-        merged = _read(folder / MERGED_FILE)
+        merged = read_if_there(folder / MERGED_FILE)
         if "image_processor" in merged:
             write_json(folder / MERGED_FILE, {**merged, "image_processor": self.to_dict()})
 
@@ -136,22 +135,6 @@ def _kind(type_name: str | None, model_type: str | None) -> type[ImageProcessor]
             "a file that only has another name is read by the class it fits, as ViTImageProcessor"
         )
     return kind
-
-
-def _processor_values(folder: Path, *, required: bool = True) -> dict[str, Any]:
-    place = part_of(folder, ("processor", "image_processor"), (OWN_FILE, MERGED_FILE))
-    values = _read(place / MERGED_FILE).get("image_processor") or _read(place / OWN_FILE)
-    if not values and required:
-        raise CheckpointError(
-            f"{folder} has no {OWN_FILE}, nor has a folder processor in it; give the checkpoint "
-            "that the model was trained from: load(…, processor=…), --processor at a command; or, "
-            "for a reader of formulas, the name of its image steps: image_steps=…, --image-steps"
-        )
-    return values
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
 
 
 # The image processors by name, each with the defaults it has in transformers

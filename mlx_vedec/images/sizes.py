@@ -6,12 +6,12 @@ Pictures are (width, height), as in Pillow; lists in JSON files are [height, wid
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ..errors import ConfigError
 from .boxes import Size
+from .settings import briefly
 
 Sides = Mapping[str, int]
 HEIGHT_AND_WIDTH = ({"height", "width"},)
@@ -52,19 +52,6 @@ def read_size(
         f"image processor: {name} is {briefly(value)}; expected pixels, above 0: one number, "
         f"{order}, or an object with {keys}"
     )
-
-
-_BRIEF = reprlib.Repr()
-_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 60, 60
-
-
-def briefly(value: object) -> str:
-    """A value of a file or a call in a line of bounded length, lists and objects too.
-
-    >>> briefly([16, 16]), len(briefly("x" * 999))
-    ('[16, 16]', 60)
-    """
-    return " ".join(_BRIEF.repr(value).split())
 
 
 def resized(size: Size, sides: Sides) -> Size:

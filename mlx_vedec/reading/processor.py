@@ -20,9 +20,10 @@ from ..errors import ConfigError, OptionError, shown
 from ..files import make_folder, staged
 from ..images.arrays import numbers_of
 from ..images.base_image_processor import listed, refuse_unknown
-from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
+from ..images.image_processors import ImageProcessor
 from ..images.line_images import is_line_shaped
 from ..images.loading import ImageSource, load_image
+from ..images.processor_files import MERGED_FILE, OWN_FILE
 from ..layers.batch_feature import BatchFeature, as_tensors
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
