@@ -100,6 +100,10 @@ def test_commands_take_the_name(texteller, tmp_path, capsys):
     assert main(["lora", *where, "--train", *tuned]) == 0
     model, processor = load(texteller, adapter_path=adapters, image_steps="texteller")
     assert processor.own_steps == "texteller"
+    whole = str(tmp_path / "whole")
+    assert main(["fuse", *where, "--adapter-path", adapters, "--save-path", whole]) == 0
+    assert load(whole)[1].image_processor == TexTellerImageProcessor()
+    assert main(["benchmark", *where, "--image", picture, "--num-trials", "1", "-m", "2"]) == 0
     with pytest.raises(SystemExit):
         main(["generate", "--model", str(texteller), "--image-steps", "tex", "--image", picture])
     assert "'texteller'" in capsys.readouterr().err
