@@ -41,6 +41,11 @@ TENSORS = (  # a part of a tensor's name, what it is the mark of, and what reads
         "the package `unimernet` reads it",
     ),
     (
+        r"embeddings\.(row|column)_embeddings$",
+        "a Donut-Swin with positions of rows and columns (use_2d_embeddings), as texify made some",
+        "the package `texify` reads it",
+    ),
+    (
         r"(^|\.)radio_model\.",
         "C-RADIO, of which NVIDIA's Nemotron-Parse is made",
         "transformers' RadioModel reads it",

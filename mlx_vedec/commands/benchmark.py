@@ -94,12 +94,12 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
 
     source = args.model or BUNDLED
     how = loading_options(args)
-    reader = how.pop("processor")
+    reader, steps = how.pop("processor"), how.pop("image_steps")
     model, load = timed_load(source, **how)
     processor = None  # which random pixels do not need
     if args.image_size is None:
         where = {"revision": args.revision, "subfolder": args.subfolder}
-        processor = processor_of(source, reader, **where)
+        processor = processor_of(source, reader, image_steps=steps, **where)
     options = {"images": args.image, "image_size": args.image_size, **_options(args)}
     name = " + ".join(filter(None, (args.model or "the bundled line reader", args.adapter_path)))
     return benchmark(model, processor, **options).of(name, load)

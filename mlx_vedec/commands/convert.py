@@ -34,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     p = FlagParser("mlx_vedec convert", description=__doc__)
     names = ("--hf-path", "--model")
     p.add_argument(*names, required=True, metavar="MODEL", help=SHARED["model"][0])
-    add_shared(p, "revision", "processor")
+    add_shared(p, "revision", "processor", "image_steps")
     add_shared(p, "image_size", type=size, unset="the source's")
     add_flag(p, "mlx_path", "The folder to write.", default="mlx_model", metavar="FOLDER")
     add_shared(p, "overwrite", "dry_run")
@@ -110,6 +110,7 @@ def _convert(args: argparse.Namespace) -> int:
         dequantize=args.dequantize,
         config=_fields(args.config),
         processor=args.processor,
+        image_steps=args.image_steps,
         image_size=args.image_size,
         revision=args.revision,
         overwrite=args.overwrite,
@@ -154,7 +155,8 @@ def _check_fitting(args: argparse.Namespace) -> None:
         if images is not None:
             from ..conversion.fitting import images_for
 
-            images_for(args.hf_path, _paths(images), args.revision, args.processor)
+            how = {"processor": args.processor, "image_steps": args.image_steps}
+            images_for(args.hf_path, _paths(images), args.revision, **how)
 
 
 def _paths(given: Sequence[str]) -> str | Sequence[str] | None:
@@ -172,6 +174,7 @@ def _chosen(args: argparse.Namespace) -> QuantizationConfig:
         group_size=args.q_group_size or 64,
         revision=args.revision,
         processor=args.processor,
+        image_steps=args.image_steps,
         progress=count("images measured"),
     )
 

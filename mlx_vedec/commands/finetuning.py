@@ -68,6 +68,7 @@ class Finetuning:
             revision=options.get("revision"),
             subfolder=options.get("subfolder"),
             processor=options.get("processor"),
+            image_steps=options.get("image_steps"),
         )
         if options.get("train") and options.get("image_size"):
             try:
@@ -215,7 +216,7 @@ class Finetuning:
         save_adapters(self.model, folder)
         save_added(self.processor, self.added, folder)
         resized = bool(self.options.get("image_size"))
-        if resized or self.options.get("processor"):
+        if resized or self.options.get("processor") or self.options.get("image_steps"):
             save_images(self.model, self.processor, folder, resized=resized)
 
     def test(self) -> Evaluation:

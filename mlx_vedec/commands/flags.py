@@ -131,6 +131,11 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         "the model's own",
         {"metavar": "MODEL"},
     ),
+    "image_steps": (
+        "The project whose own steps prepare the images of formulas and clean their texts.",
+        "what the model's folder says",
+        {"choices": ("texteller", "nougat-latex", "texify")},
+    ),
     "image_size": (
         "The size of the images that the model reads, HxW in pixels; positions are interpolated.",
         "the processor's",
@@ -170,7 +175,10 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"metavar": "ID"},
     ),
 }
-LOADING = ("revision", "subfolder", "processor", "adapter_path", "quantize", "dtype")
+LOADING = (
+    *("revision", "subfolder", "processor", "image_steps"),
+    *("adapter_path", "quantize", "dtype"),
+)
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:

@@ -17,7 +17,7 @@ def parser() -> argparse.ArgumentParser:
     """The flags, under mlx-lm's names."""
     p = FlagParser("mlx_vedec fuse", description=__doc__)
     add_shared(p, "model", required=True)
-    add_shared(p, "revision", "processor")
+    add_shared(p, "revision", "processor", "image_steps")
     add_shared(p, "adapter_path", default="adapters")
     add_flag(p, "save_path", "The folder to write.", default="fused_model")
     add_shared(p, "overwrite", "-d dequantize")
@@ -38,6 +38,7 @@ def _fuse(args: argparse.Namespace) -> int:
         args.save_path,
         dequantize=args.dequantize,
         processor=args.processor,
+        image_steps=args.image_steps,
         revision=args.revision,
         overwrite=args.overwrite,
         say=say,

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 PROGRAM = "mlx_vedec lora"
 # What a run that goes on must not change, beside `LoraConfig` and most of `TrainingArguments`.
 SAME = (
-    *("model", "revision", "subfolder", "processor", "quantize", "resume_adapter_file"),
+    *("model", "revision", "subfolder", "processor", "image_steps"),
+    *("quantize", "resume_adapter_file"),
     "image_size",
     *("batch_size", "max_samples", "mask_prompt", "augment", "add_tokens"),
 )

@@ -27,7 +27,8 @@ def parser() -> argparse.ArgumentParser:
         description="Fine-tune a model on images and their texts, with adapters or as a whole.",
     )
     add_flag(p, "-c config", "A file of flags, YAML or JSON; flags here win.", metavar="FILE")
-    add_shared(p, "model", "revision", "subfolder", "processor", "quantize", "image_size")
+    add_shared(p, "model", "revision", "subfolder", "processor", "image_steps", "quantize")
+    add_shared(p, "image_size")
     add_flag(p, "train", "Train on the data's split train.", **YES)
     add_flag(p, "test", "Evaluate on the data's split test, at the end.", **YES)
     add_flag(p, "adapter_path", "The folder of this training.", DEFAULTS["adapter_path"])

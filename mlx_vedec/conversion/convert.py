@@ -17,12 +17,13 @@ from ..checkpoints.pretrained import parse_dtype
 from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
 from ..encoders.patches import pair
 from ..errors import CheckpointError, OptionError, WeightsError, as_path, check_function, check_type
-from ..images.image_processors import MERGED_FILE, OWN_FILE
+from ..images.processor_files import MERGED_FILE, OWN_FILE
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_sizes import match_images, resize_images
+from ..reading.load import processor_of
 from ..reading.processor import Processor
 from . import model_card
 
@@ -44,6 +45,7 @@ def convert(
     dequantize: bool = False,
     config: Mapping[str, Any] | None = None,
     processor: str | Path | None = None,
+    image_steps: str | None = None,
     image_size: int | tuple[int, int] | None = None,
     revision: str | None = None,
     overwrite: bool = False,
@@ -60,11 +62,12 @@ def convert(
     float32 becomes half precision where the rest is quantized: float16 if that holds every number,
     else bfloat16. config -- fields of the config to change, such as {"decoder.vocab_size": 50265},
     where the source's does not fit its weights. processor -- the folder or Hub id whose processor
-    is taken in place of the source's. image_size -- (height, width) in pixels, or one number for
-    both, for which positions, config and processor are then made. overwrite -- replace a model that
-    is there. dry_run -- say what would be done, and write nothing; of a Hub id only the heads of
-    the files of weights are downloaded then. max_shard_size -- bytes of a file of weights. say --
-    is told what was done, line by line; progress -- the bytes written so far, and of all.
+    is taken in place of the source's. image_steps -- `load`'s, which the folder then says itself.
+    image_size -- (height, width) in pixels, or one number for both, for which positions, config and
+    processor are then made. overwrite -- replace a model that is there. dry_run -- say what would
+    be done, and write nothing; of a Hub id only the heads of the files of weights are downloaded
+    then. max_shard_size -- bytes of a file of weights. say -- is told what was done, line by line;
+    progress -- the bytes written so far, and of all.
 
     A source without an image processor or a tokenizer is converted without it, which is said.
 
@@ -84,7 +87,10 @@ def convert(
     check_target(target, overwrite)
     source = fetch(hf_path, revision, weights=not dry_run)
     check_apart(source, target)
-    reads = _processor(source, say) if processor is None else Processor.from_pretrained(processor)
+    if processor is None and image_steps is None:
+        reads = _processor(source, say)
+    else:
+        reads = processor_of(source, processor, image_steps=image_steps)
     files = _files(source, hf_path)
     stamps = stamps_of(files)
     model = _opened(source, config, None if files else str(hf_path))

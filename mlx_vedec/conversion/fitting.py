@@ -31,9 +31,10 @@ def images_for(
     images: Images,
     revision: str | None = None,
     processor: str | Path | None = None,
+    image_steps: str | None = None,
 ) -> LabelledImages:
     """The images and their labels; an error where there are none, before anything is computed."""
-    reads = processor_of(source, processor, revision=revision)
+    reads = processor_of(source, processor, image_steps=image_steps, revision=revision)
     return labelled_images(images, line_aspect_ratio=reads.line_aspect_ratio)
 
 
@@ -45,14 +46,16 @@ def choose_bits(
     group_size: int = 64,
     revision: str | None = None,
     processor: str | Path | None = None,
+    image_steps: str | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> QuantizationConfig:
     """The bits of each layer that cost least on the images, for a size of the whole model.
 
     bits_per_weight -- that size: the mean over all weights, scales and floats included. processor
-    -- the folder or Hub id whose processor is taken in place of the source's.
+    -- the folder or Hub id whose processor is taken in place of the source's. image_steps --
+    `load`'s.
     """
-    model, reads, found = _read(source, images, revision, processor)
+    model, reads, found = _read(source, images, revision, processor, image_steps)
     choose(unmeasured(model, group_size=group_size), bits_per_weight)  # whether it is in reach
     costs = measure(model, reads, found.images, group_size=group_size, progress=progress)
     return choose(costs, bits_per_weight)
@@ -97,10 +100,14 @@ def verify_folder(
 
 
 def _read(
-    source: str | Path, images: Images, revision: str | None, processor: str | Path | None
+    source: str | Path,
+    images: Images,
+    revision: str | None,
+    processor: str | Path | None,
+    image_steps: str | None = None,
 ) -> tuple[VisionEncoderDecoderModel, Processor, LabelledImages]:
     """The source's model, a processor for it, and the images, which have to be there."""
-    reads = processor_of(source, processor, revision=revision)
+    reads = processor_of(source, processor, image_steps=image_steps, revision=revision)
     found = labelled_images(images, line_aspect_ratio=reads.line_aspect_ratio)
     model = VisionEncoderDecoderModel.from_pretrained(source, revision=revision)
     match_images(model, reads)

@@ -27,6 +27,7 @@ def fuse_checkpoint(
     *,
     dequantize: bool = False,
     processor: str | Path | None = None,
+    image_steps: str | None = None,
     revision: str | None = None,
     overwrite: bool = False,
     max_shard_size: int = SHARD_SIZE,
@@ -36,7 +37,8 @@ def fuse_checkpoint(
 
     All keeps the type it has in the file, and quantized layers their format unless `dequantize`
     makes the model floats. processor -- the folder or Hub id whose processor is taken in place of
-    the model's. The other options, and how the folder is written, are `convert`'s.
+    the model's; image_steps -- `load`'s. The other options, and how the folder is written, are
+    `convert`'s.
     """
     check_function("say", say)
     target, adapters = as_path(save_path, "save_path"), as_path(adapter_path, "adapter_path")
@@ -45,7 +47,10 @@ def fuse_checkpoint(
     source = fetch(model, revision)
     for read in (source, adapters):
         check_apart(read, target)
-    reads, stamps = processor_of(source, processor), stamps_of(weights.files(source))
+    reads, stamps = (
+        processor_of(source, processor, image_steps=image_steps),
+        stamps_of(weights.files(source)),
+    )
     whole = VisionEncoderDecoderModel.from_folder(source)
     whole.source = str(model)
     restore_added(whole, reads, adapter_path)

@@ -21,6 +21,7 @@ from .boxes import Box, Size, middle
 from .geometry import Geometry
 from .line_images import on_canvas
 from .loading import ImageSource, load_image, to_rgb
+from .settings import is_number, is_one_of, numbers, wrong
 from .sizes import ANY_SIZE, HEIGHT_AND_WIDTH, Sides, read_size, resized
 from .steps import Steps, checked
 
@@ -50,6 +51,7 @@ class BaseImageProcessor:
     sizes: ClassVar[Sequence[set[str]]] = ANY_SIZE
     pads_less_first: ClassVar[bool] = False  # in a centre crop of an image that is too small
     pads_last: ClassVar[bool] = True  # with zeros, after all else, on the right and below
+    own_steps: ClassVar[str] = ""  # the name of a project whose steps these are
 
     do_convert_rgb: bool | None = None
     do_resize: bool = True
@@ -93,8 +95,8 @@ class BaseImageProcessor:
             self.crop_size = read_size("crop_size", self.crop_size, HEIGHT_AND_WIDTH)
         if self.pad_size is not None:
             self.pad_size = read_size("pad_size", self.pad_size, HEIGHT_AND_WIDTH)
-        self.image_mean = _numbers("image_mean", self.image_mean)
-        self.image_std = _numbers("image_std", self.image_std)
+        self.image_mean = numbers("image_mean", self.image_mean)
+        self.image_std = numbers("image_std", self.image_std)
         self._check()
 
     def _check(self) -> None:
@@ -102,21 +104,23 @@ class BaseImageProcessor:
         cropped = self.crop_size is not None or not self.do_center_crop
         aspect = 1 if self.line_aspect_ratio is None else self.line_aspect_ratio
         expectations = {
-            "resample": (self.resample in range(6), "a Pillow filter, 0 to 5"),
+            "resample": (is_one_of(self.resample, range(6)), "a Pillow filter, 0 to 5"),
             "crop_size": (cropped, "a size, as do_center_crop is true"),
-            "rescale_factor": (_is_number(self.rescale_factor), "a number"),
+            "rescale_factor": (is_number(self.rescale_factor), "a number"),
             "image_mean": (len(means) in (1, 3), "3 numbers, or 1 for grey images"),
             "image_std": (
                 len(deviations) == len(means) and all(deviations),
                 "as many numbers as image_mean has, and no zero",
             ),
-            "line_aspect_ratio": (_is_number(aspect) and aspect > 0, "a number above 0"),
+            "line_aspect_ratio": (is_number(aspect) and aspect > 0, "a number above 0"),
         }
         for name in (f.name for f in fields(self) if f.name.startswith("do_")):
-            expectations[name] = (getattr(self, name) in (True, False, None), "true or false")
+            value = getattr(self, name)
+            fits = value is None or is_one_of(value, (False, True))
+            expectations[name] = (fits, "true or false")
         for name, (fits, expected) in expectations.items():
             if not fits:
-                raise _wrong(name, getattr(self, name), expected)
+                raise wrong(name, getattr(self, name), expected)
 
     def changed(self, overrides: Mapping[str, Any]) -> Self:
         """The same processor with some fields replaced; None leaves a field as it is."""
@@ -214,7 +218,12 @@ class BaseImageProcessor:
         else:
             image = load_image(source)
         image, box = self.on_canvas(image)
-        return (image if len(self.image_mean) == 3 else image.convert("L")), box
+        return (image if self.sees_colours else image.convert("L")), box
+
+    @property
+    def sees_colours(self) -> bool:
+        """Whether a picture's colours are looked at; else it is made grey first."""
+        return len(self.image_mean) == 3
 
     def _steps(self, picture: Image.Image | Size) -> Steps:
         """The steps for a picture, which most processors decide by its size alone."""
@@ -237,11 +246,14 @@ class BaseImageProcessor:
         width, height = made.pop()
         return None if made else (height, width)
 
+    @property
+    def frame(self) -> Sides | None:
+        """The height and width that pixels are padded to, where that is said."""
+        return self.pad_size if self.do_pad and self.pads_last else None
+
     def _framed(self, size: Size) -> Size:
         """A size with what pads it."""
-        if self.do_pad and self.pads_last and self.pad_size:
-            return self.pad_size["width"], self.pad_size["height"]
-        return size
+        return (self.frame["width"], self.frame["height"]) if self.frame else size
 
     def geometry(self, picture: Image.Image | Size) -> Geometry:
         """Where processed pixels lie in their picture, of which the (width, height) may be enough.
@@ -255,9 +267,7 @@ class BaseImageProcessor:
             geometry = Geometry.of(picture.size).cropped(box).then(self._steps(opened).geometry)
         else:
             geometry = self._steps(picture).geometry
-        if self.do_pad and self.pads_last and self.pad_size:
-            return geometry.cropped((0, 0, self.pad_size["width"], self.pad_size["height"]))
-        return geometry
+        return geometry.cropped((0, 0, *self._framed(geometry.size)))
 
     def _batch(self, images: Sequence[np.ndarray]) -> np.ndarray:
         """Images (H, W, C) of grey levels as one array of normalised pixels."""
@@ -277,7 +287,7 @@ class BaseImageProcessor:
                 "or more, and do_resize=True with a size of height and width"
             )
         height, width = (max(shape[side] for shape in shapes) for side in (0, 1))
-        frame = self.pad_size if padded and self.pad_size else {"height": height, "width": width}
+        frame = self.frame or {"height": height, "width": width}
         if height > frame["height"] or width > frame["width"]:
             raise ImageError(
                 f"images come out up to {height} high and {width} wide; expected at most the "
@@ -327,19 +337,3 @@ def refuse_unknown(names: Collection[str], known: Collection[str]) -> None:
 def size_of(picture: Image.Image | Size) -> Size:
     """The width and height of a picture, or a width and height as they are."""
     return picture.size if isinstance(picture, Image.Image) else picture
-
-
-def _wrong(name: str, value: object, expected: str) -> ConfigError:
-    return ConfigError(f"image processor: {name} is {value!r}; expected {expected}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _numbers(name: str, value: Any) -> tuple[float, ...]:
-    """One number for all three channels, or a list with one for each."""
-    values = tuple(value) if isinstance(value, (list, tuple)) else (value,) * 3
-    if not all(_is_number(number) for number in values):
-        raise _wrong(name, value, "numbers")
-    return tuple(float(number) for number in values)

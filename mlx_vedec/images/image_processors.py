@@ -12,30 +12,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from PIL import Image
 
-from ..checkpoints.config import read_json
-from ..checkpoints.hub import fetch, part_of
-from ..errors import CheckpointError, ConfigError, ImageError
+from ..checkpoints.hub import fetch
+from ..errors import ConfigError, OptionError, shown
 from ..files import write_json
 from .arrays import as_array, numbers_of
-from .base_image_processor import BaseImageProcessor, sides, size_of
-from .boxes import Size, around, without_margins
+from .base_image_processor import BaseImageProcessor, sides
 from .loading import ImageSource
 from .of_encoders import OF_ENCODERS
 from .other_steps import DPTSteps, GotOcr2Steps, YolosSteps
-from .sizes import HEIGHT_AND_WIDTH, Sides, as_thumbnail, with_shortest_edge
-from .steps import Steps, lies_across
+from .own_steps import NougatLatexSteps, TexifySteps, TexTellerSteps
+from .page_steps import DonutSteps, NougatSteps
+from .processor_files import MERGED_FILE, OWN_FILE, processor_values, read_if_there
+from .sizes import Sides
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-OWN_FILE, MERGED_FILE = "preprocessor_config.json", "processor_config.json"
 TYPE_NAME = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 
 
@@ -45,6 +43,7 @@ class ImageProcessor(BaseImageProcessor):
 
     `line_aspect_ratio` is our own key: the width to height of the lines of a checkpoint's training.
 
+    >>> from PIL import Image
     >>> processor = ImageProcessor.from_dict({"feature_extractor_type": "ViTFeatureExtractor"})
     >>> processor([Image.new("RGB", (600, 50), "white")], size=[32, 384]).shape
     (1, 32, 384, 3)
@@ -60,22 +59,59 @@ class ImageProcessor(BaseImageProcessor):
         values = dict(values.get("image_processor", values))
         old_name = values.pop("feature_extractor_type", None)
         type_name = values.pop("image_processor_type", None) or old_name
+        own = THEIR_NAMES.get(str(type_name)) or THEIR_NAMES.get(str(values.get("processor_class")))
+        if cls is ImageProcessor and own:
+            return cls.of_own_steps(own, values)
         kind: type[Any] = _kind(type_name, model_type) if cls is ImageProcessor else cls
         return kind.from_fields(values)
 
     @classmethod
+    def of_own_steps(cls, name: str, values: Mapping[str, Any] | None = None) -> Self:
+        """The processor of a project's own image steps, by the name that `OWN_STEPS` has for them.
+
+        values -- a parsed JSON file of another class, of which is taken what those steps read
+        """
+        kind: type[Any] | None = OWN_STEPS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            raise OptionError(
+                f"image_steps is {shown(name)}; expected one of {', '.join(OWN_STEPS)}"
+            )
+        given, kept = values or {}, kind.kept
+        if given.get("image_processor_type") == kind.image_processor_type:
+            kept = None
+        about = ("image_processor_type", "feature_extractor_type", "processor_class")
+        return kind.from_fields(
+            {
+                key: value
+                for key, value in given.items()
+                if key not in about and (kept is None or key in kept)
+            }
+        )
+
+    @classmethod
     def from_pretrained(
-        cls, path_or_hf_repo: str | Path, *, revision: str | None = None, **overrides: Any
+        cls,
+        path_or_hf_repo: str | Path,
+        *,
+        revision: str | None = None,
+        image_steps: str | None = None,
+        **overrides: Any,
     ) -> Self:
         """From a folder, a Hub id or a JSON file; an override replaces what the file says.
 
         In a folder it is `preprocessor_config.json`, or what `processor_config.json` has of it.
+        image_steps -- a name of `OWN_STEPS`: that project's own image steps, whatever the file
+        says, which need not be there.
         """
         path = Path(path_or_hf_repo).expanduser()
         alone = path.is_file()
         folder = path.parent if alone else fetch(path_or_hf_repo, revision, weights=False)
-        values = _read(path) if alone else _processor_values(folder)
-        config = _read(folder / "config.json")
+        if image_steps is not None:
+            values = read_if_there(path) if alone else processor_values(folder, required=False)
+            values = values.get("image_processor", values)
+            return cls.of_own_steps(image_steps, values).changed(overrides)
+        values = read_if_there(path) if alone else processor_values(folder)
+        config = read_if_there(folder / "config.json")
         model_type = (config.get("encoder") or config).get("model_type")
         return cls.from_dict(values, model_type).changed(overrides)
 
@@ -84,7 +120,7 @@ class ImageProcessor(BaseImageProcessor):
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(folder / OWN_FILE, self.to_dict())
-        merged = _read(folder / MERGED_FILE)
+        merged = read_if_there(folder / MERGED_FILE)
         if "image_processor" in merged:
             write_json(folder / MERGED_FILE, {**merged, "image_processor": self.to_dict()})
 
@@ -99,21 +135,6 @@ def _kind(type_name: str | None, model_type: str | None) -> type[ImageProcessor]
             "a file that only has another name is read by the class it fits, as ViTImageProcessor"
         )
     return kind
-
-
-def _processor_values(folder: Path) -> dict[str, Any]:
-    place = part_of(folder, ("processor", "image_processor"), (OWN_FILE, MERGED_FILE))
-    values = _read(place / MERGED_FILE).get("image_processor") or _read(place / OWN_FILE)
-    if not values:
-        raise CheckpointError(
-            f"{folder} has no {OWN_FILE}, nor has a folder processor in it; give the checkpoint "
-            "that the model was trained from: load(…, processor=…), --processor at a command"
-        )
-    return values
-
-
-def _read(path: Path) -> dict[str, Any]:
-    return read_json(path) if path.is_file() else {}
 
 
 # The image processors by name, each with the defaults it has in transformers
@@ -244,86 +265,53 @@ class DINOv3ViTImageProcessor(ImageProcessor):
 
 
 @dataclass(kw_only=True, eq=False)
-class DonutImageProcessor(ImageProcessor):
+class DonutImageProcessor(DonutSteps, ImageProcessor):
     """Pages: shrunk to fit into 2560x1920 and centred on black; lists are [width, height].
 
     `do_align_long_axis` first turns a picture that lies across the page by a quarter, clockwise.
     """
 
     image_processor_type: ClassVar[str] = "DonutImageProcessor"
-    width_first: ClassVar[bool] = True
-    sizes: ClassVar[Sequence[set[str]]] = HEIGHT_AND_WIDTH
-    pads_last: ClassVar[bool] = False
-    size: Sides = sides(height=2560, width=1920)
-    do_thumbnail: bool = True
-    do_align_long_axis: bool = False
-    do_pad: bool | None = True
-
-    def _steps(self, picture: Image.Image | Size) -> Steps:
-        steps = Steps.of(size_of(picture))
-        self._lay(steps)
-        self._crop(steps)
-        return steps
-
-    def _lay(self, steps: Steps) -> None:
-        """Turn, resize and pad to the page."""
-        page = self.size["width"], self.size["height"]
-        if self.do_align_long_axis and lies_across(steps.size, page):
-            steps.turn()
-        if self.do_resize:
-            steps.resize(with_shortest_edge(steps.size, min(page)), self.resample)
-        if self.do_thumbnail:
-            self._shrink(steps, as_thumbnail(steps.size, page))
-        if self.do_pad:
-            steps.crop(around(steps.size, page))
-
-    def _shrink(self, steps: Steps, size: Size) -> None:
-        steps.resize(size, self.resample or Image.Resampling.BICUBIC)  # never the nearest pixel
 
 
 @dataclass(kw_only=True, eq=False)
-class NougatImageProcessor(DonutImageProcessor):
-    """Pages: margins cut off, then as Donut's, to 896x672; lists are [height, width].
-
-    Thumbnails are bicubic, in two steps, and there is no centre crop.
-    """
+class NougatImageProcessor(NougatSteps, DonutImageProcessor):
+    """Pages: margins cut off, then as Donut's, to 896x672; lists are [height, width]."""
 
     image_processor_type: ClassVar[str] = "NougatImageProcessor"
-    width_first: ClassVar[bool] = False
-    size: Sides = sides(height=896, width=672)
-    image_mean: Sequence[float] = (0.485, 0.456, 0.406)
-    image_std: Sequence[float] = (0.229, 0.224, 0.225)
-    do_crop_margin: bool = True
 
-    @property
-    def made_size(self) -> tuple[int, int] | None:
-        """As of other processors; what is cut off a page does not change it."""
-        whole = replace(self, do_crop_margin=False) if self.do_crop_margin else self
-        return super(NougatImageProcessor, whole).made_size
 
-    def _steps(self, picture: Image.Image | Size) -> Steps:
-        steps = Steps.of(size_of(picture))
-        if self.do_crop_margin:
-            if not isinstance(picture, Image.Image):
-                raise ImageError(
-                    f"the size of a picture, {picture}, does not say where its margins are; "
-                    "expected the picture; give it, or use do_crop_margin=False"
-                )
-            steps.crop(without_margins(picture))
-        self._lay(steps)
-        return steps
+# Steps that a project has in code of its own, under names of ours for what they are saved as
 
-    def _shrink(self, steps: Steps, size: Size) -> None:
-        steps.resize(size, Image.Resampling.BICUBIC, reducing_gap=2.0)
 
-    def _keeps(self, values: np.ndarray) -> bool:
-        return super()._keeps(values) and not self.do_crop_margin
+@dataclass(kw_only=True, eq=False)
+class TexTellerImageProcessor(TexTellerSteps, ImageProcessor):
+    """Formulas for TexTeller: trimmed, grey, into 448x448."""
 
-    def _restored(self, pixels: np.ndarray, levels: np.ndarray) -> np.ndarray:
-        """Floats whose margins were cut off stay grey levels, as in transformers."""
-        cut = self.do_crop_margin and levels.min() < levels.max()
-        return pixels if cut else super()._restored(pixels, levels)
+    image_processor_type: ClassVar[str] = "TexTellerImageProcessor"
 
+
+@dataclass(kw_only=True, eq=False)
+class TexifyImageProcessor(TexifySteps, ImageProcessor):
+    """Formulas and text for texify: in the middle of white, 420x420."""
+
+    image_processor_type: ClassVar[str] = "TexifyImageProcessor"
+
+
+@dataclass(kw_only=True, eq=False)
+class NougatLatexImageProcessor(NougatLatexSteps, NougatImageProcessor):
+    """Formulas for nougat-latex: low ones enlarged on black, 224x560."""
+
+    image_processor_type: ClassVar[str] = "NougatLatexImageProcessor"
+
+
+OWN_KINDS = TexTellerImageProcessor, NougatLatexImageProcessor, TexifyImageProcessor
+OWN_STEPS: dict[str, type[ImageProcessor]] = {kind.own_steps: kind for kind in OWN_KINDS}
+THEIR_NAMES = {  # of image processors and of processors, as those projects save them
+    "VariableDonutImageProcessor": "texify",
+    "VariableDonutProcessor": "texify",
+    "NougatLaTexProcessor": "nougat-latex",
+}
 
 AutoImageProcessor = ImageProcessor
 KINDS = (
@@ -331,6 +319,6 @@ KINDS = (
     *(BitImageProcessor, SiglipImageProcessor, DINOv3ViTImageProcessor),
     *(ChineseCLIPImageProcessor, DPTImageProcessor, YolosImageProcessor),
     *(GotOcr2ImageProcessor, Tipsv2ImageProcessor),
-    *(DonutImageProcessor, NougatImageProcessor),
+    *(DonutImageProcessor, NougatImageProcessor, *OWN_KINDS),
 )
 PROCESSORS: dict[str, type[ImageProcessor]] = {kind.image_processor_type: kind for kind in KINDS}

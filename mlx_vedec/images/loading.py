@@ -21,6 +21,7 @@ from ..files import near
 from .arrays import as_16_bits, image_array, to_8_bits
 from .boxes import PIXEL_LIMIT, check_size
 from .downloads import download, standard_input
+from .heif import ENDINGS, kind_of, make_readable
 
 PAGED = {"TIFF": "pages", "GIF": "frames", "PNG": "frames", "WEBP": "frames"}  # in one file
 PDF_ADVICE = (
@@ -56,12 +57,17 @@ def is_url(source: object) -> bool:
     return isinstance(source, str) and re.match("https?://", source, re.IGNORECASE) is not None
 
 
+def image_endings() -> list[str]:
+    """The endings of the names of image files, as ".png"; .pdf is one of them."""
+    return [*dict.fromkeys((*Image.registered_extensions(), *ENDINGS))]
+
+
 def image_files(folder: str | Path) -> list[Path]:
     """The files of a folder that are named as images, by name.
 
     PDFs are left out with a warning, as they are pages of another reader.
     """
-    endings = Image.registered_extensions()
+    endings = image_endings()
     found = sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in endings)
     pdfs = [path.name for path in found if path.suffix.lower() == ".pdf"]
     if pdfs:
@@ -90,8 +96,9 @@ def load_image(source: ImageSource) -> Image.Image:
 
     8-bit RGB passes unchanged. Transparency is laid on white. Deeper greys (uint16, Pillow's I;16
     and I) are divided by 257 and rounded; floats (also Pillow's F) are multiplied by 255 and
-    rounded; 16-bit colour files arrive as Pillow reads them, cut to their high bytes. Of several
-    pages or frames the first is read, with a warning, and colour profiles are not applied. A
+    rounded; 16-bit colour files arrive as Pillow reads them, cut to their high bytes. HEIC files
+    need the extra `heic`, and AVIF files Pillow 11.3 or newer. Of several pages or frames the first
+    is read, with a warning, and colour profiles are not applied. A
     picture has at least 2 pixels on each side, at most a million there, and at most 89,478,485 in
     all, which is checked before it is decoded.
 
@@ -180,13 +187,21 @@ def _open(source: Path | BinaryIO, name: str) -> Image.Image:
             f"{source} is {kind}; expected a regular file; give - as the image, and pipe it in"
         )
     try:
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            return Image.open(source)
+        return _identified(source)
     except UnidentifiedImageError:
         if _is_pdf(source):
             raise ImageError(f"{name} is no image but {PDF_ADVICE}") from None
-        raise
+        kind = kind_of(source)
+        if kind is None:
+            raise
+        make_readable(kind, name)
+        return _identified(source)
+
+
+def _identified(source: Path | BinaryIO) -> Image.Image:
+    with _opening, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        return Image.open(source)
 
 
 def _is_pdf(source: Path | BinaryIO) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..errors import ConfigError
 from .boxes import Size
+from .settings import briefly
 
 Sides = Mapping[str, int]
 HEIGHT_AND_WIDTH = ({"height", "width"},)
@@ -48,8 +49,8 @@ def read_size(
     keys = ", or ".join(" and ".join(sorted(names)) for names in allowed)
     order = "[width, height]" if width_first else "[height, width]"
     raise ConfigError(
-        f"image processor: {name} is {value!r}; expected pixels, above 0: one number, {order}, or "
-        f"an object with {keys}"
+        f"image processor: {name} is {briefly(value)}; expected pixels, above 0: one number, "
+        f"{order}, or an object with {keys}"
     )
 
 

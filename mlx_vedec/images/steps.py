@@ -51,13 +51,13 @@ class Steps:
         self.resizes = True
         self.functions.append(lambda image: image.resize(size, resample, reducing_gap=reducing_gap))
 
-    def crop(self, box: Box) -> None:
-        """Cut to a box, black where it reaches out."""
+    def crop(self, box: Box, fill: str = "black") -> None:
+        """Cut to a box; where it reaches out, it is filled with a colour."""
         if box == (0, 0, *self.size):
             return
         self.geometry = self.geometry.cropped(box)
         checked(self.size, "the cropped image")
-        self.functions.append(lambda image: image.crop(box))
+        self.functions.append(lambda image: _cropped(image, box, fill))
 
     def turn(self) -> None:
         """Turn by a quarter, clockwise."""
@@ -74,6 +74,15 @@ class Steps:
         """Numbers (H, W, C) after all steps, each channel by itself, in float32 and unrounded."""
         bands = np.moveaxis(values.astype(np.float32), -1, 0)
         return np.stack([np.asarray(self.made(Image.fromarray(band))) for band in bands], axis=-1)
+
+
+def _cropped(image: Image.Image, box: Box, fill: str) -> Image.Image:
+    if fill == "black":
+        return image.crop(box)
+    left, top, right, bottom = box
+    canvas = Image.new(image.mode, (right - left, bottom - top), fill)
+    canvas.paste(image, (-left, -top))
+    return canvas
 
 
 def checked(size: Size, name: str) -> Size:

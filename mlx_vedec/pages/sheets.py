@@ -14,7 +14,7 @@ from urllib.parse import unquote
 from PIL import Image, ImageSequence
 
 from ..errors import ImageError, LayoutError, OptionError, as_path
-from ..images.loading import images_in, is_url, load_image
+from ..images.loading import image_endings, images_in, is_url, load_image
 from . import pdf
 from .formats import is_layout, layouts_of, read_document
 from .layout import Layout, Size
@@ -73,7 +73,7 @@ def sheets_of(source: Any) -> list[Sheet]:
 
 def _in_folder(folder: Path) -> list[Path]:
     """A folder's images and PDFs by name; or its layouts, where it has no images."""
-    known = {*Image.registered_extensions(), ".pdf"}
+    known = {*image_endings(), ".pdf"}
     found = sorted(path for path in folder.iterdir() if path.suffix.lower() in known)
     found = found or sorted(path for path in folder.iterdir() if path.suffix.lower() in LAYOUTS)
     return found or images_in(folder)  # whose error says what is missing
@@ -94,7 +94,7 @@ def bare_stem(path: Path) -> str:
     """A layout's name without what says its format: `a` of `a.page.xml`, `a.png.xml` or `a.xml`."""
     stem = path.stem
     inner = Path(stem)
-    known = {".page", ".alto", ".hocr", *Image.registered_extensions()}
+    known = {".page", ".alto", ".hocr", *image_endings()}
     return inner.stem if inner.suffix.lower() in known else stem
 
 
@@ -281,7 +281,7 @@ def image_of(path: Path) -> Path:
                 if candidate.is_file() and candidate.suffix.lower() not in LAYOUTS:
                     return candidate
     for folder in folders:
-        for ending in Image.registered_extensions():
+        for ending in image_endings():
             if (candidate := folder / (bare_stem(path) + ending)).is_file():
                 return candidate
     wanted = f"the image {named[0][:200]!r}" if named and named[0] else "no image"

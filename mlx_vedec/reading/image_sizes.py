@@ -12,7 +12,8 @@ from ..encoders.encoder import ProcessorSize
 from ..encoders.patches import Pair, pair
 from ..errors import ConfigError, OptionError, shown
 from ..files import write_json
-from ..images.image_processors import OWN_FILE, ImageProcessor
+from ..images.image_processors import ImageProcessor
+from ..images.processor_files import OWN_FILE
 
 if TYPE_CHECKING:
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel

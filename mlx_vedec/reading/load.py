@@ -13,7 +13,7 @@ from ..layers.quantization_config import QuantizationConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .image_sizes import match_images, restore_images
 from .new_tokens import restore_added
-from .processor import Processor
+from .processor import Processor, of_own_steps
 
 BUNDLED = Path(__file__).parents[1] / "assets"
 
@@ -23,6 +23,7 @@ def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
     processor: str | Path | None = ...,
+    image_steps: str | None = ...,
     adapter_path: str | Path | None = ...,
     dtype: str | mx.Dtype | None = ...,
     quantize: int | QuantizationConfig | None = ...,
@@ -36,6 +37,7 @@ def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
     processor: str | Path | None = ...,
+    image_steps: str | None = ...,
     adapter_path: str | Path | None = ...,
     dtype: str | mx.Dtype | None = ...,
     quantize: int | QuantizationConfig | None = ...,
@@ -48,6 +50,7 @@ def load(
     path_or_hf_repo: str | Path | None = None,
     *,
     processor: str | Path | None = None,
+    image_steps: str | None = None,
     adapter_path: str | Path | None = None,
     dtype: str | mx.Dtype | None = None,
     quantize: int | QuantizationConfig | None = None,
@@ -61,6 +64,8 @@ def load(
     processor -- the folder or Hub id whose processor is taken in place of the model's own. Where it
     makes images of another size than the model was built for, positions are interpolated, and a
     warning says so.
+    image_steps -- "texteller", "nougat-latex" or "texify": images and texts are treated as that
+    project's own code does, for a folder that does not say so itself.
     adapter_path -- adapters, ours or PEFT's, for the model as it then is; they keep their type.
     dtype -- of the parameters; by default the file's, but float32 for half types on a CPU.
     quantize -- the weights to so many bits, or as a `QuantizationConfig` says.
@@ -83,24 +88,32 @@ def load(
         revision=revision,
         subfolder=subfolder,
     )
-    reads = processor_of(source, processor, revision=revision, subfolder=subfolder)
+    where = {"revision": revision, "subfolder": subfolder}
+    reads = processor_of(source, processor, image_steps=image_steps, **where)
     model.name_or_path = _name(path_or_hf_repo)
     if adapter_path is not None:
         restore_added(model, reads, adapter_path)
         restore_images(model, reads, adapter_path)
+        reads = of_own_steps(reads)
         load_adapters(model, adapter_path, requantized=quantize is not None)
     match_images(model, reads)
     return (model, reads, model.config.to_dict()) if return_config else (model, reads)
 
 
-def processor_of(model: str | Path, processor: str | Path | None, **where: str | None) -> Processor:
+def processor_of(
+    model: str | Path,
+    processor: str | Path | None,
+    *,
+    image_steps: str | None = None,
+    **where: str | None,
+) -> Processor:
     """The processor in a model's folder, or else of the folder or Hub id that is given for it.
 
-    where -- `revision` and `subfolder` of the model's
+    image_steps -- `load`'s; where -- `revision` and `subfolder` of the model's
     """
     if processor is None:
-        return Processor.from_pretrained(model, **where)
-    return Processor.from_pretrained(processor)
+        return Processor.from_pretrained(model, image_steps=image_steps, **where)
+    return Processor.from_pretrained(processor, image_steps=image_steps)
 
 
 def _name(source: str | Path | None) -> str:

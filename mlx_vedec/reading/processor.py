@@ -20,12 +20,14 @@ from ..errors import ConfigError, OptionError, as_path, shown
 from ..files import make_folder, staged
 from ..images.arrays import numbers_of
 from ..images.base_image_processor import listed, refuse_unknown
-from ..images.image_processors import MERGED_FILE, OWN_FILE, ImageProcessor
+from ..images.image_processors import ImageProcessor
 from ..images.line_images import is_line_shaped
 from ..images.loading import ImageSource, load_image
+from ..images.processor_files import MERGED_FILE, OWN_FILE
 from ..layers.batch_feature import BatchFeature, as_tensors
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, task_tokens
+from ..tasks.formulas import CLEANERS
 from ..tasks.manga import post_process
 from ..tasks.nougat import to_markdown
 from ..text.inputs import TEXT_OPTIONS, Text, rows_of
@@ -89,11 +91,14 @@ class Processor:
         decoder: str | Path | None = None,
         revision: str | None = None,
         subfolder: str | None = None,
+        image_steps: str | None = None,
         **habits: Any,
     ) -> Self:
         """From a checkpoint, or the image processor of one and the tokenizer of another.
 
         `Processor` becomes the class that a checkpoint names, where it is one of those here.
+        image_steps -- "texteller", "nougat-latex" or "texify": what that project does to images and
+        texts is done, whatever the checkpoint's files say.
         """
         check_habits(habits)
         given = {"path_or_hf_repo": path_or_hf_repo, "encoder": encoder, "decoder": decoder}
@@ -109,12 +114,12 @@ class Processor:
         kind: type[Any] = cls
         if cls is Processor and path_or_hf_repo:
             kind = _named_class(folder(path_or_hf_repo))
-        return kind(
-            ImageProcessor.from_pretrained(seen if _is_file(seen) else folder(seen))
-            if seen
-            else None,
-            Tokenizer.from_pretrained(folder(read)) if read else None,
-        )
+        images = None
+        if seen:
+            place = seen if _is_file(seen) else folder(seen)
+            images = ImageProcessor.from_pretrained(place, image_steps=image_steps)
+        processor = kind(images, Tokenizer.from_pretrained(folder(read)) if read else None)
+        return of_own_steps(processor) if cls is Processor else processor
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write both parts, all files at once."""
@@ -244,12 +249,22 @@ class Processor:
 
     def task_options(self) -> dict[str, Any]:
         """Generation options this kind of checkpoint is read with, unless a call says otherwise."""
-        unknown = self.required_tokenizer.unk_token_id if self.knows_all_tokens else None
+        knows_all = self.knows_all_tokens or self.own_steps == "nougat-latex"
+        unknown = self.required_tokenizer.unk_token_id if knows_all else None
         return {} if unknown is None else {"bad_words_ids": [[unknown]]}
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
-        """What generated tokens say; the ids of the prompt come before them."""
-        return Reading(self.decode(tokens, skip_special_tokens=True))
+        """What generated tokens say; the ids of the prompt come before them.
+
+        A formula is cleaned up as the project does whose image steps the processor has.
+        """
+        text = self.decode(tokens, skip_special_tokens=True)
+        return Reading(CLEANERS[self.own_steps](text) if self.own_steps else text)
+
+    @property
+    def own_steps(self) -> str:
+        """The name of the project whose image steps the image processor has; "" for none."""
+        return self.image_processor.own_steps if self.image_processor else ""
 
     def batch_decode(self, rows: Iterable[TokenIds] | SupportsToList, **options: Any) -> list[str]:
         """The text of each row of ids."""
@@ -311,6 +326,12 @@ class MangaOCRProcessor(Processor):
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """The text as `manga.post_process` leaves it."""
         return Reading(post_process(self.decode(tokens, skip_special_tokens=True)))
+
+
+def of_own_steps(processor: Processor) -> Any:
+    """A processor of one project's own image steps as a plain one, which cleans texts by them."""
+    plain = not processor.own_steps or type(processor).read is Processor.read
+    return processor if plain else Processor(processor.image_processor, processor.tokenizer)
 
 
 KINDS = {kind.processor_class: kind for kind in (TrOCRProcessor, NougatProcessor, DonutProcessor)}

@@ -68,6 +68,7 @@ def test_an_encoder_alone_is_refused_in_assembly(tmp_path):
     [
         ("encoder.embeddings.patch_embeddings.projection.conv1.weight", "UniMERNet, a Donut-Swin"),
         ("model.model.encoder.encoder.layers.0.blocks.1.ce.0.proj.bias", "UniMERNet, a Donut-Swin"),
+        ("encoder.embeddings.row_embeddings", r"a Donut-Swin .*use_2d_embeddings"),
         ("encoder.radio_model.summary_idxs", "C-RADIO, of which"),
     ],
 )

@@ -13,9 +13,17 @@ from typing import Any
 
 import mlx.core as mx
 import numpy as np
-from PIL import Image
+from PIL import Image, features
 
-from mlx_vedec import DonutImageProcessor, ImageProcessor, ViTImageProcessor, load_image
+from mlx_vedec import (
+    DonutImageProcessor,
+    ImageProcessor,
+    NougatLatexImageProcessor,
+    TexifyImageProcessor,
+    TexTellerImageProcessor,
+    ViTImageProcessor,
+    load_image,
+)
 from mlx_vedec.images.lines import find_lines
 from tests.hostile.values import hostile, short, spoiled_bytes
 
@@ -61,6 +69,7 @@ def pictures() -> dict[str, bytes]:
         ("PPM", "RGB", {}),
         ("TGA", "RGB", {}),
         ("ICO", "RGBA", {}),
+        *([("AVIF", "RGB", {})] if features.check("avif") else []),
     ):
         buffer = io.BytesIO()
         picture = base.convert("I").convert("I;16") if mode == "I;16" else base.convert(mode)
@@ -73,6 +82,9 @@ PROCESSORS: dict[str, Callable[[], Any]] = {
     "fixed": lambda: ImageProcessor(size={"height": 16, "width": 16}),
     "ViT": lambda: ViTImageProcessor(size={"height": 16, "width": 24}),
     "Donut": lambda: DonutImageProcessor(size={"height": 24, "width": 16}),
+    "TexTeller": lambda: TexTellerImageProcessor(size={"height": 16, "width": 16}),
+    "texify": lambda: TexifyImageProcessor(size={"height": 16, "width": 24}),
+    "nougat-latex": lambda: NougatLatexImageProcessor(size={"height": 16, "width": 40}),
 }
 
 

@@ -504,3 +504,19 @@ def test_pages_that_cannot_be_padded():
         with pytest.raises(ImageError, match="to pad is 17x13 pixels; expected at most the 10x10"):
             processor([PICTURE])
         assert processor([PICTURE], do_pad=False).shape == (1, 13, 17, 3)
+
+
+def test_values_that_no_file_should_have_are_named_in_one_line():
+    deep: list[object] = []
+    deep.append(deep)
+    for name, value in (
+        ("do_resize", np.zeros(3)),
+        ("resample", np.zeros((0, 0))),
+        ("image_mean", 10**400),
+        ("image_std", [1e300] * 3),
+        ("size", deep),
+        ("image_mean", deep),
+    ):
+        with pytest.raises(ConfigError, match=f"image processor: {name} is") as caught:
+            ImageProcessor(**{name: value})  # type: ignore[arg-type]
+        assert len(str(caught.value)) < 400 and "\n" not in str(caught.value)

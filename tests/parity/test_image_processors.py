@@ -22,11 +22,16 @@ import transformers  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from mlx_vedec.errors import ImageError  # noqa: E402
-from mlx_vedec.images.image_processors import PROCESSORS, DINOv3ViTImageProcessor, ImageProcessor
+from mlx_vedec.images.image_processors import (
+    OWN_KINDS,
+    PROCESSORS,
+    DINOv3ViTImageProcessor,
+    ImageProcessor,
+)
 from mlx_vedec.images.loading import load_image
 
 ALONE = {"DINOv3ViTImageProcessor", "Tipsv2ImageProcessor", "YolosImageProcessor"}  # see below
-NAMES = sorted(set(PROCESSORS) - ALONE)
+NAMES = sorted(set(PROCESSORS) - ALONE - {kind.image_processor_type for kind in OWN_KINDS})
 THEIRS: dict[str, Any] = {name: getattr(transformers, f"{name}Pil") for name in NAMES}
 PAGES = ("DonutImageProcessor", "NougatImageProcessor")
 TWO_SIDED = (*PAGES, "DPTImageProcessor", "GotOcr2ImageProcessor")
