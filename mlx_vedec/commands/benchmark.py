@@ -20,7 +20,7 @@ from .flags import (
     add_option,
     add_shared,
     loading_options,
-    size,
+    size_flag,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="IMAGE",
     )
-    add_flag(p, "image_size", "Random pixels of this size instead.", type=size, metavar="HxW")
+    add_flag(p, "image_size", "Random pixels of this size instead.", type=size_flag, metavar="HxW")
     add_shared(p, "-b batch_size", unset="1, or all of the images")
     add_option(p, "num_beams", unset="the checkpoint's")
     p.add_argument(
@@ -93,12 +93,11 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
 
     source = args.model or BUNDLED
     how = loading_options(args)
-    reader = how.pop("processor")
-    model, load = timed_load(source, **how)
-    processor = None  # which random pixels do not need
-    if args.image_size is None:
-        where = {"revision": args.revision, "subfolder": args.subfolder}
+    reader, where = how.pop("processor"), {name: how[name] for name in ("revision", "subfolder")}
+    processor = None  # which random pixels do not need, unless adapters bring tokens for it
+    if args.image_size is None or args.adapter_path is not None:
         processor = processor_of(source, reader, **where)
+    model, load = timed_load(source, processor=processor, **how)
     options = {"images": args.image, "image_size": args.image_size, **_options(args)}
     name = " + ".join(filter(None, (args.model or "the bundled line reader", args.adapter_path)))
     return benchmark(model, processor, **options).of(name, load)

@@ -133,7 +133,8 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"metavar": "MODEL"},
     ),
     "image_size": (
-        "The size of the images that the model reads, HxW in pixels; positions are interpolated.",
+        "The size of the images that the model reads, HxW in pixels, or one number for both; "
+        "positions are interpolated.",
         "the processor's",
         {"metavar": "HxW"},
     ),
@@ -273,11 +274,23 @@ def json_value(text: str) -> Any:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(height, width) of a flag's HxW."""
-    height, _, width = text.lower().partition("x")
+    """(height, width) of a flag's HxW, or of its one number for both."""
+    height, x, width = text.lower().partition("x")
+    if not x:
+        width = height
     if not (height.isdecimal() and width.isdecimal()) or len(text) > 20:
-        raise OptionError(f"{text[:40]!r} is no size; expected HxW, such as 384x384")
+        raise OptionError(
+            f"{text[:40]!r} is no size; expected HxW, such as 96x800, or one number for both"
+        )
     return int(height), int(width)
+
+
+def size_flag(text: str) -> tuple[int, int]:
+    """The same for a parser, which keeps only the messages of its own errors."""
+    try:
+        return size(text)
+    except OptionError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:
