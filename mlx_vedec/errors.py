@@ -100,18 +100,22 @@ def shown(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def as_path(value: object, name: str) -> Path:
-    """A path that a caller gave, `~` spelled out; an `OptionError` for what is none."""
+def as_path(value: object, name: str, error: type[Error] | None = None) -> Path:
+    """A path that a caller gave, `~` spelled out; an error for what is none.
+
+    error -- its class, by default `OptionError`
+    """
+    kind = error or OptionError
     if not isinstance(value, (str, os.PathLike)):
-        raise OptionError(f"{name} is {shown(value)}; expected a path")
+        raise kind(f"{name} is {shown(value)}; expected a path")
     path = Path(value).expanduser()
     try:
         path.lstat()
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         pass  # what opens it says so, if it has to be there
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise OptionError(f"{name} is {shown(str(value))}; expected a path ({reason})") from error
+    except (OSError, ValueError) as problem:
+        reason = getattr(problem, "strerror", None) or problem
+        raise kind(f"{name} is {shown(str(value))}; expected a path ({reason})") from problem
     return path
 
 

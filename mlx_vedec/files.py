@@ -108,7 +108,7 @@ def staged(folder: Path) -> Iterator[Staging]:
 
 def make_folder(given: object) -> Path:
     """Make a folder, and those that it is in, where it is not there."""
-    folder = as_path(given, "folder")
+    folder = as_path(given, "folder", CheckpointError)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         return folder

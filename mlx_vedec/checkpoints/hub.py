@@ -44,7 +44,7 @@ def fetch(
     """
     if subfolder is not None:
         return _inside(path_or_hf_repo, revision, weights, PurePosixPath(subfolder))
-    path = as_path(path_or_hf_repo, "path_or_hf_repo")
+    path = as_path(path_or_hf_repo, "path_or_hf_repo", CheckpointError)
     if not path.exists():
         folders.settle(path)  # a process that died may have left what was here beside it
     if path.is_dir():

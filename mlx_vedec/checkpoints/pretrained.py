@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mlx.core as mx
 import mlx.nn as nn
 
-from ..errors import ConfigError, OptionError, as_path
+from ..errors import CheckpointError, ConfigError, OptionError, as_path
 from ..files import make_folder, staged
 from ..layers.computing import computing
 from ..layers.dropout import checkpointed
@@ -211,7 +211,7 @@ class Pretrained(NamedModule):
 
         Quantized layers are written as mlx-lm does, which transformers does not read.
         """
-        self.write(as_path(folder, "folder"), saving.Saving(max_shard_size))
+        self.write(as_path(folder, "folder", CheckpointError), saving.Saving(max_shard_size))
 
     def write(self, folder: Path, how: saving.Saving) -> None:
         """Write weights as `how` says, and the configs; until the end the folder is as it was."""
@@ -269,9 +269,9 @@ def one_of(ours: Any, theirs: Any, names: str) -> Any:
 
 def parse_dtype(dtype: str | mx.Dtype | Any) -> mx.Dtype | None:
     """A type of numbers, of MLX or torch, or its name as in Hugging Face's configs; or None."""
-    if dtype is None or dtype == "auto":
+    if dtype is None or (isinstance(dtype, str) and dtype == "auto"):
         return None
     name = str(dtype).removeprefix("mlx.core.").removeprefix("torch.")
     if name not in DTYPES:
-        raise ConfigError(f"dtype is {name}; expected one of {', '.join(DTYPES)}")
+        raise ConfigError(f"dtype is {name[:80]}; expected one of {', '.join(DTYPES)}")
     return DTYPES[name]

@@ -20,7 +20,7 @@ from .flags import (
     add_option,
     add_shared,
     loading_options,
-    size_flag,
+    size,
 )
 
 if TYPE_CHECKING:
@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="IMAGE",
     )
-    add_flag(p, "image_size", "Random pixels of this size instead.", type=size_flag, metavar="HxW")
+    sizes = "the processor's; of another size, pixels are random"
+    add_shared(p, "image_size", type=size, unset=sizes)
     add_shared(p, "-b batch_size", unset="1, or all of the images")
     add_option(p, "num_beams", unset="the checkpoint's")
     p.add_argument(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import OptionError
 from .common import bytes_done, count, run, say
-from .flags import NUMBER, SHARED, YES, FlagParser, Parser, add_flag, add_shared, json_value, size_flag
+from .flags import NUMBER, SHARED, YES, FlagParser, Parser, add_flag, add_shared, json_value, size
 
 if TYPE_CHECKING:
     from ..layers.quantization_config import PartBits, QuantizationConfig
@@ -35,7 +35,7 @@ def parser() -> argparse.ArgumentParser:
     names = ("--hf-path", "--model")
     p.add_argument(*names, required=True, metavar="MODEL", help=SHARED["model"][0])
     add_shared(p, "revision", "processor")
-    add_shared(p, "image_size", type=size_flag, unset="the source's")
+    add_shared(p, "image_size", type=size, unset="the source's")
     add_flag(p, "mlx_path", "The folder to write.", default="mlx_model", metavar="FOLDER")
     add_shared(p, "overwrite", "dry_run")
     shard = "The size above which weights are split into several files."

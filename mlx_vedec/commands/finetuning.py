@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
+from argparse import ArgumentTypeError
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -74,7 +75,10 @@ class Finetuning:
         if options.get("train") and self.start is not None:
             self._restore(self.start)
         if options.get("train") and options.get("image_size"):
-            resize_images(self.model, self.processor, size(options["image_size"]))
+            try:
+                resize_images(self.model, self.processor, size(options["image_size"]))
+            except ArgumentTypeError as error:
+                raise OptionError(f"image_size: {error}") from error
         added_vocab = added_vocabulary(self.processor.required_tokenizer)
         splits = load_splits(options["data"], added_vocab=added_vocab)
         self.splits = self._checked(splits)

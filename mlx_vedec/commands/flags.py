@@ -279,18 +279,10 @@ def size(text: str) -> tuple[int, int]:
     if not x:
         width = height
     if not (height.isdecimal() and width.isdecimal()) or len(text) > 20:
-        raise OptionError(
+        raise argparse.ArgumentTypeError(
             f"{text[:40]!r} is no size; expected HxW, such as 96x800, or one number for both"
         )
     return int(height), int(width)
-
-
-def size_flag(text: str) -> tuple[int, int]:
-    """The same for a parser, which keeps only the messages of its own errors."""
-    try:
-        return size(text)
-    except OptionError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -194,11 +194,6 @@ def _prompt(
     asked = {"num_beams": num_beams, "max_tokens": max_tokens}
     fixed = {"num_return_sequences": 1, "do_sample": False}
     prompt, options = model.prompt(1, None, model.generation_options(**asked, **fixed))
-    if options.num_beams > decoder.config.vocab_size:
-        raise OptionError(
-            f"num_beams is {options.num_beams}, more than the {decoder.config.vocab_size} tokens "
-            "of the vocabulary; expected as many at most"
-        )
     return prompt, replace(options, **ENDLESS)
 
 

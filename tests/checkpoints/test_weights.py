@@ -437,7 +437,7 @@ def test_sizes_that_the_weights_cannot_have(folder, monkeypatch, part, values):
     change_config(folder, part, **values)
     if "layers" in str(values):
         monkeypatch.setattr("mlx.nn.Linear.__init__", None)
-    with pytest.raises(ConfigError, match=next(iter(values)) + "|no model of the sizes in config"):
+    with pytest.raises(ConfigError, match=next(iter(values)) + "|no model of the sizes|too many"):
         VisionEncoderDecoderModel.from_pretrained(folder)
 
 
@@ -491,7 +491,7 @@ def test_a_header_of_millions_of_characters_makes_a_bounded_message(folder):
     assert len(load_error(folder)) <= LONGEST
 
 
-@pytest.mark.parametrize("kind", [e for e in vars(errors).values() if isinstance(e, type)])
+@pytest.mark.parametrize("kind", errors.Error.__subclasses__())
 def test_every_message_is_bounded(kind):
     error = kind("what was got " + "x" * 10**7 + " what to do")
     assert len(str(error)) <= LONGEST and len(repr(error)) < LONGEST + 100
@@ -503,7 +503,7 @@ def test_every_message_is_bounded(kind):
 def test_what_is_no_path(given):
     model = tiny_model()
     for act in (VisionEncoderDecoderModel.from_pretrained, model.save_pretrained):
-        with pytest.raises(CheckpointError, match="is no path|cannot be made a folder"):
+        with pytest.raises(CheckpointError, match="; expected a path|cannot be made a folder"):
             act(given)
     with pytest.raises(CheckpointError):
         model.config.save_pretrained(given)
@@ -513,5 +513,5 @@ def test_what_is_no_path(given):
 def test_targets_that_can_be_no_folder(tmp_path, target):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
     (tmp_path / "file").write_text("")
-    with pytest.raises(CheckpointError, match="cannot be made a folder"):
+    with pytest.raises(CheckpointError, match="cannot be made a folder|expected a path"):
         tiny_model().save_pretrained(tmp_path / target)

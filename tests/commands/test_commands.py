@@ -183,7 +183,7 @@ def checkpoint(tmp_path, **replaced):
 
 def with_encoder(content):
     values = json.loads(content)
-    values["encoder"]["model_type"] = "resnet"
+    values["encoder"]["model_type"] = "focalnet"
     return json.dumps(values).encode()
 
 
@@ -191,7 +191,7 @@ def with_encoder(content):
     ("replaced", "message"),
     [
         ({"config": lambda _: b"{oops"}, "config.json is not JSON"),
-        ({"config": with_encoder}, "encoder model_type is 'resnet'; known are "),
+        ({"config": with_encoder}, "encoder model_type is 'focalnet'; known are "),
         ({"config": lambda c: c.replace(b'"vocab_size": 260', b'"vocab_size": 99')}, "misshapen"),
         ({"model": lambda c: c[:-100]}, "download it again"),
         ({"tokenizer": lambda _: b"{}"}, "tokenizer.json"),

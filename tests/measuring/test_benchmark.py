@@ -99,7 +99,7 @@ def test_nothing_ends_a_text_before_its_length(monkeypatch, beams):
     model = tiny_model()
     model.generation_config = GenerationConfig(
         decoder_start_token_id=2,
-        eos_token_id=[*range(37)],
+        eos_token_id=[*range(36)],  # one has to be left for min_length
         forced_eos_token_id=3,
         min_length=3,
         stop_on_repetition="ngram",
@@ -228,7 +228,7 @@ def test_all_of_it_is_json():
         ({"batch_size": 0}, "batch_size is 0; expected 1 or more"),
         ({"max_tokens": 1}, "max_tokens is 1; expected 2 or more"),
         ({"max_tokens": 20}, "past the end of the position table, 20 tokens"),
-        ({"num_beams": 38}, "num_beams is 38, more than the 37 tokens of the vocabulary"),
+        ({"num_beams": 38}, "num_beams=38 is more than the vocabulary has ids, 37"),
         ({"images": ["x.png"]}, "without a processor"),
     ],
 )

@@ -66,7 +66,12 @@ def test_a_baked_size_computes_what_interpolation_does(folder, tmp_path, size, c
     model, processor = load(tmp_path / "baked")
     assert not caplog.records
     np.testing.assert_allclose(np.array(model.encode(images)), expected, rtol=1e-5, atol=1e-5)
-    assert processor(images=mx.zeros((9, 9, 3))).pixel_values.shape == (1, height, width, 3)
+    assert processor(images=mx.zeros((9, 9, 3), dtype=mx.uint8)).pixel_values.shape == (
+        1,
+        height,
+        width,
+        3,
+    )
     config = json.loads((tmp_path / "baked" / "config.json").read_text())
     assert config["encoder"]["image_size"] == (size if isinstance(size, int) else list(size))
 
