@@ -84,13 +84,13 @@ class Config(metaclass=_Open):
     def sorted_out(cls, values: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The fields among these values, under their own names, and what is kept beside them."""
         known = {f.name for f in fields(cls)} - {"extra"}
-        named = {cls.aliases.get(key, key): _frozen(value) for key, value in values.items()}
+        named = {cls.aliases.get(key, key): value for key, value in values.items()}
         extra = dict(named.pop("extra", None) or {})
         given_type = named.pop("model_type", None)
         if given_type not in (None, cls.model_type):
             raise ConfigError(f"model_type is {given_type!r}; expected {cls.model_type!r}")
-        own = {key: value for key, value in named.items() if key in known}
-        return own, {**extra, **{key: values[key] for key in named if key not in known}}
+        own = {key: _frozen(value) for key, value in named.items() if key in known}
+        return own, {**extra, **{key: named[key] for key in named if key not in known}}
 
     @classmethod
     def from_pretrained(

@@ -20,7 +20,7 @@ class Refused(ValueError):
 
 @dataclass(frozen=True)
 class Builder:
-    """A name that may be called: a function of ours, which gets what the file has as arguments."""
+    """A name in a pickle that may be called: a function of ours, given the file's arguments."""
 
     build: Callable[[tuple[Any, ...]], Any]
 

@@ -181,6 +181,8 @@ class SiglipVisionModel(VisionModel):
 
     def unread(self) -> dict[str, mx.array]:
         """The head, a layer that pools by attention."""
+        if not getattr(self.config, "vision_use_head", True):
+            return {}
         dims, hidden = self.config.hidden_size, self.config.intermediate_size
         shapes = {
             "probe": (1, 1, dims),

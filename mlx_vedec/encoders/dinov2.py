@@ -164,6 +164,8 @@ class Dinov2Model(Encoder[Dinov2Config]):
 
     def unread(self) -> dict[str, mx.array]:
         """The token in the place of patches that are hidden in pretraining."""
+        if not getattr(self.config, "use_mask_token", True):
+            return {}
         return {"embeddings.mask_token": mx.zeros((1, self.config.hidden_size))}
 
     def _embed(self, pixels: mx.array) -> mx.array:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -294,6 +294,12 @@ class NougatImageProcessor(DonutImageProcessor):
     image_mean: Sequence[float] = (0.485, 0.456, 0.406)
     image_std: Sequence[float] = (0.229, 0.224, 0.225)
     do_crop_margin: bool = True
+
+    @property
+    def made_size(self) -> tuple[int, int] | None:
+        """As of other processors; what is cut off a page does not change it."""
+        whole = replace(self, do_crop_margin=False) if self.do_crop_margin else self
+        return super(NougatImageProcessor, whole).made_size
 
     def _steps(self, picture: Image.Image | Size) -> Steps:
         steps = Steps.of(size_of(picture))

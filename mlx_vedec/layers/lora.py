@@ -20,7 +20,7 @@ from .packed import ADAPTER, weight_of, weight_shape
 
 @dataclass(frozen=True)
 class AdapterSettings:
-    """The adapter of one layer.
+    """How a LoRA layer is made: rank, scale, dropout.
 
     rank -- of the change. scale -- what the change is multiplied with. dropout -- of what the
     adapter reads, in training. dora -- whether it is DoRA, and so has the norms of the weight too.

@@ -34,7 +34,7 @@ class Alternative(NamedTuple):
 
 @dataclass(frozen=True)
 class Word:
-    """A word of a line: its text, its box in pixels, how sure the model is of it, 0 to 1."""
+    """A word in a page's line: its text, box in pixels, how sure the model is of it, 0 to 1."""
 
     text: str
     box: Box
@@ -43,7 +43,7 @@ class Word:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of text.
+    """A line of a page's text.
 
     text         -- what was read, or what a file says
     box          -- left, top, right, bottom in pixels, around the polygon

@@ -61,7 +61,7 @@ def _opened(path: Path) -> Iterator[Any]:
 
 
 def count_pages(path: Path) -> int:
-    """How many pages a PDF has; an `ImageError` where it does not open or has none."""
+    """How many pages a PDF has to read; an `ImageError` where it does not open or has none."""
     with _opened(path) as document:
         if not len(document):
             raise ImageError(f"{path} has no pages; expected one or more; check the file")

@@ -25,7 +25,7 @@ from .results import GenerationResponse
 
 @dataclass(frozen=True)
 class Piece:
-    """A token of an image that is certain: its id, what it was drawn from, whether it is last."""
+    """What the reading of an image has written next: a token, its logprobs, whether it is last."""
 
     token: int
     logprobs: mx.array | None

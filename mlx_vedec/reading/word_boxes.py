@@ -134,7 +134,7 @@ def token_attentions(
     texts: Sequence[Sequence[int]],
     grid: Grid,
 ) -> list[Maps]:
-    """Where the decoder looked for each of T tokens, (T, rows, columns), for each of B texts.
+    """Where on its image each token of B texts looked, (T, rows, columns) each, for word boxes.
 
     It is the mean of the last layer's heads, in one pass of the decoder; features are (B, S, D). A
     row sums to 1 less what went to the prefix.

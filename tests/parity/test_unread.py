@@ -6,6 +6,7 @@ transformers = pytest.importorskip("transformers")
 
 from mlx_vedec import VisionEncoderDecoderConfig, VisionEncoderDecoderModel  # noqa: E402
 from mlx_vedec.encoders import ENCODERS  # noqa: E402
+from tests.parity.reference import HIERA  # noqa: E402
 from tests.support.tiny import TROCR, VIT  # noqa: E402
 
 SWIN = {"image_size": 32, "embed_dim": 16, "depths": (1, 1), "num_heads": (2, 2), "window_size": 4}
@@ -15,7 +16,7 @@ INDEX = "relative_position_index"  # which transformers computes, and stores in 
 def saved(encoder, folder):
     config = ENCODERS[encoder].config_class
     known, sizes = vars(config()), {**VIT, "hidden_size": 48, **SWIN} if "swin" in encoder else VIT
-    sizes = {**sizes, "hidden_size": 48}
+    sizes = HIERA if encoder == "hiera" else {**sizes, "hidden_size": 48}
     decoder = {"model_type": "trocr", **TROCR}
     own = {name: value for name, value in sizes.items() if name in known}
     config = VisionEncoderDecoderConfig(encoder=config(**own), decoder=decoder)
