@@ -221,9 +221,9 @@ class Finetuning:
         return load_adapters(self.model, self.start)
 
     def _keep_options(self) -> None:
-        from ..files import write_json
+        from ..files import make_folder, write_json
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         kept = {name: value for name, value in self.options.items() if name not in NOT_KEPT}
         write_json(self.folder / SETTINGS, kept)
 

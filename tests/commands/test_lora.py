@@ -420,12 +420,19 @@ def test_a_model_without_a_processor(tune, run, model, tmp_path):
         (("--quantize", 7), "7"),
         (("--data", "nowhere"), "nowhere does not exist"),
         (("--config", "nowhere.yaml"), "nowhere.yaml"),
+        (("--config", "/dev/null"), "/dev/null is a device; expected a regular file"),
         (("--resume-adapter-file", "nowhere"), "nowhere"),
     ],
 )
 def test_what_is_refused(tune, tmp_path, flags, said):
     failed(tune(*flags), said)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made(tune, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    code, out, err = tune(out="loop")
+    assert code == 1 and not out and "loop cannot be made a folder" in err.splitlines()[-1]
 
 
 def test_data_that_cannot_be_learned_from(run, model, tmp_path):
