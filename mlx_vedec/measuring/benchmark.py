@@ -25,6 +25,7 @@ from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..generation.values import is_int
 from ..images.image_processors import ImageSource
+from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
@@ -78,6 +79,7 @@ def benchmark(
     """
     check_arguments("batch_size", model=model, batch_size=batch_size, num_trials=num_trials)
     check_arguments("processor", processor=processor, warmup=warmup, clock=clock, progress=progress)
+    check_process()
     images = [*listed_images(images)]
     rows = batch_size or max(1, len(images))
     prompt, options = _prompt(model, num_beams, max_tokens)
