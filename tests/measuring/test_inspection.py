@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from mlx_vedec import commands, convert, load
+from mlx_vedec import ImageProcessor, commands, convert, load
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.measuring.inspection import inspect
 from mlx_vedec.reading.load import BUNDLED
@@ -108,8 +108,8 @@ def test_options_that_cannot_be_in_force(folder):
 
 def test_a_vocabulary_of_another_size(tmp_path):
     tiny_model().save_pretrained(tmp_path)
-    for name in ("tokenizer.json", "preprocessor_config.json"):
-        shutil.copy(BUNDLED / name, tmp_path)
+    shutil.copy(BUNDLED / "tokenizer.json", tmp_path)
+    ImageProcessor(size=16).save_pretrained(tmp_path)
     [note] = inspect(tmp_path).notes
     assert "the tokenizer has 260 tokens, the embedding 37 rows" in note
     tiny_model(decoder={"vocab_size": 300}).save_pretrained(tmp_path)
