@@ -262,6 +262,8 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
         if not equals or name in options:
             raise OptionError(f"--option {text[:200]!r}; expected NAME=VALUE, each name once")
         options[name] = json_value(value)
+    if options.get("do_sample") is True and options.get("temp"):
+        options["temperature"] = options.pop("temp")  # transformers' names, given as flags
     return options
 
 
