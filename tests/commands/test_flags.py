@@ -6,8 +6,7 @@ from importlib import import_module
 import pytest
 
 from mlx_vedec import commands
-from mlx_vedec.commands import flags
-from mlx_vedec.commands import COMMANDS
+from mlx_vedec.commands import COMMANDS, flags
 
 # Flags of one name that mean something else in these commands than in the others.
 OWN = {
