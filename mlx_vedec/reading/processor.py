@@ -303,6 +303,10 @@ class DonutProcessor(Processor):
         text = answer_text(self.decode([*asked, *tokens]), **named)
         return Reading(text, token2json(text, added_vocabulary(tokenizer)))
 
+    def token2json(self, tokens: str) -> dict[str, Any] | list[Any]:
+        """Donut's tags as JSON, as transformers' method of this name gives it."""
+        return token2json(tokens, added_vocabulary(self.required_tokenizer))
+
 
 class MangaOCRProcessor(Processor):
     """`Processor` of manga-ocr, by its tokenizer: text without spaces, at full width."""
