@@ -279,3 +279,28 @@ def test_pipeline(line):
         pipeline("text-generation")
     with pytest.raises(OptionError, match="document-question-answering alone"):
         pipe(line, question="Who?")
+
+
+def test_a_pipeline_of_parts(line, tmp_path):
+    """What is given counts: a model, and a tokenizer and an image processor beside it."""
+    model = VisionEncoderDecoderModel.from_pretrained(BUNDLED)
+    parts = {
+        "tokenizer": AutoTokenizer.from_pretrained(BUNDLED),
+        "image_processor": ViTImageProcessor.from_pretrained(BUNDLED),
+    }
+    assert pipeline(model=model, **parts)(line) == [{"generated_text": "wheel 206,3"}]
+    model.save_pretrained(tmp_path)
+    assert pipeline(model=str(tmp_path), **parts)(line) == [{"generated_text": "wheel 206,3"}]
+    small = ViTImageProcessor(size={"height": 32, "width": 96})
+    assert pipeline(model=str(BUNDLED), image_processor=small)(line) != pipeline()(line)
+    with pytest.raises(OptionError, match="tokenizer is 5; expected a folder"):
+        pipeline(tokenizer=5)
+    model.source = None
+    with pytest.raises(OptionError, match="give a processor too"):
+        pipeline(model=model)
+
+
+def test_donuts_tags_as_json():
+    processor = DonutProcessor(None, Tokenizer.from_pretrained(BUNDLED))
+    sequence = "<s_menu><s_nm>Tea</s_nm></s_menu><s_total>3</s_total>"
+    assert processor.token2json(sequence) == {"menu": {"nm": "Tea"}, "total": "3"}

@@ -95,11 +95,11 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
     source = args.model or BUNDLED
     how = loading_options(args)
     reader, steps = how.pop("processor"), how.pop("image_steps")
-    model, load = timed_load(source, **how)
-    processor = None  # which random pixels do not need
-    if args.image_size is None:
-        where = {"revision": args.revision, "subfolder": args.subfolder}
+    where = {name: how[name] for name in ("revision", "subfolder")}
+    processor = None  # which random pixels do not need, unless adapters bring tokens for it
+    if args.image_size is None or args.adapter_path is not None:
         processor = processor_of(source, reader, image_steps=steps, **where)
+    model, load = timed_load(source, processor=processor, **how)
     options = {"images": args.image, "image_size": args.image_size, **_options(args)}
     name = " + ".join(filter(None, (args.model or "the bundled line reader", args.adapter_path)))
     return benchmark(model, processor, **options).of(name, load)

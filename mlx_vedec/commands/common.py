@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import time
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from .blas import HINT, load_fast_blas, wants_hint
 
@@ -22,9 +24,7 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
     begun = time.monotonic()
     try:
         load_fast_blas()
-        with warnings.catch_warnings():
-            warnings.simplefilter("default", UserWarning)
-            warnings.showwarning = _shown_once(parser.prog)
+        with _warnings_shown(parser.prog):
             code = command(args)
         sys.stdout.flush()
         if wants_hint(time.monotonic() - begun):
@@ -43,16 +43,36 @@ def run(parser: argparse.ArgumentParser, command: Command, argv: Sequence[str] |
         return 1
 
 
-def _shown_once(program: str) -> Callable[..., None]:
-    """What prints a warning on one line of stderr, each text only the first time."""
-    said: set[str] = set()
+class _Warnings(logging.Handler):
+    """Prints a warning on one line of stderr, each text only the first time."""
 
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        if (text := " ".join(str(message).split())) not in said:
-            said.add(text)
-            print(f"{program}: warning: {text}", file=sys.stderr)
+    def __init__(self, program: str) -> None:
+        super().__init__(logging.WARNING)
+        self.program, self.said = program, set[str]()
 
-    return show
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print what the library logs."""
+        self.show(record.getMessage())
+
+    def show(self, message: Warning | str, *_: object, **__: object) -> None:
+        """Print what Python's `warnings` are given."""
+        if (text := " ".join(str(message).split())) not in self.said:
+            self.said.add(text)
+            print(f"{self.program}: warning: {text}", file=sys.stderr)
+
+
+@contextmanager
+def _warnings_shown(program: str) -> Iterator[None]:
+    """Show the warnings of Python and those that the library logs in the same way."""
+    shown, log = _Warnings(program), logging.getLogger("mlx_vedec")
+    log.addHandler(shown)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("default", UserWarning)
+            warnings.showwarning = shown.show
+            yield
+    finally:
+        log.removeHandler(shown)
 
 
 def complain(program: str, error: Exception | str) -> None:

@@ -39,6 +39,10 @@ class Finetuning:
         self.options, self.group = options, group
         self.folder = Path(options["adapter_path"])
         self.added: list[str] = []
+        self.brought: list[str] = []  # tokens of the adapters that it begins with
+        own = options.get("processor") or options.get("image_steps")
+        self.processor_kept = bool(own)  # whether it is saved with adapters
+        self.resized = bool(options.get("image_size"))  # whether their size is not their model's
 
     def say(self, text: str) -> None:
         """Print a line on stderr, in the first process only."""
@@ -70,6 +74,8 @@ class Finetuning:
             processor=options.get("processor"),
             image_steps=options.get("image_steps"),
         )
+        if options.get("train") and self.start is not None:
+            self._restore(self.start)
         if options.get("train") and options.get("image_size"):
             try:
                 resize_images(self.model, self.processor, size(options["image_size"]))
@@ -79,6 +85,23 @@ class Finetuning:
         splits = load_splits(options["data"], added_vocab=added_vocab)
         self.splits = self._checked(splits)
         mx.random.seed(options["seed"])
+
+    @property
+    def start(self) -> Path | None:
+        """The folder of --resume-adapter-file."""
+        path = self.options.get("resume_adapter_file")
+        return None if path is None else Path(path).parent if Path(path).is_file() else Path(path)
+
+    def _restore(self, folder: Path) -> None:
+        """Take the tokens, image size and image processor that adapters to begin with came with."""
+        from ..reading.image_sizes import match_images, restore_images
+        from ..reading.new_tokens import restore_added
+
+        self.brought = restore_added(self.model, self.processor, folder)
+        read, resized = restore_images(self.model, self.processor, folder)
+        match_images(self.model, self.processor)
+        self.processor_kept |= read
+        self.resized |= resized
 
     def _checked(self, splits: dict[str, Dataset]) -> dict[str, Dataset]:
         from ..errors import DataError
@@ -185,8 +208,7 @@ class Finetuning:
         from ..errors import OptionError
         from ..reading.new_tokens import tables
 
-        start = self.options.get("resume_adapter_file")
-        if start is None:
+        if self.start is None:
             config = options_of(LoraConfig, self.options)
             if self.added:
                 modules = (*config.train_modules, *tables(self.model))
@@ -198,13 +220,12 @@ class Finetuning:
                 f"--resume-adapter-file brings adapters that are as they are; leave out "
                 f"{', '.join(own) or '--add-tokens'}"
             )
-        path = Path(start)
-        return load_adapters(self.model, path.parent if path.is_file() else path)
+        return load_adapters(self.model, self.start)
 
     def _keep_options(self) -> None:
-        from ..files import write_json
+        from ..files import make_folder, write_json
 
-        self.folder.mkdir(parents=True, exist_ok=True)
+        make_folder(self.folder)
         kept = {name: value for name, value in self.options.items() if name not in NOT_KEPT}
         write_json(self.folder / SETTINGS, kept)
 
@@ -214,10 +235,9 @@ class Finetuning:
         from ..reading.new_tokens import save_added
 
         save_adapters(self.model, folder)
-        save_added(self.processor, self.added, folder)
-        resized = bool(self.options.get("image_size"))
-        if resized or self.options.get("processor") or self.options.get("image_steps"):
-            save_images(self.model, self.processor, folder, resized=resized)
+        save_added(self.processor, [*self.brought, *self.added], folder)
+        if self.resized or self.processor_kept:
+            save_images(self.model, self.processor, folder, resized=self.resized)
 
     def test(self) -> Evaluation:
         """Evaluate the trained model on the split test."""

@@ -137,7 +137,8 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"choices": ("texteller", "nougat-latex", "texify")},
     ),
     "image_size": (
-        "The size of the images that the model reads, HxW in pixels; positions are interpolated.",
+        "The size of the images that the model reads, HxW in pixels, or one number for both; "
+        "positions are interpolated.",
         "the processor's",
         {"metavar": "HxW"},
     ),
@@ -268,6 +269,8 @@ def generation_options(args: argparse.Namespace) -> dict[str, Any]:
         if not equals or name in options:
             raise OptionError(f"--option {text[:200]!r}; expected NAME=VALUE, each name once")
         options[name] = json_value(value)
+    if options.get("do_sample") is True and options.get("temp"):
+        options["temperature"] = options.pop("temp")  # transformers' names, given as flags
     return options
 
 
@@ -280,10 +283,14 @@ def json_value(text: str) -> Any:
 
 
 def size(text: str) -> tuple[int, int]:
-    """(height, width) of a flag's HxW."""
-    height, _, width = text.lower().partition("x")
+    """(height, width) of a flag's HxW, or of its one number for both."""
+    height, x, width = text.lower().partition("x")
+    if not x:
+        width = height
     if not (height.isdecimal() and width.isdecimal()) or len(text) > 20:
-        raise argparse.ArgumentTypeError(f"{text[:40]!r} is no size; expected HxW, such as 384x384")
+        raise argparse.ArgumentTypeError(
+            f"{text[:40]!r} is no size; expected HxW, such as 96x800, or one number for both"
+        )
     return int(height), int(width)
 
 

@@ -64,8 +64,12 @@ def read_settings(path: str | Path, parser: argparse.ArgumentParser) -> dict[str
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml  # which takes a while, and `--help` does not need
+    import yaml  # which takes a while, as the next does, and `--help` does not need
 
+    from ..images.loading import irregular
+
+    if kind := irregular(path):
+        raise OptionError(f"{path} is {kind}; expected a regular file; save what it gives")
     if not path.is_file():
         raise OptionError(f"{path} is no file; expected flags in YAML or JSON; {near(path)}")
     try:

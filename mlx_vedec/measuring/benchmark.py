@@ -15,7 +15,6 @@ from typing import Any
 
 import mlx.core as mx
 
-from ..adapters.wrapping import load_adapters
 from ..checkpoints.hub import fetch
 from ..checkpoints.quantizing import quantization_block
 from ..checkpoints.weights import parameters
@@ -26,12 +25,14 @@ from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..generation.values import is_int
 from ..images.image_processors import ImageSource
+from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
 from ..layers.quantization_config import QuantizationConfig
 from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_sizes import match_images
+from ..reading.load import adapt
 from ..reading.processor import Processor
 from .arguments import check_arguments, listed_images
 from .benchmark_report import Benchmark, Loading, Trial, Work
@@ -78,6 +79,7 @@ def benchmark(
     """
     check_arguments("batch_size", model=model, batch_size=batch_size, num_trials=num_trials)
     check_arguments("processor", processor=processor, warmup=warmup, clock=clock, progress=progress)
+    check_process()
     images = [*listed_images(images)]
     rows = batch_size or max(1, len(images))
     prompt, options = _prompt(model, num_beams, max_tokens)
@@ -116,6 +118,7 @@ def benchmark(
 def timed_load(
     path_or_hf_repo: str | Path,
     *,
+    processor: Processor | None = None,
     adapter_path: str | Path | None = None,
     dtype: str | mx.Dtype | None = None,
     quantize: int | QuantizationConfig | None = None,
@@ -123,7 +126,10 @@ def timed_load(
     subfolder: str | None = None,
     clock: Clock = time.perf_counter,
 ) -> tuple[VisionEncoderDecoderModel, Loading]:
-    """A model as `load` gives it, loaded twice, and the seconds; a download is not among them."""
+    """A model as `load` gives it, loaded twice, and the seconds; a download is not among them.
+
+    processor -- the model's, which gets the tokens and the image processor that adapters bring
+    """
     folder, seconds, model = fetch(path_or_hf_repo, revision, subfolder=subfolder), [], None
     for _ in range(2):
         model = None  # room for the next
@@ -133,7 +139,8 @@ def timed_load(
             folder, dtype=dtype, quantize=quantize, lazy=True
         )
         if adapter_path is not None:
-            load_adapters(model, adapter_path, requantized=quantize is not None)
+            reads = Processor() if processor is None else processor
+            adapt(model, reads, adapter_path, requantized=quantize is not None)
         mx.eval(model.parameters())
         seconds.append(clock() - start)
     assert model is not None

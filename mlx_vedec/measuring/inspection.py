@@ -144,20 +144,24 @@ def _size_notes(images: ImageProcessor, config: VisionEncoderDecoderConfig | Non
     made, own = images.made_size, config and getattr(config.encoder, "image_size", None)
     if made is None or own is None or made == pair(own):
         return []
-    sizes = ["×".join(map(str, size)) for size in (made, pair(own))]
     return [
-        f"images are {sizes[0]} by preprocessor_config.json and {sizes[1]} by config.json; "
+        f"images are {_size(made)} by preprocessor_config.json and {_size(own)} by config.json; "
         "positions are interpolated where there is a table"
     ]
 
 
+def _size(size: int | tuple[int, ...]) -> str:
+    """Height × width, of the two or of the one number for both."""
+    return "×".join(map(str, pair(size)))
+
+
 def _parts(config: VisionEncoderDecoderConfig) -> dict[str, str]:
     encoder, decoder = config.encoder, config.decoder
-    shape = decoder.shape
+    shape, size = decoder.shape, getattr(encoder, "image_size", None)
     layers = getattr(shape, "num_layers", None) or getattr(decoder, "num_hidden_layers", "?")
     return {
         "encoder": f"{encoder.model_type}: width {encoder.feature_dims}, "
-        f"images of {getattr(encoder, 'image_size', 'any size')}",
+        f"images of {'any size' if size is None else _size(size)}",
         "decoder": f"{decoder.model_type}: {layers} layers, width {shape.dims}, "
         f"{shape.num_heads} heads, {shape.positions} positions, {decoder.vocab_size} tokens",
         "between": "a projection" if config.needs_projection else "nothing",

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from ..files import write_file, write_json
+from ..files import make_folder, write_file, write_json
 from .layer_errors import LayerError
 
 TEXTS, LAYERS, BARS = 10, 10, 20  # how many the page shows of each, and how many the picture has
@@ -90,7 +90,7 @@ class Verification:
         """
         paths = [Path(folder) / f"verification.{end}" for end in ("md", "json", "png")]
         page, values, picture = paths
-        page.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(page.parent)
         write_file(page, lambda path: path.write_text(self.markdown(), encoding="utf-8"))
         write_json(values, self.to_dict())
         if self.layers and find_spec("matplotlib"):

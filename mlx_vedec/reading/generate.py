@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import replace
 from itertools import repeat
 from typing import Any
@@ -188,6 +188,8 @@ def _with_prompts(
             ) from None
     if not count:
         raise OptionError("there are no images to read; give one or more")
+    if isinstance(prompts, Sized) and not isinstance(prompts, str) and len(prompts) > count:
+        raise OptionError(f"{len(prompts)} prompts for {count} images; give one, or one per image")
 
 
 def _attempts(

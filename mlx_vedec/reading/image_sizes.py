@@ -97,13 +97,17 @@ def save_images(
 
 def restore_images(
     model: VisionEncoderDecoderModel, processor: Processor, folder: str | Path
-) -> None:
-    """Take the image processor and the image size that adapters were trained with, if they say."""
-    if (Path(folder) / OWN_FILE).is_file():
+) -> tuple[bool, bool]:
+    """Take the image processor and the image size that adapters were trained with, if they say.
+
+    Returns whether they said the one, and the other.
+    """
+    if read := (Path(folder) / OWN_FILE).is_file():
         processor.image_processor = ImageProcessor.from_pretrained(Path(folder) / OWN_FILE)
     path = Path(folder) / RESIZED
-    if path.is_file():
+    if resized := path.is_file():
         given = read_json(path).get("image_size")
         if not isinstance(given, list) or [*map(type, given)] != [int, int]:
             raise ConfigError(f"{path} says image_size {shown(given)}; expected [height, width]")
         model.encoder.resize_images((given[0], given[1]))
+    return read, resized

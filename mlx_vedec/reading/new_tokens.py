@@ -72,11 +72,11 @@ def save_added(processor: Processor, tokens: Iterable[str], folder: Path) -> Non
 
 def restore_added(
     model: VisionEncoderDecoderModel, processor: Processor, folder: str | Path
-) -> None:
-    """Add the tokens that a folder of adapters names, if it names any."""
+) -> list[str]:
+    """Add the tokens that a folder of adapters names, and return them; none if it names none."""
     path = Path(folder) / ADDED
     if not path.is_file():
-        return
+        return []
     expected = read_json(path)
     tokens = sorted(expected, key=lambda token: expected[token])
     found = dict(zip(tokens, add_tokens(model, processor, tokens), strict=True))
@@ -86,3 +86,4 @@ def restore_added(
             f"{path} gives {token} the id {expected[token]}, but here it becomes {found[token]}; "
             "expected the tokenizer that the adapters were trained with"
         )
+    return tokens

@@ -36,6 +36,8 @@ from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
 if TYPE_CHECKING:
     from typing_extensions import Self
 
+LONGEST_PROMPT = 2**17  # characters, which are cut into tokens before these are counted
+
 
 class Reading(NamedTuple):
     """What tokens say: a text, and data where the checkpoint writes some."""
@@ -239,6 +241,11 @@ class Processor:
         """The ids of what the decoder is given before it writes, its start token aside."""
         if prompt is not None and not isinstance(prompt, str):
             raise OptionError(f"prompt is {shown(prompt)}; expected a text, or None for none")
+        if prompt and len(prompt) > LONGEST_PROMPT:
+            raise OptionError(
+                f"prompt has {len(prompt):,} characters; expected {LONGEST_PROMPT:,} at most, and "
+                "no more than the table of positions has room for"
+            )
         if prompt and any("\ud800" <= character <= "\udfff" for character in prompt):
             raise OptionError(
                 f"prompt is {ascii(prompt)[:80]}, with half a surrogate pair; expected whole "
@@ -318,6 +325,10 @@ class DonutProcessor(Processor):
         named = {role: name for role in roles if (name := getattr(tokenizer, role)) is not None}
         text = answer_text(self.decode([*asked, *tokens]), **named)
         return Reading(text, token2json(text, added_vocabulary(tokenizer)))
+
+    def token2json(self, tokens: str) -> dict[str, Any] | list[Any]:
+        """Donut's tags as JSON, as transformers' method of this name gives it."""
+        return token2json(tokens, added_vocabulary(self.required_tokenizer))
 
 
 class MangaOCRProcessor(Processor):

@@ -10,13 +10,15 @@ from typing import Any
 
 from ..checkpoints.hub import check_habits
 from ..checkpoints.pretrained import one_of
-from ..errors import OptionError, check_type
+from ..errors import CheckpointError, OptionError, check_type, shown
+from ..images.image_processors import ImageProcessor
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.tokenizer import Tokenizer
 from .generate import batch_generate
-from .load import load
+from .image_sizes import match_images
+from .load import BUNDLED
 from .processor import Processor
 
 AutoConfig = VisionEncoderDecoderConfig
@@ -114,24 +116,66 @@ def _answer(result: Any) -> str:
 
 def pipeline(
     task: str | None = None,
-    model: str | Path | None = None,
+    model: str | Path | VisionEncoderDecoderModel | None = None,
     *,
-    processor: str | Path | None = None,
+    processor: str | Path | Processor | None = None,
+    tokenizer: str | Path | Tokenizer | None = None,
+    image_processor: str | Path | ImageProcessor | None = None,
+    feature_extractor: str | Path | ImageProcessor | None = None,
     torch_dtype: Any = None,
     dtype: Any = None,
     **habits: Any,
 ) -> Pipeline:
-    """A `Pipeline` for a folder or a Hub id, by default the bundled model.
+    """A `Pipeline` for a model, or for a folder or a Hub id; by default for the bundled model.
 
     task -- "image-to-text", the default, which transformers 5 calls "image-text-to-text", or
-    "document-question-answering". `device`, `device_map`, `tokenizer` and the like are taken and
-    change nothing: all of a checkpoint is read from its folder.
+    "document-question-answering". processor, tokenizer and image_processor, of old called
+    feature_extractor -- in place of those in the model's folder. `device`, `device_map` and the
+    like are taken and change nothing.
     """
     task = "image-to-text" if task is None else task
     check_type("task", task, str, f"one of {', '.join(TASKS)}")
     if task not in TASKS:
         raise OptionError(f"task is {str(task)[:60]!r}; expected one of {', '.join(TASKS)}")
-    known = {"device", "tokenizer", "image_processor", "feature_extractor", "framework"}
+    known = {"device", "framework"}
     check_habits({name: value for name, value in habits.items() if name not in known})
     wanted = one_of(dtype, torch_dtype, "dtype and torch_dtype")
-    return Pipeline(task, *load(model, processor=processor, dtype=wanted))
+    images = one_of(image_processor, feature_extractor, "image_processor and feature_extractor")
+    if isinstance(model, VisionEncoderDecoderModel):
+        own = model if wanted is None else model.astype(wanted)
+        source = processor or model.source
+    else:
+        source = model or BUNDLED
+        own = VisionEncoderDecoderModel.from_pretrained(source, dtype=wanted)
+        source = processor or source
+    reads = _processor(source, tokenizer, images)
+    match_images(own, reads)
+    return Pipeline(task, own, reads)
+
+
+def _processor(source: Any, tokenizer: Any, images: Any) -> Processor:
+    """A processor, or that of a folder or a Hub id, with other parts in place of its own."""
+    if isinstance(tokenizer, (str, Path)):
+        tokenizer = Tokenizer.from_pretrained(tokenizer)
+    if isinstance(images, (str, Path)):
+        images = ImageProcessor.from_pretrained(images)
+    for name, part, kind in (
+        ("tokenizer", tokenizer, Tokenizer),
+        ("image_processor", images, ImageProcessor),
+    ):
+        if not isinstance(part, kind | None):
+            raise OptionError(
+                f"{name} is {shown(part)}; expected a folder, a Hub id or a {kind.__name__}"
+            )
+    if isinstance(source, Processor):
+        reads = source
+    elif source is None and (tokenizer is None or images is None):
+        raise OptionError("the model is of no folder; give a processor too")
+    else:
+        try:
+            reads = Processor() if source is None else Processor.from_pretrained(source)
+        except CheckpointError:
+            if tokenizer is None or images is None:
+                raise
+            reads = Processor()
+    return type(reads)(images or reads.image_processor, tokenizer or reads.tokenizer)

@@ -6,7 +6,7 @@ from importlib import import_module
 import pytest
 
 from mlx_vedec import commands
-from mlx_vedec.commands import COMMANDS
+from mlx_vedec.commands import COMMANDS, flags
 
 # Flags of one name that mean something else in these commands than in the others.
 OWN = {
@@ -101,6 +101,13 @@ def test_a_list_that_is_given_twice_is_one_list(command, action):
 def test_names_that_are_understood(words, name, value):
     found = parser("generate").parse_args(words if name == "image" else [*words, "--image=i"])
     assert getattr(found, name) == value
+
+
+def test_sampling_in_transformers_names():
+    """There a temperature is no sampling by itself; with `--temp` it is."""
+    words = ["i", "--do_sample", "--temperature", "0.3"]
+    options = flags.generation_options(parser("generate").parse_args(words))
+    assert options == {"do_sample": True, "temperature": 0.3}
 
 
 @pytest.mark.parametrize("words", [["x"], ["--model", "x"], ["--model=x", "--json"]])

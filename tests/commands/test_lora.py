@@ -330,6 +330,80 @@ def test_added_tokens_need_the_tokenizer_they_were_added_to(folder, tmp_path):
         restore_added(model, processor, tmp_path)
 
 
+# sizes, and processors from elsewhere
+
+
+def made_size(model, processor, size):
+    """The image size that a model and its processor have: one, and its own."""
+    assert model.config.encoder.image_size == size
+    assert processor(images=LINE).pixel_values.shape[1:3] == size
+    assert model.encoder.processor_size is None
+
+
+def test_another_image_size_goes_with_the_adapters(tune, run, model, data, tmp_path):
+    code, _, err = tune("--image-size", "16x48", "--test")
+    out, plain = tmp_path / "out", load(model)[0].config.encoder.image_size
+    assert code == 0 and "interpolated" not in err, err
+    assert plain != [16, 48]
+    made_size(*load(model, adapter_path=out), (16, 48))
+    assert json.loads((out / "lora.json").read_text())["image_size"] == "16x48"
+    following = [line.split()[1:] for line in err.splitlines() if line.startswith("  mlx_vedec")]
+    for words in (following[0], [*following[1][:-1], LINE], ["benchmark", *following[1][1:-2]]):
+        short = ("-n", 1, "-m", 2) if words[0] == "benchmark" else ()
+        code, _, err = run(*words, *short)
+        assert code == 0 and "another model" not in err, err
+    assert run(*following[2][:-1], tmp_path / "fused")[0] == 0
+    fused, processor = load(tmp_path / "fused")
+    assert [*fused.config.encoder.image_size] == [16, 48]
+    adapted, _ = load(model, adapter_path=out)
+    pixels, ids = processor.pixels([LINE]), mx.array([[2, 5]])
+    ours, theirs = (m(pixels, ids).logits for m in (adapted, fused))
+    assert mx.allclose(ours, theirs, atol=1e-4)
+
+
+def test_a_training_goes_on_at_its_image_size(tune, tmp_path):
+    flags = ("--image-size", "16x48")
+    assert tune(*flags)[0] == 0
+    failed(tune("--resume", "--image-size", "16x32"), "image_size was '16x48' and is '16x32'")
+    assert tune("--resume", "--iters", 6)[0] == 0
+    begin = ("--resume-adapter-file", tmp_path / "out")
+    assert tune(*begin, out="more")[0] == 0
+    assert json.loads((tmp_path / "more" / "image_size.json").read_text()) == {
+        "image_size": [16, 48]
+    }
+
+
+@pytest.mark.parametrize(
+    ("size", "said"),
+    [
+        ("17x16", "expected a height that"),
+        ("0x16", "expected a positive number"),
+        ("1000000x16", "expected sides of 16384 at most"),
+        ("wide", "'wide' is no size; expected HxW, such as 96x800, or one number for both"),
+    ],
+)
+def test_image_sizes_that_are_refused(tune, tmp_path, size, said):
+    failed(tune("--image-size", size), said)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_model_without_a_processor(tune, run, model, tmp_path):
+    """Each command that is proposed names the processor; the adapters bring its image steps."""
+    other = tmp_path / "other"
+    load(model)[1].save_pretrained(other)
+    for path in (*model.glob("*processor*.json"), *model.glob("tokenizer*")):
+        path.unlink()
+    failed(tune(), "--processor")
+    code, _, err = tune("--processor", other)
+    assert code == 0, err
+    assert (tmp_path / "out" / "preprocessor_config.json").is_file()
+    following = [line.split()[1:] for line in err.splitlines() if line.startswith("  mlx_vedec")]
+    assert len(following) == 3 and all(str(other) in words for words in following)
+    assert run(*following[0])[0] == 0
+    assert run(*following[1][:-1], LINE)[0] == 0
+    assert run(*following[2][:-1], tmp_path / "fused")[0] == 0
+
+
 # what is refused
 
 
@@ -346,12 +420,19 @@ def test_added_tokens_need_the_tokenizer_they_were_added_to(folder, tmp_path):
         (("--quantize", 7), "7"),
         (("--data", "nowhere"), "nowhere does not exist"),
         (("--config", "nowhere.yaml"), "nowhere.yaml"),
+        (("--config", "/dev/null"), "/dev/null is a device; expected a regular file"),
         (("--resume-adapter-file", "nowhere"), "nowhere"),
     ],
 )
 def test_what_is_refused(tune, tmp_path, flags, said):
     failed(tune(*flags), said)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_cannot_be_made(tune, tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    code, out, err = tune(out="loop")
+    assert code == 1 and not out and "loop cannot be made a folder" in err.splitlines()[-1]
 
 
 def test_data_that_cannot_be_learned_from(run, model, tmp_path):

@@ -12,8 +12,9 @@ from mlx_vedec import TrOCRConfig, ViTConfig, commands, load
 from mlx_vedec.adapters.wrapping import add_adapters, save_adapters
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.commands.benchmark import SHAPES
-from mlx_vedec.errors import ConfigError, OptionError
+from mlx_vedec.errors import ConfigError, OptionError, ProcessError
 from mlx_vedec.generation.config import GenerationConfig
+from mlx_vedec.layers.computing import STATE
 from mlx_vedec.measuring import shapes
 from mlx_vedec.measuring.benchmark import benchmark, timed_load
 from mlx_vedec.measuring.benchmark_report import Benchmark, Loading, Spread, Trial, Work
@@ -190,6 +191,13 @@ def test_random_pixels_need_no_processor(tmp_path, capsys):
     assert commands.main(command) == 1
     assert commands.main([*command, "--image-size", "16x16"]) == 0
     assert "16×16 random pixels" in capsys.readouterr().out
+
+
+def test_a_fork_is_refused(monkeypatch):
+    """MLX would wait there for ever."""
+    monkeypatch.setitem(STATE, "forked", True)
+    with pytest.raises(ProcessError, match="spawn"):
+        benchmark(tiny_model(), max_tokens=2, **ONCE)
 
 
 def trial(**parts):

@@ -102,6 +102,8 @@ def test_prompts_of_unequal_length(reader):
     assert [p + r.text for p, r in zip(prompts, results, strict=True)] == ["wheel 206,3"] * 4
     with pytest.raises(OptionError, match="1 prompts for more images"):
         list(batch_generate(*reader, [LINE] * 2, ["w"]))
+    with pytest.raises(OptionError, match="2 prompts for 1 images"):
+        list(batch_generate(*reader, [LINE], ["w", "wh"]))
 
 
 def test_streams_of_several_images(reader):

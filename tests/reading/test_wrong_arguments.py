@@ -44,6 +44,7 @@ def test_model_and_processor_swapped(reader):
         ({"images": 5}, "images is 5; expected images, paths or URLs"),
         ({"prompts": 32}, "prompt is 32; expected a text"),
         ({"prompts": [32]}, "prompt is 32; expected a text"),
+        ({"prompts": "a" * 131_073}, "prompt has 131,073 characters; expected 131,072 at most"),
         ({"prompts": "\ud800"}, r"prompt is '.ud800', with half a surrogate pair"),
         ({"batch_size": "x"}, "batch_size is 'x'; expected a whole number"),
         ({"batch_size": 2.5}, "batch_size is 2.5; expected a whole number"),
