@@ -92,8 +92,7 @@ def load(
     reads = processor_of(source, processor, image_steps=image_steps, **where)
     model.name_or_path = _name(path_or_hf_repo)
     if adapter_path is not None:
-        adapt(model, reads, adapter_path, requantized=quantize is not None)
-        reads = of_own_steps(reads)
+        reads = adapt(model, reads, adapter_path, requantized=quantize is not None)
     match_images(model, reads)
     return (model, reads, model.config.to_dict()) if return_config else (model, reads)
 
@@ -104,14 +103,16 @@ def adapt(
     adapter_path: str | Path,
     *,
     requantized: bool = False,
-) -> None:
+) -> Processor:
     """Put adapters on a model, after the tokens, image size and image processor they came with.
 
-    requantized -- whether the model may be quantized otherwise than the one they were trained on
+    requantized -- whether the model may be quantized otherwise than the one they were trained on.
+    Returns the processor that reads with them.
     """
     restore_added(model, processor, adapter_path)
     restore_images(model, processor, adapter_path)
     load_adapters(model, adapter_path, requantized=requantized)
+    return of_own_steps(processor)
 
 
 def processor_of(
