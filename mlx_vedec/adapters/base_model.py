@@ -87,9 +87,16 @@ def check(model: Pretrained, config: Mapping[str, Any], path: Path, *, requantiz
     warn_of_another(config.get("model"), model.source, path)
 
 
+def _same_folder(one: str, other: str) -> bool:
+    try:
+        return Path(one).samefile(other)
+    except (OSError, ValueError):  # a Hub id, or a folder that is no more
+        return False
+
+
 def warn_of_another(there: str | None, here: str | None, path: Path) -> None:
     """Log that adapters were trained with a model of another name."""
-    if there and here and there != here:
+    if there and here and there != here and not _same_folder(there, here):
         LOG.warning("%s was trained with %s, and is loaded into %s", path, there, here)
 
 

@@ -12,7 +12,7 @@ import mlx.nn as nn
 
 from ..errors import CheckpointError, ConfigError, OptionError, as_path, check_type, listed
 from ..files import make_folder, staged
-from ..layers.computing import computing
+from ..layers.computing import check_process, computing
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
 from ..layers.packed import count_weights, float_type
@@ -221,6 +221,7 @@ class Pretrained(NamedModule):
 
     def write(self, folder: Path, how: saving.Saving) -> None:
         """Write weights as `how` says, and the configs; until the end the folder is as it was."""
+        check_process()
         self.config.check()
         check_no_adapters(self, "it is saved as a checkpoint; save_adapters writes them alone")
         extra, block = self.config.extra, quantizing.quantization_block(self)

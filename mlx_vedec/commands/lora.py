@@ -149,16 +149,16 @@ def _next_commands(tuning: Finetuning) -> Iterator[str]:
     model = tuning.options.get("model")
     base = [] if model is None else ["--model", model]
     bits, given = tuning.options.get("quantize"), tuning.options.get
-    where = [[f"--{name}", given(name)] for name in ("revision", "processor") if given(name)]
-    inside = ["--subfolder", given("subfolder")] if given("subfolder") else []
-    also = [*sum(where, []), *inside, *([] if bits is None else ["--quantize", str(bits)])]
+    names = ("revision", "subfolder", "processor", "image_steps")
+    where = [[f"--{name.replace('_', '-')}", given(name)] for name in names if given(name)]
+    also = [*sum(where, []), *([] if bits is None else ["--quantize", str(bits)])]
     path = ["--adapter-path", str(tuning.folder)]
     yield "next:"
     for split in [name for name in ("test", "valid") if name in tuning.splits][:1]:
         data = ["--data", tuning.options["data"], "--split", split]
         yield f"  mlx_vedec evaluate {shlex.join([*base, *also, *path, *data])}"
     yield f"  mlx_vedec generate {shlex.join([*base, *also, *path])} --image IMAGE"
-    if bits is None and not inside:
+    if bits is None and not given("subfolder"):
         own = shlex.join(["--model", model or str(tuning.model.source), *sum(where, []), *path])
         yield f"  mlx_vedec fuse {own} --save-path fused_model"
 

@@ -73,6 +73,7 @@ def calibrate_folder(
     """Bring the quantized model of a folder nearer to its source, and write it there again."""
     teacher, processor, found = _read(source, images, revision, folder)
     model = VisionEncoderDecoderModel.from_folder(Path(folder))
+    match_images(model, processor)
     calibration = calibrate(model, teacher, processor, found.images, progress=progress)
     if calibration.after < calibration.before:
         model.save_pretrained(folder, max_shard_size=max_shard_size)

@@ -88,6 +88,19 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     return canvas, (left, top, left + canvas.width, top + canvas.height)
 
 
+def line_pieces(image: Image.Image, aspect: float) -> list[Image.Image]:
+    """A picture of one line that is too wide for a checkpoint, in pieces on its canvases.
+
+    They go from left to right, cut at word gaps. Any other picture comes back alone and as it is.
+    """
+    narrow = image.width <= LIKE_A_LINE * aspect * image.height
+    if narrow or image.width * image.height > LARGEST_CROP:
+        return [image]
+    lines = find_lines(image)
+    pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []
+    return [line_image(image, piece, aspect) for piece in pieces] or [image]
+
+
 def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
     """What a box of the image holds, dark on light, at the left of an RGB canvas of an aspect.
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 import mlx.core as mx
 
 from ..data.samples import Sample
 from ..errors import MetricError
+from ..images.line_images import line_pieces
+from ..images.loading import ImageSource, load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import batch_generate
 from ..reading.processor import Processor, Reading
@@ -105,7 +110,8 @@ def evaluate(
     -- `batch_generate`'s.
 
     An image that cannot be read counts as one in which nothing was read. Neighbours in the dataset
-    that differ only in their texts are one sample with several references.
+    that differ only in their texts are one sample with several references. A picture of a line
+    that is too wide for a checkpoint of lines is read in pieces, as `read_page` reads it.
 
     >>> from mlx_vedec import load
     >>> data = [Sample("tests/data/lines/seen_000.png", "_VANE_"), Sample("missing.png", "tea")]
@@ -122,16 +128,15 @@ def evaluate(
     names = _names(metrics, tasks)
     _check_references(names, tasks, normalization)
 
+    read_all = partial(batch_generate, model, processor, batch_size=batch_size, **options)
+
     def read(share: Sequence[ReadingTask]) -> list[ResultValues]:
-        results = batch_generate(
-            model,
-            processor,
-            (dataset[task.index].image for task in share),
-            [task.prompt for task in share],
-            batch_size=batch_size,
-            progress=progress,
-            **options,
-        )
+        images = (dataset[task.index].image for task in share)
+        prompts = [task.prompt for task in share]
+        if processor.line_aspect_ratio is not None and not any(prompts):
+            results = _lines(images, processor.line_aspect_ratio, progress, read_all)
+        else:
+            results = read_all(images, prompts, progress=progress)
         return [_values(result) for result in results] if share else []
 
     started = time.perf_counter()
@@ -196,6 +201,46 @@ def _in_shares(
     for process, part in enumerate(gather_results(lambda: read(tasks[rank::world]), group)):
         found[process::world] = part
     return found
+
+
+def _lines(
+    images: Iterable[ImageSource],
+    aspect: float,
+    progress: Callable[[GenerationResult], object] | None,
+    read: Callable[..., Iterator[GenerationResult]],
+) -> Iterator[GenerationResult]:
+    """The lines that images hold; one that is too wide is read in pieces, as on a page."""
+    counts: deque[int] = deque()
+
+    def pieces() -> Iterator[ImageSource]:
+        for image in images:
+            try:
+                found = line_pieces(load_image(image), aspect)
+            except (ValueError, OSError):
+                found = [image]
+            counts.append(len(found))
+            yield from found if len(found) > 1 else [image]
+
+    results = read(pieces())
+    for result in results:
+        parts = [result, *islice(results, counts.popleft() - 1)]
+        whole = result if len(parts) == 1 else _joined(parts)
+        if progress is not None:
+            progress(whole)
+        yield whole
+
+
+def _joined(parts: Sequence[GenerationResult]) -> GenerationResult:
+    """The results of a line's pieces as one."""
+    reasons = [part.finish_reason for part in parts]
+    return replace(
+        parts[0],
+        text=" ".join(part.text for part in parts if part.text),
+        tokens=tuple(token for part in parts for token in part.tokens),
+        token_logprobs=tuple(value for part in parts for value in part.token_logprobs),
+        finish_reason=next((reason for reason in reasons if reason != "stop"), "stop"),
+        error=next((part.error for part in parts if part.error), None),
+    )
 
 
 def _values(result: GenerationResult) -> ResultValues:

@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from mlx_vedec import batch_generate
+from mlx_vedec import batch_generate, read_lines
 from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import MetricError, OptionError, TokenError
 from mlx_vedec.measuring import evaluation as module
@@ -339,3 +339,18 @@ def test_two_processes_read_what_one_does(tmp_path, lines, found):
 def test_alone_nothing_is_gathered():
     value = [("kept", object())]
     assert gather(value, None) == [value]
+
+
+def test_lines_that_are_too_wide_are_read_in_pieces(reader, tmp_path):
+    """Those of a page, whose texts are known; stretched, hardly a character of them is right."""
+    page, model, processor = Image.open("examples/page.png"), *reader
+    samples = []
+    for number, line in enumerate(read_lines(model, processor, page)[1:3]):
+        left, top, right, bottom = line.box
+        path = tmp_path / f"{number}.png"
+        page.crop((left - 6, top - 5, right + 6, bottom + 5)).save(path)
+        samples.append(Sample(str(path), line.text))
+    told = []
+    wide = evaluate(model, processor, samples, bootstrap=0, progress=told.append)
+    assert wide.metrics["cer"].value == 0.0 and all(row.confidence > 0.9 for row in wide.rows)
+    assert [result.text for result in told] == [row.prediction for row in wide.rows]

@@ -261,6 +261,7 @@ def test_validation_without_labels_is_refused():
         validate(stepper, RandomBatches(1, empty=(0,)), stepper.weights.trained)
 
 
+@pytest.mark.filterwarnings("ignore:.*past the end of the position table")
 @pytest.mark.parametrize("limit", [2, pytest.param(-1, marks=pytest.mark.slow)])
 def test_texts_are_read_as_they_are_evaluated(limit):
     """Each image alone, from its own prompt to twice the longest label, gives the same text."""
