@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -94,7 +95,8 @@ class Sampling(Search):
         reasons = self.stopping(tokens, scores)
         if no_id is not None:
             reasons = mx.where(no_id, NO_ID, reasons)
-        reasons = mx.where(mx.isfinite(allowed.max(axis=-1)), reasons, NO_TOKEN)
+        best = mx.abs(allowed.max(axis=-1))  # inf or nan where nothing may come next
+        reasons = mx.where(best < math.inf, reasons, NO_TOKEN)
         variance = state.variance
         if variance is not None:
             variance, circles = variance.after(logits)

@@ -10,7 +10,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
-from .cpu import erf
 from .dropout import Dropout
 
 Activation = Callable[[mx.array], mx.array]
@@ -18,7 +17,7 @@ Activation = Callable[[mx.array], mx.array]
 
 def gelu(x: mx.array) -> mx.array:
     """Exact GELU (arXiv:1606.08415), in an order of products that float16 does not overflow."""
-    return x * (0.5 + 0.5 * erf(x * math.sqrt(0.5)))
+    return x * (0.5 + 0.5 * mx.erf(x * math.sqrt(0.5)))
 
 
 def gelu_tanh(x: mx.array) -> mx.array:

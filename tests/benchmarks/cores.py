@@ -1,7 +1,7 @@
-"""What an encoder gains on a CPU by `layers/cpu.py`: rows shared out among cores, and its own erf.
+"""What an encoder gains on a CPU by `layers/cpu.py`: rows shared out among cores.
 
-`python -m tests.benchmarks.cores` prints seconds of wall time, the shortest of five, with and
-without both, each side in a process of its own, in turn.
+`python -m tests.benchmarks.cores` prints seconds of wall time, the shortest of five, without
+and with it, each side in a process of its own, in turn.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ def seconds(shape: str, rows: int, plain: bool) -> float:
     """The shortest of five encodings of `rows` random images."""
     if plain:
         cpu.cores = lambda: 1
-        cpu.on_cpu = lambda: False
     model = random_model(shape)
     images = mx.random.normal((rows, *[model.config.encoder.image_size] * 2, 3))
     mx.eval(model.parameters(), images)
