@@ -29,7 +29,8 @@ def listed(value: Any) -> tuple[Any, ...]:
     """One item or several as a tuple; nothing where it is not set."""
     if value is None:
         return ()
-    return (value,) if isinstance(value, (str, int)) or callable(value) else tuple(value)
+    one = isinstance(value, (str, int, float, Mapping)) or callable(value)
+    return (value,) if one else tuple(value)
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
@@ -135,7 +136,7 @@ TEXTS = Value(
 )
 ID = Value(_is_id, "a token id", ids=listed)
 IDS = Value(_are_ids, "token ids", listed, lambda v: v)
-START = Value(_are_ids, "token ids", lambda v: v if is_int(v) else tuple(v))
+START = Value(_are_ids, "token ids", lambda v: v if is_int(v) else listed(v))
 WORDS = Value(
     _words_fit,
     "a list of lists of token ids, none of them empty",

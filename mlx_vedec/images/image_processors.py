@@ -112,7 +112,8 @@ class ImageProcessor(BaseImageProcessor):
             return cls.of_own_steps(image_steps, values).changed(overrides)
         values = read_if_there(path) if alone else processor_values(folder)
         config = read_if_there(folder / "config.json")
-        model_type = (config.get("encoder") or config).get("model_type")
+        encoder = config.get("encoder")
+        model_type = (encoder if isinstance(encoder, Mapping) else config).get("model_type")
         return cls.from_dict(values, model_type).changed(overrides)
 
     def save_pretrained(self, folder: str | Path) -> None:

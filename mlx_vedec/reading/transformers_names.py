@@ -143,11 +143,11 @@ def pipeline(
     images = one_of(image_processor, feature_extractor, "image_processor and feature_extractor")
     if isinstance(model, VisionEncoderDecoderModel):
         own = model if wanted is None else model.astype(wanted)
-        source = processor or model.source
+        source = model.source if processor is None else processor
     else:
-        source = model or BUNDLED
+        source = BUNDLED if model is None else model
         own = VisionEncoderDecoderModel.from_pretrained(source, dtype=wanted)
-        source = processor or source
+        source = source if processor is None else processor
     reads = _processor(source, tokenizer, images)
     match_images(own, reads)
     return Pipeline(task, own, reads)

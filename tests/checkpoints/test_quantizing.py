@@ -141,6 +141,7 @@ def family_model(model_type, encoder="vit"):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the files of the checkpoint differ")
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("model_type", DECODERS)
 def test_every_decoder(tmp_path, model_type, tied):
