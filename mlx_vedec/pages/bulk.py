@@ -15,7 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..errors import OptionError
-from ..files import write_file
+from ..files import make_folder, write_file
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from . import pdf
@@ -126,7 +126,7 @@ def read_to_folder(
     given = [*sheets]
     layouts = {id(sheet): layout for sheet, layout in given}
     own = folder.missing([sheet for sheet, _ in given], share=rank, of=size)
-    folder.path.mkdir(parents=True, exist_ok=True)
+    make_folder(folder.path)
     errors = folder.path / ERRORS
     if rank == 0:
         errors.unlink(missing_ok=True)
