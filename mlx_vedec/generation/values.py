@@ -29,8 +29,9 @@ def listed(value: Any) -> tuple[Any, ...]:
     """One item or several as a tuple; nothing where it is not set."""
     if value is None:
         return ()
-    one = isinstance(value, (str, int, float, Mapping)) or callable(value)
-    return (value,) if one else tuple(value)
+    if isinstance(value, (str, int, float, Mapping)) or callable(value):
+        return (value,)
+    return tuple(value)
 
 
 def _pairs(value: Any) -> list[tuple[Any, Any]]:
