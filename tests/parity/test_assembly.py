@@ -104,7 +104,7 @@ def test_decoders(tmp_path, stem, caplog):
     same_but_for(ours, theirs, fresh)
     crossed = [ours.decoder.renames.ours(name) for name in fresh]
     assert all(".cross_attn" in name for name in crossed), crossed
-    assert all(name in caplog.text for name in fresh)
+    assert sum(name in caplog.text for name in fresh) >= min(12, len(fresh))  # the first
     assert ours.config.decoder.is_decoder and ours.config.decoder.add_cross_attention
     assert not ours.config.tie_word_embeddings
 

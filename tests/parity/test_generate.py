@@ -30,6 +30,7 @@ from tests.parity.reference import (
     transformers,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:the files of the checkpoint differ")
 ENDS = (None, 31, [7, 34], [15, 7, 34])
 GREEDY = {name: rule for name, rule in RULES.items() if "length_penalty" not in rule}
 

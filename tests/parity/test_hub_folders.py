@@ -15,6 +15,7 @@ from tests.conftest import SHARED  # noqa: E402
 from tests.parity.hub_folders import write  # noqa: E402
 from tests.parity.reference import close  # noqa: E402
 
+pytestmark = pytest.mark.filterwarnings("ignore:the files of the checkpoint differ")
 FOLDERS = sorted(path.name for path in (SHARED / "configs").glob("*/"))
 # Checkpoints of one kind differ by their sizes: of most, one is enough for the fast run.
 SOME = [
