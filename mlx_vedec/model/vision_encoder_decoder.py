@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import mlx.core as mx
@@ -16,7 +17,7 @@ from ..decoders import DECODERS
 from ..decoders.decoder import Decoder
 from ..encoders import ENCODERS
 from ..encoders.encoder import Encoder
-from ..errors import ConfigError, OptionError, TokenError
+from ..errors import ConfigError, OptionError, TokenError, check_type
 from ..generation.config import GenerationConfig
 from ..generation.disputes import disputes, ids_in_force, places_of
 from ..layers.decoder_cache import DecoderCache
@@ -52,6 +53,10 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(
                 encoder.config, decoder.config
             )
+        given = {"config": config, "encoder": encoder, "decoder": decoder}
+        kinds = (VisionEncoderDecoderConfig, (Encoder, NoneType), (Decoder, NoneType))
+        for (name, part), kind in zip(given.items(), kinds, strict=True):
+            check_type(name, part, kind, f"a {name} of this package")
         super().__init__(config)
         self.encoder = encoder or ENCODERS[config.encoder.model_type](config.encoder)
         self.decoder = decoder or DECODERS[config.decoder.model_type](config.decoder)
@@ -101,6 +106,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
         """
         if labels is not None:
             kwargs.pop("input_ids", None)  # the same tokens once more, in a batch of Donut's
+        check_type("use_cache", use_cache, (int, NoneType), "True or False")
         further = _for_decoder(kwargs)
         traced = {
             "output_attentions": output_attentions,
