@@ -16,7 +16,7 @@ from typing import ClassVar
 
 import mlx.core as mx
 
-from ..errors import ConfigError, TokenError
+from ..errors import TokenError
 from ..layers.attention import Attention, AttentionCore, Mask
 from ..layers.kv_cache import KeysValues, KVCache, Memory
 from ..layers.kv_quantization import Held, Quantized
@@ -53,9 +53,8 @@ class BigBirdConfig(BertConfig):
     def check(self) -> None:
         """Raise `ConfigError` for an unknown kind of attention."""
         super().check()
-        if self.attention_type not in (FULL, SPARSE):
-            expected = f"expected {FULL!r} or {SPARSE!r}"
-            raise ConfigError(self._message("attention_type", self.attention_type, expected))
+        known = self.attention_type in (FULL, SPARSE)
+        self.require(known, "attention_type", f"expected {FULL!r} or {SPARSE!r}")
 
     @property
     def full_length(self) -> int | None:

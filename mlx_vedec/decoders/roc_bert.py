@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from ..layers.initialisers import initialise
 from .bert import TYPED_BODY, BertConfig, bert_renames
 from .masked import MaskedDecoder
@@ -40,9 +39,8 @@ class RoCBertConfig(BertConfig):
         """Raise `ConfigError` unless padding has a row in every table."""
         super().check()
         for name in ("shape_vocab_size", "pronunciation_vocab_size"):
-            if self.pad_token_id is not None and self.pad_token_id >= getattr(self, name):
-                expected = f"expected more than pad_token_id, {self.pad_token_id}"
-                raise ConfigError(self._message(name, getattr(self, name), expected))
+            has_row = self.pad_token_id is None or self.pad_token_id < getattr(self, name)
+            self.require(has_row, name, f"expected more than pad_token_id, {self.pad_token_id}")
 
 
 class RoCBertForCausalLM(MaskedDecoder[RoCBertConfig]):

@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention, Mask
 from ..layers.kv_cache import KVCache, Memory
 from .bert import TYPED_BODY, BertConfig, bert_renames
@@ -43,15 +42,10 @@ class RoFormerConfig(BertConfig):
     def check(self) -> None:
         """Raise `ConfigError` unless pairs of a head's numbers can be turned."""
         super().check()
-        if self.hidden_size // self.num_attention_heads % 2:
-            expected = (
-                f"expected an even multiple of num_attention_heads, {self.num_attention_heads}"
-            )
-            raise ConfigError(self._message("hidden_size", self.hidden_size, expected))
-        if self.shape.embed_dims < 1:
-            raise ConfigError(
-                self._message("embedding_size", self.embedding_size, "expected 1 or more")
-            )
+        expected = f"expected an even multiple of num_attention_heads, {self.num_attention_heads}"
+        even = not self.hidden_size // self.num_attention_heads % 2
+        self.require(even, "hidden_size", expected)
+        self.require(self.shape.embed_dims > 0, "embedding_size", "expected 1 or more")
 
     @property
     def shape(self) -> MaskedShape:

@@ -42,15 +42,11 @@ class XmodConfig(RobertaConfig):
     def check(self) -> None:
         """Raise `ConfigError` for a language without an adapter, or adapters of no width."""
         super().check()
-        if self.default_language is not None and self.default_language not in self.languages:
-            raise ConfigError(
-                self._message("default_language", self.default_language, self._expected)
-            )
-        if self.adapter_reduction_factor > self.hidden_size:
-            expected = f"expected 1 to hidden_size, {self.hidden_size}"
-            raise ConfigError(
-                self._message("adapter_reduction_factor", self.adapter_reduction_factor, expected)
-            )
+        known = self.default_language is None or self.default_language in self.languages
+        self.require(known, "default_language", self._expected)
+        expected = f"expected 1 to hidden_size, {self.hidden_size}"
+        fits = self.adapter_reduction_factor <= self.hidden_size
+        self.require(fits, "adapter_reduction_factor", expected)
 
     @property
     def norm_first(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]

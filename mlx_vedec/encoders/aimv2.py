@@ -14,7 +14,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.initialisers import initialise
 from ..layers.mlp import activation
@@ -50,9 +49,8 @@ class Aimv2VisionConfig(PatchConfig):
     def check(self) -> None:
         """Raise `ConfigError` as `PatchConfig` does, and for a width that has no sinusoids."""
         super().check()
-        if self.is_native and self.hidden_size % 4:
-            expected = "expected a multiple of 4, as is_native is true"
-            raise ConfigError(self._message("hidden_size", self.hidden_size, expected))
+        fits = not (self.is_native and self.hidden_size % 4)
+        self.require(fits, "hidden_size", "expected a multiple of 4, as is_native is true")
 
 
 class Aimv2Attention(Attention):

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from ..checkpoints.config import LARGEST
-from ..errors import ConfigError
 from .encoder import EncoderConfig
 from .patches import Pair, grid_of, pair
 
@@ -55,15 +54,12 @@ class HieraConfig(EncoderConfig):
             pair(getattr(self, name), name)
         stages = len(self.depths)
         for name in ("num_heads", "masked_unit_attention"):
-            value = getattr(self, name)
-            if len(value) != stages:
-                expected = f"expected one value for each of the {stages} stages"
-                raise ConfigError(self._message(name, value, expected))
-        if not stages or min(self.depths) < 1:
-            raise ConfigError(self._message("depths", self.depths, "expected layers in each stage"))
-        if self.num_query_pool >= stages:
-            expected = f"expected fewer than the {stages} stages"
-            raise ConfigError(self._message("num_query_pool", self.num_query_pool, expected))
+            expected = f"expected one value for each of the {stages} stages"
+            self.require(len(getattr(self, name)) == stages, name, expected)
+        deep = stages and min(self.depths) > 0
+        self.require(deep, "depths", "expected layers in each stage")
+        fewer = self.num_query_pool < stages
+        self.require(fewer, "num_query_pool", f"expected fewer than the {stages} stages")
         self._check_widths()
         self._check_sides()
 
@@ -71,31 +67,29 @@ class HieraConfig(EncoderConfig):
         for stage, heads in enumerate(self.num_heads):
             wide, inner = self.dims(stage), int(self.dims(stage) * self.mlp_ratio)
             pools = stage and self.pools(stage)
-            if not 1 <= wide <= LARGEST // 3 or (pools and wide == self.dims(stage - 1)):
-                value = self.embed_dim_multiplier
-                expected = "expected one that makes a width, another of each stage that pools"
-                raise ConfigError(self._message("embed_dim_multiplier", value, expected))
-            if not 1 <= inner <= LARGEST:
-                expected = f"expected 1 / {wide} or more, and no more than {LARGEST} / {wide}"
-                raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
-            if heads < 1 or wide % heads:
-                expected = f"expected a divisor of {wide}, the width of stage {stage}"
-                raise ConfigError(self._message("num_heads", self.num_heads, expected))
+            fits = 1 <= wide <= LARGEST // 3 and not (pools and wide == self.dims(stage - 1))
+            expected = "expected one that makes a width, another of each stage that pools"
+            self.require(fits, "embed_dim_multiplier", expected)
+            expected = f"expected 1 / {wide} or more, and no more than {LARGEST} / {wide}"
+            self.require(1 <= inner <= LARGEST, "mlp_ratio", expected)
+            expected = f"expected a divisor of {wide}, the width of stage {stage}"
+            self.require(heads > 0 and not wide % heads, "num_heads", expected)
 
     def _check_sides(self) -> None:
         further, units = len(self.depths) - 1, self.masked_unit_size
-        if any(unit % step**further for unit, step in zip(units, self.query_stride, strict=True)):
-            expected = f"expected multiples of query_stride, once for each of {further} stages"
-            raise ConfigError(self._message("masked_unit_size", units, expected))
+        expected = f"expected multiples of query_stride, once for each of {further} stages"
+        pairs = zip(units, self.query_stride, strict=True)
+        fits = not any(unit % step**further for unit, step in pairs)
+        self.require(fits, "masked_unit_size", expected)
         for side, step, pad in zip(
             self.patch_size, self.patch_stride, self.patch_padding, strict=True
         ):
-            if pad < 0 or not 0 < side - 2 * pad <= step:
-                expected = "expected patch_size less twice the padding above 0, at most the stride"
-                raise ConfigError(self._message("patch_padding", self.patch_padding, expected))
-        if any(side % unit for side, unit in zip(self.image_size, self.image_unit, strict=True)):
-            expected = f"expected multiples of {self.image_unit}, the sides of a masked unit"
-            raise ConfigError(self._message("image_size", self.image_size, expected))
+            expected = "expected patch_size less twice the padding above 0, at most the stride"
+            fits = pad >= 0 and 0 < side - 2 * pad <= step
+            self.require(fits, "patch_padding", expected)
+        expected = f"expected multiples of {self.image_unit}, the sides of a masked unit"
+        pairs = zip(self.image_size, self.image_unit, strict=True)
+        self.require(not any(side % unit for side, unit in pairs), "image_size", expected)
 
     def to_dict(self) -> dict[str, Any]:
         """Every field, and the `hidden_size` that Hugging Face stores as well."""

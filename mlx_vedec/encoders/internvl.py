@@ -13,7 +13,6 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
@@ -55,9 +54,8 @@ class InternVLVisionConfig(PatchConfig):
     def check(self) -> None:
         """Raise `ConfigError` as `PatchConfig` does, and for a norm of another kind."""
         super().check()
-        if self.norm_type not in NORMS:
-            expected = f"expected one of {', '.join(NORMS)}"
-            raise ConfigError(self._message("norm_type", self.norm_type, expected))
+        known = self.norm_type in NORMS
+        self.require(known, "norm_type", f"expected one of {', '.join(NORMS)}")
 
 
 class InternVLAttention(Attention):

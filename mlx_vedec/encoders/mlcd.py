@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 
 import mlx.core as mx
 
-from ..errors import ConfigError
 from ..layers.outputs import Trace
 from .clip import (
     BEGINNING,
@@ -63,16 +62,13 @@ class MLCDVisionConfig(CLIPVisionConfig):
     def check(self) -> None:
         """Raise `ConfigError` for a head whose width is no multiple of 4, or other rotations."""
         super().check()
-        if self.head_dims % 4:
-            expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"
-            raise ConfigError(self._message("hidden_size", self.hidden_size, expected))
-        if self.num_key_value_groups != 1:
-            value = self.num_key_value_groups
-            raise ConfigError(self._message("num_key_value_groups", value, "expected 1"))
+        expected = f"expected a multiple of 4 for each of {self.num_attention_heads} heads"
+        self.require(not self.head_dims % 4, "hidden_size", expected)
+        self.require(self.num_key_value_groups == 1, "num_key_value_groups", "expected 1")
         theta, kind = self.rope_theta, self.rope_parameters.get("rope_type", "axial")
-        if kind != "axial" or type(theta) not in (int, float) or theta <= 0:
-            expected = "expected rope_type 'axial' and a rope_theta above 0"
-            raise ConfigError(self._message("rope_parameters", self.rope_parameters, expected))
+        fits = kind == "axial" and type(theta) in (int, float) and theta > 0
+        expected = "expected rope_type 'axial' and a rope_theta above 0"
+        self.require(fits, "rope_parameters", expected)
 
     @property
     def head_dims(self) -> int:

@@ -13,7 +13,6 @@ import mlx.nn as nn
 
 from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
-from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
@@ -46,9 +45,8 @@ class PixioConfig(PatchConfig):
     def check(self) -> None:
         """Raise `ConfigError` as `PatchConfig` does, and for an MLP that is too wide."""
         super().check()
-        if self.hidden_size * self.mlp_ratio > LARGEST:
-            expected = f"expected at most {LARGEST} / {self.hidden_size}"
-            raise ConfigError(self._message("mlp_ratio", self.mlp_ratio, expected))
+        fits = self.hidden_size * self.mlp_ratio <= LARGEST
+        self.require(fits, "mlp_ratio", f"expected at most {LARGEST} / {self.hidden_size}")
 
 
 class PixioLayer(nn.Module):

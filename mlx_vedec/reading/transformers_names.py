@@ -34,7 +34,7 @@ QUESTION = "<s_docvqa><s_question>{}</s_question><s_answer>"  # of Donut's check
 AO_TYPES = {"int4_weight_only": 4, "int8_weight_only": 8}
 
 
-def BitsAndBytesConfig(  # noqa: N802
+def BitsAndBytesConfig(
     load_in_8bit: bool = False, load_in_4bit: bool = False, **options: Any
 ) -> QuantizationConfig:
     """Settings for `quantization_config=`: weights of 8 or of 4 bits, in MLX's own format.
@@ -57,7 +57,7 @@ BitsandBytesConfig = BitsAndBytesConfig  # as transformers' page on TrOCR spells
 
 def TorchAoConfig(
     quant_type: str, group_size: int | None = None, **options: Any
-) -> QuantizationConfig:  # noqa: N802
+) -> QuantizationConfig:
     """Settings for `quantization_config=`: "int4_weight_only" or "int8_weight_only"."""
     check_type("quant_type", quant_type, str, f"one of {', '.join(AO_TYPES)}")
     if quant_type not in AO_TYPES or options:
