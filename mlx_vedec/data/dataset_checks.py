@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import near
-from ..images.loading import check_header, is_url
+from ..images.loading import header_size, is_url
 from ..reading.processor import Processor
 from .labels import Labeller, SampleIds
 from .samples import SHOWN, CollectedErrors, Sample
@@ -69,7 +69,7 @@ def _has_image(sample: Sample, errors: CollectedErrors) -> bool:
         with errors.at(sample.where):
             if len(errors.found) < SHOWN and not Path(image).exists():
                 raise DataError(f"image {image} does not exist; {near(Path(image))}")
-            check_header(image)
+            header_size(image)
     return len(errors.found) == before
 
 

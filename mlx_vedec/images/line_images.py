@@ -65,6 +65,16 @@ def is_line_shaped(size: Size, aspect: float) -> bool:
     return 1 / LIKE_A_LINE < width / height / aspect < LIKE_A_LINE
 
 
+def is_too_wide(size: Size, aspect: float) -> bool:
+    """Whether a (width, height) is wider than a checkpoint of lines reads in one piece.
+
+    >>> is_too_wide((384, 32), aspect=12), is_too_wide((800, 32), aspect=12)
+    (False, True)
+    """
+    width, height = size
+    return width > LIKE_A_LINE * aspect * height and width * height <= LARGEST_CROP
+
+
 def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     """A picture of one line as a checkpoint sees it, and where that lies in the picture.
 
@@ -86,19 +96,6 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     canvas = line_image(image, pieces[0], aspect)
     left, top = line_origin(image, pieces[0], aspect)
     return canvas, (left, top, left + canvas.width, top + canvas.height)
-
-
-def line_pieces(image: Image.Image, aspect: float) -> list[Image.Image]:
-    """A picture of one line that is too wide for a checkpoint, in pieces on its canvases.
-
-    They go from left to right, cut at word gaps. Any other picture comes back alone and as it is.
-    """
-    narrow = image.width <= LIKE_A_LINE * aspect * image.height
-    if narrow or image.width * image.height > LARGEST_CROP:
-        return [image]
-    lines = find_lines(image)
-    pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []
-    return [line_image(image, piece, aspect) for piece in pieces] or [image]
 
 
 def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:

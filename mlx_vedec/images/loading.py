@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..errors import ImageError, as_path, shown
 from ..files import near
 from .arrays import as_16_bits, image_array, to_8_bits
-from .boxes import PIXEL_LIMIT, check_size
+from .boxes import PIXEL_LIMIT, Size, check_size
 from .downloads import download, standard_input
 from .heif import ENDINGS, kind_of, make_readable
 
@@ -137,10 +137,14 @@ def _existing(source: str | os.PathLike[str]) -> Path:
     return path
 
 
-def check_header(path: str | os.PathLike[str]) -> None:
-    """Raise `ImageError` for a file that is no image or too large; only its header is read."""
+def header_size(path: str | os.PathLike[str]) -> Size:
+    """The (width, height) that a file's header says, before the picture is turned upright.
+
+    `ImageError` for a file that is no image or too large.
+    """
     with _reading(str(path)), _open(Path(path), str(path)) as image:
         check_size(image.size, str(path))
+        return image.size
 
 
 def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -14,9 +15,13 @@ import mlx.core as mx
 
 from ..data.samples import Sample
 from ..errors import MetricError
-from ..images.line_images import line_pieces
-from ..images.loading import ImageSource, load_image
+from ..images.line_images import is_too_wide
+from ..images.lines import find_lines
+from ..images.loading import ImageSource, header_size, is_url, load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..pages.layout import Line
+from ..pages.reading import joined
+from ..pages.strips import pieces_of
 from ..reading.generate import batch_generate
 from ..reading.processor import Processor, Reading
 from ..reading.results import GenerationResult
@@ -214,33 +219,33 @@ def _lines(
 
     def pieces() -> Iterator[ImageSource]:
         for image in images:
-            try:
-                found = line_pieces(load_image(image), aspect)
-            except (ValueError, OSError):
-                found = [image]
+            found = _pieces(image, aspect)
             counts.append(len(found))
-            yield from found if len(found) > 1 else [image]
+            yield from found
 
     results = read(pieces())
     for result in results:
-        parts = [result, *islice(results, counts.popleft() - 1)]
-        whole = result if len(parts) == 1 else _joined(parts)
+        whole = joined([result, *islice(results, counts.popleft() - 1)])
         if progress is not None:
             progress(whole)
         yield whole
 
 
-def _joined(parts: Sequence[GenerationResult]) -> GenerationResult:
-    """The results of a line's pieces as one."""
-    reasons = [part.finish_reason for part in parts]
-    return replace(
-        parts[0],
-        text=" ".join(part.text for part in parts if part.text),
-        tokens=tuple(token for part in parts for token in part.tokens),
-        token_logprobs=tuple(value for part in parts for value in part.token_logprobs),
-        finish_reason=next((reason for reason in reasons if reason != "stop"), "stop"),
-        error=next((part.error for part in parts if part.error), None),
-    )
+def _pieces(image: ImageSource, aspect: float) -> list[ImageSource]:
+    """The pieces of a line that is too wide for a checkpoint's aspect; else the image as it is."""
+    try:
+        if isinstance(image, (str, os.PathLike)) and not is_url(image):
+            width, height = header_size(image)  # of a picture that may lie on its side
+            if not (is_too_wide((width, height), aspect) or is_too_wide((height, width), aspect)):
+                return [image]
+        picture = load_image(image)
+    except ValueError:  # which reading it says, too
+        return [image]
+    lines = find_lines(picture) if is_too_wide(picture.size, aspect) else []
+    if len(lines) != 1:
+        return [image]
+    found = pieces_of(picture, Line(box=lines[0]), aspect, tight=True)
+    return [piece.picture for piece in found] or [image]
 
 
 def _values(result: GenerationResult) -> ResultValues:

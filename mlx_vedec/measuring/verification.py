@@ -13,7 +13,6 @@ from ..errors import OptionError
 from ..images.loading import ImageSource
 from ..layers.packed import bits_per_weight
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.image_sizes import match_images
 from ..reading.processor import Processor
 from ..text.error_rates import characters, metric
 from .arguments import check_arguments, listed_images
@@ -53,8 +52,6 @@ def verify(
     optional = {"labels": labels, "prompt": prompt, "sizes": sizes, "progress": progress}
     check_arguments(*optional, **optional)
     _check(original, changed, images, labels)
-    for model in (original, changed):
-        match_images(model, processor)
     if labels is not None:
         labels = [reference(processor, label, prompt).text for label in labels]
     done = count(1)

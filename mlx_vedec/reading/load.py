@@ -77,9 +77,6 @@ def load(
     'vit'
     """
     source = BUNDLED if path_or_hf_repo is None else path_or_hf_repo
-    as_path(source, "path_or_hf_repo")
-    if adapter_path is not None:
-        as_path(adapter_path, "adapter_path")
     model = VisionEncoderDecoderModel.from_pretrained(
         source,
         dtype=dtype,
@@ -109,9 +106,10 @@ def adapt(
     requantized -- whether the model may be quantized otherwise than the one they were trained on.
     Returns the processor that reads with them.
     """
-    restore_added(model, processor, adapter_path)
-    restore_images(model, processor, adapter_path)
-    load_adapters(model, adapter_path, requantized=requantized)
+    folder = as_path(adapter_path, "adapter_path")
+    restore_added(model, processor, folder)
+    restore_images(model, processor, folder)
+    load_adapters(model, folder, requantized=requantized)
     return of_own_steps(processor)
 
 

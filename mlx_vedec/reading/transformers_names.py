@@ -17,7 +17,6 @@ from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.tokenizer import Tokenizer
 from .generate import batch_generate
-from .image_sizes import match_images
 from .load import BUNDLED
 from .processor import Processor
 
@@ -148,9 +147,7 @@ def pipeline(
         source = BUNDLED if model is None else model
         own = VisionEncoderDecoderModel.from_pretrained(source, dtype=wanted)
         source = source if processor is None else processor
-    reads = _processor(source, tokenizer, images)
-    match_images(own, reads)
-    return Pipeline(task, own, reads)
+    return Pipeline(task, own, _processor(source, tokenizer, images))
 
 
 def _processor(source: Any, tokenizer: Any, images: Any) -> Processor:

@@ -11,7 +11,7 @@ from PIL import Image, features
 from mlx_vedec import load_image
 from mlx_vedec.errors import ImageError
 from mlx_vedec.images import heif
-from mlx_vedec.images.loading import check_header, images_in
+from mlx_vedec.images.loading import header_size, images_in
 
 
 def start_of(*brands: bytes) -> bytes:
@@ -43,7 +43,7 @@ def test_without_the_plugin_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
     path = tmp_path / "photo.heic"
     path.write_bytes(start_of(b"mif1", b"heic"))
-    for read in (load_image, check_header):
+    for read in (load_image, header_size):
         with pytest.raises(ImageError, match=r"photo.heic is a HEIC .*'mlx-vedec\[heic\]'"):
             read(path)
     with pytest.raises(ImageError, match="an image of 60 bytes is a HEIC photograph"):

@@ -159,7 +159,7 @@ def test_pipes_and_devices_are_not_waited_for(tmp_path):
         (tmp_path / name).unlink(missing_ok=True)
         os.mkfifo(tmp_path / name)
     with pytest.raises(ImageError, match="is a pipe"):
-        loading.check_header(tmp_path / "a.png")
+        loading.header_size(tmp_path / "a.png")
     with pytest.raises(DataError, match="is a pipe"):
         load_dataset(tmp_path / "a.jsonl")
     with pytest.raises(LayoutError, match="is a pipe"):

@@ -36,39 +36,6 @@ def test_logits_loss_and_tokens(tmp_path, changes):
     check_pair(tmp_path, checks.VIT, ("RoFormer", CHANGES[changes]))
 
 
-def test_traces_prompts_masks_and_cache(tmp_path):
-    checks.check_traces(tmp_path / "traces", PLAIN)
-    checks.check_prompts(tmp_path / "prompts", PLAIN)
-    checks.check_masks(tmp_path / "masks", PLAIN)
-    checks.check_cache(tmp_path / "cache", PLAIN)
-
-
-@pytest.mark.parametrize("tied", [True, False])
-def test_saved_folder_opens_in_transformers(tmp_path, tied):
-    checks.check_saved(tmp_path, ("RoFormer", {"tie_word_embeddings": tied}))
-
-
-def test_halves(tmp_path):
-    checks.check_halves(tmp_path, PLAIN)
-
-
-def test_new_weights_are_spread_as_theirs(tmp_path):
-    changes = {"initializer_range": 0.1, "tie_word_embeddings": False, "pad_token_id": 4}
-    checks.check_new_weights(tmp_path, ("RoFormer", changes))
-
-
-def test_dropouts():
-    checks.check_dropout(PLAIN, "hidden_dropout_prob", "attention_probs_dropout_prob")
-
-
-def test_defaults():
-    checks.check_defaults("RoFormer")
-
-
-def test_every_row_is_used():
-    checks.check_rows([PLAIN, ("RoFormer", {"tie_word_embeddings": False})])
-
-
 @pytest.mark.parametrize("turns", [True, False])
 def test_rows_of_different_length(turns):
     """A token is turned by its place in its own row, whatever row lies beside it."""

@@ -8,7 +8,14 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec import ImageProcessor, Processor, generate, load
+from mlx_vedec import (
+    ImageProcessor,
+    Processor,
+    VisionEncoderDecoderModel,
+    batch_generate,
+    generate,
+    load,
+)
 from mlx_vedec.conversion.convert import convert
 from mlx_vedec.errors import CheckpointError, ConfigError, ImageError, OptionError
 from mlx_vedec.reading.image_sizes import match_images, resize_images
@@ -45,6 +52,17 @@ def test_positions_are_interpolated_to_the_processors_size(folder, caplog):
         model.encode(pixels(1, 8, 8))
     assert "preprocessor_config.json" in str(error.value) and "config.json" in str(error.value)
     model.encode(pixels(1, 16, 16))  # the config's own, as before
+
+
+def test_a_model_and_a_processor_that_were_loaded_apart(folder, caplog):
+    model = VisionEncoderDecoderModel.from_pretrained(folder)
+    processor = Processor.from_pretrained(folder)
+    image = mx.zeros((40, 90, 3), dtype=mx.uint8)
+    apart = generate(model, processor, image, max_tokens=2)
+    [again] = batch_generate(model, processor, [image], max_tokens=2)
+    together = generate(*load(folder), image, max_tokens=2)
+    assert apart.tokens == again.tokens == together.tokens
+    assert len(caplog.records) == 2  # one for each of the two models
 
 
 def test_a_processor_of_the_models_size_changes_nothing(caplog):
