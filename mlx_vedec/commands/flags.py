@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from functools import cache
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..errors import OptionError, nearest
@@ -45,13 +46,17 @@ class FlagParser(argparse.ArgumentParser):
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:  # pyright: ignore
         """As `argparse` does; a word that belongs to no flag is an error or an image."""
-        words = self._understood(sys.argv[1:] if args is None else args)
-        found, rest = self.parse_known_args([*words], namespace)
+        words = [*self._understood(sys.argv[1:] if args is None else args)]
+        known = [flag for flag in self._option_string_actions if flag.startswith("--")]
+        flags = takewhile(lambda word: word != "--", words)
+        for name in (word.partition("=")[0] for word in flags if word.startswith("--")):
+            if not any(flag.startswith(name) for flag in known):  # before what is missing is told
+                self.error(f"{name} is no flag; {_near_flag(name, known)}")
+        found, rest = self.parse_known_args(words, namespace)
         rest = [word for word in rest if word != "--"]
         for word in rest:
             if word.startswith("-") and word != "-":
                 name = word.partition("=")[0]
-                known = [flag for flag in self._option_string_actions if flag.startswith("--")]
                 self.error(f"{name} is no flag; {_near_flag(name, known)}")
         if "image" in found:
             found.image = [*(found.image or ()), *rest]

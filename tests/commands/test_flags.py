@@ -124,6 +124,7 @@ def test_a_prompt_may_look_like_anything():
     ("argv", "said"),
     [
         (["generate", "x", "--num-bems", "2"], "--num-bems is no flag; did you mean --num-beams?"),
+        (["evaluate", "--dtaa", "x"], "--dtaa is no flag; did you mean --data?"),  # which it lacks
         (["generate", "x", "--zzzzzz"], "--zzzzzz is no flag; --help lists the flags"),
         (["generate", "x", "--num-beams", "two"], "--num-beams: invalid int value: 'two'"),
         (["generate", "x", "--seed", "-1"], "'-1' is no seed; expected 0 to 2**64 - 1"),
