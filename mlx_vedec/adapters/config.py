@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 TYPES = ("lora", "dora", "full")
 PARTS = ("encoder", "decoder")
 KINDS = ("attention", "cross", "mlp", "all")
+FREEZABLE = (*PARTS, "attention", "cross", "mlp", "embeddings", "norms", "head")
 DEFAULT_SCALE = 2.0
 
 
@@ -32,6 +33,9 @@ class LoraConfig:
     "attention" is all attention, "cross" only that which reads the image, with the projection
     before it; "all" is every linear layer but the head. A glob matches whole words of a layer's
     name, ours or that on disk: "q_proj", "layers.11", "decoder.*.fc?"; what globs match is added.
+
+    freeze -- names of `FREEZABLE`, and globs: each of them stays as it is, whatever the targets
+    choose. "embeddings" are the tables of tokens and positions, the patches and special tokens.
 
     >>> LoraConfig(rank=16, alpha=16).multiplier
     1.0
@@ -74,9 +78,15 @@ class LoraConfig:
         "Globs of modules that are trained themselves, such as enc_to_dec_proj.",
         expected="names",
     )
+    freeze: tuple[str, ...] = option(
+        (),
+        "What stays as it is, of all that is chosen: encoder, decoder, attention, cross, mlp, "
+        "embeddings, norms, head, or globs of names.",
+        expected="names",
+    )
 
     def __post_init__(self) -> None:
-        for name in ("targets", "train_modules"):
+        for name in ("targets", "train_modules", "freeze"):
             value = getattr(self, name)
             several = isinstance(value, Iterable) and not isinstance(value, str)
             value = tuple(value) if several else (value,)

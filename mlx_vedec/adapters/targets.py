@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -22,7 +23,7 @@ from ..layers.quantization_recipes import (
     part_of,
     quantizable_layers,
 )
-from .config import KINDS, PARTS, LoraConfig
+from .config import FREEZABLE, KINDS, PARTS, LoraConfig
 
 OF_KIND: dict[str, Callable[[set[str]], bool]] = {  # a layer, by the words of its path
     "attention": lambda names: bool(names & {"attn", "self_attn", "cross_attn"}),
@@ -30,6 +31,8 @@ OF_KIND: dict[str, Callable[[set[str]], bool]] = {  # a layer, by the words of i
     "mlp": lambda names: "mlp" in names,
     "all": lambda names: True,
 }
+HEADS = {HEAD, "head_bias", "head_norm", "head_proj"}
+EMBEDDINGS = re.compile(r"(en|de)coder\.(embed_|patch|cls_|\w*(token|position_embedding)s?\b)")
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class Targets:
 
 
 def targets_of(model: Pretrained, config: LoraConfig) -> Targets:
-    """What the config chooses of a model.
+    """What the config chooses of a model, without what it freezes.
 
     Raises `OptionError` for all names at once that nothing of the model has.
     """
@@ -57,10 +60,14 @@ def targets_of(model: Pretrained, config: LoraConfig) -> Targets:
         trained |= {f"{path}.bias" for path in layers if f"{path}.bias" in found.parameters}
     if config.train_norms:
         trained |= found.norms(layers)
+    frozen = found.frozen()
+    layers = {path for path in layers if f"{path}.weight" not in frozen}
+    trained -= frozen
     found.check_floats(trained)
     if not layers and not trained:
+        but = f" that is not frozen by {', '.join(config.freeze)}" if frozen else ""
         raise OptionError(
-            f"the targets {', '.join(config.targets)} choose nothing of this model; widen them"
+            f"the targets {', '.join(config.targets)} choose nothing of this model{but}; widen them"
         )
     return Targets(tuple(sorted(layers)), tuple(sorted(trained)))
 
@@ -121,16 +128,46 @@ class _Search:
     def norms(self, layers: Iterable[str]) -> set[str]:
         """Parameters of the norms in the parts and blocks that have adapters, or are trained."""
         parts = {part_of(path) for path in layers} or self.config.presets[0]
-        norms = {p for p, leaf in self.model.named_modules() if isinstance(leaf, nn.LayerNorm)}
         return {
             name
             for name in self.parameters
-            if name.rpartition(".")[0] in norms and part_of(name) in parts and self._is_near(name)
+            if name.rpartition(".")[0] in self._norms
+            and part_of(name) in parts
+            and self._is_near(name)
         }
 
+    @cached_property
+    def _norms(self) -> set[str]:
+        """The norms by path."""
+        kinds = nn.LayerNorm | nn.RMSNorm
+        return {p for p, leaf in self.model.named_modules() if isinstance(leaf, kinds)}
+
     def trained_modules(self) -> set[str]:
-        """Parameters of `train_modules`."""
-        return self._of(self.config.train_modules)
+        """Parameters of `train_modules`; an error where they are frozen as well."""
+        chosen = self._of(self.config.train_modules)
+        both = sorted(chosen & self.frozen())
+        if both:
+            raise OptionError(
+                f"train_modules and freeze both name {listed(both, 4)}; leave it out of one"
+            )
+        return chosen
+
+    def frozen(self) -> set[str]:
+        """Parameters that `freeze` keeps as they are."""
+        return {path for name in self.config.freeze for path in self._frozen_by(name)}
+
+    def _frozen_by(self, name: str) -> set[str]:
+        """Parameters that a name of `FREEZABLE`, or a glob, keeps as they are."""
+        if name not in FREEZABLE:
+            return self._of((name,))
+        if name in PARTS:
+            return {path for path in self.parameters if part_of(path) == name}
+        if name == "norms":
+            return {path for path in self.parameters if path.rpartition(".")[0] in self._norms}
+        if name == "embeddings":
+            return {path for path in self.parameters if EMBEDDINGS.match(path)}
+        known = OF_KIND.get(name, lambda words: bool(words & HEADS))  # which leaves the head
+        return {path for path in self.parameters if known({*path.split(".")})}
 
     def _of(self, globs: tuple[str, ...]) -> set[str]:
         return {name for name, names in self.parameters.items() if _matches(names, globs)}
@@ -156,18 +193,24 @@ class _Search:
             *(t for t in targets if not self._is_known(t, self.parameters if full else None)),
             *(t for t in modules if not self._is_known(t, self.parameters)),
         ]
-        if unknown:
-            raise OptionError("; ".join(self._unknown(name) for name in unknown))
+        said = [self._unknown("target", name, (*PARTS, *KINDS)) for name in unknown]
+        for name in self.config.freeze:
+            if name in FREEZABLE and not self._frozen_by(name):
+                said.append(f"freeze {name!r} is nothing that this model has of its own")
+            elif not self._frozen_by(name):
+                said.append(self._unknown("freeze", name, FREEZABLE))
+        if said:
+            raise OptionError("; ".join(said))
 
     def _is_known(self, glob: str, among: dict[str, tuple[str, ...]] | None) -> bool:
         return any(_matches(names, (glob,)) for names in (among or self.all_layers).values())
 
-    def _unknown(self, name: str) -> str:
+    def _unknown(self, option: str, name: str, presets: tuple[str, ...]) -> str:
         layers = [known for names in self.all_layers.values() for known in names]
         leaves = {known.rpartition(".")[2] for known in layers}
-        known = [*PARTS, *KINDS, *sorted(leaves), *layers]
-        hint = nearest(name, known, f"known are {listed([*PARTS, *KINDS, *sorted(leaves)], 40)}")
-        return f"target {name!r} is no preset, and no layer's name; {hint}"
+        known = [*presets, *sorted(leaves), *layers]
+        hint = nearest(name, known, f"known are {listed([*presets, *sorted(leaves)], 40)}")
+        return f"{option} {name!r} is no preset, and no layer's name; {hint}"
 
     def check_floats(self, trained: set[str]) -> None:
         """Raise `OptionError` for packed weights that would be trained."""

@@ -300,6 +300,46 @@ def test_full_fine_tuning():
     assert trained("encoder.norm") == {"encoder.norm.weight", "encoder.norm.bias"}
 
 
+def test_what_is_frozen_stays_out_of_what_is_chosen():
+    def left(*freeze, model=WHOLE):
+        config = LoraConfig("full", freeze=freeze)
+        return {*parameters(model)} - {*targets_of(model, config).trained}
+
+    every = {*parameters(WHOLE)}
+    encoder = {name for name in every if name.startswith("encoder.")}
+    tables = {"decoder.embed_tokens.weight", "decoder.embed_positions.weight"}
+    tables |= {f"decoder.embed_norm.{leaf}" for leaf in ("weight", "bias")}
+    tables |= {n for n in encoder if n.startswith(("encoder.patches", "encoder.cls", "encoder.po"))}
+    assert left("encoder") == encoder
+    assert left("embeddings") == tables
+    assert left("norms") == {n for n in every if "norm." in n}
+    assert left("encoder", "mlp") == encoder | {n for n in every if ".mlp." in n}
+    assert left("encoder.layers.0", "fc?") == {
+        n for n in every if n.startswith("encoder.layers.0.") or ".fc" in n
+    }
+    bert = pair("vit", "bert")
+    assert left("head", model=bert) == {n for n in parameters(bert) if n.startswith("decoder.head")}
+    layers = targets_of(WHOLE, LoraConfig(freeze=("encoder", "decoder.layers.0"))).layers
+    assert {name.split(".layers.")[-1][0] for name in layers} == {"1", "2", "e"}
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        (LoraConfig(freeze="encodr"), "freeze 'encodr' is no preset.*did you mean encoder"),
+        (LoraConfig(freeze="head"), "freeze 'head' is nothing that this model has"),
+        (LoraConfig(freeze=("encoder", "decoder")), "nothing .* not frozen by encoder, decoder"),
+        (
+            LoraConfig(freeze="embeddings", train_modules="embed_tokens"),
+            "both name decoder.embed_tokens.weight",
+        ),
+    ],
+)
+def test_what_cannot_be_frozen(config, said):
+    with pytest.raises(OptionError, match=said):
+        targets_of(WHOLE, config)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
