@@ -66,6 +66,12 @@ class TrainingArguments:
         choices=("float32", "float16", "bfloat16"),
         unset="the model's",
     )
+    loss_scale: float = option(
+        256.0,
+        "What the sum of a batch's losses is multiplied by at first, where the model computes in "
+        "float16; halved where gradients overflow, doubled after 200 updates without.",
+        above=0,
+    )
     ema: float | None = option(
         None,
         "The decay of an average of the weights, which is then validated and kept.",
@@ -120,9 +126,9 @@ class TrainingArguments:
     def differences(self, before: Mapping[str, Any]) -> list[str]:
         """What a run that was begun with `before` cannot go on with, as lines of text."""
         now = asdict(self)
-        names = [field.name for field in fields(self) if field.name not in MAY_DIFFER]
+        was = {field.name: before.get(field.name, field.default) for field in fields(self)}
         return [
-            f"{name} was {before.get(name)!r} and is {now[name]!r}"
-            for name in names
-            if before.get(name) != now[name]
+            f"{name} was {was[name]!r} and is {now[name]!r}"
+            for name in now
+            if name not in MAY_DIFFER and was[name] != now[name]
         ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
@@ -22,6 +23,7 @@ from ..reading.processor import Processor
 from .arguments import TrainingArguments
 from .callbacks import MetricsFile, notify
 from .optimizers import Tree, learning_rate
+from .scaling import LEAST, rescaled
 from .state import Store, TrainingState, publish, saving
 from .steps import Outcome, Stepper, Weights
 from .validation import Validation, validate
@@ -97,6 +99,8 @@ class Loop:
     def begin(self, resume: bool, callbacks: Sequence[object]) -> None:
         """Start anew, or after the newest checkpoint, with the same state in all processes."""
         self.state = TrainingState(**from_first(lambda: self._restored(resume), self.group))
+        if self.stepper.scaled and self.state.loss_scale is None:
+            self.state.loss_scale = self.arguments.loss_scale
         own = self.stepper.weights
         trees = [own.trained, own.optimizer, own.average]
         self.stepper.weights = Weights(*broadcast(trees, self.group))
@@ -150,13 +154,17 @@ class Loop:
         left = len(self.batches) - state.position
         count = min(self.arguments.grad_accumulation_steps, left)
         rate = learning_rate(self.arguments, state.step, self.total)
-        outcome = self.stepper.update(islice(stream, count), state.step, rate)
-        if not outcome.finite:
+        scale = state.loss_scale
+        outcome = self.stepper.update(islice(stream, count), state.step, rate, scale or 1.0)
+        if not outcome.finite and (scale is None or scale <= LEAST):
             self._stop(outcome)
+        if scale is not None:
+            state.loss_scale, state.fitted = rescaled(scale, state.fitted, outcome.finite)
+            state.skipped += not outcome.finite
         self._count(outcome, count, time.perf_counter() - start)
         step = {"iteration": state.step, "iterations": self.total, "loss": outcome.loss}
         notify(self.callbacks, "on_step", step)
-        if self._due(self.arguments.steps_per_report):
+        if self._due(self.arguments.steps_per_report) and state.window[1]:
             self._report(rate, outcome.norm)
         better = self._due(self.arguments.steps_per_eval) and self._judge()
         if better or self._due(self.arguments.save_every):
@@ -174,18 +182,21 @@ class Loop:
         state.position += count
         if state.position == len(self.batches):
             state.epoch, state.position = state.epoch + 1, 0
-        state.tokens += outcome.tokens
-        added = (outcome.loss * outcome.tokens, outcome.tokens, 1, seconds)
+        state.tokens += outcome.tokens if outcome.finite else 0
+        told = math.isfinite(outcome.loss)
+        sums = (outcome.loss * outcome.tokens, outcome.tokens) if told else (0.0, 0)
+        added = (*sums, 1, seconds)
         state.window = [a + b for a, b in zip(state.window, added, strict=True)]
 
     def _stop(self, outcome: Outcome) -> None:
         """Save the weights from before an iteration that went wrong, and raise an error."""
         self._checkpoint()
         kept = f"; {self.store.path} has the weights before it" if self.store else ""
+        scaled = "" if self.state.loss_scale is None else " in float16, at the least loss scale too"
         raise TrainingError(
             f"iteration {self.state.step + 1}: the loss is {outcome.loss}, the gradients' norm "
-            f"{outcome.norm}, expected finite ones{kept}; begin again with a lower learning_rate, "
-            'a warmup or dtype="float32", and check the data'
+            f"{outcome.norm}{scaled}, expected finite ones{kept}; begin again with a lower "
+            'learning_rate, a warmup or dtype="float32", and check the data'
         )
 
     def _report(self, rate: float, norm: float) -> None:
@@ -195,12 +206,14 @@ class Loop:
             "epoch": self.state.epoch,
             "train_loss": loss / max(tokens, 1),
             "learning_rate": rate,
-            "grad_norm": norm,
+            "grad_norm": norm if math.isfinite(norm) else None,
             "iterations_per_second": steps / seconds,
             "tokens_per_second": tokens / seconds,
             "trained_tokens": self.state.tokens,
             "peak_memory": mx.get_peak_memory() / 1e9,
         }
+        if self.state.loss_scale is not None:
+            info |= {"loss_scale": self.state.loss_scale, "skipped": self.state.skipped}
         self.state.window = [0.0] * 4
         notify(self.callbacks, "on_train_loss_report", info)
 

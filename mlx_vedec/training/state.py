@@ -41,6 +41,8 @@ class TrainingState:
     window -- loss times tokens, tokens, iterations and seconds since the last report
     best, best_step -- the lowest CER, or loss, of an evaluation, and its iteration
     stale -- evaluations since then
+    loss_scale -- what the loss is multiplied by in float16; None in other types
+    fitted, skipped -- updates in a row that did not overflow at that scale, and all that did
     """
 
     step: int = 0
@@ -51,9 +53,13 @@ class TrainingState:
     best: float | None = None
     best_step: int | None = None
     stale: int = 0
+    loss_scale: float | None = None
+    fitted: int = 0
+    skipped: int = 0
 
 
 DEFAULTS = asdict(TrainingState())
+NEW = {name: DEFAULTS[name] for name in ("loss_scale", "fitted", "skipped")}  # may be absent
 
 
 class OtherTraining(TrainingError):
@@ -239,18 +245,21 @@ def _progress(state: Mapping[str, Any], path: Path) -> TrainingState:
     """The progress in a parsed `state.json`; an error where it is none that was written there."""
     parts = [state.get(name) for name in ("progress", "arguments", "data")]
     values, _, data = (part if isinstance(part, dict) else {} for part in parts)
+    values = {**NEW, **values}
     if not all(isinstance(part, dict) for part in parts) or values.keys() != DEFAULTS.keys():
         raise TrainingError(f"{path / STATE} lacks progress, arguments or data")
     batches = data.get("batches in an epoch", -1)
-    counts = [values[name] for name in ("step", "epoch", "position", "tokens", "stale")]
-    best, best_step = values["best"], values["best_step"]
+    names = ("step", "epoch", "position", "tokens", "stale", "fitted", "skipped")
+    counts = [values[name] for name in names]
+    best, best_step, scale = values["best"], values["best_step"], values["loss_scale"]
     counts += [] if best_step is None else [best_step]
     numbers = values["window"] if isinstance(values["window"], list) else []
-    numbers = [*numbers, *([] if best is None else [best])]
+    own = [x for x in (best, scale) if x is not None]
     fits = (
         all(type(value) is int and 0 <= value < 2**63 for value in [*counts, batches])
-        and len(numbers) == 4 + (best is not None)
-        and all(type(x) in (int, float) and 0 <= x < math.inf for x in numbers)
+        and len(numbers) == 4
+        and all(type(x) in (int, float) and 0 <= x < math.inf for x in [*numbers, *own])
+        and scale != 0
         and (best is None) == (best_step is None)
         and values["step"] == int(path.name)
         and values["position"] < max(batches, 1)

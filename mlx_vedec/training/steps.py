@@ -23,6 +23,7 @@ from ..layers.token_ids import token_losses
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
 from .optimizers import Tree, make_optimizer
+from .scaling import needs_scaling
 
 
 @dataclass
@@ -71,6 +72,7 @@ class Stepper:
             mx.eval(trained)
             model.astype(arguments.dtype)
         self.computed = {name: x.dtype for name, x in trainable(model).items()}
+        self.scaled = needs_scaling(model)
         self.optimizer = make_optimizer(arguments, trained)
         average = {} if arguments.ema is None else {name: x * 1 for name, x in trained.items()}
         self.weights = Weights(trained, self.optimizer.state, average)
@@ -88,19 +90,25 @@ class Stepper:
 
     # a batch
 
-    def _loss(self, trained: Tree, pixels: Any, ids: Any, labels: Any) -> Any:
-        """The sum of the tokens' losses, and how many tokens count; both float32."""
+    def _loss(self, trained: Tree, scale: Any, pixels: Any, ids: Any, labels: Any) -> Any:
+        """The sum of the tokens' losses times the scale, and how many tokens count; float32."""
         smoothing = self.arguments.label_smoothing if self.model.training else 0.0
         self.place(trained, self.computed)
         out: Any = self.model(pixels, decoder_input_ids=ids, use_cache=False)
-        return token_losses(out.logits, labels, smoothing)
+        loss, tokens = token_losses(out.logits, labels, smoothing)
+        return loss * scale, tokens
 
-    def gradients(self, batches: Iterable[TrainingBatch], step: int) -> list[mx.array]:
-        """Sums over the batches of one update: loss, tokens, then each weight's gradient."""
+    def gradients(
+        self, batches: Iterable[TrainingBatch], step: int, scale: mx.array
+    ) -> list[mx.array]:
+        """Sums over the batches of one update: loss, tokens, then each weight's gradient.
+
+        The loss and the gradients are multiplied by the scale.
+        """
         total: list[mx.array] = []
         for number, batch in enumerate(batches):
             mx.random.seed(_seed(self.arguments.seed, step, number, self.group.rank()))
-            values, found = self._gradients(self.weights.trained, *_arrays(batch))
+            values, found = self._gradients(self.weights.trained, scale, *_arrays(batch))
             sums = [*values, *(found[name] for name in self.weights.trained)]
             total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
             if self.arguments.grad_accumulation_steps > 1:
@@ -110,19 +118,22 @@ class Stepper:
 
     def compare(self, batch: TrainingBatch, trained: Tree) -> tuple[mx.array, mx.array]:
         """The sum of a batch's losses, and its tokens, with these weights and in `eval()` mode."""
-        return self._compare(trained, *_arrays(batch))
+        return self._compare(trained, mx.array(1.0), *_arrays(batch))
 
     # an update
 
-    def update(self, batches: Iterable[TrainingBatch], step: int, rate: float) -> Outcome:
+    def update(
+        self, batches: Iterable[TrainingBatch], step: int, rate: float, scale: float = 1.0
+    ) -> Outcome:
         """Change the weights, unless the loss or the gradients are not finite or no label counts.
 
-        Evaluated when this returns.
+        scale -- what the loss is multiplied by in the backward pass. Evaluated when this returns.
         """
-        sums: Any = nn.average_gradients(self.gradients(batches, step), self.group)
+        factor = mx.array(scale)
+        sums: Any = nn.average_gradients(self.gradients(batches, step, factor), self.group)
         old = self.weights
         *trees, figures = self._update(
-            old.trained, old.optimizer, old.average, sums, mx.array(rate)
+            old.trained, old.optimizer, old.average, sums, mx.array(rate), factor
         )
         self.weights = Weights(*trees)
         del old, trees, sums  # what they hold can be freed in the evaluation
@@ -132,10 +143,16 @@ class Stepper:
         return Outcome(loss, round(tokens * self.group.size()), norm, bool(finite))
 
     def _updated(
-        self, trained: Tree, state: Tree, average: Tree, sums: list[mx.array], rate: mx.array
+        self,
+        trained: Tree,
+        state: Tree,
+        average: Tree,
+        sums: list[mx.array],
+        rate: mx.array,
+        scale: mx.array,
     ) -> tuple[Tree, Tree, Tree, mx.array]:
         loss, tokens, *found = sums
-        counted = mx.maximum(tokens, 1 / self.group.size())
+        counted = mx.maximum(tokens, 1 / self.group.size()) * scale
         loss = loss / counted
         gradients = {name: g / counted for name, g in zip(trained, found, strict=True)}
         most = self.arguments.max_grad_norm

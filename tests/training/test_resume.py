@@ -153,6 +153,7 @@ def trained(tmp_path_factory):
         ),
         *({"window": [0, 0, 0, "1"]}, {"window": None}, {"best": "low"}, {"best": math.nan}),
         *({"best": 1.0}, {"best_step": 2}, {"best": 1.0, "best_step": 9}, {"stale": None}),
+        *({"loss_scale": 0.0}, {"loss_scale": math.nan}, {"fitted": -1}, {"skipped": None}),
         *({"strange": 1}, {"progress": []}, {"progress": None}, {"arguments": 7}, {"data": None}),
         {"data": {"batches in an epoch": "5"}},
     ],
@@ -234,6 +235,36 @@ def test_a_training_may_be_made_longer(tmp_path):
     for name in ("trained", "optimizer"):
         path = Path(STATE) / "0000006" / f"{name}.safetensors"
         assert (short / path).read_bytes() == (long / path).read_bytes()
+
+
+def test_a_training_in_float16_goes_on_at_its_loss_scale(tmp_path):
+    """Interrupted after an update that overflowed; all of its state is that of the whole one."""
+    long, short = tmp_path / "long", tmp_path / "short"
+    options = {"dtype": "float16", "loss_scale": 2.0**17, "steps_per_report": 1}
+    small(long, 8, **options)
+    small(short, 2, **options)
+    assert lines(short / "metrics.jsonl")[-1]["skipped"] == 2
+    small(short, 8, resume=True, **options)
+    for name in ("trained.safetensors", "optimizer.safetensors"):
+        path = Path(STATE) / "0000008" / name
+        assert (short / path).read_bytes() == (long / path).read_bytes()
+    scales = [
+        [(line["loss_scale"], line["skipped"]) for line in lines(folder / "metrics.jsonl")]
+        for folder in (long, short)
+    ]
+    assert scales[0] == scales[1] and scales[0][-1][1] < 8
+
+
+def test_a_state_from_before_losses_were_scaled_is_gone_on_with(trained, tmp_path):
+    folder = shutil.copytree(trained, tmp_path / "run")
+    path = folder / STATE / "0000004" / "state.json"
+    state = json.loads(path.read_text())
+    for name in ("loss_scale", "fitted", "skipped"):
+        del state["progress"][name]
+    del state["arguments"]["loss_scale"]
+    path.write_text(json.dumps(state))
+    small(folder, 6, resume=True)
+    assert lines(folder / "metrics.jsonl")[-1]["iteration"] == 6
 
 
 def test_nothing_is_written_over(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 import sys
 
@@ -18,7 +19,7 @@ from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import TrainingError
 from mlx_vedec.layers.token_ids import token_losses
 from mlx_vedec.text.error_rates import character_error_rate, word_error_rate
-from mlx_vedec.training import callbacks
+from mlx_vedec.training import callbacks, scaling
 from mlx_vedec.training.arguments import OPTIMIZERS, TrainingArguments
 from mlx_vedec.training.callbacks import LossTable, MetricsFile, read_metrics
 from mlx_vedec.training.optimizers import learning_rate, make_optimizer
@@ -26,6 +27,7 @@ from mlx_vedec.training.steps import Stepper
 from mlx_vedec.training.trainer import train
 from mlx_vedec.training.validation import validate
 from tests.support import training_parts as parts
+from tests.support.tiny import tiny_model
 from tests.support.training import ON, Keeper, RandomBatch, RandomBatches, fresh, quick
 
 GROUP = mx.distributed.init()
@@ -203,13 +205,34 @@ def test_layers_computed_again_learn_the_same():
 
 
 @pytest.mark.slow
-def test_a_compiled_step_is_the_same():
+@pytest.mark.parametrize("again", [False, True], ids=["activations kept", "computed again"])
+def test_a_compiled_step_is_the_same(again):
     trained = []
     for compiled in (False, True):
         model = fresh(ON)
-        train(model, RandomBatches(), quick(iters=3, optimizer="sgd", compile=compiled))
+        arguments = quick(iters=3, optimizer="sgd", compile=compiled, grad_checkpoint=again)
+        train(model, RandomBatches(), arguments)
         trained.append(values(model))
     near(*trained)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("compiled", "share"), [(False, 0.85), (True, 0.5)])
+def test_layers_computed_again_need_less_memory(compiled, share):
+    """Without compilation MLX keeps more until the weights' gradients are computed."""
+    peaks = []
+    for again in (False, True):
+        model = tiny_model({"num_hidden_layers": 8, "patch_size": 2}, {"decoder_layers": 1})
+        model.gradient_checkpointing_enable(again)
+        model.train()
+        stepper = Stepper(model, quick(compile=compiled, optimizer="sgd"), GROUP)
+        batch = RandomBatches(rows=32).batch(0, 0)
+        for number in range(2):
+            mx.reset_peak_memory()
+            before = mx.get_active_memory()
+            stepper.update([batch], number, 1e-3)
+        peaks.append(mx.get_peak_memory() - before)
+    assert peaks[1] < share * peaks[0]
 
 
 # types
@@ -237,6 +260,63 @@ def test_a_model_in_half_precision_gets_its_weights_in_half_precision():
     model = fresh().astype("bfloat16")
     train(model, RandomBatches(), quick(iters=1))
     assert {x.dtype for _, x in tree_flatten(model.parameters())} == {mx.bfloat16}
+
+
+# float16 that overflows
+
+
+def test_gradients_are_those_of_an_unscaled_loss():
+    losses = []
+    for scale in (1.0, 4096.0):
+        stepper = Stepper(fresh(), quick(optimizer="sgd"), GROUP)
+        assert not stepper.scaled
+        outcome = stepper.update([RandomBatches().batch(0, 0)], 0, 0.1, scale)
+        losses.append((outcome.loss, outcome.norm, values(stepper.model)))
+    assert losses[0][:2] == pytest.approx(losses[1][:2], rel=1e-6)
+    near(losses[0][2], losses[1][2], 1e-6)
+
+
+def test_small_gradients_survive_float16_by_the_scale():
+    """A third are below what float16 can hold where the loss is 4 million times smaller."""
+    moved = {}
+    for scale in (2.0**-22, 1.0):
+        options = {"optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0}
+        stepper = Stepper(fresh(), quick(dtype="float16", **options), GROUP)
+        assert stepper.scaled
+        stepper.update([RandomBatches().batch(0, 0)], 0, 1.0, scale)
+        before, after = values(fresh()), values(stepper.model)
+        moved[scale] = sum((before[name] != after[name]).sum() for name in before)
+    assert moved[2.0**-22] < 0.75 * moved[1.0]
+
+
+def test_updates_that_overflow_are_left_out_and_the_scale_follows(monkeypatch):
+    monkeypatch.setattr(scaling, "GROWTH", 3)
+    model, seen, weights = fresh(), Keeper(), []
+
+    class Watch:
+        def on_step(self, info):
+            weights.append(values(model))
+
+    arguments = quick(iters=10, dtype="float16", loss_scale=2.0**17, steps_per_report=1, ema=0.5)
+    train(model, RandomBatches(), arguments, callbacks=[seen, Watch()])
+    scales = [info["loss_scale"] for info in seen.train]
+    skipped = [info["skipped"] for info in seen.train]
+    first = next(number for number, info in enumerate(seen.train) if info["grad_norm"] is not None)
+    assert first >= 3 and scales[:first] == [2.0 ** (16 - n) for n in range(first)]
+    assert skipped[:first] == [*range(1, first + 1)]
+    assert all(same(one, values(fresh())) for one in weights[:first])
+    assert not same(weights[first], values(fresh()))
+    assert scales[first + 2] == 2 * scales[first], "three that fitted"
+    assert [info["iteration"] for info in seen.train] == [*range(1, 11)]
+
+
+def test_a_scale_of_one_that_overflows_ends_the_training(tmp_path):
+    arguments = quick(iters=20, dtype="float16", loss_scale=4.0)
+    with pytest.raises(TrainingError, match="iteration 14: .* in float16, at the least loss scale"):
+        train(fresh(), Broken(), arguments, folder=tmp_path)
+    newest = tmp_path / "training_state" / "0000013" / "state.json"
+    progress = json.loads(newest.read_text())["progress"]
+    assert (progress["loss_scale"], progress["skipped"]) == (1.0, 2)
 
 
 # validation
