@@ -120,7 +120,6 @@ class Finetuning:
     def train(self) -> TrainingResult:
         """Train, and write adapters into the folder as they become better."""
         from ..training.arguments import TrainingArguments
-        from ..training.callbacks import LossTable, plot
         from ..training.trainer import train
 
         options = dict(self.options)
@@ -136,7 +135,7 @@ class Finetuning:
             self.say("there is no split valid: the last weights are kept, not the best")
         if not self.group.rank():
             self._keep_options()
-        result = train(
+        return train(
             self.model,
             batches,
             arguments,
@@ -145,12 +144,30 @@ class Finetuning:
             folder=self.folder,
             save=self._save,
             resume=bool(options.get("resume")),
-            callbacks=[LossTable()],
+            callbacks=self._callbacks(),
             group=self.group,
         )
-        if not self.group.rank() and find_spec("matplotlib"):
-            plot(self.folder / "metrics.jsonl", self.folder / "metrics.png")
-        return result
+
+    def _callbacks(self) -> list[object]:
+        """What reports the training: all of it in the first process, whose errors are all's."""
+        from ..measuring.processes import from_first
+        from ..training.callbacks import LossTable, MetricsPicture
+        from ..training.trackers import trackers
+
+        options, found = self.options, list[object]()
+        resume = bool(options.get("resume"))
+
+        def make() -> None:
+            found.append(LossTable())
+            if find_spec("matplotlib"):
+                found.append(MetricsPicture(self.folder))
+            else:
+                self.say("no metrics.png without matplotlib (pip install 'mlx-vedec[plot]')")
+            names = options.get("report_to") or ()
+            found.extend(trackers(names, self.folder, self._kept_options(), resume=resume))
+
+        from_first(make, self.group)
+        return found
 
     def _add_tokens(self) -> None:
         """Add Donut's tags that the tokenizer lacks with --add-tokens; else an error names them."""
@@ -226,8 +243,10 @@ class Finetuning:
         from ..files import make_folder, write_json
 
         make_folder(self.folder)
-        kept = {name: value for name, value in self.options.items() if name not in NOT_KEPT}
-        write_json(self.folder / SETTINGS, kept)
+        write_json(self.folder / SETTINGS, self._kept_options())
+
+    def _kept_options(self) -> dict[str, Any]:
+        return {name: value for name, value in self.options.items() if name not in NOT_KEPT}
 
     def _save(self, folder: Path) -> None:
         from ..adapters.wrapping import save_adapters

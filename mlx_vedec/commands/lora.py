@@ -59,9 +59,11 @@ def _settled(p: argparse.ArgumentParser, asked: dict[str, Any]) -> dict[str, Any
     An error where the folder is not free for a new training, or a resumed one would change.
     """
     from ..errors import OptionError, TrainingError
+    from ..training.trackers import check_trackers
 
     if not asked.get("train") and not asked.get("test"):
         raise OptionError("there is nothing to do; give --train, --test or both")
+    check_trackers(asked.get("report_to", ()))
     folder = Path(asked.get("adapter_path", DEFAULTS["adapter_path"]))
     if not asked.get("train"):
         return layered(_begun(p, folder), asked)

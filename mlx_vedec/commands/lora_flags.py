@@ -45,7 +45,16 @@ def parser() -> argparse.ArgumentParser:
     add_fields(p.add_argument_group("what is trained"), LoraConfig)
     rates = f"{RATES['lora']}, or {RATES['full']} with --fine-tune-type full"
     unset = {"iters": "1000", "learning_rate": rates}
-    add_fields(p.add_argument_group("training"), TrainingArguments, unset)
+    training = p.add_argument_group("training")
+    add_fields(training, TrainingArguments, unset)
+    add_flag(
+        training,
+        "report_to",
+        "Where the reports go beside the terminal and the folder: tensorboard, wandb or both, of "
+        "which each needs the package of its name.",
+        nargs="+",
+        metavar="NAME",
+    )
     return p
 
 

@@ -10,11 +10,12 @@ from ..checkpoints.config import check_options, option
 from ..errors import TrainingError
 
 OPTIMIZERS = ("adamw", "adam", "adafactor", "muon", "sgd", "lion")
+TRACKERS = ("tensorboard", "wandb")  # by the names of their packages
 SCHEDULES = ("constant", "linear", "cosine")
 # What a resumed run may change: none of it changes how a step goes from the one before.
 MAY_DIFFER = (
     *("iters", "epochs", "val_batches", "steps_per_report", "steps_per_eval", "save_every"),
-    *("keep_checkpoints", "patience", "generate"),
+    *("keep_checkpoints", "patience", "generate", "show_samples"),
 )
 
 
@@ -89,6 +90,12 @@ class TrainingArguments:
     )
     generate: bool = option(
         False, "Read the split valid too: the weights of the lowest CER are kept, not of the loss."
+    )
+    show_samples: int = option(
+        4,
+        "Images of the split valid that are shown at each evaluation, with what is read in them.",
+        least=0,
+        most=32,
     )
     steps_per_report: int = option(10, "Updates between lines of the table.", least=1)
     steps_per_eval: int = option(200, "Updates between evaluations; 0 is one at the end.", least=0)

@@ -3,11 +3,14 @@
 A callback is any object with some of these methods; the first two are mlx-lm's, with its keys:
 
 on_train_loss_report(info) -- iteration, train_loss, learning_rate, iterations_per_second,
-    tokens_per_second, trained_tokens, peak_memory (GB); also epoch, grad_norm
-on_val_loss_report(info) -- iteration, val_loss, val_time (seconds); also cer, wer, and samples,
-    each a prediction and a reference
+    tokens_per_second, trained_tokens, peak_memory (GB); also epoch, grad_norm (None where it
+    overflowed), seconds_left (of updates alone), and in float16 loss_scale, skipped (updates left
+    out so far)
+on_val_loss_report(info) -- iteration, val_loss, val_time (seconds); also cer, wer, samples, each a
+    prediction and a reference, and images, those of the samples
 on_step(info) -- after every iteration: iteration, iterations (of all), loss
 on_save(info) -- iteration, path
+on_end(info) -- when the training ends, also by an error: iteration
 """
 
 from __future__ import annotations
@@ -18,11 +21,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
-from ..errors import TrainingError
+from ..errors import TrainingError, shortened
 from ..files import named_errors, write_file
+from ..text.error_rates import characters
 
 Info = Mapping[str, Any]
-COLUMNS = ("Iter", "Train loss", "Val loss", "CER", "LR", "Tokens/s", "Iter/s", "Peak GB")
+COLUMNS = ("Iter", "Train loss", "Val loss", "CER", "LR", "Tokens/s", "Iter/s", "Peak GB", "Left")
+LONGEST = 200  # characters of a text that are shown
 
 
 def notify(callbacks: Iterable[object], event: str, info: Info) -> None:
@@ -56,6 +61,7 @@ class LossTable:
             f"{info['tokens_per_second']:.0f}",
             f"{info['iterations_per_second']:.2f}",
             f"{info['peak_memory']:.2f}",
+            duration(info["seconds_left"]),
         )
 
     def on_val_loss_report(self, info: Info) -> None:
@@ -64,21 +70,35 @@ class LossTable:
         self._line(
             info["iteration"],
             *("", f"{info['val_loss']:.4f}"),
-            *("" if cer is None else f"{100 * cer:.2f}%", *[""] * 4),
+            *("" if cer is None else f"{100 * cer:.2f}%", *[""] * 5),
         )
         for prediction, reference in info.get("samples", ()):
-            print(f"    = {reference!r}\n    > {prediction!r}", file=self.stream)
+            rate = 100 * characters(prediction, reference).ratio
+            wanted, found = (repr(shortened(text, LONGEST)) for text in (reference, prediction))
+            print(f"    = {wanted}\n    > {found}   CER {rate:.1f}%", file=self.stream)
 
     def _line(self, *cells: object) -> None:
         if self.stream.isatty():
             print("\r\033[K", end="", file=self.stream)
         for row in (cells,) if self.begun else (COLUMNS, cells):
-            print(" ".join(f"{cell!s:>10}" for cell in row), file=self.stream, flush=True)
+            line = " ".join(f"{cell!s:>10}" for cell in row).rstrip()
+            print(line, file=self.stream, flush=True)
         self.begun = True
 
 
+def duration(seconds: float) -> str:
+    """A time as hours, minutes and seconds, the hours where there are some.
+
+    >>> duration(59.6), duration(3700)
+    ('1:00', '1:01:40')
+    """
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
+
+
 class MetricsFile:
-    """Writes `metrics.jsonl`: one report a line, `"kind"` of which is "train" or "val".
+    """Writes `metrics.jsonl`: one report a line, without images; its "kind" is "train" or "val".
 
     step -- the iteration that the training goes on after; lines of later ones, which a run that was
     interrupted has left, are dropped.
@@ -88,7 +108,8 @@ class MetricsFile:
         self.path = path
         kept = [line for line in read_metrics(path) if line["iteration"] <= step] if step else []
         text = "".join(map(_line, kept))
-        write_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+        data = text.encode("utf-8", "backslashreplace")
+        write_file(path, lambda temporary: temporary.write_bytes(data))
 
     def on_train_loss_report(self, info: Info) -> None:
         """Add a line for a report of training."""
@@ -99,12 +120,26 @@ class MetricsFile:
         self._add({"kind": "val", **info})
 
     def _add(self, record: dict[str, Any]) -> None:
-        with named_errors(self.path), self.path.open("a", encoding="utf-8") as file:
-            file.write(_line(record))
+        with named_errors(self.path), self.path.open("ab") as file:
+            file.write(_line(record).encode("utf-8", "backslashreplace"))
 
 
 def _line(record: Info) -> str:
-    return json.dumps(record, ensure_ascii=False) + "\n"
+    kept = {name: value for name, value in record.items() if name != "images"}
+    return json.dumps(kept, ensure_ascii=False) + "\n"
+
+
+class MetricsPicture:
+    """Draws `metrics.png` of `metrics.jsonl`, at each evaluation and at the end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.metrics, self.picture = folder / "metrics.jsonl", folder / "metrics.png"
+
+    def on_val_loss_report(self, _: Info) -> None:
+        """Draw what has been reported so far."""
+        plot(self.metrics, self.picture)
+
+    on_end = on_val_loss_report
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

@@ -17,18 +17,21 @@ import numpy as np
 
 from ..data.batches import Batches, TrainingBatch
 from ..errors import TrainingError
+from ..layers.lora import adapted_layers
 from ..measuring.processes import broadcast, from_first
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
+from .advice import Advice
 from .arguments import TrainingArguments
 from .callbacks import MetricsFile, notify
 from .optimizers import Tree, learning_rate
+from .samples_page import SamplesPage
 from .scaling import LEAST, rescaled
 from .state import Store, TrainingState, publish, saving
 from .steps import Outcome, Stepper, Weights
 from .validation import Validation, validate
 
-METRICS = "metrics.jsonl"
+METRICS, PAGE = "metrics.jsonl", "samples.html"
 
 
 class Loop:
@@ -106,8 +109,15 @@ class Loop:
         self.stepper.weights = Weights(*broadcast(trees, self.group))
         self.stepper.place(self.stepper.weights.trained)
         if self.writes:
-            metrics = [MetricsFile(self.folder / METRICS, self.state.step)] if self.folder else []
-            self.callbacks = [*metrics, *callbacks]
+            self.callbacks = [*self._own_callbacks(), *callbacks]
+
+    def _own_callbacks(self) -> list[object]:
+        """Callbacks that every training has: what it leaves in its folder, and what it warns of."""
+        advice = Advice(self.arguments, adapted=bool(adapted_layers(self.stepper.model)))
+        if self.folder is None:
+            return [advice]
+        metrics = MetricsFile(self.folder / METRICS, self.state.step)
+        return [metrics, SamplesPage(self.folder / PAGE, metrics.path), advice]
 
     def _restored(self, resume: bool) -> dict[str, Any]:
         if self.store is None:
@@ -137,6 +147,7 @@ class Loop:
     def leave(self) -> None:
         """Give the model the best weights, or after an error the newest, in its own types."""
         self.stepper.place(self.final or self.stepper.weights.trained, self.stepper.types)
+        notify(self.callbacks, "on_end", {"iteration": self.state.step})
 
     def _best(self) -> Tree:
         """The best weights, or without validation the newest, in all processes."""
@@ -209,6 +220,7 @@ class Loop:
             "grad_norm": norm if math.isfinite(norm) else None,
             "iterations_per_second": steps / seconds,
             "tokens_per_second": tokens / seconds,
+            "seconds_left": (self.total - self.state.step) * seconds / steps,
             "trained_tokens": self.state.tokens,
             "peak_memory": mx.get_peak_memory() / 1e9,
         }
@@ -230,13 +242,15 @@ class Loop:
             limit=self.arguments.val_batches,
             processor=self.processor,
             options=self.generation,
+            shown=self.arguments.show_samples,
+            rates=self.arguments.generate,
         )
         info = {
             "iteration": self.state.step,
             "val_loss": found.loss,
             "val_time": found.seconds,
             **({} if found.cer is None else {"cer": found.cer, "wer": found.wer}),
-            **({"samples": found.samples} if found.samples else {}),
+            **({"samples": found.samples, "images": found.images} if found.samples else {}),
         }
         notify(self.callbacks, "on_val_loss_report", info)
         self.validation = found

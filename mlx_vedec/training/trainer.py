@@ -56,7 +56,8 @@ def train(
 
     valid -- evaluated before the first iteration, every `steps_per_eval` and at the end; the best
     weights are those of the lowest CER (`generate`, which needs the processor), else loss. Without
-    it they are the last. folder -- gets the checkpoints, `metrics.jsonl`, and what `save` writes
+    it they are the last. processor -- reads a few images of `valid` at each evaluation, to be
+    shown. folder -- gets the checkpoints, `metrics.jsonl`, `samples.html`, and what `save` writes
     for users into the folder that it is called with: the best weights, or the newest at each
     checkpoint where nothing is validated. resume -- go on after the newest checkpoint there.
     callbacks -- as in `mlx_vedec.training.callbacks`. generation -- options for the texts. group --
@@ -80,7 +81,7 @@ def train(
             folder=None if folder is None else as_path(folder, "folder"),
             save=save,
             valid=valid,
-            processor=processor if arguments.generate else None,
+            processor=processor,
             generation=generation,
         )
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -13,9 +13,12 @@ from typing import Any
 import mlx.core as mx
 
 from ..data.batches import Batches
+from ..data.samples import Sample
 from ..errors import TrainingError
+from ..images.loading import ImageSource
 from ..measuring.evaluation import Evaluation, evaluate
 from ..measuring.processes import gather
+from ..measuring.references import reading_tasks
 from ..reading.processor import Processor
 from .optimizers import Tree
 from .steps import Stepper
@@ -25,8 +28,9 @@ from .steps import Stepper
 class Validation:
     """The mean loss of a token, in `seconds`; where texts were read, error rates and a few texts.
 
-    cer, wer -- of characters and of words, as `evaluate` has them. samples -- a few pairs of what
-    was read and what should have been
+    cer, wer -- of characters and of words, as `evaluate` has them; None where only a few images
+    were read. samples -- a few pairs of what was read and what should have been. images -- those of
+    the samples
     """
 
     loss: float
@@ -34,6 +38,7 @@ class Validation:
     cer: float | None = None
     wer: float | None = None
     samples: tuple[tuple[str, str], ...] = ()
+    images: tuple[ImageSource, ...] = ()
 
     @property
     def score(self) -> float:
@@ -49,31 +54,30 @@ def validate(
     limit: int = -1,
     processor: Processor | None = None,
     options: Mapping[str, Any] | None = None,
-    shown: int = 3,
+    shown: int = 4,
+    rates: bool = True,
 ) -> Validation:
     """Evaluate weights on the first `limit` batches, with texts if there is a processor.
 
-    Texts are read greedily, to twice the longest labels, unless the generation options say
-    otherwise. Afterwards the model has its own weights again and trains on.
+    shown -- how many texts are kept to be shown. rates -- read all images of the batches, for the
+    error rates, not only those shown. Texts are read greedily, to twice the longest labels, unless
+    the generation options say otherwise. Afterwards the model has its own weights again and trains
+    on.
     """
     start, limit = time.perf_counter(), len(batches) if limit < 0 else limit
     stepper.model.eval()
-    found = None
+    texts: dict[str, Any] = {}
     try:
         loss = _loss(stepper, batches, weights, limit)
-        if processor is not None:
+        if processor is not None and (rates or shown):
             stepper.place(weights, stepper.computed)
-            found = _read(stepper, batches, processor, limit, options or {})
+            most = None if rates else shown
+            texts = _texts(stepper, batches, processor, limit, most, shown, options or {})
     finally:
         stepper.model.train()
         stepper.place(stepper.weights.trained)
         mx.clear_cache()  # generation leaves buffers of many sizes
-    seconds = time.perf_counter() - start
-    if found is None:
-        return Validation(loss, seconds)
-    cer, wer = (found.metrics[name].value for name in ("cer", "wer"))
-    samples = tuple((row.prediction, row.references[0]) for row in found.rows[:shown])
-    return Validation(loss, seconds, cer, wer, samples)
+    return Validation(loss, time.perf_counter() - start, **texts)
 
 
 def _loss(stepper: Stepper, batches: Batches, weights: Tree, limit: int) -> float:
@@ -89,24 +93,50 @@ def _loss(stepper: Stepper, batches: Batches, weights: Tree, limit: int) -> floa
     return loss / tokens
 
 
-def _read(
+def _texts(
     stepper: Stepper,
     batches: Batches,
     processor: Processor,
     limit: int,
+    most: int | None,
+    shown: int,
+    options: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The fields of `Validation` that come from reading the batches' first `most` images, or all.
+
+    All processes share the images, and each has the whole result.
+    """
+    places = sorted(int(index) for part in batches.indices(0)[:limit] for index in part)[:most]
+    samples = [batches.dataset[index] for index in places]
+    longest = 2 * int(batches.widths[places].max())
+    found = _read(stepper, samples, processor, batches.rows, longest, options)
+    rows = found.rows[:shown]
+    tasks = reading_tasks(samples, processor)[: len(rows)]
+    rates = {} if most else {name: found.metrics[name].value for name in ("cer", "wer")}
+    return {
+        "samples": tuple((row.prediction, row.references[0]) for row in rows),
+        "images": tuple(samples[task.index].image for task in tasks),
+        **rates,
+    }
+
+
+def _read(
+    stepper: Stepper,
+    samples: Sequence[Sample],
+    processor: Processor,
+    batch_size: int,
+    longest: int,
     options: Mapping[str, Any],
 ) -> Evaluation:
-    """What the model reads in the images of the batches, which all processes share."""
-    samples = sorted(int(index) for part in batches.indices(0)[:limit] for index in part)
-    longest = 2 * int(batches.widths[samples].max())
+    """What the model reads in images, to at most `longest` tokens."""
     greedy = {"num_beams": 1, "do_sample": False, "max_new_tokens": longest}
     with warnings.catch_warnings():  # no caller asked for this length, which may be past the table
         warnings.filterwarnings("ignore", ".* past the end of the position table")
         return evaluate(
             stepper.model,
             processor,
-            [batches.dataset[index] for index in samples],
-            batch_size=batches.rows,
+            samples,
+            batch_size=batch_size,
             metrics=("cer", "wer"),
             bootstrap=0,
             group=stepper.group,

@@ -16,10 +16,11 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import LoraConfig, TrainingArguments, generate, load
-from mlx_vedec.commands import lora_flags, settings
+from mlx_vedec.commands import finetuning, lora_flags, settings
 from mlx_vedec.conversion.fuse import fuse_checkpoint
 from mlx_vedec.errors import OptionError, TokenError, WeightsError
 from mlx_vedec.reading.new_tokens import restore_added
+from mlx_vedec.training import trackers
 from mlx_vedec.training.callbacks import read_metrics
 from tests.commands.test_commands import failed, run
 from tests.conftest import DATA, ROOT
@@ -94,6 +95,7 @@ def test_what_it_says_and_writes(tune, run, model, data, tmp_path):
     assert f"--model {model} --adapter-path {folder}" in err
     assert {path.name for path in folder.iterdir()} >= {
         *("adapters.safetensors", "adapter_config.json", "lora.json", "metrics.jsonl"),
+        "samples.html",
     }
     assert [line["kind"] for line in read_metrics(folder / "metrics.jsonl")] == [
         *("val", "train", "train", "val")
@@ -103,6 +105,18 @@ def test_what_it_says_and_writes(tune, run, model, data, tmp_path):
     loaded = load(model, adapter_path=folder)
     assert read[:2] == (0, generate(*loaded, LINE).text + "\n")
     assert run(*following[2][1:-1], tmp_path / "fused")[0] == 0
+
+
+def test_what_reports_need_is_said(tune, monkeypatch, tmp_path):
+    monkeypatch.setattr(finetuning, "find_spec", lambda _: None)
+    code, _, err = tune("--learning-rate", 0.5)
+    assert code == 0 and "no metrics.png without matplotlib (pip install" in err
+    assert not (tmp_path / "out" / "metrics.png").exists()
+    assert err.count("warning: the learning rate 0.5 is far above the usual") == 1
+    monkeypatch.setattr(trackers, "find_spec", lambda _: None)
+    flags = ("--report-to", "tensorboard", "wandb")
+    failed(tune(*flags, out="more"), "report_to tensorboard needs the package tensorboard; install")
+    assert not (tmp_path / "more").exists()
 
 
 def test_the_result_as_json(tune, tmp_path):

@@ -59,7 +59,13 @@ def check_same(folder: Path, whole: Path) -> None:
             assert np.array(a[key]).tobytes() == np.array(b[key]).tobytes(), f"{name}: {key}"
     for name in ("model.safetensors", f"{STATE}/best.safetensors", f"{STATE}/0000011/state.json"):
         assert (folder / name).read_bytes() == (whole / name).read_bytes(), name
-    times = ("iterations_per_second", "tokens_per_second", "peak_memory", "val_time")
+    times = (
+        "iterations_per_second",
+        "tokens_per_second",
+        "peak_memory",
+        "val_time",
+        "seconds_left",
+    )
     reports = [
         [
             {k: v for k, v in line.items() if k not in times}

@@ -517,6 +517,7 @@ def test_the_table_has_a_line_per_report():
         table = LossTable(stream)
         table.on_step({"iteration": 1, "iterations": 4, "loss": 2.0})
         rates = {"tokens_per_second": 50, "iterations_per_second": 2, "peak_memory": 1.5}
+        rates["seconds_left"] = 61.5
         table.on_train_loss_report(
             {"iteration": 1, "train_loss": 2.0, "learning_rate": 1e-4, **rates}
         )
@@ -525,10 +526,10 @@ def test_the_table_has_a_line_per_report():
         )
     head, one, two, reference, prediction = plain.getvalue().splitlines()
     assert head.split()[0] == "Iter" and one.split() == [
-        *("1", "2.0000", "1.00e-04", "50", "2.00", "1.50")
+        *("1", "2.0000", "1.00e-04", "50", "2.00", "1.50", "1:02")
     ]
     assert two.split() == ["1", "1.0000", "25.00%"]
-    assert (reference.strip(), prediction.strip()) == ("= 'b'", "> 'a'")
+    assert (reference.strip(), prediction.strip()) == ("= 'b'", "> 'a'   CER 100.0%")
     assert "1/4  loss 2.000" in terminal.getvalue() and "1/4" not in plain.getvalue()
 
 
