@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -24,11 +24,18 @@ STEPS = 8  # of a decoding, of which the middle one counts
 class Peer:
     """A library behind a pipe: `version`, or the reason why it is `missing`.
 
-    python -- the interpreter that has it. blas -- of `LIBRARIES`.
+    python -- the interpreter that has it. blas -- of `LIBRARIES`. module -- where it is begun
     """
 
-    def __init__(self, name: str, python: str = sys.executable, blas: str = "none", **model: Any):
-        command = [python, "-m", __name__, json.dumps({"name": name, **model}), "--blas", blas]
+    def __init__(
+        self,
+        name: str,
+        python: str = sys.executable,
+        blas: str = "none",
+        module: str = __name__,
+        **model: Any,
+    ):
+        command = [python, "-m", module, json.dumps({"name": name, **model}), "--blas", blas]
         command += ["--cpu"] if ONE_THREAD else []
         pipe = subprocess.PIPE
         self.process = subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
@@ -165,7 +172,7 @@ PEERS = {
 }
 
 
-def main() -> None:
+def serve(peers: Mapping[str, Callable[..., Any]], versions: Callable[[str], str]) -> None:
     """Say which version is there, then answer every line."""
     out = os.fdopen(os.dup(1), "w")
     sys.stdout = sys.stderr  # where libraries may print
@@ -175,7 +182,7 @@ def main() -> None:
     model = json.loads(sys.argv[1])
     name = model.pop("name")
     try:
-        answer, said = PEERS[name](**model), {"version": version(name)}
+        answer, said = peers[name](**model), {"version": versions(name)}
     except Exception as error:  # whatever an export or an import ends with is what is reported
         answer, said = None, {"missing": f"{type(error).__name__}: {error}"}
     print(json.dumps(said), file=out, flush=True)
@@ -185,4 +192,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    serve(PEERS, version)

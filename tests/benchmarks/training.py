@@ -1,66 +1,83 @@
-"""A step of the trainer, against the bare compiled step of the same graph; and its memory.
+"""A step of the trainer beside a bare compiled one and that of torch and PEFT; and its memory.
 
-TrOCR-small's shape (DeiT-small at 384 pixels, a decoder of 6 layers and 256 dims), random float32
-weights, LoRA in the attentions, AdamW. The bare step is what a loop of a few lines would do: loss,
-gradients and update in one compiled function, one evaluation.
+Each side is a process of its own, on the same saved model, and they take turns; what they compute
+is in `training_ends`. torch keeps the BLAS that it was built with.
 
 python -m tests.benchmarks.training [--short] [--rounds N] [--blas openblas|blis|none] [--cpu]
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
+import tempfile
+from typing import Any
 
 import mlx.core as mx
-import mlx.nn as nn
-import mlx.optimizers as optim
-import numpy as np
 
 from mlx_vedec import TrOCRConfig, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
-from mlx_vedec.adapters.wrapping import add_adapters
-from mlx_vedec.layers.token_ids import token_losses
-from mlx_vedec.training.arguments import TrainingArguments
-from mlx_vedec.training.steps import Stepper
-from tests.support.training import RandomBatch
 
-from .measure import arguments, in_turn, show_ratio, show_times, timed
+from . import BLAS, LIBRARIES
+from .measure import arguments, in_turn, show_ratio, show_times
+from .peer_ends import Peer
+from .training_ends import __name__ as ENDS
 
-LENGTH, RATE = 32, 1e-4
+LENGTH = 32  # labels of a row
+SIDES: dict[str, tuple[str, dict[str, bool]]] = {
+    "the trainer's step": ("trainer", {}),
+    "a bare compiled step": ("bare", {}),
+    "the trainer's step, not compiled": ("trainer", {"compile": False}),
+    "torch and PEFT": ("peft", {}),
+}
+KEPT: dict[str, dict[str, bool]] = {
+    "activations kept, compiled": {},
+    "layers computed again, compiled": {"grad_checkpoint": True},
+    "layers computed again": {"grad_checkpoint": True, "compile": False},
+}
 
 
 def main() -> None:
-    """Print the ratio of the two steps, and the peak memory with and without checkpointing."""
+    """Print the ratios of the steps, and the peak memory with and without checkpointing."""
     chosen = arguments(__doc__, rounds=(9, 5), layers=(12, 2))
     rows = 2 if chosen.short else 4
-    batch = random_batch(rows)
-    print(f"{rows} images, {LENGTH} labels each, {chosen.layers} layers of the encoder")
-    names = "trainer's step", "bare step", "trainer's step, not compiled"
-    sides = trainer(chosen.layers, batch), bare(chosen.layers, batch)
-    loose = trainer(chosen.layers, batch, compile=False)
-    times = in_turn(dict(zip(names, map(timed, (*sides, loose)), strict=True)), chosen.rounds)
+    with tempfile.TemporaryDirectory() as folder:
+        small(chosen.layers).save_pretrained(folder)
+        shape = {"folder": folder, "rows": rows, "length": LENGTH}
+        print(f"{rows} images, {LENGTH} labels each, {chosen.layers} layers of the encoder")
+        compare(shape, rows, chosen.rounds)
+        print("\npeak memory of a step, GB beside what is there between steps")
+        for said, options in KEPT.items():
+            peer = begun("trainer", {**shape, **options})
+            print(f"  {said:34} {peer.ask(memory=True)['bytes'] / 1e9:.2f}", flush=True)
+            peer.close()
+
+
+def compare(shape: dict[str, Any], rows: int, rounds: int) -> None:
+    """Times of the sides in turn, and the ratios that count."""
+    peers = {said: begun(name, {**shape, **more}) for said, (name, more) in SIDES.items()}
+    for said in [said for said, peer in peers.items() if peer.missing]:
+        print(f"  {said}: not installed or not working: {peers.pop(said).missing}")
+    losses = {said: peer.ask()["loss"] for said, peer in peers.items()}
+    first = next(iter(losses.values()))
+    assert all(abs(loss - first) < 1e-4 * first for loss in losses.values()), losses
+    sides = {said: lambda peer=peer: peer.ask()["seconds"] for said, peer in peers.items()}
+    times = in_turn(sides, rounds)
+    for peer in peers.values():
+        peer.close()
     show_times(times, rows)
-    show_ratio(times, *names[:2], target=1.1)
-    show_ratio(times, names[2], names[0])
-    print("\npeak memory of a step, GB above what is there between steps")
-    for again in (False, True):
-        kept = "layers computed again" if again else "activations kept"
-        step = trainer(chosen.layers, batch, grad_checkpoint=again)
-        print(f"  {kept:34} {peak(step) / 1e9:.2f}", flush=True)
+    ours, plain, loose, other = SIDES
+    show_ratio(times, ours, plain, target=1.05)
+    show_ratio(times, loose, ours)
+    if other in times:
+        show_ratio(times, loose, other)
 
 
-def peak(step: Callable[[], object]) -> int:
-    """The bytes that a step needs, after one that does not count."""
-    step()
-    mx.clear_cache()
-    before = mx.get_active_memory()
-    mx.reset_peak_memory()
-    step()
-    return mx.get_peak_memory() - before
+def begun(name: str, model: dict[str, Any]) -> Peer:
+    """A side in its own process."""
+    blas = "none" if name == "peft" else BLAS if BLAS in LIBRARIES else "openblas"
+    return Peer(name, module=ENDS, blas=blas, **model)
 
 
 def small(layers: int) -> VisionEncoderDecoderModel:
-    """The model with adapters, in `train()` mode and without dropout."""
+    """The model without adapters, random."""
     encoder = ViTConfig(
         image_size=384,
         hidden_size=384,
@@ -79,55 +96,7 @@ def small(layers: int) -> VisionEncoderDecoderModel:
     )
     mx.random.seed(0)
     config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(encoder, decoder)
-    model = VisionEncoderDecoderModel(config)
-    add_adapters(model)
-    model.train()
-    mx.eval(model.parameters())
-    return model
-
-
-def random_batch(rows: int) -> RandomBatch:
-    """Pixels and labels that all count."""
-    random = np.random.default_rng(0)
-    pixels = random.normal(size=(rows, 384, 384, 3)).astype(np.float32)
-    ids = random.integers(3, 64000, (rows, LENGTH + 1)).astype(np.int32)
-    return RandomBatch(mx.array(pixels), mx.array(ids[:, :-1]), mx.array(ids[:, 1:]))
-
-
-def trainer(layers: int, batch: RandomBatch, **options: bool) -> Callable[[], object]:
-    """The trainer's own step, on a batch that is there."""
-    model = small(layers)
-    model.gradient_checkpointing_enable(options.get("grad_checkpoint", False))
-    stepper = Stepper(
-        model, TrainingArguments(**{"compile": True, **options}), mx.distributed.init()
-    )
-    return lambda: stepper.update([batch], 0, RATE)
-
-
-def bare(layers: int, batch: RandomBatch) -> Callable[[], object]:
-    """Loss, gradients and update as one compiled function."""
-    model = small(layers)
-    optimizer = optim.AdamW(RATE, bias_correction=True)
-    optimizer.init(model.trainable_parameters())
-    state = [model.state, optimizer.state, mx.random.state]
-
-    def loss(pixels: mx.array, ids: mx.array, labels: mx.array) -> mx.array:
-        total, tokens = token_losses(
-            model(pixels, decoder_input_ids=ids, use_cache=False).logits, labels
-        )
-        return total / tokens
-
-    @partial(mx.compile, inputs=state, outputs=state)
-    def step(*arrays: mx.array) -> mx.array:
-        value, gradients = nn.value_and_grad(model, loss)(*arrays)
-        optimizer.update(model, gradients)
-        return value
-
-    def run() -> None:
-        value = step(batch.pixel_values, batch.decoder_input_ids, batch.labels)
-        mx.eval(state, value)
-
-    return run
+    return VisionEncoderDecoderModel(config)
 
 
 if __name__ == "__main__":
