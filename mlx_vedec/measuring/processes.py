@@ -6,7 +6,9 @@ Without a group, or in a group of one process, nothing is sent.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import mlx.core as mx
@@ -16,6 +18,21 @@ from mlx.utils import tree_map
 from ..errors import ProcessError
 
 Group = mx.distributed.Group
+OF_BACKENDS = re.compile(r"\[(ring|mpi|jaccl)\]|nccl", re.IGNORECASE)
+
+
+@contextmanager
+def together(group: Group | None) -> Iterator[None]:
+    """Within it, MLX's error of a process whose connection is lost is a `ProcessError`."""
+    try:
+        yield
+    except RuntimeError as error:
+        if group is None or group.size() == 1 or not OF_BACKENDS.search(str(error)):
+            raise
+        raise ProcessError(
+            f"process {group.rank()} of {group.size()} has lost another one, which has ended "
+            f"({error}); see what that one says, then begin all again, with resume where they train"
+        ) from error
 
 
 def gather(value: Any, group: Group | None) -> list[Any]:
@@ -23,10 +40,11 @@ def gather(value: Any, group: Group | None) -> list[Any]:
     if group is None or group.size() == 1:
         return [value]
     data = np.frombuffer(json.dumps(value).encode(), dtype=np.uint8)
-    lengths = _rows(np.array([len(data)], dtype=np.int32), group)[:, 0]
-    padded = np.zeros(lengths.max(), dtype=np.uint8)
-    padded[: len(data)] = data
-    rows = _rows(padded, group)
+    with together(group):
+        lengths = _rows(np.array([len(data)], dtype=np.int32), group)[:, 0]
+        padded = np.zeros(lengths.max(), dtype=np.uint8)
+        padded[: len(data)] = data
+        rows = _rows(padded, group)
     return [json.loads(row[:n].tobytes()) for row, n in zip(rows, lengths, strict=True)]
 
 
@@ -64,10 +82,11 @@ def broadcast(arrays: Any, group: Group) -> Any:
         mx.eval(total)  # one by one, so that all processes send them in one order
         return total
 
-    return tree_map(sent, arrays)
+    with together(group):
+        return tree_map(sent, arrays)
 
 
 def _rows(values: np.ndarray, group: Group) -> np.ndarray:
     """Gather a row of numbers (N,) from each process as (processes, N)."""
     own = mx.array(values[None])
-    return np.array(mx.distributed.all_gather(own, group=group, stream=mx.cpu))
+    return np.array(mx.distributed.all_gather(own, group=group))

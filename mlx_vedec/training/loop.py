@@ -18,7 +18,8 @@ import numpy as np
 from ..data.batches import Batches, TrainingBatch
 from ..errors import TrainingError
 from ..layers.lora import adapted_layers
-from ..measuring.processes import broadcast, from_first
+from ..layers.token_ids import IGNORED
+from ..measuring.processes import broadcast, from_first, gather
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .advice import Advice
@@ -57,7 +58,8 @@ class Loop:
         self.stepper = Stepper(model, arguments, group)
         self.total = arguments.updates(len(batches))
         self.state = TrainingState()
-        self.store = folder and Store(folder, arguments, self._data())
+        data = self._data()
+        self.store = folder and Store(folder, arguments, data)
         self.callbacks: list[object] = []
         self.validation: Validation | None = None
         self.best: Tree | None = None  # weights, where there is no folder to keep them in
@@ -85,17 +87,18 @@ class Loop:
         return self.stepper.weights.average or self.stepper.weights.trained
 
     def _data(self) -> dict[str, Any]:
-        """Facts about the data that have to be the same in a run that is resumed."""
+        """Facts about the data that have to be the same in a run that is resumed.
+
+        They do not depend on how many processes share a batch.
+        """
         with closing(self.batches.epoch(0)) as stream:
             first = next(stream)
-        digest = hashlib.blake2b(digest_size=8)
-        for array in (first.decoder_input_ids, first.labels):
-            digest.update(np.array(array).tobytes())
-        return {
-            "batches in an epoch": len(self.batches),
-            "first batch": digest.hexdigest(),
-            "processes": self.group.size(),
-        }
+        own = np.concatenate([np.array(first.decoder_input_ids), np.array(first.labels)], 1)
+        shares = gather(own.tolist(), self.group)
+        rows = np.array([row for rows in zip(*shares, strict=True) for row in rows], np.int32)
+        learned = (rows[:, rows.shape[1] // 2 :] != IGNORED).any(1)  # else they fill up a share
+        digest = hashlib.blake2b(rows[learned].tobytes(), digest_size=8)
+        return {"batches in an epoch": len(self.batches), "first batch": digest.hexdigest()}
 
     # the beginning and the end
 

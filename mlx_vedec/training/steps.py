@@ -19,6 +19,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
 from ..data.batches import TrainingBatch
 from ..errors import TrainingError
+from ..layers.dropout import Share, drawing_rows
 from ..layers.token_ids import token_losses
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
@@ -107,8 +108,10 @@ class Stepper:
         """
         total: list[mx.array] = []
         for number, batch in enumerate(batches):
-            mx.random.seed(_seed(self.arguments.seed, step, number, self.group.rank()))
-            values, found = self._gradients(self.weights.trained, scale, *_arrays(batch))
+            mx.random.seed(_seed(self.arguments.seed, step, number))
+            share = Share(self.group.rank(), self.group.size(), batch.pixel_values.shape[0])
+            with drawing_rows(share):
+                values, found = self._gradients(self.weights.trained, scale, *_arrays(batch))
             sums = [*values, *(found[name] for name in self.weights.trained)]
             total = [a + b for a, b in zip(total, sums, strict=True)] if total else sums
             if self.arguments.grad_accumulation_steps > 1:

@@ -16,6 +16,7 @@ import mlx.core as mx
 
 from ..data.batches import Batches
 from ..errors import OptionError, TrainingError, as_path, check_function, check_type, shown
+from ..measuring.processes import together
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.processor import Processor
 from .arguments import TrainingArguments
@@ -85,8 +86,9 @@ def train(
             generation=generation,
         )
         try:
-            loop.begin(resume, callbacks)
-            loop.run()
+            with together(group):
+                loop.begin(resume, callbacks)
+                loop.run()
         finally:
             loop.leave()
     done = loop.state

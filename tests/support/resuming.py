@@ -5,7 +5,7 @@
 folder, and of these what is given: kill_at -- the iteration after which it kills itself; kill_write
 -- the tensor file, counted from 1, before which it does; bytes -- the largest file it may write;
 resume; losses -- a file for the losses of the iterations; world -- of so many processes it is one;
-iters -- how many iterations there are.
+changes -- other arguments of the training.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import mlx.core as mx
 from mlx_vedec.errors import ProcessError, TrainingError
 from mlx_vedec.training import state
 from mlx_vedec.training.trainer import train
-from tests.support.training import OFF, ON, Keeper, RandomBatches, fresh, quick
+from tests.support.training import ON, Keeper, RandomBatches, fresh, quick
 
 ARGUMENTS = quick(
     iters=11,
@@ -64,12 +64,12 @@ def kill_at_write(number: int) -> None:
 
 
 def run(
-    folder, *, kill_at=0, kill_write=0, bytes=None, resume=False, losses=None, world=1, iters=None
+    folder, *, kill_at=0, kill_write=0, bytes=None, resume=False, losses=None, world=1, changes=None
 ):
     """One training, with all that has a state switched on."""
     group = mx.distributed.init(strict=world > 1)
     assert group.size() == world
-    model = fresh(ON if world == 1 else OFF)  # what is drawn differs between processes
+    model = fresh(ON)
     share = {"rank": group.rank(), "world": world}
     if kill_write:
         kill_at_write(kill_write)
@@ -79,7 +79,7 @@ def run(
     train(
         model,
         RandomBatches(5, empty=(1,), **share),
-        replace(ARGUMENTS, iters=iters or ARGUMENTS.iters),
+        replace(ARGUMENTS, **(changes or {})),
         valid=RandomBatches(2, seed=9, **share),
         folder=folder,
         save=lambda path: mx.save_safetensors(

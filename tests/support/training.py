@@ -57,12 +57,18 @@ class RandomBatches:
         labels = labels if index not in self.empty else np.full_like(labels, -100)
         labels = np.pad(labels, [(0, 0), (0, self.pad)], constant_values=-100)
         ids = np.pad(ids[:, :-1], [(0, 0), (0, self.pad)], constant_values=1)
-        own = slice(self.rank, None, self.world)
         return RandomBatch(
-            mx.array(pixels[own]),
-            mx.array(ids[own].astype(np.int32)),
-            mx.array(labels[own].astype(np.int32)),
+            mx.array(self._share(pixels, 0)),
+            mx.array(self._share(ids, 1).astype(np.int32)),
+            mx.array(self._share(labels, -100).astype(np.int32)),
         )
+
+    def _share(self, rows: np.ndarray, filler: int) -> np.ndarray:
+        """This process's rows, as many as the others have."""
+        own = rows[self.rank :: self.world]
+        lacking = -(-len(rows) // self.world) - len(own)
+        padding = [(0, lacking), *[(0, 0)] * (rows.ndim - 1)]
+        return np.pad(own, padding, constant_values=filler)
 
 
 class Keeper:

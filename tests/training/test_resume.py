@@ -20,9 +20,9 @@ from mlx_vedec.errors import TrainingError
 from mlx_vedec.training.state import publish
 from mlx_vedec.training.trainer import train
 from tests.conftest import ROOT
-from tests.support.processes import two_processes
+from tests.support.processes import processes
 from tests.support.resuming import ARGUMENTS, run
-from tests.support.training import Keeper, RandomBatches, fresh, lines, quick
+from tests.support.training import ON, Keeper, RandomBatches, fresh, lines, quick
 
 STATE = "training_state"
 
@@ -319,29 +319,62 @@ def test_what_users_read_is_replaced_only_when_it_is_there(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.txt", "b.txt", "inner"]
 
 
-# two processes
+# several processes
 
 
-def ring(tmp_path: Path, **options) -> list[tuple[int, str]]:
-    """What two processes end with, which share each batch."""
-    argv = ("-m", "tests.support.resuming", json.dumps({"world": 2, **options}, default=str))
-    return [(code, err) for code, _, err in two_processes(tmp_path, *argv)]
+def ring(tmp_path: Path, world: int = 2, **options) -> list[tuple[int, str]]:
+    """What processes end with, which share each batch."""
+    argv = ("-m", "tests.support.resuming", json.dumps({"world": world, **options}, default=str))
+    return [(code, err) for code, _, err in processes(tmp_path, world, *argv)]
+
+
+def alone(**changes) -> tuple[list[float], float]:
+    """The losses of one process, and its last validation loss."""
+    arguments, seen = replace(ARGUMENTS, **changes), Keeper()
+    valid = RandomBatches(2, seed=9)
+    train(fresh(ON), RandomBatches(5, empty=(1,)), arguments, valid=valid, callbacks=[seen])
+    return seen.losses, seen.val[-1]["val_loss"]
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_does(tmp_path):
+@pytest.mark.parametrize("world", [3, 4])
+def test_processes_learn_what_one_does(tmp_path, world):
+    """With dropout, and with shares that are filled up."""
     losses, folder = tmp_path / "losses.json", tmp_path / "run"
-    assert ring(tmp_path, folder=folder, losses=losses, iters=5) == [(0, "")] * 2
-    found, last = json.loads(losses.read_text())
-    valid, seen = RandomBatches(2, seed=9), Keeper()
-    arguments = replace(ARGUMENTS, iters=5)
-    train(fresh(), RandomBatches(5, empty=(1,)), arguments, valid=valid, callbacks=[seen])
-    assert found == pytest.approx(seen.losses, rel=1e-4)
-    assert last == pytest.approx(seen.val[-1]["val_loss"], rel=1e-4)
-    reports = lines(folder / "metrics.jsonl")
-    assert [r["iteration"] for r in reports] == [0, 3, 4, 5, 5], "of the first alone"
-    with pytest.raises(TrainingError, match="processes was 2 and is 1"):
-        train(fresh(), RandomBatches(5, empty=(1,)), arguments, folder=folder, resume=True)
+    assert ring(tmp_path, world, folder=folder, losses=losses) == [(0, "")] * world
+    found, (expected, valid) = json.loads(losses.read_text()), alone()
+    assert found[0] == pytest.approx(expected, abs=1e-5)
+    assert found[1] == pytest.approx(valid, abs=1e-5)
+    reports = [line["iteration"] for line in lines(folder / "metrics.jsonl")]
+    assert reports == [0, 3, 4, 6, 8, 9, 11, 11], "of the first alone"
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on(tmp_path):
+    """Two begin, then one, then four: the losses are those of one from beginning to end."""
+    losses, folder, found = tmp_path / "losses.json", tmp_path / "run", []
+    for world, iters in ((2, 4), (1, 7), (4, 11)):
+        changes = {"iters": iters, "schedule": "constant"}  # which no later end changes
+        options = {"folder": folder, "losses": losses, "resume": bool(found), "changes": changes}
+        if world == 1:
+            assert ended(process(**options)) == (0, "")
+        else:
+            assert ring(tmp_path, world, **options) == [(0, "")] * world
+        found += json.loads(losses.read_text())[0]
+    assert found == pytest.approx(alone(schedule="constant")[0], abs=1e-5)
+
+
+@pytest.mark.slow
+def test_when_one_process_dies_the_others_end_and_as_many_go_on(tmp_path):
+    """Bit for bit, after one of two was killed."""
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    assert ring(tmp_path, folder=whole) == [(0, "")] * 2
+    (killed, _), (code, said) = ring(tmp_path, folder=folder, kill_at=5)
+    assert (killed, code) == (-signal.SIGKILL, 1)
+    own = [line for line in said.splitlines() if not line.startswith("[ring]")]
+    assert len(own) == 1 and own[0].startswith("ProcessError: process 1 of 2 has lost another one")
+    assert ring(tmp_path, folder=folder, resume=True) == [(0, "")] * 2
+    check_same(folder, whole)
 
 
 @pytest.mark.slow
