@@ -10,6 +10,7 @@ import json
 import re
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -155,8 +156,8 @@ def _between(text: str, tokens: Iterable[str]) -> list[str]:
 def _warn_of_two_forms(texts: Sequence[str], characters: Sequence[str]) -> None:
     """Warn of characters that some texts write as one code point and others as several."""
     loose = (text for text in texts if not unicodedata.is_normalized("NFC", text))
-    composed = {c for text in loose for c in {*unicodedata.normalize("NFC", text)} - {*text}}
-    both = sorted(composed.intersection(characters))
+    composed = (Counter(unicodedata.normalize("NFC", text)) - Counter(text) for text in loose)
+    both = sorted({c for found in composed for c in found}.intersection(characters))
     if both:
         warnings.warn(
             f"the texts write {listed(both)} in two ways, as one character and with combining "
