@@ -210,9 +210,9 @@ class Finetuning:
             self.vocabulary = shrink_vocabulary(*made, texts)
         else:
             return
+        check_same(self.vocabulary, self.folder)
         count, new = len(self.vocabulary.sources), self.vocabulary.new
         self.say(f"vocabulary: {count:,} tokens, {new:,} of them new, in place of {before:,}")
-        check_same(self.vocabulary, self.folder)
 
     def _texts(self) -> list[str]:
         """The texts and prompts of train; those that are no texts are told of with the batches."""
