@@ -292,6 +292,10 @@ from .reading.results import (
     GenerationResponse as GenerationResponse,
     GenerationResult as GenerationResult,
 )
+from .reading.vocabularies import (
+    new_vocabulary as new_vocabulary,
+    shrink_vocabulary as shrink_vocabulary,
+)
 from .reading.transformers_names import (
     AutoConfig as AutoConfig,
     AutoModelForImageTextToText as AutoModelForImageTextToText,
