@@ -292,10 +292,6 @@ from .reading.results import (
     GenerationResponse as GenerationResponse,
     GenerationResult as GenerationResult,
 )
-from .reading.vocabularies import (
-    new_vocabulary as new_vocabulary,
-    shrink_vocabulary as shrink_vocabulary,
-)
 from .reading.transformers_names import (
     AutoConfig as AutoConfig,
     AutoModelForImageTextToText as AutoModelForImageTextToText,
@@ -321,6 +317,10 @@ from .reading.transformers_names import (
     XLMRobertaTokenizer as XLMRobertaTokenizer,
     XLMRobertaTokenizerFast as XLMRobertaTokenizerFast,
     pipeline as pipeline,
+)
+from .reading.vocabularies import (
+    new_vocabulary as new_vocabulary,
+    shrink_vocabulary as shrink_vocabulary,
 )
 from .reading.word_boxes import (
     WordBox as WordBox,

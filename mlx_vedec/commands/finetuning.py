@@ -210,7 +210,8 @@ class Finetuning:
             self.vocabulary = shrink_vocabulary(*made, texts)
         else:
             return
-        check_same(self.vocabulary, self.folder)
+        if self.options.get("resume"):
+            check_same(self.vocabulary, self.folder)
         count, new = len(self.vocabulary.sources), self.vocabulary.new
         self.say(f"vocabulary: {count:,} tokens, {new:,} of them new, in place of {before:,}")
 
@@ -278,11 +279,12 @@ class Finetuning:
 
     def _keep_options(self) -> None:
         from ..files import make_folder, write_json
+        from ..reading.vocabularies import save_vocabulary
 
         make_folder(self.folder)
         kept = {name: value for name, value in self.options.items() if name not in NOT_KEPT}
         write_json(self.folder / SETTINGS, kept)
-        self._save_tokens(self.folder)
+        save_vocabulary(self.vocabulary, self.folder)
 
     def _save(self, folder: Path) -> None:
         from ..adapters.wrapping import save_adapters
@@ -298,9 +300,9 @@ class Finetuning:
         from ..reading.new_tokens import save_added
         from ..reading.vocabularies import save_vocabulary
 
+        save_vocabulary(self.vocabulary, folder)
         if self.vocabulary is None:
-            return save_added(self.processor, [*self.brought, *self.added], folder)
-        return save_vocabulary(self.vocabulary, folder)
+            save_added(self.processor, [*self.brought, *self.added], folder)
 
     def test(self) -> Evaluation:
         """Evaluate the trained model on the split test."""

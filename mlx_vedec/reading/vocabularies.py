@@ -78,10 +78,12 @@ def _give(
     return Vocabulary(vocabulary.tokenizer, sources, rows)
 
 
-def save_vocabulary(vocabulary: Vocabulary, folder: Path) -> None:
-    """Write a vocabulary beside adapters that were trained with it."""
+def save_vocabulary(vocabulary: Vocabulary | None, folder: Path) -> None:
+    """Write a vocabulary beside adapters, or remove what a training that was given up has left."""
+    if vocabulary is None:
+        return (folder / FILE).unlink(missing_ok=True)
     vocabulary.tokenizer.save_pretrained(folder)
-    write_json(folder / FILE, {"rows": vocabulary.rows, "sources": vocabulary.sources})
+    return write_json(folder / FILE, {"rows": vocabulary.rows, "sources": vocabulary.sources})
 
 
 def check_same(vocabulary: Vocabulary, folder: Path) -> None:

@@ -20,7 +20,7 @@ from tokenizers import decoders, pre_tokenizers
 from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
-from ..errors import DataError, OptionError, TokenError, listed
+from ..errors import DataError, OptionError, TokenError, check_whole, listed, shown
 from .special_tokens import NUMBERED, ROLES, content_of
 from .tokenizer import Tokenizer
 
@@ -62,6 +62,8 @@ def learn_vocabulary(
     A character is a code point, and no text is normalized: what is encoded decodes to itself. A
     token that the old tokenizer has for the same text is known by it.
     """
+    if size is not None:
+        check_whole("vocabulary_size", size, 1)
     kept, unknown = kept_tokens(tokenizer, named), _unknown_token(tokenizer)
     kept.setdefault(unknown, tokenizer.backend.token_to_id(unknown))
     added = {token.content for token in tokenizer.backend.get_added_tokens_decoder().values()}
@@ -91,13 +93,13 @@ def learn_vocabulary(
 
 def checked_texts(texts: Iterable[str]) -> list[str]:
     """The texts as a list; a `DataError` where there is none, or one is no text."""
-    if isinstance(texts, str):
-        raise DataError("the texts are one string; expected a list of texts")
+    if isinstance(texts, str) or not isinstance(texts, Iterable):
+        raise DataError(f"the texts are {shown(texts)}; expected a list of texts")
     found = [*texts]
     for number, text in enumerate(found):
         if not isinstance(text, str) or any("\ud800" <= letter <= "\udfff" for letter in text):
             raise DataError(
-                f"text {number} is {ascii(text)[:80]}; expected characters, and no half of one; "
+                f"text {number} is {shown(text)}; expected characters, and no half of one; "
                 "correct the file that it is from"
             )
     if not any(map(str.strip, found)):
@@ -170,7 +172,8 @@ def _pairs(texts: Sequence[str], size: int) -> list[tuple[str, str]]:
     """The pairs of characters or longer pieces that become one, the most frequent first."""
     backend = tokenizers.Tokenizer(BPE())
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")
-    backend.train_from_iterator(texts, BpeTrainer(vocab_size=size, show_progress=False))
+    most = 2 * sum(map(len, texts))  # characters, and merges of which each makes them one fewer
+    backend.train_from_iterator(texts, BpeTrainer(vocab_size=min(size, most), show_progress=False))
     return [*map(pair_of, json.loads(backend.to_str())["model"]["merges"])]
 
 

@@ -88,6 +88,20 @@ def test_a_resumed_training_has_the_tokens_it_was_begun_with(tune, greek, tmp_pa
     )
 
 
+def test_a_training_that_was_given_up_leaves_no_vocabulary(tune, data, model, tmp_path):
+    """It ended before there was anything to resume, and another one has its folder."""
+    assert tune("--new-vocabulary", "--iters", 1)[0] == 0
+    for name in ("training_state", "adapters.safetensors"):
+        path = tmp_path / "out" / name
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    fill(data, train=("figs", "tea"))
+    assert tune("--new-vocabulary", "--iters", 1)[0] == 0  # of other letters
+    shutil.rmtree(tmp_path / "out" / "training_state")
+    (tmp_path / "out" / "adapters.safetensors").unlink()
+    assert tune()[0] == 0
+    assert len(load(model, adapter_path=tmp_path / "out")[1].tokenizer) == 31
+
+
 def test_adapters_to_begin_with_bring_their_vocabulary(tune, greek, model, tmp_path):
     assert tune("--new-vocabulary")[0] == 0
     start = ("--resume-adapter-file", tmp_path / "out")

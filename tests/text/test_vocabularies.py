@@ -255,7 +255,8 @@ def test_a_named_id_is_kept_and_one_without_a_token_refused():
     [
         ([], "there are 0 texts and no characters in them"),
         (["", "  "], "there are 2 texts and no characters in them"),
-        ("abc", "the texts are one string"),
+        ("abc", "the texts are 'abc'; expected a list of texts"),
+        (5, "the texts are 5; expected a list"),
         (["a", "b\udc80"], r"text 1 is 'b\\udc80'; expected characters, and no half of one"),
         (["a", None], "text 1 is None"),
     ],
@@ -271,7 +272,7 @@ def test_a_size_below_what_the_texts_need():
     with pytest.raises(OptionError, match=message):
         learn_vocabulary(roberta(), ["abc"], size=6)
     assert len(learn_vocabulary(roberta(), ["abc"], size=7).tokenizer) == 7
-    assert len(learn_vocabulary(roberta(), ["abc"], size=9999).tokenizer) < 12
+    assert len(learn_vocabulary(roberta(), ["abc"], size=10**30).tokenizer) < 12
 
 
 def test_other_vocabularies_are_saved_whole(tmp_path):
