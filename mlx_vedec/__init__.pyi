@@ -318,6 +318,10 @@ from .reading.transformers_names import (
     XLMRobertaTokenizerFast as XLMRobertaTokenizerFast,
     pipeline as pipeline,
 )
+from .reading.vocabularies import (
+    new_vocabulary as new_vocabulary,
+    shrink_vocabulary as shrink_vocabulary,
+)
 from .reading.word_boxes import (
     WordBox as WordBox,
 )

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..data.batches import Batches
     from ..data.samples import Dataset
     from ..measuring.evaluation import Evaluation
+    from ..text.vocabularies import Vocabulary
     from ..training.trainer import TrainingResult
 
 SETTINGS = "lora.json"  # in the adapters' folder; `--config` takes it
@@ -28,6 +29,7 @@ LIMITS = (  # of options that no dataclass checks
     ("max_samples", 1, 2**63),
     ("test_batches", -1, 2**31),
     ("seed", 0, 2**64 - 1),
+    ("vocabulary_size", 1, 2**31 - 1),
 )
 NOT_KEPT = ("config", "train", "test", "resume", "json", "debug")
 
@@ -40,6 +42,7 @@ class Finetuning:
         self.folder = Path(options["adapter_path"])
         self.added: list[str] = []
         self.brought: list[str] = []  # tokens of the adapters that it begins with
+        self.vocabulary: Vocabulary | None = None  # where it is not that of the model
         own = options.get("processor") or options.get("image_steps")
         self.processor_kept = bool(own)  # whether it is saved with adapters
         self.resized = bool(options.get("image_size"))  # whether their size is not their model's
@@ -65,6 +68,7 @@ class Finetuning:
                 raise OptionError(
                     f"{name} is {options[name]}; expected {least} or more, to {most:,}"
                 )
+        self._check_vocabulary()
         self.model, self.processor = load(
             options.get("model"),
             adapter_path=None if options.get("train") else self.folder,
@@ -92,11 +96,34 @@ class Finetuning:
         path = self.options.get("resume_adapter_file")
         return None if path is None else Path(path).parent if Path(path).is_file() else Path(path)
 
+    def _check_vocabulary(self) -> None:
+        """Raise `OptionError` for options of the vocabulary that do not go together."""
+        from ..errors import OptionError
+
+        new, shrunk, size = (
+            self.options.get(name)
+            for name in ("new_vocabulary", "shrink_vocabulary", "vocabulary_size")
+        )
+        if new and shrunk:
+            raise OptionError(
+                "new_vocabulary and shrink_vocabulary are both given; expected one: a new "
+                "vocabulary has no tokens that the texts do not need"
+            )
+        if size is not None and not new:
+            raise OptionError("vocabulary_size is given without new_vocabulary; give both")
+        if (new or shrunk) and self.start is not None:
+            raise OptionError(
+                "--resume-adapter-file brings adapters that are for their own vocabulary; leave "
+                "out --new-vocabulary and --shrink-vocabulary"
+            )
+
     def _restore(self, folder: Path) -> None:
         """Take the tokens, image size and image processor that adapters to begin with came with."""
         from ..reading.image_sizes import match_images, restore_images
         from ..reading.new_tokens import restore_added
+        from ..reading.vocabularies import restore_vocabulary
 
+        self.vocabulary = restore_vocabulary(self.model, self.processor, folder)
         self.brought = restore_added(self.model, self.processor, folder)
         read, resized = restore_images(self.model, self.processor, folder)
         match_images(self.model, self.processor)
@@ -128,6 +155,7 @@ class Finetuning:
         arguments = options_of(TrainingArguments, options)
         self._add_tokens()
         with _told_warnings(self.say):
+            self._change_vocabulary()
             batches, valid = self._batches()
         self._adapt()
         self.say(batches.describe())
@@ -187,6 +215,33 @@ class Finetuning:
             add_tokens(self.model, self.processor, missing)
         self.added = missing
 
+    def _change_vocabulary(self) -> None:
+        """Learn or shrink the vocabulary, if it is asked for, from the texts of train."""
+        from ..reading.vocabularies import check_same, new_vocabulary, shrink_vocabulary
+
+        before, size = len(self.processor.required_tokenizer), self.options.get("vocabulary_size")
+        texts, made = self._texts(), (self.model, self.processor)
+        if self.options.get("new_vocabulary"):
+            self.vocabulary = new_vocabulary(*made, texts, vocabulary_size=size)
+        elif self.options.get("shrink_vocabulary"):
+            self.vocabulary = shrink_vocabulary(*made, texts)
+        else:
+            return
+        if self.options.get("resume"):
+            check_same(self.vocabulary, self.folder)
+        count, new = len(self.vocabulary.sources), self.vocabulary.new
+        self.say(f"vocabulary: {count:,} tokens, {new:,} of them new, in place of {before:,}")
+
+    def _texts(self) -> list[str]:
+        """The texts and prompts of train; those that are no texts are told of with the batches."""
+        prompt_text = self.processor.prompt_text
+        return [
+            text
+            for sample in self.splits["train"]
+            for text in (sample.text, sample.prompt and prompt_text(sample.prompt))
+            if isinstance(text, str) and not any("\ud800" <= x <= "\udfff" for x in text)
+        ]
+
     def _batches(self) -> tuple[Batches, Batches | None]:
         """The batches to train on and to validate on; one error for what is wrong with both."""
         from ..data.augmentation import parse_augment
@@ -227,7 +282,7 @@ class Finetuning:
 
         if self.start is None:
             config = options_of(LoraConfig, self.options)
-            if self.added:
+            if self.added or self.options.get("new_vocabulary"):
                 modules = (*config.train_modules, *tables(self.model))
                 config = dataclasses.replace(config, train_modules=modules)
             return add_adapters(self.model, config)
@@ -241,9 +296,11 @@ class Finetuning:
 
     def _keep_options(self) -> None:
         from ..files import make_folder, write_json
+        from ..reading.vocabularies import save_vocabulary
 
         make_folder(self.folder)
         write_json(self.folder / SETTINGS, self._kept_options())
+        save_vocabulary(self.vocabulary, self.folder)
 
     def _kept_options(self) -> dict[str, Any]:
         return {name: value for name, value in self.options.items() if name not in NOT_KEPT}
@@ -251,12 +308,20 @@ class Finetuning:
     def _save(self, folder: Path) -> None:
         from ..adapters.wrapping import save_adapters
         from ..reading.image_sizes import save_images
-        from ..reading.new_tokens import save_added
 
         save_adapters(self.model, folder)
-        save_added(self.processor, [*self.brought, *self.added], folder)
+        self._save_tokens(folder)
         if self.resized or self.processor_kept:
             save_images(self.model, self.processor, folder, resized=self.resized)
+
+    def _save_tokens(self, folder: Path) -> None:
+        """Write the vocabulary, or the tokens added to that of the model, if it is another one."""
+        from ..reading.new_tokens import save_added
+        from ..reading.vocabularies import save_vocabulary
+
+        save_vocabulary(self.vocabulary, folder)
+        if self.vocabulary is None:
+            save_added(self.processor, [*self.brought, *self.added], folder)
 
     def test(self) -> Evaluation:
         """Evaluate the trained model on the split test."""

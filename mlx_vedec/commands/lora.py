@@ -27,6 +27,7 @@ SAME = (
     *("quantize", "resume_adapter_file"),
     "image_size",
     *("batch_size", "max_samples", "mask_prompt", "augment", "add_tokens"),
+    *("new_vocabulary", "vocabulary_size", "shrink_vocabulary"),
 )
 
 

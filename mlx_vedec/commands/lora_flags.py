@@ -83,3 +83,23 @@ def _add_data(g: Parser) -> None:
         "Give the tokenizer the tags that it lacks (Donut), and train the embedding.",
         **YES,
     )
+    add_flag(
+        g,
+        "new_vocabulary",
+        "Learn a vocabulary of characters from the texts of train, for a script that the tokenizer "
+        "lacks, and train the embedding and the head.",
+        **YES,
+    )
+    add_flag(
+        g,
+        "vocabulary_size",
+        "With --new-vocabulary: tokens in all; frequent sequences of characters become tokens too.",
+        "as many as there are characters",
+        **NUMBER,
+    )
+    add_flag(
+        g,
+        "shrink_vocabulary",
+        "Keep only the tokens that the texts of train need, which are cut as before.",
+        **YES,
+    )

@@ -16,6 +16,7 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_sizes import restore_images
 from ..reading.load import processor_of
 from ..reading.new_tokens import restore_added
+from ..reading.vocabularies import restore_vocabulary
 from . import model_card
 from .convert import stamps_of, write_folder
 
@@ -53,6 +54,7 @@ def fuse_checkpoint(
     )
     whole = VisionEncoderDecoderModel.from_folder(source)
     whole.source = str(model)
+    restore_vocabulary(whole, reads, adapter_path)
     restore_added(whole, reads, adapter_path)
     restore_images(whole, reads, adapter_path)
     load_adapters(whole, adapter_path)

@@ -145,6 +145,11 @@ class TrOCRForCausalLM(Seq2SeqDecoder[TrOCRConfig]):
         pad = self.config.pad_token_id
         return CountedPositions(self.config.d_model, 1 if pad is None else pad)
 
+    @property
+    def counts_from_padding(self) -> bool:
+        """Whether the id of padding is that from which positions are numbered."""
+        return not self.config.use_learned_position_embeddings
+
 
 def bart_renames(extra: Pairs) -> Renames:
     """The names of the decoder of a sequence-to-sequence model, whose encoder is left out."""

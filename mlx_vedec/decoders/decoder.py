@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
 import mlx.core as mx
@@ -12,11 +13,12 @@ from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, TokenError, spelt
 from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
-from ..layers.initialisers import resize_rows
+from ..layers.initialisers import chosen_rows
 from ..layers.kv_cache import KVCache
 from ..layers.kv_quantization import kv_group_size
 from ..layers.lora import Adapted
 from ..layers.outputs import CausalLMOutputWithCrossAttentions, Trace, arrays
+from ..layers.packed import Quantized
 from ..layers.token_ids import as_ids, cross_entropy
 from .calls import (
     check_cache,
@@ -85,6 +87,11 @@ class Decoder(Pretrained, Generic[C]):
         if position_ids is None:
             return self.embed_positions(positions, tokens)
         return self.embed_positions.numbered(position_ids)
+
+    @property
+    def counts_from_padding(self) -> bool:
+        """Whether the id of padding is that from which positions are numbered."""
+        return False
 
     @property
     def embed_dims(self) -> int:
@@ -168,25 +175,40 @@ class Decoder(Pretrained, Generic[C]):
 
         New rows are drawn as new weights are; new biases are zero.
         """
-        if type(new_num_tokens) is not int or not 1 <= new_num_tokens <= LARGEST:
-            raise ConfigError(f"new_num_tokens is {spelt(new_num_tokens)}; expected at least 1")
-        self.check_table("resizing")
+        self.take_rows(self.first_rows(new_num_tokens))
+
+    def first_rows(self, count: int) -> list[int | None]:
+        """The ids that so many tokens have now, None for those that there are not yet."""
+        if type(count) is not int or not 1 <= count <= LARGEST:
+            raise ConfigError(f"new_num_tokens is {spelt(count)}; expected at least 1")
+        return [id if id < self.config.vocab_size else None for id in range(count)]
+
+    def take_rows(self, sources: Sequence[int | None]) -> None:
+        """Give the tables of tokens other rows: the old ones that are named, and new ones for None.
+
+        Only the size in the config follows, not the ids: see `model.vocabulary.replace_tokens`.
+        """
+        self.check_table("changing")
         std = self.shape.init_std
-        self.embed_tokens.weight = resize_rows(self.embed_tokens.weight, new_num_tokens, std)
+        self.embed_tokens.weight = chosen_rows(self.embed_tokens.weight, sources, std)
         if "lm_head" in self:
-            self.lm_head.weight = resize_rows(self.lm_head.weight, new_num_tokens, std)
+            self.lm_head.weight = chosen_rows(self.lm_head.weight, sources, std)
             if "bias" in self.lm_head:
-                self.lm_head.bias = resize_rows(self.lm_head.bias, new_num_tokens, 0.0)
+                self.lm_head.bias = chosen_rows(self.lm_head.bias, sources, 0.0)
         if "head_bias" in self:
-            self.head_bias = resize_rows(self.head_bias, new_num_tokens, 0.0)
-        self.config.vocab_size = new_num_tokens
+            self.head_bias = chosen_rows(self.head_bias, sources, 0.0)
+        self.config.vocab_size = len(sources)
 
     def check_table(self, doing: str) -> None:
-        """Raise `ConfigError` unless the embedding of tokens is plain floats."""
-        if isinstance(self.embed_tokens, Adapted):
-            raise ConfigError(f"the embedding has an adapter; fuse or remove it before {doing}")
-        if isinstance(self.embed_tokens, nn.QuantizedEmbedding):
-            raise ConfigError(f"the embedding is quantized; dequantize the model before {doing} it")
+        """Raise `ConfigError` unless the tables of tokens, embedding and head, are plain floats."""
+        tables = {"embedding": self.embed_tokens, "head": self.get_output_embeddings()}
+        for name, table in tables.items():
+            if isinstance(table, Adapted):
+                raise ConfigError(f"the {name} has an adapter; fuse or remove it before {doing} it")
+            if isinstance(table, Quantized):
+                raise ConfigError(
+                    f"the {name} is quantized; dequantize the model before {doing} it"
+                )
 
     def make_cache(
         self,

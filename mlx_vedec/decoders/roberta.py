@@ -140,6 +140,11 @@ class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
         shape, padding = self.config.shape, self.config.first_position - 1
         return PaddedPositions(shape.positions, shape.embed_dims, padding)
 
+    @property
+    def counts_from_padding(self) -> bool:
+        """Whether the id of padding is that from which positions are numbered."""
+        return True
+
 
 class XLMRobertaForCausalLM(RobertaForCausalLM):
     """XLM-RoBERTa's decoder, under RoBERTa's names."""

@@ -75,5 +75,10 @@ class XGLMForCausalLM(Seq2SeqDecoder[XGLMConfig]):
         """Sines with two rows before the first position."""
         return XGLMPositions(self.config.d_model, self.config.pad_token_id)
 
+    @property
+    def counts_from_padding(self) -> bool:
+        """Whether the id of padding is that from which positions are numbered."""
+        return True
+
 
 XGLMForCausalLM.renames = seq2seq_renames("model.", "lm_head", FINAL_NORM)

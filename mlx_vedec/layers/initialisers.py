@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import mlx.core as mx
 import mlx.nn as nn
 
@@ -18,9 +20,11 @@ def initialise(module: nn.Module, std: float) -> None:
             leaf.bias = mx.zeros_like(leaf.bias)
 
 
-def resize_rows(table: mx.array, rows: int, std: float) -> mx.array:
-    """A table (N, …) cut to its first rows, or extended by normal rows of a standard deviation."""
-    if rows <= len(table):
-        return table[:rows]
-    drawn = mx.random.normal((rows - len(table), *table.shape[1:]), scale=std)
-    return mx.concatenate([table, drawn.astype(table.dtype)])
+def chosen_rows(table: mx.array, sources: Sequence[int | None], std: float) -> mx.array:
+    """The rows of a table (N, …) that are named, and normal ones of a deviation where none is."""
+    rows = table[mx.array([source or 0 for source in sources], mx.int32)]
+    new = [place for place, source in enumerate(sources) if source is None]
+    if new:
+        drawn = mx.random.normal((len(new), *table.shape[1:]), scale=std)
+        rows[mx.array(new, mx.int32)] = drawn.astype(table.dtype)
+    return rows

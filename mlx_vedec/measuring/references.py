@@ -77,7 +77,7 @@ def reference(processor: Processor, text: str, prompt: str | None = None) -> Rea
     >>> reference(Processor(), "tea")
     Reading(text='tea', data=None)
     """
-    if isinstance(processor, MangaOCRProcessor):
+    if isinstance(processor, MangaOCRProcessor) and not processor.has_spaces:
         return Reading(post_process(text))
     if not isinstance(processor, DonutProcessor):
         return Reading(text)

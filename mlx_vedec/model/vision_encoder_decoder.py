@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType
 from typing import Any
@@ -21,7 +21,7 @@ from ..errors import ConfigError, OptionError, TokenError, check_type
 from ..generation.config import GenerationConfig
 from ..generation.disputes import disputes, ids_in_force, places_of
 from ..layers.decoder_cache import DecoderCache
-from ..layers.initialisers import initialise
+from ..layers.initialisers import chosen_rows, initialise
 from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
 from ..layers.token_ids import IGNORED, as_ids, check_ids, cross_entropy
 from .assembly import assemble
@@ -223,7 +223,16 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
 
     def resize_token_embeddings(self, new_num_tokens: int) -> None:
         """Cut or extend the decoder's vocabulary; new rows are drawn as new weights are."""
-        self.decoder.resize_token_embeddings(new_num_tokens)
+        self.take_rows(self.decoder.first_rows(new_num_tokens))
+
+    def take_rows(self, sources: Sequence[int | None]) -> None:
+        """Give the decoder's tables other rows, and a bias that is stored beside the head's own."""
+        self.decoder.take_rows(sources)
+        for name, carried in self._carried.items():
+            if (self.renames.ours(name) or "").endswith("head_bias"):
+                self._carried[name] = chosen_rows(carried, sources, 0.0)
+        if "vocab_size" in self.config.extra:
+            self.config.extra["vocab_size"] = len(sources)
 
     def get_encoder(self) -> Encoder[Any]:
         """The image encoder."""

@@ -14,6 +14,7 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .image_sizes import match_images, restore_images
 from .new_tokens import restore_added
 from .processor import Processor, of_own_steps
+from .vocabularies import restore_vocabulary
 
 BUNDLED = Path(__file__).parents[1] / "assets"
 
@@ -107,6 +108,7 @@ def adapt(
     Returns the processor that reads with them.
     """
     folder = as_path(adapter_path, "adapter_path")
+    restore_vocabulary(model, processor, folder)
     restore_added(model, processor, folder)
     restore_images(model, processor, folder)
     load_adapters(model, folder, requantized=requantized)

@@ -334,8 +334,15 @@ class DonutProcessor(Processor):
 class MangaOCRProcessor(Processor):
     """`Processor` of manga-ocr, by its tokenizer: text without spaces, at full width."""
 
+    @property
+    def has_spaces(self) -> bool:
+        """Whether a space is a token, as in a vocabulary learned from texts that have some."""
+        return self.tokenizer is not None and self.tokenizer.backend.token_to_id(" ") is not None
+
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """The text as `manga.post_process` leaves it."""
+        if self.has_spaces:
+            return super().read(prompt, tokens)
         return Reading(post_process(self.decode(tokens, skip_special_tokens=True)))
 
 

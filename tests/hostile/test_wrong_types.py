@@ -108,6 +108,14 @@ def calls(home: Path) -> Calls:
         "upload": (m.upload, {"path": checkpoint, "repo": "a/b"}),
         "verify": (m.verify, {**sides, "images": [PICTURE], "labels": ["tea"], "max_tokens": 2}),
         "word_error_rate": (m.word_error_rate, {**rates, "references": ["b"]}),
+        "new_vocabulary": (
+            fresh(m.new_vocabulary),
+            {"processor": parts.processor(), "texts": ["tea"]},
+        ),
+        "shrink_vocabulary": (
+            fresh(m.shrink_vocabulary),
+            {"processor": parts.processor(), "texts": ["tea"]},
+        ),
         "Batches": (m.Batches, {"dataset": samples, **both, "batch_size": 1}),
         "GenerationConfig": (m.GenerationConfig, {"num_beams": 1, "eos_token_id": 2}),
         "ImageProcessor": (processor.image_processor.__call__, {"images": PICTURE, "size": 16}),

@@ -242,7 +242,7 @@ def test_of_a_question_only_the_answer_counts(folder, says):
 
 
 def test_manga_is_compared_at_full_width():
-    processor = MangaOCRProcessor.__new__(MangaOCRProcessor)
+    processor = MangaOCRProcessor()
     assert reference(processor, "a 1...").text == "ａ１．．．"
 
 
