@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mlx_vedec"
 RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"}
 RUNTIME |= {"yaml"}  # which huggingface_hub requires
 OPTIONAL = {"measuring": {"matplotlib"}, "training": {"matplotlib"}}  # the extra `plot`
+OPTIONAL["data"] = {"pyarrow"}  # the extra `parquet`
 OPTIONAL["images"] = {"pillow_heif"}  # the extra `heic`
 OPTIONAL["pages"] = {"pypdfium2", "pikepdf"}  # the extra `pdf`
 

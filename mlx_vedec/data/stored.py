@@ -1,0 +1,132 @@
+"""Images inside larger files, and lines of pages: none is held in memory while it is not used."""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from PIL import Image, ImageSequence
+
+from ..errors import DataError
+from ..images.boxes import Size
+from ..images.deferred import DeferredImage
+from ..images.loading import header_size, load_image
+from ..pages.layout import Line
+from ..pages.strips import cut
+
+TURNED = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
+ORIENTATION = 0x0112
+FAST = 1  # zlib's level for lines that are kept on disk
+
+
+class Spool:
+    """A temporary file, without a name, for bytes that would fill the memory."""
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lasts as long as the samples)
+        self._lock = threading.Lock()
+
+    def add(self, data: bytes) -> Callable[[], bytes]:
+        """Keep the bytes; what gives them back."""
+        with self._lock:
+            try:
+                start = self._file.seek(0, os.SEEK_END)
+                self._file.write(data)
+                self._file.flush()
+            except OSError as error:
+                raise DataError(
+                    f"images cannot be unpacked to {tempfile.gettempdir()} ({error.strerror}); "
+                    "make room there, or name another folder in the environment's TMPDIR"
+                ) from error
+        return lambda: os.pread(self._file.fileno(), len(data), start)
+
+
+class StoredImage(DeferredImage):
+    """An image whose bytes are somewhere in a larger file; read -- gives these bytes."""
+
+    def __init__(self, name: str, read: Callable[[], bytes]) -> None:
+        self.name, self._read = name, read
+
+    def load(self) -> Image.Image:
+        """The picture."""
+        return load_image(self._read())
+
+    def check(self) -> None:
+        """Look at its header."""
+        header_size(self._read())
+
+
+def upright_size(path: Path) -> Size:
+    """The width and height that a file's header says, the way up its EXIF data says."""
+    width, height = header_size(path)
+    with Image.open(path) as image:
+        turned = image.getexif().get(ORIENTATION) in TURNED
+    return (height, width) if turned else (width, height)
+
+
+class CutPage:
+    """A page whose lines are all cut when the image of one is asked for, as it is read only once.
+
+    frame -- which image of the file it is, from 0
+    """
+
+    def __init__(self, path: Path, frame: int, lines: Sequence[Line], spool: Spool) -> None:
+        self.path, self.frame, self.lines, self._spool = path, frame, lines, spool
+        self._lock = threading.Lock()
+        self._cut: list[Callable[[], bytes]] = []
+
+    @cached_property
+    def size(self) -> Size:
+        """The width and height of the page."""
+        return upright_size(self.path)
+
+    def line(self, number: int) -> Image.Image:
+        """The image of a line, cut along its outline and baseline."""
+        with self._lock:
+            if not self._cut:
+                picture = self._picture()
+                self._cut = [self._kept(picture, line) for line in self.lines]
+        return load_image(self._cut[number]())
+
+    def _picture(self) -> Image.Image:
+        if not self.frame:
+            return load_image(self.path)
+        with Image.open(self.path) as image:
+            return load_image(ImageSequence.Iterator(image)[self.frame].copy())
+
+    def _kept(self, picture: Image.Image, line: Line) -> Callable[[], bytes]:
+        """What gives the bytes of a line's image, or raises what was wrong with the line."""
+        data = io.BytesIO()
+        try:
+            cut(picture, line).image.save(data, "PNG", compress_level=FAST)
+        except ValueError as error:
+            return _raising(error)
+        return self._spool.add(data.getvalue())
+
+
+def _raising(error: ValueError) -> Callable[[], bytes]:
+    def read() -> bytes:
+        raise error
+
+    return read
+
+
+class LineImage(DeferredImage):
+    """The image of a line of a page, by its number there."""
+
+    def __init__(self, page: CutPage, number: int) -> None:
+        self._page, self._number = page, number
+        self.name = str(page.path)
+
+    def load(self) -> Image.Image:
+        """The line, from its start to its end, its letters upright."""
+        return self._page.line(self._number)
+
+    def check(self) -> None:
+        """Look at the page's header."""
+        _ = self._page.size
