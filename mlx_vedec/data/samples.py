@@ -140,10 +140,13 @@ def _column(names: Sequence[Any], kind: str, asked: str | None, known: Sequence[
     if len(found) == 1:
         return found[0]
     has = listed((str(name)[:40] for name in names), 12) or "nothing"
-    hints = () if found else (nearest(name, expected, "") for name in names[:100])
+    if asked is not None:
+        hints, other = [nearest(asked, map(str, names), "")], ""
+    else:
+        hints = [] if found else [nearest(name, expected, "") for name in names[:100]]
+        other = f", or {kind}_column to name another"
     hint = next((f"; {hint}" for hint in hints if hint), "")
-    other = "" if asked is not None else f"; another is named with {kind}_column"
-    raise DataError(f"the row has {has}; expected one of {', '.join(expected)}{hint}{other}")
+    raise DataError(f"the row has {has}; expected one of {', '.join(expected)}{other}{hint}")
 
 
 def _parses(truth: Any) -> list[Any]:

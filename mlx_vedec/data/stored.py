@@ -6,8 +6,9 @@ import io
 import os
 import tempfile
 import threading
+import weakref
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from PIL import Image, ImageSequence
@@ -29,6 +30,7 @@ class Spool:
 
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115  (it lasts as long as the samples)
+        weakref.finalize(self, self._file.close)
         self._lock = threading.Lock()
 
     def add(self, data: bytes) -> Callable[[], bytes]:
@@ -43,7 +45,10 @@ class Spool:
                     f"images cannot be unpacked to {tempfile.gettempdir()} ({error.strerror}); "
                     "make room there, or name another folder in the environment's TMPDIR"
                 ) from error
-        return lambda: os.pread(self._file.fileno(), len(data), start)
+        return partial(self._read, start, len(data))
+
+    def _read(self, start: int, size: int) -> bytes:
+        return os.pread(self._file.fileno(), size, start)
 
 
 class StoredImage(DeferredImage):

@@ -52,9 +52,7 @@ def read_rows(path: Path, rows: Rows, options: RowOptions = BY_NAMES) -> list[Sa
 
 def read_text(path: Path) -> str:
     """The content of a file in UTF-8, or in UTF-16 that says so; an error names the wrong line."""
-    if kind := irregular(path):
-        raise DataError(f"{path} is {kind}; expected a regular file; save what it gives")
-    content = path.read_bytes()
+    content = read_bytes(path)
     encoding = "utf-16" if content.startswith(UTF16) else "utf-8-sig"
     try:
         return content.decode(encoding)
@@ -62,6 +60,13 @@ def read_text(path: Path) -> str:
         line = content[: error.start].count(b"\n") + 1
         name = encoding.upper().removesuffix("-SIG")
         raise DataError(f"{path}:{line}: is not {name} ({error.reason}); convert it") from error
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a regular file; an error for a pipe, which might never end."""
+    if kind := irregular(path):
+        raise DataError(f"{path} is {kind}; expected a regular file; save what it gives")
+    return path.read_bytes()
 
 
 def lines_of(text: str) -> Iterator[tuple[int, str]]:

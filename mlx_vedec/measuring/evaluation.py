@@ -15,6 +15,7 @@ import mlx.core as mx
 
 from ..data.samples import Sample
 from ..errors import MetricError
+from ..images.deferred import DeferredImage
 from ..images.line_images import is_too_wide
 from ..images.lines import find_lines
 from ..images.loading import ImageSource, header_size, is_url, load_image
@@ -44,7 +45,8 @@ ResultValues = dict[str, Any]  # the fields of a `GenerationResult` that count, 
 class Row:
     """What was read in one sample.
 
-    where        -- file and line. image -- its path, empty for one that was given otherwise
+    where        -- file and line. image -- its path, or itself where it is inside a larger file;
+                    empty for one that was given otherwise
     references   -- what was to be read; of several, each metric takes the one that fits best
     prediction   -- what was read; empty where `error` says why there is nothing
     edits, cer   -- of characters, after normalization; cer is edits / reference characters
@@ -52,7 +54,7 @@ class Row:
     """
 
     where: str
-    image: str
+    image: str | DeferredImage
     references: tuple[str, ...]
     prediction: str
     edits: int

@@ -292,7 +292,7 @@ def image_named(path: Path, name: str) -> Path:
     wanted = f"the image {name[:200]!r}" if name else "no image"
     raise ImageError(
         f"{path} names {wanted}, and neither that nor one of its own name is in {folders[0]} or "
-        f"the folder above; give the image, and --layout {path}"
+        f"the folder above; put it there, or give the image, and --layout {path}"
     )
 
 
