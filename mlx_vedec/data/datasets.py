@@ -19,7 +19,7 @@ from ..reading.load import BUNDLED
 from .layouts import Splits, source_in, sources_of
 from .listing import NAMES, Listing, Source, is_image_name
 from .samples import BY_NAMES, Dataset, RowOptions, Sample
-from .splitting import in_form, part, warn_of_overlap
+from .splitting import check_options, in_form, part, warn_of_overlap
 from .text_files import pairing, read_pairs
 
 Paths = str | os.PathLike[str]
@@ -57,6 +57,7 @@ def load_dataset(
     path = as_path(folder_or_file, "folder_or_file")
     if split is not None and not isinstance(split, str):
         raise DataError(f"split is {shown(split)}; expected {', '.join(NAMES)}")
+    check_options(valid_fraction, normal_form)
     options = _row_options(image_column, text_column, added_vocab)
     sources = sources_of(path, _checked_layout(layout))
     if valid_fraction is not None:
@@ -80,6 +81,7 @@ def load_splits(
     The other arguments are `load_dataset`'s. Images that are in two splits are a warning.
     """
     path = as_path(folder, "folder")
+    check_options(valid_fraction, normal_form)
     options = _row_options(image_column, text_column, added_vocab)
     sources = sources_of(path, _checked_layout(layout))
     found = {split or "train": source.read(options) for split, source in sources.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -54,10 +55,10 @@ class Listing:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        inside = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        self.folders = [path for path in inside if path.is_dir()]
-        folders = set(self.folders)
-        self.files = [path for path in inside if path not in folders]
+        with os.scandir(folder) as entries:
+            inside = {e.name: e.is_dir() for e in entries if not e.name.startswith(".")}
+        self.folders = [folder / name for name in sorted(inside) if inside[name]]
+        self.files = [folder / name for name in sorted(inside) if not inside[name]]
 
     def ending(self, *suffixes: str) -> list[Path]:
         """The files whose names end so."""

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import DataError
 from ..pages.formats import layouts_of, read_document
 from ..pages.layout import Layout
-from ..pages.sheets import FOLDERS, LAYOUTS, bare_stem, image_named
+from ..pages.sheets import FOLDERS, LAYOUTS, Sheet, bare_stem, image_named, sheets_of
 from ..pages.strips import outline_of
 from .listing import DataLayout, Listing, Source
 from .samples import CollectedErrors, RowOptions, Sample, whole
@@ -60,35 +60,37 @@ class _Reading:
 
     def add(self, path: Path) -> None:
         """Read the lines of a file."""
-        for image, frame, layout in _pages(path):
+        for sheet, layout in _pages(path):
             own = [line for line in layout.lines if line.text.strip()]
             self.silent += len(layout.lines) - len(own)
-            page = CutPage(image, frame, own, self.spool)
+            page = CutPage(sheet, own, self.spool)
+            size = layout.size if min(layout.size) else upright_size(sheet.path or path)
             for number, line in enumerate(own):
                 where = f"{path}:{line.id[:60] or number + 1}"
                 with self.errors.at(where):
-                    outline_of(line, page.size)
+                    outline_of(line, size)
                     text = whole(line.text.strip("\r\n"))
-                    name = f"{image} {frame}" if frame else str(image)
-                    sample = Sample(LineImage(page, number), text, where=where, page=name)
-                    self.samples.append(sample)
+                    image = LineImage(page, number)
+                    self.samples.append(Sample(image, text, where=where, page=sheet.name))
 
 
-def _pages(path: Path) -> Iterator[tuple[Path, int, Layout]]:
-    """The image of each page of a layout file, which of the images in it, and the page's layout.
+def _pages(path: Path) -> Iterator[tuple[Sheet, Layout]]:
+    """The pages of a layout file, and the layout of each.
 
-    The layout of a single page is laid over its image; several have to be in the image's pixels.
+    The layout of a single page is laid over its image; several have to be in their image's pixels.
     """
     document = read_document(path)
     layouts = layouts_of(document, str(path))
-    if len(layouts) == 1:
-        image = image_named(path, layouts[0].image)
-        yield image, 0, layouts_of(document, str(path), upright_size(image))[0]
-        return
     images = [image_named(path, layout.image) for layout in layouts]
-    in_one = len(set(images)) == 1
-    for number, (image, layout) in enumerate(zip(images, layouts, strict=True)):
-        yield image, number if in_one else 0, layout
+    if len(layouts) == 1:
+        layouts = layouts_of(document, str(path), upright_size(images[0]))
+    flat = sheets_of(images[0]) if len(set(images)) == 1 else [sheets_of(i)[0] for i in images]
+    if len(flat) < len(layouts) or len(set(images)) not in (1, len(images)):
+        raise DataError(
+            f"{path} has {len(layouts)} pages of {len(set(images))} images; expected an image for "
+            "each, or one with as many pages"
+        )
+    return zip(flat, layouts, strict=False)
 
 
 def read_pages(paths: Sequence[Path], options: RowOptions) -> list[Sample]:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +15,17 @@ from ..errors import DataError, OptionError, shown
 from .samples import Sample
 
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
+
+
+def check_options(valid_fraction: object, normal_form: object) -> None:
+    """Raise `OptionError` for a fraction or a normal form that is none; None fits for both."""
+    number = isinstance(valid_fraction, (int, float)) and not isinstance(valid_fraction, bool)
+    if valid_fraction is not None and not (number and 0 < valid_fraction < 1):  # pyright: ignore
+        raise OptionError(
+            f"valid_fraction is {shown(valid_fraction)}; expected more than 0, less than 1"
+        )
+    if normal_form is not None and normal_form not in FORMS:
+        raise OptionError(f"normal_form is {shown(normal_form)}; expected {', '.join(FORMS)}")
 
 
 def part(
@@ -24,8 +36,6 @@ def part(
     All samples of one page, or of one image, come into the same part. Which pages are in the second
     depends on the seed and on their names alone.
     """
-    if isinstance(fraction, bool) or not isinstance(fraction, (int, float)) or not 0 < fraction < 1:
-        raise OptionError(f"valid_fraction is {shown(fraction)}; expected more than 0, less than 1")
     pages: dict[str, int] = {}
     for number, sample in enumerate(samples):
         name = sample.origin or f"{number}"
@@ -74,9 +84,8 @@ def in_form(samples: Sequence[Sample], form: str | None) -> list[Sample]:
     if form is None:
         _warn_of_forms(samples)
         return [*samples]
-    if form not in FORMS:
-        raise OptionError(f"normal_form is {shown(form)}; expected {', '.join(FORMS)}")
-    return [replace(s, text=unicodedata.normalize(form, s.text)) for s in samples]
+    chosen: Any = form
+    return [replace(s, text=unicodedata.normalize(chosen, s.text)) for s in samples]
 
 
 def _warn_of_forms(samples: Sequence[Sample]) -> None:

@@ -8,16 +8,17 @@ import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 
-from PIL import Image, ImageSequence
+from PIL import Image
 
 from ..errors import DataError
 from ..images.boxes import Size
 from ..images.deferred import DeferredImage
 from ..images.loading import header_size, load_image
 from ..pages.layout import Line
+from ..pages.sheets import Sheet
 from ..pages.strips import cut
 
 TURNED = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
@@ -77,32 +78,21 @@ def upright_size(path: Path) -> Size:
 class CutPage:
     """A page whose lines are all cut when the image of one is asked for, as it is read only once.
 
-    frame -- which image of the file it is, from 0
+    sheet -- what gives its picture. lines -- those whose images may be asked for
     """
 
-    def __init__(self, path: Path, frame: int, lines: Sequence[Line], spool: Spool) -> None:
-        self.path, self.frame, self.lines, self._spool = path, frame, lines, spool
+    def __init__(self, sheet: Sheet, lines: Sequence[Line], spool: Spool) -> None:
+        self.sheet, self.lines, self._spool = sheet, lines, spool
         self._lock = threading.Lock()
         self._cut: list[Callable[[], bytes]] = []
-
-    @cached_property
-    def size(self) -> Size:
-        """The width and height of the page."""
-        return upright_size(self.path)
 
     def line(self, number: int) -> Image.Image:
         """The image of a line, cut along its outline and baseline."""
         with self._lock:
             if not self._cut:
-                picture = self._picture()
+                picture = self.sheet.load()
                 self._cut = [self._kept(picture, line) for line in self.lines]
         return load_image(self._cut[number]())
-
-    def _picture(self) -> Image.Image:
-        if not self.frame:
-            return load_image(self.path)
-        with Image.open(self.path) as image:
-            return load_image(ImageSequence.Iterator(image)[self.frame].copy())
 
     def _kept(self, picture: Image.Image, line: Line) -> Callable[[], bytes]:
         """What gives the bytes of a line's image, or raises what was wrong with the line."""
@@ -126,12 +116,13 @@ class LineImage(DeferredImage):
 
     def __init__(self, page: CutPage, number: int) -> None:
         self._page, self._number = page, number
-        self.name = str(page.path)
+        self.name = page.sheet.name
 
     def load(self) -> Image.Image:
         """The line, from its start to its end, its letters upright."""
         return self._page.line(self._number)
 
     def check(self) -> None:
-        """Look at the page's header."""
-        _ = self._page.size
+        """Look at the header of the page's file."""
+        if self._page.sheet.path is not None:
+            header_size(self._page.sheet.path)
