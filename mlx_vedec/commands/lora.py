@@ -169,7 +169,8 @@ def _data_flags(options: Mapping[str, Any]) -> list[str]:
     """The flags that choose what is read in the data."""
     names = [*DATA, *["seed"] * bool(options.get("valid_fraction"))]
     pairs = ([f"--{n.replace('_', '-')}", str(options[n])] for n in names if options.get(n))
-    return sum(pairs, [])
+    form = options.get("normal_form")
+    return sum(pairs, ["--unicode", form] if form in ("NFC", "NFKC") else [])
 
 
 def _values(

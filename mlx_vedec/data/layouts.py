@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,8 @@ ACCEPTED = "\n  ".join(
     )
 )
 ORDER = (*SPLITS, None)
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
+ON_THE_HUB = "what is on the Hub is downloaded with hf download --repo-type dataset --local-dir"
 MOST_NEAR = 3  # of the things that come close, that are told
 
 Splits = dict[str | None, Source]
@@ -46,7 +49,8 @@ def sources_of(path: Path, layout: str | None = None) -> Splits:
     or what there is instead of data.
     """
     if not path.exists():
-        raise DataError(f"{path} does not exist; expected a table or a folder; {near(path)}")
+        hint = f"; {ON_THE_HUB}" if HUB_ID.fullmatch(str(path)) else ""
+        raise DataError(f"{path} does not exist; expected a table or a folder; {near(path)}{hint}")
     chosen = _chosen(layout)
     if not path.is_dir():
         return {None: _of_file(path, chosen)}
@@ -127,8 +131,11 @@ def _nothing(listing: Listing, layouts: Sequence[DataLayout]) -> str:
     """What is said of a folder without data: what is expected, what there is, what comes close."""
     close = [said for layout in layouts for said in layout.near(listing)]
     for path in listing.folders:
-        found = _found(Listing(path), layouts)
-        if found:
+        inner = Listing(path)
+        found = _found(inner, layouts)
+        if path.name.lower() in NAMES:
+            close.append(f"the folder {path.name} has {inner.seen()}, and no texts")
+        elif found:
             close.append(f"the folder {path.name} has {found[0].name}; give that folder")
             break
     said = "".join(f"\n{hint}" for hint in close[:MOST_NEAR])

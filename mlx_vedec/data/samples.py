@@ -43,8 +43,9 @@ class Sample:
     @property
     def origin(self) -> str:
         """The page, else the path of the image; empty where the image came without either."""
-        named = isinstance(self.image, (str, os.PathLike, DeferredImage))
-        return self.page or (str(self.image) if named else "")
+        if self.page or isinstance(self.image, DeferredImage):
+            return self.page or str(self.image)
+        return os.path.normpath(self.image) if isinstance(self.image, (str, os.PathLike)) else ""
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,7 @@ def samples_of(row: Mapping[Any, Any], options: RowOptions = BY_NAMES) -> list[S
     sample = Sample(row[image], "", prompt=row.get("prompt") or None)
     if not isinstance(sample.prompt, str | None):
         raise DataError(f"prompt is {_shown(sample.prompt)}; expected a string")
+    whole(sample.prompt or "")
     if text == "ground_truth":
         return [_parsed(sample, parse, options.added_vocab) for parse in _parses(row[text])]
     if not isinstance(row[text], str):

@@ -6,6 +6,7 @@ import codecs
 import csv
 import io
 import json
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -14,7 +15,15 @@ from typing import Any
 
 from ..errors import DataError
 from ..images.loading import irregular, is_url
-from .listing import DataLayout, Listing, Source, folder_of_images, is_image_name, split_of
+from .listing import (
+    NAMES,
+    DataLayout,
+    Listing,
+    Source,
+    folder_of_images,
+    is_image_name,
+    split_of,
+)
 from .samples import BY_NAMES, CollectedErrors, RowOptions, Sample, columns_of, placed, samples_of
 
 # Where a row is, a line's number mostly, and what makes it or raises
@@ -82,15 +91,15 @@ def _of_json_lines(text: str, options: RowOptions) -> Rows:
 
 
 def _object(line: str) -> Mapping[Any, Any]:
-    values = _json(line, "an object on each line")
+    values = _json(line, "an object on each line", None)
     if not isinstance(values, dict):
         raise DataError(f"is {line[:60]}; expected an object with image and text")
     return values
 
 
-def _json(text: str, expected: str) -> Any:
+def _json(text: str, expected: str, pairs: Callable[[list[tuple[str, Any]]], Any] | None) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once)
+        return json.loads(text, object_pairs_hook=pairs)
     except (ValueError, RecursionError) as error:
         raise DataError(f"is no JSON ({str(error)[:200]}); expected {expected}") from error
 
@@ -108,7 +117,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _of_json(text: str, options: RowOptions) -> Rows:
     """Rows of `{"a.png": "text"}`, of `{"a.png": {"text": …}}`, or of a list of objects."""
     try:
-        values = _json(text, 'an object such as {"a.png": "text"}, or a list of objects')
+        values = _json(text, 'an object such as {"a.png": "text"}, or a list of objects', _once)
     except DataError as error:
         yield 1, partial(_fail, str(error))
         return
@@ -223,7 +232,34 @@ JSON_NAMES = ("labels", "label", "metadata", "annotations", "transcriptions", "d
 
 def _find(listing: Listing) -> list[Source]:
     paths = [path for path in listing.files if path.suffix.lower() in PARSERS]
-    return [_of_file(path) for path in paths if path.suffix.lower() != ".json" or _is_data(path)]
+    chosen = [path for path in paths if path.suffix.lower() != ".json" or _is_data(path)]
+    return [source for path in chosen for source in _in_folders(listing, path) or [_of_file(path)]]
+
+
+def _in_folders(listing: Listing, path: Path) -> list[Source]:
+    """The splits of a `metadata` whose images are in folders of splits, as on the Hub."""
+    folders = {p.name: split for p in listing.folders if (split := NAMES.get(p.name.lower()))}
+    if path.stem != "metadata" or len(folders) < 2:
+        return []
+
+    def read(split: str, options: RowOptions) -> list[Sample]:
+        samples = read_table(path, options)
+        folder_of = {id(sample): _first_folder(sample, listing.folder) for sample in samples}
+        lost = next((s for s in samples if folder_of[id(s)] not in folders), None)
+        if lost is not None:
+            raise DataError(
+                f"{lost.where}: image {str(lost.image)[:200]} is in none of the folders "
+                f"{', '.join(folders)}; expected all images in these"
+            )
+        return [s for s in samples if folders[folder_of[id(s)]] == split]
+
+    splits = dict.fromkeys(folders.values())
+    return [Source(f"{path.name} ({split})", partial(read, split), split) for split in splits]
+
+
+def _first_folder(sample: Sample, folder: Path) -> str:
+    parts = Path(sample.origin).parts
+    return next(iter(parts[len(Path(os.path.normpath(folder)).parts) :]), "")
 
 
 def _is_data(path: Path) -> bool:

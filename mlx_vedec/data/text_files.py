@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, listed
 from ..images.loading import image_endings
-from .listing import DataLayout, Listing, Source, folder_of_images, split_of
+from .listing import NAMES, DataLayout, Listing, Source, folder_of_images, split_of
 from .samples import CollectedErrors, RowOptions, Sample, whole
 from .tables import lines_of, read_text
 
@@ -29,12 +29,14 @@ LOOKED_AT = 4096  # bytes of a file that may be a list
 class Pairing:
     """Images of a folder, and the texts that belong to them by their names.
 
-    texts -- files by the names that they share with images. images -- those of each such name
+    texts -- files by the names that they share with images. images -- those of each such name.
+    page -- that they are all of, where it is known
     """
 
     ending: str
     texts: Mapping[str, Path]
     images: Mapping[str, Sequence[Path]]
+    page: str = ""
 
     @property
     def names(self) -> list[str]:
@@ -88,7 +90,7 @@ def read_pairs(pairs: Pairing, *, all_images: bool = True) -> list[Sample]:
         with errors.at(str(paths[0])):
             image = _one_of(paths, name, text)
             content = whole(read_text(text).rstrip("\r\n"))
-            samples.append(Sample(str(image), content, where=str(text)))
+            samples.append(Sample(str(image), content, where=str(text), page=pairs.page))
     if pairs.ending == TRUTH:
         for name in pairs.texts.keys() - pairs.images.keys():
             errors.add(f"{pairs.texts[name]}: has no image; expected {name}.png beside it")
@@ -110,15 +112,26 @@ def _find_pairs(listing: Listing) -> list[Source]:
         for texts in listing.inner(*TEXTS):
             where = f"in {images.folder.name} and {texts.folder.name}"
             found.append((pairing(images, texts), where))
-    return [
-        Source(f"images with {pairs.ending} {where}", partial(_read_pairs, pairs))
+    sources = [
+        Source(f"images with {pairs.ending} {where}", partial(_read_pairs, [pairs]))
         for pairs, where in found
         if pairs.names
     ]
+    inner = [] if listing.images or sources else _truths_in_folders(listing)
+    name = f"folders of images with {TRUTH} beside them"
+    return sources or ([Source(name, partial(_read_pairs, inner))] if inner else [])
 
 
-def _read_pairs(pairs: Pairing, options: RowOptions) -> list[Sample]:
-    return read_pairs(pairs)
+def _truths_in_folders(listing: Listing) -> list[Pairing]:
+    """Lines in folders, of a book or a writer each; folders of numbers are pages, as OCRopus's."""
+    places = [path for path in listing.folders if path.name.lower() not in NAMES]
+    pages = all(path.name.isdecimal() for path in places)
+    pairs = [replace(pairing(Listing(p)), page=str(p) if pages else "") for p in places]
+    return [own for own in pairs if own.ending == TRUTH and own.names]
+
+
+def _read_pairs(found: Sequence[Pairing], options: RowOptions) -> list[Sample]:
+    return [sample for pairs in found for sample in read_pairs(pairs)]
 
 
 def _near_pairs(listing: Listing) -> list[str]:
@@ -130,13 +143,24 @@ def _near_pairs(listing: Listing) -> list[str]:
     truths = listing.ending(TRUTH)
     if truths and not listing.images:
         said.append(f"{truths[0].name} has no image of its name beside it")
-    classes = [path.name for path in listing.folders if Listing(path).images]
+    classes = _classes(listing)
     if classes and not listing.images:
         said.append(
             f"the folders {listed(classes, 4)} hold images without texts; folders that name "
             "classes are for classification, and a class is no text to read"
         )
     return said
+
+
+def _classes(listing: Listing) -> list[str]:
+    """The folders of images inside, or in the folders of splits there."""
+    places = [listing, *(Listing(path) for path in listing.folders if path.name.lower() in NAMES)]
+    return [
+        str(path.relative_to(listing.folder))
+        for place in places
+        for path in place.folders
+        if path.name.lower() not in NAMES and Listing(path).images
+    ]
 
 
 # Lists

@@ -104,6 +104,8 @@ NEAR = [
     (["data.mdb", "lock.mdb"], "data.mdb is LMDB, which is not read; write its images"),
     (["images.zip"], "images.zip is packed; unpack it"),
     (["archive.tgz"], "archive.tgz is packed; unpack it"),
+    (["train/a.png", "val/b.png"], "the folder train has 1 .png, and no texts\nthe folder val has"),
+    (["train/cat/1.png", "test/cat/1.png"], "the folders test/cat, train/cat hold images without"),
     (["inner/metadata.csv"], "the folder inner has metadata.csv; give that folder"),
     (["trian/a.csv"], r"and it has the folder trian \(did you mean train\?\)\n.*has a.csv; give"),
 ]
@@ -249,3 +251,40 @@ def test_texts_in_one_normal_form(tmp_path):
         tmp_path / "a.jsonl", *({"file_name": "a", "text": t} for t in ("e\u0301", "a", "e\u0323"))
     )
     assert load_dataset(tmp_path)[0].text == "e\u0301"
+
+
+# a metadata file whose images are in folders of splits
+
+
+def test_metadata_above_the_folders_of_splits(tmp_path):
+    """As on the Hub: each row belongs to the split whose folder its image is in."""
+    for place in ("train/a.png", "train/b/c.png", "validation/a.png"):
+        save(tmp_path / place)
+    rows = "train/a.png,a\n./train/b/c.png,b\nvalidation/a.png,c\n"
+    write(tmp_path / "metadata.csv", f"file_name,text\n{rows}")
+    splits = load_splits(tmp_path)
+    assert {name: [s.text for s in found] for name, found in splits.items()} == {
+        "train": ["a", "b"],
+        "valid": ["c"],
+    }
+    write(tmp_path / "metadata.csv", f"file_name,text\n{rows}d.png,d\n")
+    with pytest.raises(
+        DataError, match="metadata.csv:5: image .*d.png is in none of the folders tr"
+    ):
+        load_splits(tmp_path)
+
+
+def test_the_same_image_by_two_paths(tmp_path):
+    (tmp_path / "in").mkdir()
+    dump(tmp_path / "train.jsonl", {"file_name": "a.png", "text": "a"})
+    dump(tmp_path / "valid.jsonl", {"file_name": "in/../a.png", "text": "a"})
+    with pytest.warns(UserWarning, match="1 of 1 in valid are in train too"):
+        load_splits(tmp_path)
+
+
+def test_what_is_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match="does not exist; .*; what is on the Hub is downloaded with"
+    ):
+        load_dataset("Teklia/IAM-line")

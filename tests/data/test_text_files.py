@@ -69,6 +69,21 @@ def test_texts_in_a_folder_of_their_own(tmp_path, texts):
     assert seen(load_dataset(tmp_path)) == [(str(tmp_path / "images" / "1.png"), "tea")]
 
 
+@pytest.mark.parametrize(("folders", "pages"), [(("0001", "0002"), 2), (("anna", "0002"), 0)])
+def test_truth_in_folders(tmp_path, folders, pages):
+    """As OCRopus has it, a folder for each page, named by its number."""
+    for folder in folders:
+        for line in ("010001", "010002"):
+            save(tmp_path / folder / f"{line}.bin.png")
+            write(tmp_path / folder / f"{line}.gt.txt", f"{folder} {line}\n")
+    dataset = load_dataset(tmp_path)
+    assert [sample.text for sample in dataset][1:3] == [
+        f"{folders[0] if pages else '0002'} 010002",
+        f"{folders[1] if pages else 'anna'} 010001",
+    ]
+    assert len({sample.page for sample in dataset} - {""}) == pages
+
+
 # lists
 
 LISTS = [
