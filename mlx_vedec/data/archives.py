@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .listing import DataLayout, Listing, Source, in_splits, is_image_name
+from .listing import DataLayout, Listing, Source, check_regular, in_splits, is_image_name
 from .samples import RowOptions, Sample
 from .stored import StoredImage
 from .tables import Rows, read_rows
@@ -29,6 +29,7 @@ def read_archives(paths: Sequence[Path], options: RowOptions) -> list[Sample]:
 
 
 def _rows(path: Path, options: RowOptions) -> Rows:
+    check_regular(path)
     try:
         with tarfile.open(path, "r:") as archive:
             for key, members in _groups(archive):

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..checkpoints.config import read_json
 from ..errors import DataError, OptionError
-from .listing import DataLayout, Listing, Source, in_splits
+from .listing import DataLayout, Listing, Source, check_regular, in_splits
 from .samples import RowOptions, Sample, columns_of
 from .stored import Spool, StoredImage
 from .tables import Rows, read_rows
@@ -42,6 +42,7 @@ def _pyarrow() -> SimpleNamespace:
 def _opened(path: Path, kind: str) -> Iterator[SimpleNamespace]:
     """Within it what pyarrow raises is a `DataError` about this file."""
     found = _pyarrow()
+    check_regular(path)
     try:
         yield found
     except DataError:
@@ -102,6 +103,8 @@ def _columns(path: Path, names: Sequence[str], options: RowOptions) -> list[str]
 def _rows(path: Path, batches: Iterator[Any], chosen: Sequence[str], keep: Keep) -> Rows:
     number = 0
     for batch in batches:
+        batch = batch.select(chosen)
+        batch.validate(full=True)  # without it, offsets that lead outside would be followed
         columns = [batch.column(name) for name in chosen]
         places = [f"{path}:{number + row + 1}" for row in range(len(columns[0]))]
         values = [_images(columns[0], places, keep), *(c.to_pylist() for c in columns[1:])]
@@ -152,8 +155,9 @@ def _read_saved(state: Path, options: RowOptions) -> list[Sample]:
     """The samples of a folder of `save_to_disk`."""
     values = read_json(state)
     files = values.get("_data_files")
-    named = [f.get("filename") if isinstance(f, dict) else None for f in files or [None]]
-    if not all(isinstance(name, str) and Path(name).name == name for name in named):
+    parts = files if isinstance(files, list) else []
+    named = [part.get("filename") if isinstance(part, dict) else None for part in parts]
+    if not named or not all(isinstance(n, str) and Path(n).name == n for n in named):
         raise DataError(f"{state} names no files beside it; save the dataset again")
     if values.get("_indices_data_files") or values.get("_indices_files"):
         raise DataError(

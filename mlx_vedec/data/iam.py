@@ -18,7 +18,7 @@ from typing import NamedTuple
 from ..errors import DataError
 from ..files import near
 from ..pages.xml_parsing import parse
-from .listing import SPLITS, DataLayout, Listing, Source
+from .listing import SPLITS, DataLayout, Listing, Source, head_of
 from .samples import CollectedErrors, RowOptions, Sample, whole
 from .tables import lines_of, read_bytes, read_text
 
@@ -28,6 +28,7 @@ PARTS = 9  # of a line of these files; the last is the text
 KINDS = {"lines.txt": "lines", "words.txt": "words"}  # the file, and the folder of images
 ENDINGS = (".txt", ".uttlist", ".lst")  # of the files that say what belongs to a split
 LONGEST_ID = 40
+LOOKED_AT = 20_000  # bytes of a table, in which its comments end
 DOCTYPE = re.compile(rb"<!DOCTYPE\s+form\b[^>\[]*>")  # of a grammar that nothing here needs
 
 
@@ -161,11 +162,8 @@ def _find(listing: Listing) -> list[Source]:
 
 def _is_table(path: Path) -> bool:
     """Whether a file has lines of the database, after comments."""
-    try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            first = next((line for line in file if line.strip() and line[0] != "#"), "")
-    except OSError:
-        return False
+    lines = lines_of(head_of(path, LOOKED_AT).decode("utf-8", "replace"))
+    first = next((line for _, line in lines if line[0] != "#"), "")
     return ID.match(first) is not None and first.split(" ")[1:2] in (["ok"], ["err"])
 
 

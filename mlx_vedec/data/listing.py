@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 
-from ..errors import listed, nearest
-from ..images.loading import image_endings, image_files
+from ..errors import DataError, listed, nearest
+from ..images.loading import image_endings, image_files, irregular
 from .samples import RowOptions, Sample
 
 SPLITS = {
@@ -123,6 +123,23 @@ def folder_of_images(folder: Path, first: str) -> Path:
     """
     places = (folder, *(folder / name for name in BESIDE), folder.parent)
     return next((place for place in places if _is_there(place / first)), folder)
+
+
+def check_regular(path: Path) -> None:
+    """Raise for a pipe or a device, from which reading might never end."""
+    if kind := irregular(path):
+        raise DataError(f"{path} is {kind}; expected a regular file; save what it gives")
+
+
+def head_of(path: Path, size: int) -> bytes:
+    """The first bytes of a file; nothing of one that cannot be read."""
+    if irregular(path):
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError:
+        return b""
 
 
 def _is_there(path: Path) -> bool:

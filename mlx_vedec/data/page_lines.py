@@ -18,7 +18,7 @@ from ..pages.formats import layouts_of, read_document
 from ..pages.layout import Layout
 from ..pages.sheets import FOLDERS, LAYOUTS, Sheet, bare_stem, image_named, sheets_of
 from ..pages.strips import outline_of
-from .listing import DataLayout, Listing, Source
+from .listing import DataLayout, Listing, Source, head_of
 from .samples import CollectedErrors, RowOptions, Sample, whole
 from .stored import CutPage, LineImage, Spool, upright_size
 
@@ -30,11 +30,7 @@ LOOKED_AT = 20_000  # bytes in which a layout says what it is
 
 def _rank(path: Path) -> int | None:
     """The place of a file's format among those of layouts, None for another file."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(LOOKED_AT)
-    except OSError:
-        return None
+    head = head_of(path, LOOKED_AT)
     return next((place for place, mark in enumerate(MARKS) if mark.search(head)), None)
 
 

@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from ..images.loading import irregular, is_url
+from ..images.loading import is_url
 from .listing import (
     NAMES,
     DataLayout,
     Listing,
     Source,
+    check_regular,
     folder_of_images,
     is_image_name,
     split_of,
@@ -73,8 +74,7 @@ def read_text(path: Path) -> str:
 
 def read_bytes(path: Path) -> bytes:
     """The content of a regular file; an error for a pipe, which might never end."""
-    if kind := irregular(path):
-        raise DataError(f"{path} is {kind}; expected a regular file; save what it gives")
+    check_regular(path)
     return path.read_bytes()
 
 

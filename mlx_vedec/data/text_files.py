@@ -15,7 +15,7 @@ from pathlib import Path
 
 from ..errors import DataError, listed
 from ..images.loading import image_endings
-from .listing import NAMES, DataLayout, Listing, Source, folder_of_images, split_of
+from .listing import NAMES, DataLayout, Listing, Source, folder_of_images, head_of, split_of
 from .samples import CollectedErrors, RowOptions, Sample, whole
 from .tables import lines_of, read_text
 
@@ -177,11 +177,7 @@ def _line() -> re.Pattern[str]:
 
 def is_list(path: Path) -> bool:
     """Whether a file begins as a list of images with their texts."""
-    try:
-        with path.open("rb") as file:
-            head = file.read(LOOKED_AT).decode("utf-8-sig", "ignore")
-    except OSError:
-        return False
+    head = head_of(path, LOOKED_AT).decode("utf-8-sig", "ignore")
     first = next(lines_of(head), (0, ""))[1]
     return _line().fullmatch(first.strip("\r")) is not None
 

@@ -1,8 +1,10 @@
 """Parquet files and folders of `datasets`, as these are written."""
 
 import builtins
+import contextlib
 import io
 import json
+import os
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from mlx_vedec.data.dataset_checks import checked_ids
 from mlx_vedec.data.datasets import load_dataset, load_splits
 from mlx_vedec.data.labels import Labeller
 from mlx_vedec.data.stored import Spool
-from mlx_vedec.errors import DataError, OptionError
+from mlx_vedec.errors import DataError, ImageError, OptionError
 from mlx_vedec.images.loading import load_image
 from tests.data.folders import same, save, write
 from tests.support import training_parts as parts
@@ -234,3 +236,24 @@ def test_without_pyarrow(tmp_path, monkeypatch):
     with pytest.raises(OptionError, match=r"needs pyarrow, not installed; pip install 'mlx-vedec"):
         load_dataset(tmp_path)
     assert "mlx-vedec[parquet]" in arrow_files.INSTALL
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_bytes_that_were_changed(tmp_path, seed):
+    """An error of ours, and not one of the process: offsets of Arrow files are not trusted."""
+    folder = saved(tmp_path / "saved", table())
+    path = folder / "data-00000-of-00001.arrow"
+    data, random = bytearray(path.read_bytes()), np.random.default_rng(seed)
+    for place in random.integers(0, len(data), 40):
+        data[place] = random.integers(256)
+    path.write_bytes(data)
+    with contextlib.suppress(DataError, ImageError):
+        for sample in load_dataset(folder):
+            load_image(sample.image)
+
+
+@pytest.mark.parametrize("name", ["a.parquet", "a.arrow"])
+def test_pipes_are_not_waited_for(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(DataError, match=f"{name} is a pipe; expected a regular file"):
+        load_dataset(tmp_path)
