@@ -115,14 +115,15 @@ def is_image_name(name: str) -> bool:
     return Path(name).suffix.lower() in image_endings()
 
 
-def folder_of_images(folder: Path, first: str) -> Path:
-    """The folder that the names of a table in `folder` are seen from, by the first of them.
+def folder_of_images(table: Path, first: str) -> Path:
+    """The folder that the names of images in a table are seen from, by the first of them.
 
-    It is the table's own, a folder `images` or `image` in it, or the one that it is in; its own,
-    too, where the image is in none of them.
+    It is the table's own, one of the table's name or `images` or `image` in that, or the one above;
+    its own, too, where the image is in none of them.
     """
-    places = (folder, *(folder / name for name in BESIDE), folder.parent)
-    return next((place for place in places if _is_there(place / first)), folder)
+    own = table.parent
+    places = (own, *(own / name for name in (table.stem, *BESIDE)), own.parent)
+    return next((place for place in places if _is_there(place / first)), own)
 
 
 def check_regular(path: Path) -> None:

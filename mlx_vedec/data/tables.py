@@ -52,7 +52,7 @@ def read_rows(path: Path, rows: Rows, options: RowOptions = BY_NAMES) -> list[Sa
         with errors.at(where):
             for sample in samples_of(row(), options):
                 if folder is None and isinstance(sample.image, str) and not is_url(sample.image):
-                    folder = folder_of_images(path.parent, sample.image)
+                    folder = folder_of_images(path, sample.image)
                 samples.append(placed(sample, folder or path.parent, where))
     errors.raise_any()
     if not samples:

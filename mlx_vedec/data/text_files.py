@@ -123,8 +123,13 @@ def _find_pairs(listing: Listing) -> list[Source]:
 
 
 def _truths_in_folders(listing: Listing) -> list[Pairing]:
-    """Lines in folders, of a book or a writer each; folders of numbers are pages, as OCRopus's."""
-    places = [path for path in listing.folders if path.name.lower() not in NAMES]
+    """Lines in folders, of a book or a writer each; folders of numbers are pages, as OCRopus's.
+
+    None where there are folders of splits.
+    """
+    places = listing.folders
+    if any(path.name.lower() in NAMES for path in places):
+        return []
     pages = all(path.name.isdecimal() for path in places)
     pairs = [replace(pairing(Listing(p)), page=str(p) if pages else "") for p in places]
     return [own for own in pairs if own.ending == TRUTH and own.names]
@@ -146,8 +151,8 @@ def _near_pairs(listing: Listing) -> list[str]:
     classes = _classes(listing)
     if classes and not listing.images:
         said.append(
-            f"the folders {listed(classes, 4)} hold images without texts; folders that name "
-            "classes are for classification, and a class is no text to read"
+            f"the folders {listed(classes, 4)} hold images without texts; if they name "
+            "classes, they are for classification: a class is no text to read"
         )
     return said
 
@@ -195,7 +200,7 @@ def read_list(path: Path, options: RowOptions) -> list[Sample]:
                     f"is {ascii(line)[:60]}; expected an image's name, a tab or space, its text"
                 )
             name = found[1] + "g" * found[1].lower().endswith(".jp")
-            folder = folder or folder_of_images(path.parent, name)
+            folder = folder or folder_of_images(path, name)
             text = whole(_unquoted(found[2]) if _comma(found) else found[2])
             samples.append(Sample(str(folder / name), text, where=where))
     errors.raise_any()

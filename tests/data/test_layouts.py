@@ -98,7 +98,7 @@ def test_a_split_that_could_be_read_in_two_ways(tmp_path):
 
 
 NEAR = [
-    (["cat/1.png", "dog/1.png"], "folders cat, dog hold images without texts; folders that name"),
+    (["cat/1.png", "dog/1.png"], "folders cat, dog hold images without texts; if they name"),
     (["1.png", "a.txt"], "no text has the name of an image: a.txt, but 1.png"),
     (["1.gt.txt"], "1.gt.txt has no image of its name beside it"),
     (["data.mdb", "lock.mdb"], "data.mdb is LMDB, which is not read; write its images"),

@@ -111,12 +111,14 @@ def test_encodings_that_are_wrong(tmp_path, content, message):
         load_dataset(tmp_path)
 
 
-def test_images_in_a_folder_beside_the_table(tmp_path):
-    """A table may name them as its folder `images` has them; the first says which."""
-    save(tmp_path / "images" / "a.png")
-    write(tmp_path / "metadata.csv", "file_name,text\na.png,tea\nb.png,milk\n")
-    assert [image for image, _ in seen(load_dataset(tmp_path))] == [
-        str(tmp_path / "images" / name) for name in ("a.png", "b.png")
+@pytest.mark.parametrize(("table", "folder"), [("metadata.csv", "images"), ("train.csv", "train")])
+def test_images_in_a_folder_beside_the_table(tmp_path, table, folder):
+    """A table may name them as its folder `images`, or that of its name, has them."""
+    save(tmp_path / folder / "a.png")
+    write(tmp_path / table, "file_name,text\na.png,tea\nb.png,milk\n")
+    (found,) = load_splits(tmp_path).values()
+    assert [image for image, _ in seen(found)] == [
+        str(tmp_path / folder / name) for name in ("a.png", "b.png")
     ]
 
 

@@ -82,6 +82,10 @@ def test_truth_in_folders(tmp_path, folders, pages):
         f"{folders[1] if pages else 'anna'} 010001",
     ]
     assert len({sample.page for sample in dataset} - {""}) == pages
+    (tmp_path / folders[0]).rename(tmp_path / "train")
+    assert [sample.text for sample in load_splits(tmp_path)["train"]] == [
+        f"{folders[0]} {line}" for line in ("010001", "010002")
+    ]
 
 
 # lists
