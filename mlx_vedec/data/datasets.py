@@ -17,7 +17,7 @@ from ..errors import DataError, OptionError, as_path, check_type, listed, neares
 from ..images.loading import ImageSource, images_in, is_url
 from ..reading.load import BUNDLED
 from .layouts import Splits, source_in, sources_of
-from .listing import NAMES, Listing, Source, is_image_name
+from .listing import NAMES, Listing, Source, is_image_name, is_there
 from .samples import BY_NAMES, Dataset, RowOptions, Sample
 from .splitting import check_options, in_form, part, warn_of_overlap
 from .text_files import pairing, read_pairs
@@ -175,12 +175,7 @@ def labelled_images(
             f"{len(bare)} of {len(paths)} images have no label: {listed(bare, 5)}; give each a row "
             "in a table such as labels.tsv or a .txt of its name, or give none labels"
         )
-    lost = sorted(path.name for path in texts.keys() - set(paths) if not path.is_file())
-    if lost:
-        raise DataError(
-            f"there are labels for {len(lost)} images that are not there: {listed(lost, 5)}; add "
-            "the images, or take out the rows"
-        )
+    _check_there(sorted(texts.keys() - set(paths)))
     return LabelledImages(tuple(paths), None if bare else tuple(texts[path] for path in paths))
 
 
@@ -213,7 +208,18 @@ def _elsewhere(path: Path) -> LabelledImages | None:
     images = tuple(_as_path(sample.image) for sample in samples)
     if path.is_dir() and all(isinstance(i, Path) and i.parent == path for i in images):
         return None
+    _check_there([image for image in images if isinstance(image, Path)])
     return LabelledImages(images, tuple(sample.text for sample in samples))
+
+
+def _check_there(paths: Iterable[Path]) -> None:
+    """Raise for labelled images that are not there."""
+    lost = [path.name for path in paths if not is_there(path)]
+    if lost:
+        raise DataError(
+            f"there are labels for {len(lost)} images that are not there: {listed(lost, 5)}; add "
+            "the images, or take out the rows"
+        )
 
 
 def _as_path(image: ImageSource) -> ImageSource:

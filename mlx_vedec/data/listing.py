@@ -123,7 +123,7 @@ def folder_of_images(table: Path, first: str) -> Path:
     """
     own = table.parent
     places = (own, *(own / name for name in (table.stem, *BESIDE)), own.parent)
-    return next((place for place in places if _is_there(place / first)), own)
+    return next((place for place in places if is_there(place / first)), own)
 
 
 def check_regular(path: Path) -> None:
@@ -143,7 +143,8 @@ def head_of(path: Path, size: int) -> bytes:
         return b""
 
 
-def _is_there(path: Path) -> bool:
+def is_there(path: Path) -> bool:
+    """Whether a path is that of a file; that it cannot be a path at all is no error."""
     try:
         return path.is_file()
     except (OSError, ValueError):
