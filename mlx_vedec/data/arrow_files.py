@@ -15,7 +15,7 @@ from typing import Any
 from ..checkpoints.config import read_json
 from ..errors import DataError, OptionError
 from .listing import DataLayout, Listing, Source, check_regular, in_splits
-from .samples import RowOptions, Sample, columns_of
+from .samples import RowOptions, Sample, columns_of, whole
 from .stored import Spool, StoredImage
 from .tables import Rows, read_rows
 
@@ -164,7 +164,7 @@ def _read_saved(state: Path, options: RowOptions) -> list[Sample]:
             f"{state} is of a dataset whose rows are chosen by indices; save it again after "
             "flatten_indices()"
         )
-    return read_arrow([state.parent / str(name) for name in named], options)
+    return read_arrow([state.parent / whole(str(name), "file") for name in named], options)
 
 
 def _file(ending: str, read: Any, path: Path) -> Source | None:

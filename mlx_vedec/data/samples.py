@@ -117,7 +117,7 @@ def samples_of(row: Mapping[Any, Any], options: RowOptions = BY_NAMES) -> list[S
     sample = Sample(row[image], "", prompt=row.get("prompt") or None)
     if not isinstance(sample.prompt, str | None):
         raise DataError(f"prompt is {_shown(sample.prompt)}; expected a string")
-    whole(sample.prompt or "")
+    whole(sample.prompt or "", "prompt")
     if text == "ground_truth":
         return [_parsed(sample, parse, options.added_vocab) for parse in _parses(row[text])]
     if not isinstance(row[text], str):
@@ -183,10 +183,12 @@ def _parsed(sample: Sample, parse: Any, added_vocab: Container[str]) -> Sample:
     return replace(sample, text=whole(text), prompt=prompt, tags=tuple(tags))
 
 
-def whole(text: str) -> str:
+def whole(text: str, name: str = "text") -> str:
     """The text; an error where JSON held half a surrogate pair, which cannot be encoded."""
     if re.search("[\ud800-\udfff]", text):
-        raise DataError(f"text {_shown(text)} has half a surrogate pair; expected whole characters")
+        raise DataError(
+            f"{name} {_shown(text)} has half a surrogate pair; expected whole characters"
+        )
     return text
 
 
@@ -201,6 +203,7 @@ def placed(sample: Sample, folder: Path, where: str) -> Sample:
         return replace(sample, where=where)
     if not isinstance(image, str) or not image:
         raise DataError(f"image is {_shown(image)}; expected a path")
+    whole(image, "image")
     path = image if is_url(image) else str(folder / image)
     return replace(sample, image=path, where=where)
 

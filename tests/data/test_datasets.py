@@ -92,6 +92,7 @@ BAD_LINES = [
     ({"image": "a", "text": {"x": 1}}, 'goes under "ground_truth"'),
     ({"image": "a", "text": "b", "prompt": 3}, "prompt is 3; expected a string"),
     ({"image": "a", "text": "\ud800"}, "half a surrogate pair"),
+    ({"image": "\ud800.png", "text": "b"}, "png' has half a surrogate pair"),
     ({"image": "a", "text": "b", "prompt": "\ud800"}, "half a surrogate pair"),
     ({"image": "a", "ground_truth": "{"}, "ground_truth is no JSON"),
     ({"image": "a", "ground_truth": {"x": 1}}, 'expected an object with "gt_parse"'),
