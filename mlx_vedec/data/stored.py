@@ -19,7 +19,7 @@ from ..images.deferred import DeferredImage
 from ..images.loading import header_size, load_image
 from ..pages.layout import Line
 from ..pages.sheets import Sheet
-from ..pages.strips import cut
+from ..pages.strips import cut, pieces_of
 
 TURNED = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
 ORIENTATION = 0x0112
@@ -121,6 +121,12 @@ class LineImage(DeferredImage):
     def load(self) -> Image.Image:
         """The line, from its start to its end, its letters upright."""
         return self._page.line(self._number)
+
+    def pieces(self, aspect: float) -> list[Image.Image]:
+        """What `read_page` shows a checkpoint of lines of this aspect; of no ink, nothing."""
+        picture = self.load()
+        line = Line(box=(0, 0, *picture.size))
+        return [piece.picture for piece in pieces_of(picture, line, aspect, tight=False)]
 
     def check(self) -> None:
         """Look at the header of the page's file."""

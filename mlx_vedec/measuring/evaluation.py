@@ -14,6 +14,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..data.samples import Sample
+from ..data.stored import LineImage
 from ..errors import MetricError
 from ..images.deferred import DeferredImage
 from ..images.line_images import is_too_wide
@@ -234,8 +235,13 @@ def _lines(
 
 
 def _pieces(image: ImageSource, aspect: float) -> list[ImageSource]:
-    """The pieces of a line that is too wide for a checkpoint's aspect; else the image as it is."""
+    """The pieces of a line that is too wide for a checkpoint's aspect; else the image as it is.
+
+    A line of a page is in any case drawn as `read_page` draws it.
+    """
     try:
+        if isinstance(image, LineImage):
+            return [*image.pieces(aspect)] or [image]
         if isinstance(image, (str, os.PathLike)) and not is_url(image):
             width, height = header_size(image)  # of a picture that may lie on its side
             if not (is_too_wide((width, height), aspect) or is_too_wide((height, width), aspect)):

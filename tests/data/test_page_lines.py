@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from mlx_vedec.data.batches import Batches
 from mlx_vedec.data.dataset_checks import checked_ids
 from mlx_vedec.data.datasets import load_dataset, load_splits
 from mlx_vedec.data.labels import Labeller
@@ -11,7 +12,7 @@ from mlx_vedec.errors import DataError, ImageError
 from mlx_vedec.images.loading import load_image
 from mlx_vedec.pages import sheets
 from mlx_vedec.pages.page import Page
-from mlx_vedec.pages.strips import cut
+from mlx_vedec.pages.strips import cut, pieces_of
 from mlx_vedec.reading.processor import Processor
 from tests.data.folders import write
 from tests.pages.layouts import alto, alto_line, block, page_xml, printed, text_line, text_region
@@ -199,6 +200,23 @@ def test_lines_are_learned_from(tmp_path):
     (tmp_path / "page.png").unlink()
     with pytest.raises(DataError, match="page.png' does not exist|page.png does not exist"):
         checked_ids(dataset, Labeller(parts.model(), processor), ask=False)
+
+
+@pytest.mark.parametrize("aspect", [None, 12.0])
+def test_lines_are_shown_as_read_page_shows_them(tmp_path, aspect):
+    """On the canvas of a checkpoint of lines, where it is of one."""
+    path, page = folder_of(tmp_path, "page.xml", PAGE)
+    with pytest.warns(UserWarning, match=SILENT):
+        dataset = load_dataset(path)
+    processor = parts.processor()
+    processor.image_processor.line_aspect_ratio = aspect
+    made = Batches(
+        [(sample.image, "tea") for sample in dataset], parts.model(), processor, batch_size=2
+    )
+    for number, line in enumerate(Page.from_file(path).lines[:2]):
+        (piece,) = pieces_of(page, line, aspect, tight=False)
+        expected = processor.image_processor([piece.picture])
+        assert np.array_equal(made._image(0, number), expected)
 
 
 def test_other_xml_is_no_page(tmp_path):
