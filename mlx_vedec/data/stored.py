@@ -16,7 +16,7 @@ from PIL import Image
 from ..errors import DataError
 from ..images.boxes import Size
 from ..images.deferred import DeferredImage
-from ..images.loading import header_size, load_image
+from ..images.loading import header_of, header_size, load_image
 from ..pages.layout import Line
 from ..pages.sheets import Sheet
 from ..pages.strips import cut, pieces_of
@@ -64,7 +64,7 @@ class StoredImage(DeferredImage):
 
     def check(self) -> None:
         """Look at its header."""
-        header_size(self._read())
+        header_of(self._read())
 
 
 def upright_size(path: Path) -> Size:

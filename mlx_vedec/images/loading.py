@@ -140,18 +140,26 @@ def _existing(source: str | os.PathLike[str]) -> Path:
     return path
 
 
-def header_size(source: str | os.PathLike[str] | bytes) -> Size:
+def header_size(path: str | os.PathLike[str]) -> Size:
     """The (width, height) that a file's header says, before the picture is turned upright.
 
-    source -- its path, or its bytes. `ImageError` for a file that is no image or too large.
+    `ImageError` for a file that is no image or too large.
     """
-    if isinstance(source, bytes):
-        file, name = io.BytesIO(source), f"an image of {len(source)} bytes"
-    else:
-        file, name = Path(source), str(source)
-    with _reading(name), _open(file, name) as image:
+    return _header(Path(path), str(path))[1]
+
+
+def header_of(content: bytes) -> tuple[str, Size]:
+    """The format of an image file's content, such as "PNG", and its (width, height) there.
+
+    `ImageError` for what is no image or too large.
+    """
+    return _header(io.BytesIO(content), f"an image of {len(content)} bytes")
+
+
+def _header(source: Path | BinaryIO, name: str) -> tuple[str, Size]:
+    with _reading(name), _open(source, name) as image:
         check_size(image.size, name)
-        return image.size
+        return image.format or "", image.size
 
 
 def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
