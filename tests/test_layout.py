@@ -12,6 +12,7 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 RUNTIME |= {"yaml"}  # which huggingface_hub requires
 OPTIONAL = {"measuring": {"matplotlib"}, "training": {"matplotlib"}}  # the extra `plot`
 OPTIONAL["training"] |= {"tensorboard", "wandb"}  # the extras of these names
+OPTIONAL["data"] = {"pyarrow"}  # the extra `parquet`
 OPTIONAL["images"] = {"pillow_heif"}  # the extra `heic`
 OPTIONAL["pages"] = {"pypdfium2", "pikepdf"}  # the extra `pdf`
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from .common import Progress, run, say
 from .flags import (
+    DATA,
     LOADING,
     NUMBER,
     YES,
@@ -16,6 +17,7 @@ from .flags import (
     add_flag,
     add_generation_flags,
     add_shared,
+    data_options,
     generation_options,
     loading_options,
 )
@@ -35,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
     add_flag(p, "reference", "Another model to compare with.", "none", metavar="MODEL")
     add_shared(p, "data", required=True)
     add_flag(p, "split", "The split of the data, where it has several: train, valid or test.")
+    add_shared(p, *DATA)
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
     add_shared(p, "grammar")
@@ -122,9 +125,9 @@ def _read(
     model_name = args.reference if reference else args.model
     how = {"dtype": args.dtype} if reference else loading_options(args)
     model, processor = load(model_name, **how)
-    dataset = load_dataset(
-        args.data, split=args.split, added_vocab=added_vocabulary(processor.required_tokenizer)
-    )
+    added_vocab = added_vocabulary(processor.required_tokenizer)
+    chosen = {"split": args.split, **data_options(vars(args))}
+    dataset = load_dataset(args.data, added_vocab=added_vocab, **chosen)
     if args.seed is not None:
         mx.random.seed(args.seed)
     shown = Progress(len(dataset)) if group.size() == 1 else None

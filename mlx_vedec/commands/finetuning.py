@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import say
-from .flags import size
+from .flags import data_options, size
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -86,7 +86,13 @@ class Finetuning:
             except ArgumentTypeError as error:
                 raise OptionError(f"image_size: {error}") from error
         added_vocab = added_vocabulary(self.processor.required_tokenizer)
-        splits = load_splits(options["data"], added_vocab=added_vocab)
+        with _told_warnings(self.say):
+            splits = load_splits(
+                options["data"],
+                added_vocab=added_vocab,
+                normal_form=options.get("normal_form"),
+                **data_options(options),
+            )
         self.splits = self._checked(splits)
         mx.random.seed(options["seed"])
 

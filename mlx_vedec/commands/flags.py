@@ -163,7 +163,28 @@ SHARED: dict[str, tuple[str, Any, dict[str, Any]]] = {
         {"choices": ("float32", "float16", "bfloat16")},
     ),
     "batch_size": ("The number of images that are read at once.", None, NUMBER),
-    "data": ("Images with their texts: a folder or a table, as LORA.md tells.", None, {}),
+    "data": ("Images with their texts: a folder or a file, as LORA.md tells.", None, {}),
+    "data_layout": (
+        "The layout to read the data in, where they could be read in several: table, beside, list, "
+        "iam, pages, parquet, datasets or webdataset.",
+        "the only one they are in",
+        {"metavar": "NAME"},
+    ),
+    "image_column": (
+        "The column of a table that has the images.",
+        "image, file_name or file",
+        {"metavar": "NAME"},
+    ),
+    "text_column": (
+        "The column of a table that has the texts.",
+        "text or ground_truth",
+        {"metavar": "NAME"},
+    ),
+    "valid_fraction": (
+        "The part of the split train, such as 0.1, that becomes the split valid; pages stay whole.",
+        None,
+        {"type": float, "metavar": "X"},
+    ),
     "prompt": (
         "What the decoder is given before it writes; for Donut a question, or a task's tags.",
         "the checkpoint's own",
@@ -185,6 +206,7 @@ LOADING = (
     *("revision", "subfolder", "processor", "image_steps"),
     *("adapter_path", "quantize", "dtype"),
 )
+DATA = ("data_layout", "image_column", "text_column", "valid_fraction")
 
 
 def add_flag(p: Parser, names: str, help: str, unset: Any = None, **how: Any) -> None:
@@ -302,3 +324,9 @@ def size(text: str) -> tuple[int, int]:
 def loading_options(args: argparse.Namespace) -> dict[str, Any]:
     """What `load` takes beside the model, as the flags say."""
     return {name: getattr(args, name) for name in LOADING}
+
+
+def data_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """What `load_dataset` and `load_splits` take beside the path, as the flags say."""
+    named = {name.removeprefix("data_"): options.get(name) for name in DATA}
+    return {**named, "seed": options.get("seed") or 0}

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import run
 from .finetuning import SETTINGS, Finetuning, options_of
+from .flags import DATA
 from .lora_flags import DEFAULTS, RATES, parser
 from .settings import given, layered, read_settings
 
@@ -26,6 +27,7 @@ SAME = (
     *("model", "revision", "subfolder", "processor", "image_steps"),
     *("quantize", "resume_adapter_file"),
     "image_size",
+    *(*DATA, "normal_form"),
     *("batch_size", "max_samples", "mask_prompt", "augment", "add_tokens"),
     *("new_vocabulary", "vocabulary_size", "shrink_vocabulary"),
 )
@@ -158,12 +160,20 @@ def _next_commands(tuning: Finetuning) -> Iterator[str]:
     path = ["--adapter-path", str(tuning.folder)]
     yield "next:"
     for split in [name for name in ("test", "valid") if name in tuning.splits][:1]:
-        data = ["--data", tuning.options["data"], "--split", split]
+        data = ["--data", tuning.options["data"], *_data_flags(tuning.options), "--split", split]
         yield f"  mlx_vedec evaluate {shlex.join([*base, *also, *path, *data])}"
     yield f"  mlx_vedec generate {shlex.join([*base, *also, *path])} --image IMAGE"
     if bits is None and not given("subfolder"):
         own = shlex.join(["--model", model or str(tuning.model.source), *sum(where, []), *path])
         yield f"  mlx_vedec fuse {own} --save-path fused_model"
+
+
+def _data_flags(options: Mapping[str, Any]) -> list[str]:
+    """The flags that choose what is read in the data."""
+    names = [*DATA, *["seed"] * bool(options.get("valid_fraction"))]
+    pairs = ([f"--{n.replace('_', '-')}", str(options[n])] for n in names if options.get(n))
+    form = options.get("normal_form")
+    return sum(pairs, ["--unicode", form] if form in ("NFC", "NFKC") else [])
 
 
 def _values(

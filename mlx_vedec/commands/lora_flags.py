@@ -7,7 +7,7 @@ from typing import Any
 
 from ..adapters.config import LoraConfig
 from ..training.arguments import TrainingArguments
-from .flags import EITHER, NUMBER, FlagParser, Parser, add_fields, add_flag, add_shared
+from .flags import DATA, EITHER, NUMBER, FlagParser, Parser, add_fields, add_flag, add_shared
 
 DEFAULTS: dict[str, Any] = {
     "data": "data",
@@ -60,6 +60,9 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_data(g: Parser) -> None:
     add_shared(g, "data", unset=DEFAULTS["data"])
+    add_shared(g, *DATA)
+    form = "Bring the texts into this normal form of Unicode: NFC, NFD, NFKC or NFKD."
+    add_flag(g, "normal_form", form, "they stay as they are", metavar="FORM")
     add_shared(g, "batch_size", unset=DEFAULTS["batch_size"])
     add_flag(g, "max_samples", "Train on this many samples, the first.", "all", **NUMBER)
     add_flag(

@@ -21,7 +21,8 @@ from ..reading.generate import check_reader
 from .augmentation import Augmentation
 from .dataset_checks import checked_ids
 from .labels import Labeller, describe
-from .samples import Dataset
+from .samples import Dataset, Sample
+from .stored import LineImage
 
 if TYPE_CHECKING:
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -200,7 +201,7 @@ class Batches:
         sample = self.dataset[index]
         try:
             assert self.processor.image_processor is not None
-            image = self.processor.on_canvas(load_image(sample.image))
+            image = self._picture(sample)
             self._warn_of_shape(image, sample.where)
             if self.augment is not None:
                 random = np.random.default_rng([CHANGE, self.seed, epoch, index])
@@ -208,6 +209,15 @@ class Batches:
             return self.processor.image_processor([image])
         except Exception as error:  # also of an augmentation that is the caller's own
             raise DataError(f"{sample.where}: {error}") from error
+
+    def _picture(self, sample: Sample) -> Image.Image:
+        """A sample's image as the checkpoint reads it: lines of pages as `read_page` draws them."""
+        aspect = self.processor.line_aspect_ratio
+        if isinstance(sample.image, LineImage) and aspect is not None:
+            pieces = sample.image.pieces(aspect)
+            if len(pieces) == 1:
+                return pieces[0]
+        return self.processor.on_canvas(load_image(sample.image))
 
     def _warn_of_shape(self, image: Image.Image, where: str) -> None:
         """Warn of the first image that is no line, where the checkpoint reads lines."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..files import near
+from ..images.deferred import DeferredImage
 from ..images.loading import header_size, is_url
 from ..reading.processor import Processor
 from .labels import Labeller, SampleIds
@@ -70,6 +71,9 @@ def _has_image(sample: Sample, errors: CollectedErrors) -> bool:
             if len(errors.found) < SHOWN and not Path(image).exists():
                 raise DataError(f"image {image} does not exist; {near(Path(image))}")
             header_size(image)
+    if isinstance(image, DeferredImage):
+        with errors.at(sample.where):
+            image.check()
     return len(errors.found) == before
 
 

@@ -1,10 +1,7 @@
 """Images with their texts as people have them: what a folder holds says how it is read.
 
-- a table: `metadata.jsonl` or `metadata.csv` as the Hub's image folders have them, or another file
-  `.jsonl`, `.tsv` or `.csv`, with a row for each image;
-- or images, each with its text in a file `.txt` of the same name.
-
-A folder of splits has one of these for each: `train.jsonl`, or a folder `train`, and so on.
+`layouts` has the layouts. A folder of splits has one of these for each: `train.jsonl`, or a folder
+`train`, and so on; or a part of its pages becomes the split valid.
 """
 
 from __future__ import annotations
@@ -12,38 +9,44 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Container, Iterable
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError, OptionError, as_path, listed, nearest, shown
-from ..files import near
-from ..images.loading import image_files, images_in
+from ..errors import DataError, OptionError, as_path, check_type, listed, nearest, shown
+from ..images.loading import ImageSource, images_in, is_url
 from ..reading.load import BUNDLED
-from .samples import CollectedErrors, Dataset, Sample
-from .tables import PARSERS, read_table, read_text
+from .layouts import Splits, source_in, sources_of
+from .listing import NAMES, Listing, Source, is_image_name, is_there
+from .samples import BY_NAMES, Dataset, RowOptions, Sample
+from .splitting import check_options, in_form, part, warn_of_overlap
+from .text_files import pairing, read_pairs
 
 Paths = str | os.PathLike[str]
 LINES = BUNDLED / "lines"  # 64 lines of the bundled model's validation set, labelled
 LINES_ASPECT = 12.0  # `line_aspect_ratio` of the checkpoints that read those lines
-SPLITS = {
-    "train": ("train",),
-    "valid": ("valid", "validation", "val", "dev"),
-    "test": ("test",),
-}
-NAMES = {name: split for split, names in SPLITS.items() for name in names}
-ACCEPTED = """expected one of
-  a table with a row per image: metadata.jsonl, metadata.csv or another .jsonl, .tsv or .csv
-  images, each with a .txt of the same name
-  for splits, train.jsonl, valid.jsonl, test.jsonl (or .tsv, .csv), or folders of these names"""
 
 
 def load_dataset(
-    folder_or_file: str | Path, *, split: str | None = None, added_vocab: Container[str] = ()
+    folder_or_file: str | Path,
+    *,
+    split: str | None = None,
+    added_vocab: Container[str] = (),
+    layout: str | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    normal_form: str | None = None,
+    valid_fraction: float | None = None,
+    seed: int = 0,
 ) -> Dataset:
-    """The samples of a table or a folder; of a folder of splits, those of one.
+    """The samples of a file or a folder; of a folder of splits, those of one.
 
     split -- train, valid (or validation, val, dev) or test. added_vocab -- tokens of Donut's
-    tokenizer: a value x in `ground_truth` becomes `<x/>` where that is one of them.
+    tokenizer: a value x in `ground_truth` becomes `<x/>` where that is one of them. layout -- one
+    of `layouts.LAYOUTS`, where a folder could be read as several. image_column, text_column -- of a
+    table whose columns have other names. normal_form -- of Unicode, to bring texts into: NFC, NFD,
+    NFKC or NFKD. valid_fraction -- the part of the split train that becomes the split valid,
+    whole pages that are drawn with the seed; there must be no other split valid.
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
@@ -52,30 +55,92 @@ def load_dataset(
     mlx_vedec.errors.DataError: lines/lost.csv does not exist; expected a table or a folder; ...
     """
     path = as_path(folder_or_file, "folder_or_file")
-    splits = _splits(path) if path.is_dir() else {}
-    if split is not None:
-        if not isinstance(split, str):
-            raise DataError(f"split is {shown(split)}; expected {', '.join(NAMES)}")
-        path = splits.get(NAMES.get(split, split)) or _no_split(path, split, splits)
-    elif splits:
-        raise DataError(f"{path} has the splits {', '.join(splits)}; expected one; give split")
-    return Dataset(_read(path, added_vocab))
+    if split is not None and not isinstance(split, str):
+        raise DataError(f"split is {shown(split)}; expected {', '.join(NAMES)}")
+    check_options(valid_fraction, normal_form)
+    options = _row_options(image_column, text_column, added_vocab)
+    sources = sources_of(path, _checked_layout(layout))
+    if valid_fraction is not None:
+        sources = _parted(path, sources, valid_fraction, seed)
+    return Dataset(in_form(_source(path, sources, split).read(options), normal_form))
 
 
-def load_splits(folder: str | Path, *, added_vocab: Container[str] = ()) -> dict[str, Dataset]:
+def load_splits(
+    folder: str | Path,
+    *,
+    added_vocab: Container[str] = (),
+    layout: str | None = None,
+    image_column: str | None = None,
+    text_column: str | None = None,
+    normal_form: str | None = None,
+    valid_fraction: float | None = None,
+    seed: int = 0,
+) -> dict[str, Dataset]:
     """The splits of a folder, among "train", "valid" and "test"; without any, it is all "train".
 
-    added_vocab -- `load_dataset`'s.
+    The other arguments are `load_dataset`'s. Images that are in two splits are a warning.
     """
-    folder = as_path(folder, "folder")
-    splits = (_splits(folder) if folder.is_dir() else {}) or {"train": folder}
-    return {split: Dataset(_read(path, added_vocab)) for split, path in splits.items()}
+    path = as_path(folder, "folder")
+    check_options(valid_fraction, normal_form)
+    options = _row_options(image_column, text_column, added_vocab)
+    sources = sources_of(path, _checked_layout(layout))
+    found = {split or "train": source.read(options) for split, source in sources.items()}
+    if valid_fraction is not None:
+        _check_parted(path, sources)
+        found["train"], found["valid"] = part(found["train"], valid_fraction, seed)
+    warn_of_overlap(found)
+    return {split: Dataset(in_form(samples, normal_form)) for split, samples in found.items()}
+
+
+def _row_options(
+    image_column: str | None, text_column: str | None, added_vocab: Container[str]
+) -> RowOptions:
+    for name, value in (("image_column", image_column), ("text_column", text_column)):
+        check_type(name, value, (str, type(None)), "the name of a column, or None")
+    return RowOptions(image_column, text_column, added_vocab)
+
+
+def _checked_layout(layout: str | None) -> str | None:
+    check_type("layout", layout, (str, type(None)), "the name of a layout, or None")
+    return layout
+
+
+def _source(path: Path, sources: Splits, split: str | None) -> Source:
+    """The data of a split; without one the only data there are."""
+    if split is not None:
+        return sources.get(NAMES.get(split, split)) or _no_split(path, split, sources)
+    if None not in sources:
+        names = ", ".join(map(str, sources))
+        raise DataError(f"{path} has the splits {names}; expected one; give split")
+    return sources[None]
+
+
+def _check_parted(path: Path, sources: Splits) -> None:
+    if "valid" in sources:
+        raise DataError(
+            f"{path} has a split valid, which valid_fraction would make; leave one of them out"
+        )
+    if not {None, "train"} & sources.keys():
+        raise DataError(f"{path} has no split train for valid_fraction to take a part of")
+
+
+def _parted(path: Path, sources: Splits, fraction: float, seed: int) -> Splits:
+    """The splits with that which is a part of train."""
+    _check_parted(path, sources)
+    rest = {split: source for split, source in sources.items() if split not in (None, "train")}
+    whole = sources.get("train") or sources[None]
+
+    def read(place: int, options: RowOptions) -> list[Sample]:
+        return part(whole.read(options), fraction, seed)[place]
+
+    names = ("train", "valid")
+    return {**rest, **{n: Source(n, partial(read, i), n) for i, n in enumerate(names)}}
 
 
 class LabelledImages(NamedTuple):
     """Images, and the text that each shows; `labels` is None where none of them has a text."""
 
-    images: tuple[Path, ...]
+    images: tuple[ImageSource, ...]
     labels: tuple[str, ...] | None
 
 
@@ -97,7 +162,10 @@ def labelled_images(
             "images are needed: the lines that the package has suit the bundled model alone; give "
             "a folder of images such as the model is to read, with their labels if you can"
         )
-    paths = _listed(LINES if images is None else images)
+    given = LINES if images is None else images
+    if isinstance(given, (str, os.PathLike)) and (whole := _elsewhere(Path(given))):
+        return whole
+    paths = _listed(given)
     texts: dict[Path, str] = {}
     for folder in {path.parent for path in paths}:
         texts |= _texts(folder)
@@ -107,12 +175,7 @@ def labelled_images(
             f"{len(bare)} of {len(paths)} images have no label: {listed(bare, 5)}; give each a row "
             "in a table such as labels.tsv or a .txt of its name, or give none labels"
         )
-    lost = sorted(path.name for path in texts.keys() - set(paths) if not path.is_file())
-    if lost:
-        raise DataError(
-            f"there are labels for {len(lost)} images that are not there: {listed(lost, 5)}; add "
-            "the images, or take out the rows"
-        )
+    _check_there(sorted(texts.keys() - set(paths)))
     return LabelledImages(tuple(paths), None if bare else tuple(texts[path] for path in paths))
 
 
@@ -131,120 +194,61 @@ def _listed(images: Paths | Iterable[Paths]) -> list[Path]:
     return paths
 
 
+def _elsewhere(path: Path) -> LabelledImages | None:
+    """The images of data that are more than a folder's own image files; else None."""
+    if path.is_dir():
+        source = None if pairing(Listing(path)).names else source_in(path)
+    elif path.is_file() and not is_image_name(path.name):
+        source = sources_of(path)[None]
+    else:
+        return None
+    if source is None:
+        return None
+    samples = source.read(BY_NAMES)
+    images = tuple(_as_path(sample.image) for sample in samples)
+    if path.is_dir() and all(isinstance(i, Path) and i.parent == path for i in images):
+        return None
+    _check_there([image for image in images if isinstance(image, Path)])
+    return LabelledImages(images, tuple(sample.text for sample in samples))
+
+
+def _check_there(paths: Iterable[Path]) -> None:
+    """Raise for labelled images that are not there."""
+    lost = [path.name for path in paths if not is_there(path)]
+    if lost:
+        raise DataError(
+            f"there are labels for {len(lost)} images that are not there: {listed(lost, 5)}; add "
+            "the images, or take out the rows"
+        )
+
+
+def _as_path(image: ImageSource) -> ImageSource:
+    return Path(image) if isinstance(image, str) and not is_url(image) else image
+
+
 def _texts(folder: Path) -> dict[Path, str]:
     """The texts of a folder's images, by path; nothing where there is neither table nor text."""
-    table = _table(folder)
-    samples = read_table(table) if table else _beside(folder, CollectedErrors())
+    source = source_in(folder)
+    if source is None:
+        return {}
+    pairs = pairing(Listing(folder))
+    samples = read_pairs(pairs, all_images=False) if pairs.names else source.read(BY_NAMES)
     texts = {Path(str(sample.image)): sample.text for sample in samples}
     if len(texts) < len(samples):
         counts = Counter(Path(str(sample.image)).name for sample in samples)
         twice = [name for name, count in counts.items() if count > 1]
-        raise DataError(f"{table} has {listed(twice, 5)} more than once; expected a row per image")
+        raise DataError(
+            f"{folder / source.name} has {listed(twice, 5)} more than once; expected a row per "
+            "image"
+        )
     return texts
 
 
-def _no_split(path: Path, split: str, splits: dict[str, Path]) -> Path:
-    found = f"the splits {', '.join(splits)}" if splits else "no splits"
+def _no_split(path: Path, split: str, sources: Splits) -> Source:
+    names = ", ".join(name for name in sources if name)
+    found = f"the splits {names}" if names else "no splits"
     split = split[:60]
     hint = "" if split in NAMES else f"; {nearest(split, NAMES)}"
     raise DataError(
         f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}{hint}"
     )
-
-
-def _read(path: Path, added_vocab: Container[str]) -> list[Sample]:
-    """The samples of a table, or of a folder without splits."""
-    if not path.exists():
-        raise DataError(f"{path} does not exist; expected a table or a folder; {near(path)}")
-    table = _table(path) if path.is_dir() else path
-    if table is None:
-        return _with_texts(path)
-    if table.suffix.lower() not in PARSERS:
-        raise DataError(
-            f"{table} is no table; expected a file {', '.join(PARSERS)}; "
-            f"{nearest(table.suffix, PARSERS, 'rename it if it is one')}"
-        )
-    return read_table(table, added_vocab)
-
-
-def _table(folder: Path) -> Path | None:
-    """The only table of a folder, if there is one; an error where texts could be read two ways."""
-    tables = _tables(folder)
-    sources = [path.name for path in tables]
-    sources += ["images with .txt beside them"] * bool(_pairs(folder))
-    if len(sources) > 1:
-        raise DataError(
-            f"{folder} has {', '.join(sources)}; expected one of them; name the file you mean, "
-            "or move the others"
-        )
-    return tables[0] if tables else None
-
-
-def _tables(folder: Path) -> list[Path]:
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in PARSERS and p.is_file())
-
-
-def _pairs(folder: Path) -> list[tuple[Path, Path]]:
-    """Images and the texts of the same name beside them."""
-    texts = {p.stem: p for p in folder.iterdir() if p.suffix.lower() == ".txt"}
-    return [(image, texts[image.stem]) for image in image_files(folder) if image.stem in texts]
-
-
-def _seen(folder: Path) -> str:
-    """What is in a folder, by the endings of its files, the most usual first."""
-    inside = [*folder.iterdir()]
-    kinds = Counter(p.suffix.lower() or "files without ending" for p in inside if not p.is_dir())
-    folders = sorted(path.name for path in inside if path.is_dir())
-    parts = [f"{count} {kind[:20]}" for kind, count in kinds.most_common(4)]
-    hints = (nearest(name, NAMES, "") for name in folders)
-    named = zip(folders[:3], hints, strict=False)
-    parts += [f"the folder {name[:60]}" + (f" ({hint})" if hint else "") for name, hint in named]
-    return ", ".join(parts) or "nothing at all"
-
-
-def _with_texts(folder: Path) -> list[Sample]:
-    """The images of a folder, each of which has to have a text beside it."""
-    pairs, errors = _pairs(folder), CollectedErrors()
-    if not pairs:
-        raise DataError(f"{folder} has no training data; {ACCEPTED}\nand it has {_seen(folder)}")
-    paired = {image for image, _ in pairs}
-    for image in image_files(folder):
-        if image not in paired:
-            errors.add(f"{image}: has no text; expected {image.stem}.txt beside it")
-    return _beside(folder, errors)
-
-
-def _beside(folder: Path, errors: CollectedErrors) -> list[Sample]:
-    """Images that have a text beside them, by name; texts without the line break at their end."""
-    pairs, samples = _pairs(folder), []
-    images_of = Counter(text for _, text in pairs)
-    for image, text in pairs:
-        with errors.at(str(image)):
-            if images_of[text] > 1:
-                raise DataError(f"{text.name} is beside several images of its name; rename them")
-            samples.append(Sample(str(image), read_text(text).rstrip("\r\n"), where=str(text)))
-    errors.raise_any()
-    return samples
-
-
-def _splits(folder: Path) -> dict[str, Path]:
-    """The table or the folder of each split that there is."""
-    found: dict[str, list[Path]] = {split: [] for split in SPLITS}
-    others = []
-    for path in [*_tables(folder), *_folders(folder)]:
-        split = NAMES.get(path.stem if path.is_file() else path.name)
-        (found[split] if split else others).append(path)
-    several = [paths for paths in found.values() if len(paths) > 1]
-    splits = {split: paths[0] for split, paths in found.items() if paths}
-    tables = [path for path in others if path.is_file()]
-    if splits and tables:
-        several.append([*splits.values(), *tables])
-    if several:
-        names = "; ".join(", ".join(path.name for path in paths) for paths in several)
-        raise DataError(f"{folder} has {names}; expected one of them; move the others elsewhere")
-    return splits
-
-
-def _folders(folder: Path) -> list[Path]:
-    """Folders inside that are data by themselves, and not only the images of a table."""
-    return sorted(p for p in folder.iterdir() if p.is_dir() and (_tables(p) or _pairs(p)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,13 +11,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-from ..errors import DataError, nearest, shown
+from ..errors import DataError, listed, nearest, shown
+from ..images.deferred import DeferredImage
 from ..images.loading import ImageSource, is_url
 from ..tasks.donut import json2token
 from ..tasks.donut_prompts import ANSWER, QUESTION
 
 IMAGE = ("image", "file_name", "file")  # the names a column goes by
 TEXT = ("text", "ground_truth")
+ANY_IMAGE = "_file_name"  # and of a column of images, where it has none of these, the ending
 PARSES = ("gt_parse", "gt_parses")
 SHOWN = 20  # errors of a dataset that are listed
 
@@ -27,6 +30,7 @@ class Sample:
 
     image -- whatever `load_image` takes. text -- for Donut, tags. prompt -- as in `generate`.
     where -- file and line. tags -- tokens that the text was made with and the vocabulary needs.
+    page -- what the image was cut from, where that is known: its samples come into one split.
     """
 
     image: ImageSource
@@ -34,6 +38,30 @@ class Sample:
     prompt: str | None = None
     where: str = ""
     tags: tuple[str, ...] = ()
+    page: str = ""
+
+    @property
+    def origin(self) -> str:
+        """The page, else the path of the image; empty where the image came without either."""
+        if self.page or isinstance(self.image, DeferredImage):
+            return self.page or str(self.image)
+        return os.path.normpath(self.image) if isinstance(self.image, (str, os.PathLike)) else ""
+
+
+@dataclass(frozen=True)
+class RowOptions:
+    """How rows become samples.
+
+    image_column, text_column -- where the image and the text are; by default in a column of a name
+    of `IMAGE` and `TEXT`. added_vocab -- `json2token`'s
+    """
+
+    image_column: str | None = None
+    text_column: str | None = None
+    added_vocab: Container[str] = ()
+
+
+BY_NAMES = RowOptions()
 
 
 class Dataset(Sequence[Sample]):
@@ -83,31 +111,44 @@ def _sample(row: Any, where: str) -> Sample:
     return replace(found[0], where=where)
 
 
-def samples_of(row: Mapping[Any, Any], added_vocab: Container[str] = ()) -> list[Sample]:
-    """The sample of a row, or those of its `gt_parses`. added_vocab -- `json2token`'s."""
-    image, text = _column(row, IMAGE), _column(row, TEXT)
+def samples_of(row: Mapping[Any, Any], options: RowOptions = BY_NAMES) -> list[Sample]:
+    """The sample of a row, or those of its `gt_parses`."""
+    image, text = columns_of([*row], options)
     sample = Sample(row[image], "", prompt=row.get("prompt") or None)
     if not isinstance(sample.prompt, str | None):
         raise DataError(f"prompt is {_shown(sample.prompt)}; expected a string")
+    whole(sample.prompt or "", "prompt")
     if text == "ground_truth":
-        return [_parsed(sample, parse, added_vocab) for parse in _parses(row[text])]
+        return [_parsed(sample, parse, options.added_vocab) for parse in _parses(row[text])]
     if not isinstance(row[text], str):
         raise DataError(
-            f"text is {_shown(row[text])}; expected a string; JSON that becomes tags goes under "
+            f"{text} is {_shown(row[text])}; expected a string; JSON that becomes tags goes under "
             '"ground_truth", as {"gt_parse": {…}}'
         )
-    return [replace(sample, text=_whole(row[text]))]
+    return [replace(sample, text=whole(row[text]))]
 
 
-def _column(row: Mapping[Any, Any], names: Sequence[str]) -> str:
-    """The name of a row's column, which has to be one of the names; an error for none or two."""
-    found = [name for name in names if name in row]
+def columns_of(names: Sequence[Any], options: RowOptions = BY_NAMES) -> tuple[str, str]:
+    """Which columns of these names are the image and the text; an error where that is not one."""
+    image, text = options.image_column, options.text_column
+    return _column(names, "image", image, IMAGE), _column(names, "text", text, TEXT)
+
+
+def _column(names: Sequence[Any], kind: str, asked: str | None, known: Sequence[str]) -> str:
+    expected = known if asked is None else (asked,)
+    found = [name for name in expected if name in names]
+    if not found and asked is None and kind == "image":
+        found = [name for name in names if str(name).endswith(ANY_IMAGE)]
     if len(found) == 1:
         return found[0]
-    has = ", ".join(str(name)[:40] for name in [*row][:12]) or "nothing"
-    hints = () if found else (nearest(name, names, "") for name in [*row][:100])
+    has = listed((str(name)[:40] for name in names), 12) or "nothing"
+    if asked is not None:
+        hints, other = [nearest(asked, map(str, names), "")], ""
+    else:
+        hints = [] if found else [nearest(name, expected, "") for name in names[:100]]
+        other = f", or {kind}_column to name another"
     hint = next((f"; {hint}" for hint in hints if hint), "")
-    raise DataError(f"the row has {has}; expected one of {', '.join(names)}{hint}")
+    raise DataError(f"the row has {has}; expected one of {', '.join(expected)}{other}{hint}")
 
 
 def _parses(truth: Any) -> list[Any]:
@@ -139,13 +180,15 @@ def _parsed(sample: Sample, parse: Any, added_vocab: Container[str]) -> Sample:
     if asked and prompt is None:
         prompt = str(parse[QUESTION])
         text = text.partition(f"<s_{ANSWER}>")[2]
-    return replace(sample, text=_whole(text), prompt=prompt, tags=tuple(tags))
+    return replace(sample, text=whole(text), prompt=prompt, tags=tuple(tags))
 
 
-def _whole(text: str) -> str:
+def whole(text: str, name: str = "text") -> str:
     """The text; an error where JSON held half a surrogate pair, which cannot be encoded."""
     if re.search("[\ud800-\udfff]", text):
-        raise DataError(f"text {_shown(text)} has half a surrogate pair; expected whole characters")
+        raise DataError(
+            f"{name} {_shown(text)} has half a surrogate pair; expected whole characters"
+        )
     return text
 
 
@@ -156,8 +199,11 @@ def _shown(value: Any) -> str:
 def placed(sample: Sample, folder: Path, where: str) -> Sample:
     """A sample of a table with its image's path as seen from a folder, and its file and line."""
     image = sample.image
+    if isinstance(image, DeferredImage):
+        return replace(sample, where=where)
     if not isinstance(image, str) or not image:
         raise DataError(f"image is {_shown(image)}; expected a path")
+    whole(image, "image")
     path = image if is_url(image) else str(folder / image)
     return replace(sample, image=path, where=where)
 

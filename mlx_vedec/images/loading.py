@@ -20,6 +20,7 @@ from ..errors import ImageError, as_path, shown
 from ..files import near
 from .arrays import as_16_bits, image_array, to_8_bits
 from .boxes import PIXEL_LIMIT, Size, check_size
+from .deferred import DeferredImage
 from .downloads import download, standard_input
 from .heif import ENDINGS, kind_of, make_readable
 
@@ -39,7 +40,7 @@ class SupportsArray(Protocol):
         ...
 
 
-ImageSource = str | os.PathLike[str] | bytes | Image.Image | SupportsArray
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | DeferredImage | SupportsArray
 
 # What a failure to read means to the caller; damaged files make Pillow raise errors of every kind.
 READ_FAILURES: dict[type[Exception], str] = {
@@ -107,6 +108,8 @@ def load_image(source: ImageSource) -> Image.Image:
     """
     if isinstance(source, Image.Image):
         return _decode(source, "the image")
+    if isinstance(source, DeferredImage):
+        return source.load()
     if isinstance(source, (bytes, bytearray, memoryview)):
         return _decode(io.BytesIO(source), f"an image of {len(source)} bytes")
     if isinstance(source, str) and source == "-":
@@ -142,9 +145,21 @@ def header_size(path: str | os.PathLike[str]) -> Size:
 
     `ImageError` for a file that is no image or too large.
     """
-    with _reading(str(path)), _open(Path(path), str(path)) as image:
-        check_size(image.size, str(path))
-        return image.size
+    return _header(Path(path), str(path))[1]
+
+
+def header_of(content: bytes) -> tuple[str, Size]:
+    """The format of an image file's content, such as "PNG", and its (width, height) there.
+
+    `ImageError` for what is no image or too large.
+    """
+    return _header(io.BytesIO(content), f"an image of {len(content)} bytes")
+
+
+def _header(source: Path | BinaryIO, name: str) -> tuple[str, Size]:
+    with _reading(name), _open(source, name) as image:
+        check_size(image.size, name)
+        return image.format or "", image.size
 
 
 def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:

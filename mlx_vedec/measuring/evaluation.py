@@ -14,7 +14,9 @@ from typing import Any
 import mlx.core as mx
 
 from ..data.samples import Sample
+from ..data.stored import LineImage
 from ..errors import MetricError
+from ..images.deferred import DeferredImage
 from ..images.line_images import is_too_wide
 from ..images.lines import find_lines
 from ..images.loading import ImageSource, header_size, is_url, load_image
@@ -44,7 +46,8 @@ ResultValues = dict[str, Any]  # the fields of a `GenerationResult` that count, 
 class Row:
     """What was read in one sample.
 
-    where        -- file and line. image -- its path, empty for one that was given otherwise
+    where        -- file and line. image -- its path, or itself where it is inside a larger file;
+                    empty for one that was given otherwise
     references   -- what was to be read; of several, each metric takes the one that fits best
     prediction   -- what was read; empty where `error` says why there is nothing
     edits, cer   -- of characters, after normalization; cer is edits / reference characters
@@ -52,7 +55,7 @@ class Row:
     """
 
     where: str
-    image: str
+    image: str | DeferredImage
     references: tuple[str, ...]
     prediction: str
     edits: int
@@ -232,8 +235,13 @@ def _lines(
 
 
 def _pieces(image: ImageSource, aspect: float) -> list[ImageSource]:
-    """The pieces of a line that is too wide for a checkpoint's aspect; else the image as it is."""
+    """The pieces of a line that is too wide for a checkpoint's aspect; else the image as it is.
+
+    A line of a page is in any case drawn as `read_page` draws it.
+    """
     try:
+        if isinstance(image, LineImage):
+            return [*image.pieces(aspect)] or [image]
         if isinstance(image, (str, os.PathLike)) and not is_url(image):
             width, height = header_size(image)  # of a picture that may lie on its side
             if not (is_too_wide((width, height), aspect) or is_too_wide((height, width), aspect)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import MetricError
+from ..images.deferred import DeferredImage
 from ..reading.processor import DonutProcessor, MangaOCRProcessor, Processor, Reading
 from ..tasks.donut import token2json
 from ..tasks.donut_prompts import ANSWER, QUESTION, added_vocabulary, answer_text
@@ -22,13 +23,13 @@ if TYPE_CHECKING:
 class ReadingTask:
     """An image to be read, and every text that would be right to read in it, the references.
 
-    index -- of the sample in the dataset, the first of those that are joined. image -- its path,
-    empty where the image is no file. asked -- whether there is a question: then only the answer
-    counts
+    index -- of the sample in the dataset, the first of those that are joined. image -- its path, or
+    itself where it is inside a larger file; empty where it is neither. asked -- whether there is a
+    question: then only the answer counts
     """
 
     index: int
-    image: str
+    image: str | DeferredImage
     prompt: str | None
     where: str
     references: tuple[Reading, ...]
@@ -67,7 +68,9 @@ def _task(index: int, sample: Sample, processor: Processor, prompt: str | None) 
     wanted = reference(processor, sample.text, prompt)
     asked = isinstance(wanted.data, Mapping) and set(wanted.data) == {QUESTION, ANSWER}
     references = (_answer(wanted.data) if asked else wanted,)
-    image = str(sample.image) if isinstance(sample.image, (str, os.PathLike)) else ""
+    image = sample.image
+    if not isinstance(image, DeferredImage):
+        image = str(image) if isinstance(image, (str, os.PathLike)) else ""
     return ReadingTask(index, image, prompt, sample.where, references, asked)
 
 

@@ -264,30 +264,35 @@ def with_image(sheet: Sheet) -> Sheet:
 
 
 def image_of(path: Path) -> Path:
-    """The image of a layout file: as it names it, or of its own name, in its folder or one above.
-
-    Names may be quoted (`a%20b.png`), have a folder that is not here, or be addresses, of which
-    the last part is looked for: nothing is downloaded.
-    """
+    """The image of a layout file; `image_named` says where it is looked for."""
     layouts = layouts_of(read_document(path), str(path))
     named = list(dict.fromkeys(layout.image for layout in layouts))
     if len(named) > 1:
         raise LayoutError(f"{path} is of {len(named)} images; give them, and --layout {path}")
-    folders = [path.parent, path.parent.parent]
-    for name in [n for n in named if n]:
-        for spelled in dict.fromkeys((_local(name), _local(unquote(name)))):
-            tails = (spelled, Path(spelled).name)
-            for candidate in (folder / tail for tail in tails for folder in folders):
-                if candidate.is_file() and candidate.suffix.lower() not in LAYOUTS:
-                    return candidate
+    return image_named(path, named[0] if named else "")
+
+
+def image_named(path: Path, name: str) -> Path:
+    """The image that a layout file names, or that of its own name, in its folder or one above.
+
+    Names may be quoted (`a%20b.png`), have a folder that is not here, or be addresses, of which
+    the last part is looked for: nothing is downloaded. Where the image is in neither folder, the
+    folder `images` beside the file's own is looked into.
+    """
+    folders = [path.parent, path.parent.parent, path.parent.parent / "images"]
+    for spelled in dict.fromkeys((_local(name), _local(unquote(name)))) if name else ():
+        tails = (spelled, Path(spelled).name)
+        for candidate in (folder / tail for tail in tails for folder in folders):
+            if candidate.is_file() and candidate.suffix.lower() not in LAYOUTS:
+                return candidate
     for folder in folders:
         for ending in image_endings():
             if (candidate := folder / (bare_stem(path) + ending)).is_file():
                 return candidate
-    wanted = f"the image {named[0][:200]!r}" if named and named[0] else "no image"
+    wanted = f"the image {name[:200]!r}" if name else "no image"
     raise ImageError(
         f"{path} names {wanted}, and neither that nor one of its own name is in {folders[0]} or "
-        f"the folder above; give the image, and --layout {path}"
+        f"the folder above; put it there, or give the image, and --layout {path}"
     )
 
 

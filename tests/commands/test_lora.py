@@ -49,11 +49,11 @@ def model(place):
 
 
 def fill(target, **splits):
-    """A folder of splits, each some texts of one image."""
+    """A folder of splits, each some texts of one image of its own."""
     target.mkdir(exist_ok=True)
-    shutil.copy(LINE, target / "line.png")
     for split, texts in splits.items():
-        rows = [{"image": "line.png", "text": text} for text in texts]
+        shutil.copy(LINE, target / f"{split}.png")
+        rows = [{"image": f"{split}.png", "text": text} for text in texts]
         (target / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return target
 
@@ -299,9 +299,9 @@ ROWS = [{"gt_parse": {"menu": {"nm": "tea"}}}, {"gt_parse": {"total": "four"}}]
 def receipts(tmp_path):
     target = tmp_path / "data"
     target.mkdir()
-    Image.new("RGB", (16, 16), "white").save(target / "page.png")
     for split in ("train", "valid"):
-        rows = [{"file_name": "page.png", "ground_truth": json.dumps(row)} for row in ROWS]
+        Image.new("RGB", (16, 16), "white").save(target / f"{split}.png")
+        rows = [{"file_name": f"{split}.png", "ground_truth": json.dumps(row)} for row in ROWS]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (target / f"{split}.jsonl").write_text(text)
     return target
@@ -328,7 +328,7 @@ def test_tags_become_tokens(run, place, receipts, tmp_path, kind):
     assert table.shape[0] == 43 and mx.array_equal(table, trained["decoder.embed_tokens.weight"])
     fused, other = load(fuse_checkpoint(place, out, tmp_path / "fused"))
     assert other.tokenizer.content == processor.tokenizer.content
-    pixels = processor.pixels([receipts / "page.png"])
+    pixels = processor.pixels([receipts / "train.png"])
     ours, theirs = (x(pixels, mx.array([[2, 40]])).logits for x in (model, fused))
     assert mx.allclose(ours, theirs, atol=1e-4)
     (out / "added_tokens.json").unlink()
@@ -467,7 +467,7 @@ def test_data_that_cannot_be_learned_from(run, model, tmp_path):
 
 
 def test_all_missing_images_are_told_at_once(tune, data):
-    rows = [{"image": f"{name}.png", "text": "tea"} for name in ("one", "line", "two")]
+    rows = [{"image": f"{name}.png", "text": "tea"} for name in ("one", "train", "two")]
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = tune()
     failed(result, "one.png")

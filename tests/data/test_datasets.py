@@ -7,7 +7,8 @@ import json
 import pytest
 
 from mlx_vedec.data.dataset_checks import missing_tokens
-from mlx_vedec.data.datasets import ACCEPTED, load_dataset, load_splits
+from mlx_vedec.data.datasets import load_dataset, load_splits
+from mlx_vedec.data.layouts import ACCEPTED
 from mlx_vedec.data.samples import Dataset, Sample
 from mlx_vedec.errors import DataError, TokenError
 from mlx_vedec.reading.new_tokens import add_tokens
@@ -91,6 +92,8 @@ BAD_LINES = [
     ({"image": "a", "text": {"x": 1}}, 'goes under "ground_truth"'),
     ({"image": "a", "text": "b", "prompt": 3}, "prompt is 3; expected a string"),
     ({"image": "a", "text": "\ud800"}, "half a surrogate pair"),
+    ({"image": "\ud800.png", "text": "b"}, "png' has half a surrogate pair"),
+    ({"image": "a", "text": "b", "prompt": "\ud800"}, "half a surrogate pair"),
     ({"image": "a", "ground_truth": "{"}, "ground_truth is no JSON"),
     ({"image": "a", "ground_truth": {"x": 1}}, 'expected an object with "gt_parse"'),
     ({"image": "a", "ground_truth": {"gt_parses": {}}}, "expected a list of objects"),
@@ -123,11 +126,12 @@ def test_a_long_list_of_problems_is_cut(tmp_path):
         ("a.tsv", b"a\tb\nc\td\te\n", "a.tsv:2: has 3 columns"),
         ("a.csv", b"file,text\na,b,c\n", "a.csv:2: has 3 columns"),
         ("a.csv", b'file,text\na,b\n"c', "a.csv:3: is no CSV"),
-        ("a.csv", b"x,text\na,b\n", "a.csv:2: the row has x, text"),
+        ("a.csv", b"x,text\na,b\n", "a.csv:1: the row has x, text"),
         ("a.csv", b"file,text\n", "a.csv has no samples"),
         ("a.jsonl", b"\n\n", "a.jsonl has no samples"),
         ("a.jsonl", b'\n{"image": "\xff"}', "a.jsonl:2: is not UTF-8"),
-        ("a.json", b"{}", "is no table; expected a file .jsonl, .tsv, .csv"),
+        ("a.json", b"{}", "a.json has no samples"),
+        ("a.yaml", b"{}", "is no table; expected a file .jsonl, .tsv, .csv, .json, .parquet"),
     ],
 )
 def test_bad_tables(tmp_path, name, content, message):
@@ -218,7 +222,7 @@ def test_texts_beside_only_some_images(tmp_path):
 def test_splits(tmp_path, names, as_folders):
     for name in ("train", *names):
         path = tmp_path / name / "metadata.jsonl" if as_folders else tmp_path / f"{name}.jsonl"
-        write(path, {"file_name": "a.png", "text": name})
+        write(path, {"file_name": f"{name}.png", "text": name})
     (tmp_path / "images").mkdir()
     splits = load_splits(tmp_path)
     assert {split: dataset[0].text for split, dataset in splits.items()} == {

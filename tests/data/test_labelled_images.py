@@ -77,6 +77,20 @@ def test_other_tables_and_images_that_are_chosen(folder):
         labelled_images(folder)
 
 
+def test_images_in_another_folder_and_in_files(folder, tmp_path):
+    """Whatever can be trained on, with all its images."""
+    inner = tmp_path / "data"
+    (inner / "images").mkdir(parents=True)
+    shutil.move(folder / NAMES[0], inner / "images")
+    (inner / "labels.csv").write_text(f"file,text\n{NAMES[0]},tea\n")
+    assert labelled_images(inner) == ((inner / "images" / NAMES[0],), ("tea",))
+    assert labelled_images(inner / "labels.csv") == labelled_images(inner)
+    (inner / "labels.csv").write_text(f"file,text\n{NAMES[0]},tea\n{'x' * 5000}.png,rice\n")
+    with pytest.raises(DataError, match="labels for 1 images that are not there: xxx") as caught:
+        labelled_images(inner)
+    assert len(str(caught.value)) < 600
+
+
 def test_an_empty_label_is_a_label(folder):
     table(folder, *(f"{name}\t" for name in NAMES))
     assert labelled_images(folder).labels == ("", "", "")

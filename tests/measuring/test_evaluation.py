@@ -5,7 +5,7 @@ import json
 import pytest
 from PIL import Image
 
-from mlx_vedec import batch_generate, read_lines
+from mlx_vedec import batch_generate, load_dataset, read_lines, read_page
 from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import MetricError, OptionError, TokenError
 from mlx_vedec.measuring import evaluation as module
@@ -354,3 +354,17 @@ def test_lines_that_are_too_wide_are_read_in_pieces(reader, tmp_path):
     wide = evaluate(model, processor, samples, bootstrap=0, progress=told.append)
     assert wide.metrics["cer"].value == 0.0 and all(row.confidence > 0.9 for row in wide.rows)
     assert [result.text for result in told] == [row.prediction for row in wide.rows]
+
+
+def test_lines_of_a_page_are_read_as_read_page_reads_them(reader, tmp_path):
+    """Cut along their outlines, and those that are too wide in pieces."""
+    model, processor = reader
+    whole = Image.open("examples/page.png")
+    picture = whole.crop((0, 0, whole.width, whole.height // 3))
+    page = read_page(model, processor, picture, layout=False)
+    page.save(tmp_path / "page.xml")
+    picture.save(tmp_path / "page.png")
+    read = read_page(model, processor, tmp_path / "page.png")
+    rows = evaluate(model, processor, load_dataset(tmp_path), bootstrap=0).rows
+    assert [row.prediction for row in rows] == [line.text for line in read.lines if line.text]
+    assert len(rows) > 1 and sum(row.edits for row in rows) < 3

@@ -1,0 +1,290 @@
+"""Which layout a folder is, what is said of one that is none, and how layouts come to commands."""
+
+import json
+import warnings
+
+import pytest
+
+from mlx_vedec.data.datasets import labelled_images, load_dataset, load_splits
+from mlx_vedec.data.layouts import ACCEPTED, LAYOUTS
+from mlx_vedec.data.listing import split_of
+from mlx_vedec.errors import DataError, OptionError
+from tests.data.folders import dump, iam, save, write
+from tests.data.test_archives import pack, png
+from tests.pages.layouts import page_xml, printed, text_line, text_region
+
+
+def make(folder, name):
+    """A small folder of a layout."""
+    if name == "table":
+        save(folder / "1.png")
+        dump(folder / "metadata.jsonl", {"file_name": "1.png", "text": "tea"})
+    elif name == "beside":
+        save(folder / "1.png")
+        write(folder / "1.txt", "tea")
+    elif name == "list":
+        save(folder / "image" / "1.png")
+        write(folder / "gt.txt", "1.png\ttea\n")
+    elif name == "iam":
+        iam(folder)
+    elif name == "pages":
+        line = text_line("l", more="<TextEquiv><Unicode>tea</Unicode></TextEquiv>")
+        write(folder / "page" / "page.xml", page_xml(text_region("r", line)))
+        printed("tea").save(folder / "page.png")
+    elif name == "webdataset":
+        pack(folder / "0.tar", **{"1_png": png(), "1_txt": "tea"})
+    else:
+        pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+        folder.mkdir(parents=True, exist_ok=True)
+        rows = pa.table({"image": [png()], "text": ["tea"]})
+        if name == "parquet":
+            pq.write_table(rows, folder / "0.parquet")
+        else:
+            with pa.ipc.new_stream(folder / "data.arrow", rows.schema) as sink:
+                sink.write_table(rows)
+            write(folder / "state.json", json.dumps({"_data_files": [{"filename": "data.arrow"}]}))
+    return folder
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_each_layout(name, tmp_path):
+    """As a folder, as a split, by its name, and to measure on."""
+    folder = make(tmp_path / "data" / "train", name)
+    whole, named = load_dataset(folder), load_dataset(folder, layout=name)
+    texts = [sample.text for sample in whole]
+    assert [sample.text for sample in named] == texts and texts[0] in ("tea", "A MOVE to stop")
+    splits = load_splits(folder.parent)
+    assert {n: [s.text for s in found] for n, found in splits.items()} == {"train": texts}
+    found = labelled_images(folder)
+    assert found.labels == (None if name == "pages" and found.labels is None else tuple(texts))
+    assert len(found.images) == len(texts)
+    others = [other for other in LAYOUTS if other not in (name, "table")]
+    with pytest.raises(DataError, match="has no training data"):
+        load_dataset(folder, layout=others[0])
+
+
+def test_every_layout_has_a_name_and_a_line():
+    assert all(layout.expected in ACCEPTED for layout in LAYOUTS.values())
+    with pytest.raises(DataError, match="layout is 'tabel'; did you mean table?"):
+        load_dataset(".", layout="tabel")
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "said"),
+    [
+        ("table", "pages", "metadata.jsonl, page.xml"),
+        ("beside", "list", "images with .txt beside them, gt.txt"),
+        ("iam", "webdataset", "lines.txt of IAM, 0.tar"),
+        ("table", "webdataset", "metadata.jsonl, 0.tar"),
+    ],
+)
+def test_what_could_be_read_in_two_ways(one, other, said, tmp_path):
+    make(make(tmp_path, one), other)
+    with pytest.raises(
+        DataError, match=f"has {said}; expected one of them; name the file"
+    ) as caught:
+        load_dataset(tmp_path)
+    assert f"or give the layout: {', '.join(LAYOUTS)}" in str(caught.value)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert len(load_dataset(tmp_path, layout=one))
+        assert len(load_dataset(tmp_path, layout=other))
+
+
+def test_a_split_that_could_be_read_in_two_ways(tmp_path):
+    make(make(tmp_path / "train", "table"), "webdataset")
+    with pytest.raises(DataError, match="train has metadata.jsonl, 0.tar; expected one of them"):
+        load_splits(tmp_path)
+
+
+NEAR = [
+    (["cat/1.png", "dog/1.png"], "folders cat, dog hold images without texts; if they name"),
+    (["1.png", "a.txt"], "no text has the name of an image: a.txt, but 1.png"),
+    (["1.gt.txt"], "1.gt.txt has no image of its name beside it"),
+    (["data.mdb", "lock.mdb"], "data.mdb is LMDB, which is not read; write its images"),
+    (["images.zip"], "images.zip is packed; unpack it"),
+    (["archive.tgz"], "archive.tgz is packed; unpack it"),
+    (["train/a.png", "val/b.png"], "the folder train has 1 .png, and no texts\nthe folder val has"),
+    (["train/cat/1.png", "test/cat/1.png"], "the folders test/cat, train/cat hold images without"),
+    (["inner/metadata.csv"], "the folder inner has metadata.csv; give that folder"),
+    (["trian/a.csv"], r"and it has the folder trian \(did you mean train\?\)\n.*has a.csv; give"),
+]
+
+
+@pytest.mark.parametrize(("names", "said"), NEAR)
+def test_what_comes_near(names, said, tmp_path):
+    """One error: what is expected, what there is, and what comes near."""
+    for name in names:
+        if name.endswith(".png"):
+            save(tmp_path / name)
+        else:
+            write(tmp_path / name, "tea")
+    with pytest.raises(DataError, match=said) as caught:
+        load_splits(tmp_path)
+    text = str(caught.value)
+    assert text.startswith(f"{tmp_path} has no training data; {ACCEPTED}\nand it has ")
+    assert len(text) < 2000
+
+
+def test_a_folder_of_very_many_things_is_told_of_in_short(tmp_path):
+    for number in range(300):
+        write(tmp_path / f"{number}.{number}", "")
+        (tmp_path / f"{'folder' * 30}{number}").mkdir()
+    with pytest.raises(DataError) as caught:
+        load_splits(tmp_path)
+    assert len(str(caught.value)) < 3000
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("train", "train"),
+        ("Train_2", "train"),
+        ("labels.val", "valid"),
+        ("test-00000-of-00001", "test"),
+        ("trains", None),
+        ("train_or_test", None),
+        ("train_training", "train"),
+        ("labels", None),
+    ],
+)
+def test_splits_by_names(name, split):
+    assert split_of(name) == split
+
+
+# a part of the pages becomes the split valid
+
+
+def lines_of_pages(folder, pages, lines):
+    rows = [
+        {"file_name": f"{page}.png", "text": f"{page} {line}"}
+        for page in range(pages)
+        for line in range(lines)
+    ]
+    return dump(folder / "metadata.jsonl", *rows)
+
+
+@pytest.mark.parametrize("fraction", [0.05, 0.2, 0.5, 0.99])
+def test_a_part_of_the_pages(fraction, tmp_path):
+    lines_of_pages(tmp_path, 20, 3)
+    options = {"valid_fraction": fraction, "seed": 3}
+    splits = load_splits(tmp_path, **options)
+    images = {name: {sample.image for sample in found} for name, found in splits.items()}
+    assert not images["train"] & images["valid"]
+    assert len(splits["train"]) + len(splits["valid"]) == 60
+    wanted = min(max(round(60 * fraction), 1), 57)
+    assert wanted <= len(splits["valid"]) < wanted + 3
+    for name, found in splits.items():
+        assert [*load_dataset(tmp_path, split=name, **options)] == [*found]
+        order = [tuple(map(int, sample.text.split())) for sample in found]
+        assert order == sorted(order)
+    other = load_splits(tmp_path, valid_fraction=fraction, seed=4)
+    assert fraction == 0.99 or [*other["valid"]] != [*splits["valid"]]
+
+
+def test_a_part_is_the_same_in_any_order_of_rows(tmp_path):
+    path = lines_of_pages(tmp_path, 9, 1)
+    before = {sample.text for sample in load_splits(tmp_path, valid_fraction=0.3)["valid"]}
+    path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
+    assert {s.text for s in load_splits(tmp_path, valid_fraction=0.3)["valid"]} == before
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -0.5, 2, float("nan"), True, "0.1"])
+def test_fractions_that_are_none(fraction, tmp_path):
+    lines_of_pages(tmp_path, 3, 1)
+    for read in (load_splits, lambda path, **how: load_dataset(path, split="valid", **how)):
+        with pytest.raises(OptionError, match="expected more than 0, less than 1"):
+            read(tmp_path, valid_fraction=fraction)
+
+
+def test_a_part_beside_other_splits(tmp_path):
+    for name in ("train", "test"):
+        lines_of_pages(tmp_path / name, 4, 1)
+    splits = load_splits(tmp_path, valid_fraction=0.25)
+    assert {name: len(found) for name, found in splits.items()} == {
+        "train": 3,
+        "test": 4,
+        "valid": 1,
+    }
+    lines_of_pages(tmp_path / "val", 4, 1)
+    for read in (load_splits, lambda path, **how: load_dataset(path, split="valid", **how)):
+        with pytest.raises(DataError, match="has a split valid, which valid_fraction would make"):
+            read(tmp_path, valid_fraction=0.25)
+
+
+def test_what_cannot_be_parted(tmp_path):
+    lines_of_pages(tmp_path / "one", 1, 5)
+    with pytest.raises(DataError, match="all 5 samples are of one page, which cannot be in two"):
+        load_splits(tmp_path / "one", valid_fraction=0.2)
+    lines_of_pages(tmp_path / "two" / "test", 4, 1)
+    with pytest.raises(DataError, match="has no split train for valid_fraction"):
+        load_splits(tmp_path / "two", valid_fraction=0.2)
+
+
+def test_splits_that_share_images(tmp_path):
+    lines_of_pages(tmp_path, 4, 2).rename(tmp_path / "train.jsonl")
+    lines_of_pages(tmp_path, 2, 1).rename(tmp_path / "valid.jsonl")
+    message = "share images, or lines of a page: 2 of 2 in valid are in train too, such as .*0.png"
+    with pytest.warns(UserWarning, match=message):
+        load_splits(tmp_path)
+
+
+# normal forms
+
+
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_texts_in_two_normal_forms(form, tmp_path):
+    rows = [{"file_name": f"{n}.png", "text": t} for n, t in enumerate(("\u00e9", "e\u0301", "a"))]
+    dump(tmp_path / "metadata.jsonl", *rows)
+    said = "in 1 of 3 a letter and its accent are apart .NFD., first at .*jsonl:2, and in 1 they"
+    for read in (load_dataset, load_splits):
+        with pytest.warns(UserWarning, match=said):
+            read(tmp_path)
+    texts = [sample.text for sample in load_dataset(tmp_path, normal_form=form)]
+    assert texts == [{"NFC": "\u00e9", "NFD": "e\u0301"}[form]] * 2 + ["a"]
+    with pytest.raises(OptionError, match="normal_form is 'nfx'; expected NFC, NFD"):
+        load_dataset(tmp_path, normal_form="nfx")
+
+
+def test_texts_in_one_normal_form(tmp_path):
+    dump(
+        tmp_path / "a.jsonl", *({"file_name": "a", "text": t} for t in ("e\u0301", "a", "e\u0323"))
+    )
+    assert load_dataset(tmp_path)[0].text == "e\u0301"
+
+
+# a metadata file whose images are in folders of splits
+
+
+def test_metadata_above_the_folders_of_splits(tmp_path):
+    """As on the Hub: each row belongs to the split whose folder its image is in."""
+    for place in ("train/a.png", "train/b/c.png", "validation/a.png"):
+        save(tmp_path / place)
+    rows = "train/a.png,a\n./train/b/c.png,b\nvalidation/a.png,c\n"
+    write(tmp_path / "metadata.csv", f"file_name,text\n{rows}")
+    splits = load_splits(tmp_path)
+    assert {name: [s.text for s in found] for name, found in splits.items()} == {
+        "train": ["a", "b"],
+        "valid": ["c"],
+    }
+    write(tmp_path / "metadata.csv", f"file_name,text\n{rows}d.png,d\n")
+    with pytest.raises(
+        DataError, match="metadata.csv:5: image .*d.png is in none of the folders tr"
+    ):
+        load_splits(tmp_path)
+
+
+def test_the_same_image_by_two_paths(tmp_path):
+    (tmp_path / "in").mkdir()
+    dump(tmp_path / "train.jsonl", {"file_name": "a.png", "text": "a"})
+    dump(tmp_path / "valid.jsonl", {"file_name": "in/../a.png", "text": "a"})
+    with pytest.warns(UserWarning, match="1 of 1 in valid are in train too"):
+        load_splits(tmp_path)
+
+
+def test_what_is_on_the_hub(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        DataError, match="does not exist; .*; what is on the Hub is downloaded with"
+    ):
+        load_dataset("Teklia/IAM-line")
