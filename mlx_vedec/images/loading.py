@@ -142,9 +142,21 @@ def header_size(path: str | os.PathLike[str]) -> Size:
 
     `ImageError` for a file that is no image or too large.
     """
-    with _reading(str(path)), _open(Path(path), str(path)) as image:
-        check_size(image.size, str(path))
-        return image.size
+    return _header(Path(path), str(path))[1]
+
+
+def header_of(content: bytes) -> tuple[str, Size]:
+    """The format of an image file's content, such as "PNG", and its (width, height) there.
+
+    `ImageError` for what is no image or too large.
+    """
+    return _header(io.BytesIO(content), f"an image of {len(content)} bytes")
+
+
+def _header(source: Path | BinaryIO, name: str) -> tuple[str, Size]:
+    with _reading(name), _open(source, name) as image:
+        check_size(image.size, name)
+        return image.format or "", image.size
 
 
 def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
