@@ -29,6 +29,7 @@ FLOORS = (
     ("measuring",),
     ("training",),
     ("conversion",),
+    ("server",),
     ("commands",),
     ("__main__",),
 )

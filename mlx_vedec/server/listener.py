@@ -1,0 +1,83 @@
+"""Where clients connect: a thread for each connection, and so many of them."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+from ..errors import OptionError
+from .handler import Handler
+from .limits import CONNECTIONS
+from .service import Service
+
+FULL = (
+    b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+    b"Connection: close\r\nRetry-After: 1\r\n\r\n"
+    b'{"error": {"message": "there are too many connections; ask again later", '
+    b'"type": "server_error", "param": null, "code": null}}'
+)
+
+
+class Listener(ThreadingHTTPServer):
+    """Connections at an address, whose requests a service answers."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, service: Service) -> None:
+        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.room = threading.BoundedSemaphore(CONNECTIONS)
+        handler = type("Handler", (Handler,), {"service": service})
+        try:
+            super().__init__((host, port), handler)
+        except (OSError, OverflowError) as error:
+            said = getattr(error, "strerror", None) or error
+            raise OptionError(
+                f"{host} port {port} cannot be listened at ({said}); stop what listens there, or "
+                "give another --port or --host"
+            ) from error
+
+    def server_bind(self) -> None:
+        """Bind, without asking the network for this machine's name."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.port
+
+    @property
+    def port(self) -> int:
+        """The port, also where any free one was asked for."""
+        return int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, where there is room for one more."""
+        if not self.room.acquire(blocking=False):
+            refuse_connection(request)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self.room.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self.room.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of connections that broke."""
+
+
+def refuse_connection(request: socket.socket) -> None:
+    """Say that there is no room, as far as the client takes it at once."""
+    try:
+        request.settimeout(0.1)
+        request.sendall(FULL)
+    except OSError:
+        pass

@@ -1,0 +1,120 @@
+"""What a server serves: paths, and what those that answer them share."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from ..generation.options import Options
+from .access import Access
+from .chat import chat_completions
+from .fields import settled
+from .limits import Limits
+from .pictures import PictureRoom
+from .read import read
+from .refusals import Refusal
+from .worker import Worker
+
+if TYPE_CHECKING:
+    from .handler import Handler
+
+Answer = Callable[["Handler"], None]
+
+
+class Service:
+    """A model under a name, with its worker; `routes` has for each path and method an answer.
+
+    The second of each pair says that no key is asked for.
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        name: str,
+        limits: Limits,
+        access: Access,
+        fetch: Callable[[str, float, int], bytes] | None = None,
+    ) -> None:
+        self.worker, self.name, self.limits, self.access = worker, name, limits, access
+        self.model, self.processor = worker.model, worker.processor
+        self.pictures = PictureRoom()
+        self.created = int(time.time())
+        self._fetch = fetch
+        self._here = 0  # requests that have a place
+        self._left = threading.Condition()
+        self._seconds = 1.0  # that requests took lately
+        self.routes: Mapping[str, Mapping[str, tuple[Answer, bool]]] = {
+            "/v1/chat/completions": {"POST": (chat_completions, False)},
+            "/v1/read": {"POST": (read, False)},
+            "/v1/models": {"GET": (self._models, False)},
+            f"/v1/models/{name}": {"GET": (self._model, False)},
+            "/health": {"GET": (self._health, True)},
+        }
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Within it a request is one of those that were taken in; 429 where there are too many."""
+        with self._left:
+            if self.worker.ends is not None:
+                raise Refusal(503, "the server is being stopped; ask again later")
+            if self._here >= self.limits.max_queue:
+                raise Refusal(
+                    429,
+                    f"{self._here} requests are being read; expected at most "
+                    f"{self.limits.max_queue} at once; ask again later",
+                    code="rate_limit_exceeded",
+                    headers={"Retry-After": str(min(60, math.ceil(self._seconds)))},
+                )
+            self._here += 1
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._left:
+                self._here -= 1
+                self._seconds += 0.2 * (time.monotonic() - began - self._seconds)
+                self._left.notify_all()
+
+    def wait_until_left(self, seconds: float) -> None:
+        """Wait until the requests that have a place are answered, at most so long."""
+        with self._left:
+            self._left.wait_for(lambda: not self._here, seconds)
+
+    def deadline(self) -> float:
+        """When a request that has come now is answered with 504, by `time.monotonic`."""
+        return time.monotonic() + self.limits.timeout
+
+    def settled(self, options: Mapping[str, Any], *, grammar: bool) -> Options:
+        """The options of a request."""
+        return settled(
+            self.model, self.processor, options, grammar=grammar, max_batch=self.limits.max_batch
+        )
+
+    def fetch(self, url: str, deadline: float) -> bytes:
+        """The content of an address, where addresses are let."""
+        if self._fetch is None:
+            raise Refusal(
+                400,
+                "images are not downloaded from addresses by this server; send the image itself, "
+                "as data:image/png;base64,…, or start the server with --allow-urls",
+                param="messages.content.image_url",
+            )
+        return self._fetch(url, deadline, self.limits.body_bytes)
+
+    def _models(self, handler: Handler) -> None:
+        handler.answer(200, {"object": "list", "data": [self._described()]})
+
+    def _model(self, handler: Handler) -> None:
+        handler.answer(200, self._described())
+
+    def _described(self) -> dict[str, Any]:
+        created = self.created
+        return {"id": self.name, "object": "model", "created": created, "owned_by": "mlx_vedec"}
+
+    def _health(self, handler: Handler) -> None:
+        stopping = self.worker.ends is not None
+        handler.answer(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})
