@@ -5,20 +5,18 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..generation.options import Options
 from ..reading.results import GenerationResult
 from .asked import Chat
 from .fields import as_json
+from .handler import Handler
 from .pictures import data_of
 from .refusals import Refusal
 from .requests import Read, Request, Token
+from .service import Service
 from .texts import ENDS, Piecewise, Spelling, content_of, reads_plainly, tokens_of
-
-if TYPE_CHECKING:
-    from .handler import Handler
-    from .service import Service
 
 
 def chat_completions(handler: Handler) -> None:

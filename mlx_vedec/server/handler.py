@@ -7,18 +7,16 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from http.server import BaseHTTPRequestHandler
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .connection import HeadTooLong, Incoming, is_gone, linger
 from .refusals import Refusal
 from .requests import Broken, Closing, Late
-
-if TYPE_CHECKING:
-    from .service import Service
+from .service import Service
 
 LOG = logging.getLogger("mlx_vedec")
 MALFORMED = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
@@ -27,11 +25,16 @@ BROKEN = Refusal(500, "the request could not be done; what the server has printe
 STREAM = "text/event-stream; charset=utf-8"
 
 
+Routes = Mapping[str, Mapping[str, Callable[["Handler"], None]]]
+
+
 class Handler(BaseHTTPRequestHandler):
-    """Answers for a `Service`."""
+    """Answers for a service, by what is at each path; at open ones no key is asked for."""
 
     protocol_version = "HTTP/1.1"
     service: Service
+    routes: Routes
+    open: Sequence[str]
     connection: Any
 
     def setup(self) -> None:
@@ -76,15 +79,15 @@ class Handler(BaseHTTPRequestHandler):
         with self._refusing():
             self._check()
             self._led(path)
-        known = path if path in self.service.routes else "(unknown path)"
+        known = path if path in self.routes else "(unknown path)"
         took = time.monotonic() - began
         LOG.info("%s %s %s, %.3f s", self.command, known, self.status, took)
 
     def _led(self, path: str) -> None:
         """Let what is at a path answer."""
-        answers = self.service.routes.get(path)
+        answers = self.routes.get(path)
         if answers is None:
-            known = ", ".join(self.service.routes)
+            known = ", ".join(self.routes)
             raise Refusal(404, f"there is nothing at this path; expected one of {known}")
         if self.command == "OPTIONS":
             self._preflight([*answers])
@@ -96,10 +99,9 @@ class Handler(BaseHTTPRequestHandler):
                 f"{self.command} is not for {path}; expected {' or '.join(answers)}",
                 headers={"Allow": ", ".join(answers)},
             )
-        answer, open_to_all = answers[method]
-        if not open_to_all:
+        if path not in self.open:
             self.service.access.check_key(self.headers.get("Authorization"))
-        answer(self)
+        answers[method](self)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _respond
 

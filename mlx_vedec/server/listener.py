@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import OptionError
 from .handler import Handler
 from .limits import CONNECTIONS
+from .routes import OPEN, routes_of
 from .service import Service
 
 FULL = (
@@ -31,7 +32,8 @@ class Listener(ThreadingHTTPServer):
     def __init__(self, host: str, port: int, service: Service) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self.room = threading.BoundedSemaphore(CONNECTIONS)
-        handler = type("Handler", (Handler,), {"service": service})
+        own = {"service": service, "routes": routes_of(service), "open": OPEN}
+        handler = type("Handler", (Handler,), own)
         try:
             super().__init__((host, port), handler)
         except (OSError, OverflowError) as error:

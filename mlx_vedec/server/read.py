@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
 from PIL import Image
@@ -17,12 +17,10 @@ from ..pages.sheets import Sheet
 from .asked import check_model
 from .fields import OWN, refuse_unknown
 from .forms import boundary_of, collected, multipart, query_fields
+from .handler import Handler
 from .refusals import Refusal
 from .requests import Read, Request
-
-if TYPE_CHECKING:
-    from .handler import Handler
-    from .service import Service
+from .service import Service
 
 IMAGE = ("image", "file")  # names of a form's field that is the image
 FIELDS = frozenset({"model", "split_lines", "boxes", "grammar", "format", "stream", "prompt"})

@@ -1,4 +1,4 @@
-"""What a server serves: paths, and what those that answer them share."""
+"""What all that answers requests shares: the model's worker, limits, places, access."""
 
 from __future__ import annotations
 
@@ -7,28 +7,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..generation.options import Options
 from .access import Access
-from .chat import chat_completions
 from .fields import settled
 from .limits import Limits
 from .pictures import PictureRoom
-from .read import read
 from .refusals import Refusal
 from .worker import Worker
 
-if TYPE_CHECKING:
-    from .handler import Handler
-
-Answer = Callable[["Handler"], None]
-
 
 class Service:
-    """A model under a name, with its worker; `routes` has for each path and method an answer.
+    """A model under a name, with its worker.
 
-    The second of each pair says that no key is asked for.
+    fetch -- gives the content of an address by a time, up to so many bytes; None where addresses
+    are not let
     """
 
     def __init__(
@@ -42,18 +36,11 @@ class Service:
         self.worker, self.name, self.limits, self.access = worker, name, limits, access
         self.model, self.processor = worker.model, worker.processor
         self.pictures = PictureRoom()
-        self.created = int(time.time())
+        self.started = int(time.time())
         self._fetch = fetch
         self._here = 0  # requests that have a place
         self._left = threading.Condition()
         self._seconds = 1.0  # that requests took lately
-        self.routes: Mapping[str, Mapping[str, tuple[Answer, bool]]] = {
-            "/v1/chat/completions": {"POST": (chat_completions, False)},
-            "/v1/read": {"POST": (read, False)},
-            "/v1/models": {"GET": (self._models, False)},
-            f"/v1/models/{name}": {"GET": (self._model, False)},
-            "/health": {"GET": (self._health, True)},
-        }
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -104,17 +91,3 @@ class Service:
                 param="messages.content.image_url",
             )
         return self._fetch(url, deadline, self.limits.body_bytes)
-
-    def _models(self, handler: Handler) -> None:
-        handler.answer(200, {"object": "list", "data": [self._described()]})
-
-    def _model(self, handler: Handler) -> None:
-        handler.answer(200, self._described())
-
-    def _described(self) -> dict[str, Any]:
-        created = self.created
-        return {"id": self.name, "object": "model", "created": created, "owned_by": "mlx_vedec"}
-
-    def _health(self, handler: Handler) -> None:
-        stopping = self.worker.ends is not None
-        handler.answer(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})
