@@ -12,13 +12,23 @@ from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from .common import run, say
-from .flags import LOADING, YES, FlagParser, add_fields, add_flag, add_shared, loading_options
+from .flags import (
+    LOADING,
+    YES,
+    FlagParser,
+    add_fields,
+    add_flag,
+    add_option,
+    add_shared,
+    loading_options,
+)
 
 if TYPE_CHECKING:
     from ..server.server import Server
 
 PROGRAM = "mlx_vedec server"
 KEY = "MLX_VEDEC_API_KEY"
+DEFAULTS = ("temp", "top_p", "top_k", "min_p", "max_tokens")  # where a request does not say
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
@@ -66,7 +76,15 @@ def parser() -> argparse.ArgumentParser:
     )
     add_flag(p, "allow_urls", "Download images from public http(s) addresses in requests.", **YES)
     add_fields(p, Limits)
-    add_flag(p, "verbose", "Say on stderr what was asked, and how long it took.", **YES)
+    for name in DEFAULTS:
+        add_option(p, name)
+    add_flag(
+        p,
+        "log_level",
+        "What is told on stderr: INFO tells each request, without what is in it.",
+        default="WARNING",
+        choices=("INFO", "WARNING", "ERROR"),
+    )
     return p
 
 
@@ -76,6 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
+    from ..generation.resolve import ALIASES
     from ..reading.load import load
     from ..server.limits import Limits
     from ..server.server import Server
@@ -83,9 +102,12 @@ def _serve(args: argparse.Namespace) -> int:
     given = {f.name: getattr(args, f.name) for f in fields(Limits)}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     keys = _keys(args)
-    if args.verbose:
-        _log()
+    _log(args.log_level)
     model, processor = load(args.model, **loading_options(args))
+    for name in DEFAULTS:
+        if getattr(args, name) is not None:
+            setattr(model.generation_config, ALIASES.get(name, name), getattr(args, name))
+    model.generation_options()  # which are in force is known to be right before a request comes
     server = Server(
         model,
         processor,
@@ -135,13 +157,13 @@ def _name(model: str | None) -> str:
     return folder.resolve().name if folder.is_dir() else model
 
 
-def _log() -> None:
-    """Print what the server logs of each request."""
+def _log(level: str) -> None:
+    """Print what the server logs of each request, where that is wanted."""
     log, out = logging.getLogger("mlx_vedec"), logging.StreamHandler(sys.stderr)
+    log.setLevel(level)
     out.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     out.addFilter(lambda record: record.levelno < logging.WARNING)  # those are printed anyway
     log.addHandler(out)
-    log.setLevel(logging.INFO)
 
 
 def _stop_by_signals(server: Server) -> None:

@@ -32,9 +32,12 @@ class Job:
     request: Request
     image: int
     item: Item
-    told: list[int]
     alone: bool = False
+    told: list[int] = field(init=False)
     key: int = field(default_factory=lambda: next(_numbers))
+
+    def __post_init__(self) -> None:
+        self.told = [0] * self.request.options.num_return_sequences
 
     @property
     def kind(self) -> Hashable:
@@ -65,11 +68,6 @@ class Batch:
         self.model = model
         self.flow = Flow(model.step, self._watch)
         self.jobs: dict[Hashable, Job] = {}
-
-    @property
-    def rows(self) -> int:
-        """Rows that are decoded."""
-        return sum(job.request.options.sequences_per_image for job in self.jobs.values())
 
     def add(self, jobs: Sequence[Job], queue: ImageQueue, features: mx.array) -> None:
         """Take in images of one group, whose features are (B, S, D)."""

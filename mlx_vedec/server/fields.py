@@ -62,7 +62,7 @@ def settled(
     options: Mapping[str, Any],
     *,
     grammar: bool,
-    max_batch: int,
+    most_rows: int,
 ) -> Options:
     """The options that a text is read by; an `OptionError` where they are wrong.
 
@@ -78,11 +78,11 @@ def settled(
         found = replace(found, seed=None)  # alike options are decoded together
     elif found.seed is None:
         found = replace(found, seed=random.randrange(SEEDS))
-    if found.sequences_per_image > max_batch:
+    if found.sequences_per_image > most_rows:
         raise Refusal(
             400,
             f"{found.sequences_per_image} texts or beams of an image are asked for; expected at "
-            f"most {max_batch}, as many as this server reads at once",
+            f"most {most_rows}, as many as this server reads at once",
         )
     stops = found.stop_strings
     if len(stops) > STOPS or any(len(stop) > STOP_LENGTH for stop in stops):

@@ -30,7 +30,9 @@ def _limit(default: Any, help: str) -> Any:
 class Limits:
     """What may be set of it."""
 
-    max_batch: int = _limit(16, "The number of texts that are read at once, beams counted.")
+    max_batch: int = _limit(
+        16, "The number of images that are read at once, fewer with more beams than usual."
+    )
     max_queue: int = _limit(
         64, "The number of requests that are taken in at once; others are answered with 429."
     )

@@ -77,9 +77,8 @@ class Service:
 
     def settled(self, options: Mapping[str, Any], *, grammar: bool) -> Options:
         """The options of a request."""
-        return settled(
-            self.model, self.processor, options, grammar=grammar, max_batch=self.limits.max_batch
-        )
+        most = self.limits.max_batch * self.worker.usual_rows
+        return settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
 
     def fetch(self, url: str, deadline: float) -> bytes:
         """The content of an address, where addresses are let."""

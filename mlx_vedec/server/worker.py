@@ -19,6 +19,7 @@ from contextlib import contextmanager
 
 import mlx.core as mx
 
+from ..generation.options import Options
 from ..generation.search import Decoded
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_queue import IDLE, ImageQueue
@@ -31,12 +32,16 @@ LOG = logging.getLogger("mlx_vedec")
 
 
 class Worker:
-    """Reads what is submitted with a model, at most `max_batch` rows at a time."""
+    """Reads what is submitted with a model, at most `max_batch` images at a time.
+
+    One with more rows than an image has by the checkpoint's own options counts as several.
+    """
 
     def __init__(
         self, model: VisionEncoderDecoderModel, processor: Processor, max_batch: int = 16
     ) -> None:
         self.model, self.processor, self.max_batch = model, processor, max_batch
+        self.usual_rows = model.generation_options(**processor.task_options()).sequences_per_image
         self.submitted: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
         self.requests: dict[Request, None] = {}  # those that are not read yet
         self.turns: deque[Request] = deque()  # those with images that wait
@@ -121,6 +126,10 @@ class Worker:
 
     # From requests to batches
 
+    def weight(self, options: Options) -> int:
+        """As how many images one with these options counts."""
+        return -(-options.sequences_per_image // self.usual_rows)
+
     def _take_in(self) -> None:
         """Begin reading as many images as there is room for."""
         if mx.get_cache_memory() > IDLE:
@@ -133,16 +142,17 @@ class Worker:
     def _chosen(self) -> list[Job]:
         """The images whose turn it is, one of each request after another.
 
-        Rows wait until half of the batch is free: those that begin together cost less.
+        They wait until half of the batch is free: those that begin together cost less.
         """
         jobs: list[Job] = []
-        room = self.max_batch - sum(batch.rows for batch in self.batches.values())
+        jobs_there = [job for batch in self.batches.values() for job in batch.jobs.values()]
+        room = self.max_batch - sum(self.weight(job.request.options) for job in jobs_there)
         if self.batches and room < self.max_batch / 2:
             return jobs
         while self.turns:
             request = self.turns[0]
-            rows = request.options.sequences_per_image
-            if rows > room and (jobs or self.batches):
+            weight = self.weight(request.options)
+            if weight > room and (jobs or self.batches):
                 break
             self.turns.popleft()
             image = request.waiting.popleft()
@@ -155,8 +165,8 @@ class Worker:
             except Exception:
                 self._break(request)
             else:
-                jobs.append(Job(request, image, item, [0] * rows))
-                room -= rows
+                jobs.append(Job(request, image, item))
+                room -= weight
         return jobs
 
     def _queue(self, request: Request) -> ImageQueue:
