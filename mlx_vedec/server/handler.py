@@ -47,8 +47,7 @@ class Handler(BaseHTTPRequestHandler):
         """End the connection."""
         with suppress(OSError):
             super().finish()
-        if self.unread:
-            linger(self.connection)
+        linger(self.connection)
 
     def handle_one_request(self) -> None:
         """Answer the next request, if one comes."""
@@ -112,7 +111,7 @@ class Handler(BaseHTTPRequestHandler):
         if malformed or self.request_version not in ("HTTP/1.0", "HTTP/1.1"):
             raise Refusal(
                 400,
-                "the request's head is malformed, or of a version of HTTP before 1.0; send it whole",
+                "the request's head is malformed, or not of HTTP/1; send it whole",
             )
         host = self.service.access.check_host(self.headers.get_all("Host") or [])
         self.allowed = self.service.access.check_origin(self.headers.get("Origin"), host)
