@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 
+import mlx.core as mx
 from PIL import Image
 
 from ..errors import OptionError
@@ -48,6 +49,7 @@ class Server:
         allow_urls: bool = False,
     ) -> None:
         check_reader(model, processor)
+        mx.eval(model.parameters())  # another thread could not read them
         if not all(key.strip() for key in api_keys):
             raise OptionError("an API key is empty; give one that is not")
         self.limits = limits or Limits()

@@ -35,7 +35,7 @@ def test_addresses_that_are(address):
 
 @contextmanager
 def site(*answers):
-    """A server on this machine that gives these answers in turn; its port, and what it was asked."""
+    """A server here that gives these answers in turn; its port, and what it was asked."""
     heard = []
     with socket.create_server(("127.0.0.1", 0)) as listening:
 

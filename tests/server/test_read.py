@@ -28,8 +28,12 @@ def form(**fields):
     lines = []
     for name, value in fields.items():
         named = f'Content-Disposition: form-data; name="{name}"; filename="a.png"\r\n\r\n'
-        lines.append(b"--xyz\r\n" + named.encode() + (value if isinstance(value, bytes) else value.encode()))
-    return b"\r\n".join([*lines, b"--xyz--\r\n"]), {"Content-Type": "multipart/form-data; boundary=xyz"}
+        lines.append(
+            b"--xyz\r\n" + named.encode() + (value if isinstance(value, bytes) else value.encode())
+        )
+    return b"\r\n".join([*lines, b"--xyz--\r\n"]), {
+        "Content-Type": "multipart/form-data; boundary=xyz"
+    }
 
 
 @pytest.fixture(scope="module")
