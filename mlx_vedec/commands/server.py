@@ -97,11 +97,13 @@ def _serve(args: argparse.Namespace) -> int:
     from ..generation.resolve import ALIASES
     from ..reading.load import load
     from ..server.limits import Limits
+    from ..server.listener import check_address
     from ..server.server import Server
 
     given = {f.name: getattr(args, f.name) for f in fields(Limits)}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     keys = _keys(args)
+    check_address(args.host, args.port)  # before a model is loaded, which may take long
     _log(args.log_level)
     model, processor = load(args.model, **loading_options(args))
     for name in DEFAULTS:

@@ -13,6 +13,7 @@ import mlx.core as mx
 from ..generation.beams import Beams
 from ..generation.flow import Cohort, Flow
 from ..generation.search import Decoded
+from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.image_queue import ImageQueue, Item
 from ..reading.streams import shared_tokens
@@ -69,8 +70,10 @@ class Batch:
         self.flow = Flow(model.step, self._watch)
         self.jobs: dict[Hashable, Job] = {}
 
-    def add(self, jobs: Sequence[Job], queue: ImageQueue, features: mx.array) -> None:
-        """Take in images of one group, whose features are (B, S, D)."""
+    def begun(
+        self, jobs: Sequence[Job], queue: ImageQueue, features: mx.array
+    ) -> tuple[Cohort, DecoderCache]:
+        """Images of one group, whose features are (B, S, D), with their prompts fed."""
         started = time.perf_counter()
         keys = [job.key for job in jobs]
         cohort, cache = queue.begin([job.item for job in jobs], features, keys)
@@ -79,8 +82,18 @@ class Batch:
         for job in jobs:
             job.item.begun = now
             job.item.prompt_tps = len(jobs) * len(job.item.start) / (now - started)
+        return cohort, cache
+
+    def join(self, jobs: Sequence[Job], cohort: Cohort, cache: DecoderCache) -> None:
+        """Take in what has begun."""
         self.jobs |= {job.key: job for job in jobs}
         self.flow.add(cohort, cache)
+
+    def left(self) -> list[Job]:
+        """All images, which are not in it any more: something is wrong with it."""
+        jobs = [*self.jobs.values()]
+        self.jobs.clear()
+        return jobs
 
     def leave(self, request: Request) -> None:
         """Forget the images of a request."""

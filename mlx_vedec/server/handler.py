@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import re
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -12,6 +13,7 @@ from contextlib import contextmanager, suppress
 from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 from http.server import BaseHTTPRequestHandler
 from typing import Any
+from urllib.parse import unquote
 
 from .connection import HeadTooLong, Incoming, is_gone, linger
 from .refusals import Refusal
@@ -74,7 +76,7 @@ class Handler(BaseHTTPRequestHandler):
         began, self.status = time.monotonic(), 0
         coming = self.headers.get("Content-Length", "0") != "0"
         self.unread = coming or "Transfer-Encoding" in self.headers
-        path = self.path.partition("?")[0]
+        path = unquote(self.path.partition("?")[0])
         with self._refusing():
             self._check()
             self._led(path)
@@ -209,9 +211,11 @@ class Handler(BaseHTTPRequestHandler):
 
     def _preflight(self, methods: list[str]) -> None:
         """Tell a browser what a page may ask."""
+        asked = self.headers.get("Access-Control-Request-Headers", "")
+        named = asked if re.fullmatch(r"[\w, -]{1,2000}", asked, re.ASCII) else ""
         allowed = {
             "Access-Control-Allow-Methods": ", ".join(methods),
-            "Access-Control-Allow-Headers": "Authorization, Content-Type",
+            "Access-Control-Allow-Headers": named or "Authorization, Content-Type",
             "Access-Control-Max-Age": "600",
         }
         self._head(204, {"Allow": ", ".join(methods)}, allowed if self.allowed else None)

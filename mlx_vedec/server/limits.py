@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import OptionError, check_whole
+from ..images.boxes import PIXEL_LIMIT
 
 MEGABYTE = 2**20
 HEAD_BYTES = 64 * 2**10  # of a request's line and headers
@@ -18,7 +19,7 @@ IMAGES = 100  # of a chat, earlier messages counted
 MESSAGES = 1000
 OPTION_ITEMS = 1000  # of an option that is a list, lists in it counted
 STOPS, STOP_LENGTH = 16, 1000  # texts that end a text, and characters of each
-PICTURES = 400 * 10**6  # pixels of all images that wait, and that are being read
+PICTURES = 2 * PIXEL_LIMIT  # pixels of all images that wait, and that are being read
 MOST_LIKELIEST = 20  # ids of a step
 
 

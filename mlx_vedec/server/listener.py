@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import socketserver
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import ThreadingHTTPServer
 from typing import Any
 
@@ -35,14 +38,8 @@ class Listener(ThreadingHTTPServer):
         self.room_changed = threading.Condition()
         own = {"service": service, "routes": routes_of(service), "open": OPEN}
         handler = type("Handler", (Handler,), own)
-        try:
+        with listening(host, port):
             super().__init__((host, port), handler)
-        except (OSError, OverflowError) as error:
-            said = getattr(error, "strerror", None) or error
-            raise OptionError(
-                f"{host} port {port} cannot be listened at ({said}); stop what listens there, or "
-                "give another --port or --host"
-            ) from error
 
     def server_bind(self) -> None:
         """Bind, without asking the network for this machine's name."""
@@ -83,6 +80,27 @@ class Listener(ThreadingHTTPServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of connections that broke."""
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[None]:
+    """Within it, an address that cannot be listened at is an `OptionError`."""
+    try:
+        yield
+    except (OSError, OverflowError) as error:
+        number = getattr(error, "errno", None) or 0  # below 0 of names that lead nowhere
+        said = os.strerror(number) if number > 0 else getattr(error, "strerror", error)
+        raise OptionError(
+            f"{host} port {port} cannot be listened at ({said}); stop what listens there, or give "
+            "another --port or --host"
+        ) from error
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `OptionError` where an address cannot be listened at."""
+    with listening(host, port):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        socket.create_server((host, port), family=family).close()
 
 
 def refuse_connection(request: socket.socket) -> None:

@@ -77,17 +77,31 @@ class Worker:
                 self._receive()
                 if self.ends is not None and (not self.requests or time.monotonic() > self.ends):
                     break
-                self._forget()
-                self._take_in()
-                for kind, batch in [*self.batches.items()]:
-                    self._advance(batch)
-                    if not batch.jobs:
-                        del self.batches[kind]
+                try:
+                    self._go_on()
+                except Exception:
+                    LOG.error("reading failed: %s", traceback.format_exc())
+                    self._give_up(Broken())
         with self._closing:
             self.closed = True
         self._receive()
-        for request in [*self.requests]:
-            self._fail(request, Closing())
+        self._give_up(Closing())
+
+    def _go_on(self) -> None:
+        """Forget, begin, and take a step in each batch."""
+        self._forget()
+        self._take_in()
+        for kind, batch in [*self.batches.items()]:
+            self._advance(batch)
+            if not batch.jobs:
+                del self.batches[kind]
+
+    def _give_up(self, error: Exception) -> None:
+        """Fail all requests."""
+        for request in self.requests:
+            request.told.put(Failed(error))
+        for held in (self.requests, self.turns, self.again, self.batches):
+            held.clear()
 
     def _receive(self) -> None:
         """Take what was submitted; where nothing is being read, wait for it."""
@@ -187,9 +201,14 @@ class Worker:
             queue = self._queue(alike[0].request)
             queue.boxes = any(job.request.boxes for job in alike)
             try:
-                batch.add(alike, queue, own)
+                begun = batch.begun(alike, queue, own)
             except Exception as error:
                 self._undo(alike, error)
+                continue
+            try:
+                batch.join(alike, *begun)
+            except Exception as error:
+                self._undo(batch.left(), error)
 
     def _undo(self, jobs: list[Job], error: Exception) -> None:
         """Where something went wrong with several images, read each alone; else tell of it."""
@@ -210,9 +229,7 @@ class Worker:
         try:
             ended = [*batch.advance()]
         except Exception as error:
-            jobs = [*batch.jobs.values()]
-            batch.jobs.clear()
-            self._undo(jobs, error)
+            self._undo(batch.left(), error)
             return
         for boxes in (False, True):
             own = [pair for pair in ended if pair[0].request.boxes == boxes]

@@ -29,6 +29,7 @@ def guarded(reader):
         ("HEAD", "/health", 200, None),
         ("GET", "/v1/models", 200, None),
         ("GET", "/v1/models/bundled", 200, None),
+        ("GET", "/v1%2Fmodels/%62undled?a=b", 200, None),
         ("GET", "/v1/models/other", 404, "nothing at this path; expected one of /v1/chat"),
         ("GET", "/../../etc/passwd", 404, "nothing at this path"),
         ("GET", CHAT, 405, "GET is not for /v1/chat/completions; expected POST"),
@@ -130,11 +131,11 @@ def test_origins(guarded, origin, status, allowed):
     assert code == status and headers.get("Access-Control-Allow-Origin") == allowed
     if code == 200:
         assert answer["choices"][0]["message"]["content"] == TEXT
-    code, answer, headers = asked(guarded, "OPTIONS", CHAT, **how)
-    assert code == (204 if status == 200 else 403)
-    assert headers.get("Access-Control-Allow-Headers") == (
-        "Authorization, Content-Type" if allowed else None
-    )
+    for sent, named in ("x-a, X-B", "x-a, X-B"), ("(", "Authorization, Content-Type"):
+        how["Access-Control-Request-Headers"] = sent
+        code, answer, headers = asked(guarded, "OPTIONS", CHAT, **how)
+        assert code == (204 if status == 200 else 403)
+        assert headers.get("Access-Control-Allow-Headers") == (named if allowed else None)
 
 
 def test_any_origin():

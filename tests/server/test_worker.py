@@ -185,6 +185,16 @@ def test_what_fails_alone_is_told(reader, monkeypatch, caplog):
     assert "RuntimeError: out of memory" in caplog.text
 
 
+def test_what_goes_wrong_elsewhere_ends_all_requests(reader, caplog):
+    worker = Worker(*reader)
+    asked = [request_for(reader, LINE, is_gone=lambda: 1 / 0), request_for(reader, LINE)]
+    run(worker, *asked)
+    for request in asked:
+        with pytest.raises(Broken):
+            results(request)
+    assert "ZeroDivisionError" in caplog.text
+
+
 def test_what_is_there_at_the_end(reader):
     worker = Worker(*reader)
     request = request_for(reader, LINE)
