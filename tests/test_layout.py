@@ -31,6 +31,7 @@ FLOORS = (
     ("measuring",),
     ("training",),
     ("conversion",),
+    ("server",),
     ("commands",),
     ("__main__",),
 )

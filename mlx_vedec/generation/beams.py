@@ -180,7 +180,7 @@ class BeamSearch(Search):
         width = scores.shape[-1]
         total = scores.reshape(images, beams, width) + running.scores[..., None]
         flat = total.reshape(images, -1)
-        noisy = flat + mx.random.gumbel(flat.shape) if options.do_sample else flat
+        noisy = flat + self._noise(flat.shape) if options.do_sample else flat
         places = _best(noisy, count, exact)
         beam, ids = places // width, (places % width).astype(mx.int32)
         totals = mx.take_along_axis(flat, places, axis=1)

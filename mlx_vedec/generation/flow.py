@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -78,9 +78,14 @@ def follow(step: Step, cohort: Cohort, cache: DecoderCache) -> Iterator[Any]:
 
 @dataclass
 class Flow:
-    """Cohorts decoded as one batch: they join when there is room and leave image by image."""
+    """Cohorts decoded as one batch: they join when there is room and leave image by image.
+
+    watch -- is called with each cohort and its state after every token, once that is computed; some
+    of its images may have ended before
+    """
 
     step: Step
+    watch: Callable[[Cohort, Any], object] = lambda cohort, state: None
     cohorts: list[Cohort] = field(default_factory=list)
     ended: set[Hashable] = field(default_factory=set)
     cache: DecoderCache | None = None
@@ -98,10 +103,18 @@ class Flow:
             self.cache.extend(cache)
         self.cohorts.append(cohort)
 
+    def leave(self, keys: Iterable[Hashable]) -> None:
+        """Forget images that are not wanted any more."""
+        self.ended |= {key for cohort in self.cohorts for key in cohort.keys} & {*keys}
+        self._drop()
+
     def advance(self) -> list[Ended]:
         """Take one token in every row; returns what ended with the token before it."""
         full = [cohort for cohort in self.cohorts if cohort.full]
-        ended = [end for cohort in full for end in self._leave(cohort, cohort.state)]
+        ended = []
+        for cohort in full:
+            self.watch(cohort, cohort.state)
+            ended += self._leave(cohort, cohort.state)
         if full:
             self._drop()
         before = [(cohort, cohort.state) for cohort in self.cohorts]
@@ -109,6 +122,7 @@ class Flow:
             self._step()
         for cohort, state in before:
             done = cohort.search.done(state).tolist()
+            self.watch(cohort, state)
             ended += self._leave(cohort, state, done)  # pyright: ignore[reportArgumentType]
         if self.ended and len(self.ended) >= DROP * (len(self) + len(self.ended)):
             self._drop()

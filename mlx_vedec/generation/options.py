@@ -25,6 +25,7 @@ from .values import (
     IDS,
     POSITIVE,
     REPETITION,
+    SEED,
     START,
     TEMP,
     TEMPERATURE,
@@ -105,6 +106,11 @@ class Options:
     )
 
     do_sample: bool = option(TRUTH, "Draw tokens, instead of taking the likeliest.", False)
+    seed: int | None = option(
+        SEED,
+        "What the draws of each image depend on, whatever else is in its batch.",
+        unset="MLX's own state, which mx.random.seed sets",
+    )
     temperature: float = draws(TEMPERATURE, "Divide scores by this before tokens are drawn.", 1.0)
     top_k: int = draws(
         at_least(0), "Draw from this many of the likeliest tokens; 0 is all.", 50, flag=True

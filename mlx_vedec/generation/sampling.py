@@ -120,7 +120,9 @@ class Sampling(Search):
             outside = (ids < 0) | (ids >= scores.shape[1])
             return mx.where(outside, 0, ids), outside
         if self.options.do_sample:
-            return mx.random.categorical(scores), None
+            per_image = mx.unflatten(scores, 0, (-1, self.options.num_return_sequences))
+            noisy = (per_image + self._noise(per_image.shape)).flatten(0, 1)
+            return mx.argmax(noisy, axis=-1), None
         return mx.argmax(scores, axis=-1), None
 
     def done(self, state: Rows) -> mx.array:

@@ -54,11 +54,19 @@ class Search(ABC):
         self.processors = logits_processors(options, lambda i: self.images[i], attention_mask)
         self.warpers = logits_warpers(options)
         self.stopping = Stopping(options)
+        self.key = None if options.seed is None else mx.random.key(options.seed)
 
     def start(self, prompt: mx.array, logits: mx.array) -> Any:
         """The state after the first token, from prompts (B, P) and the logits (B, V) after them."""
         self.images = list(range(len(prompt)))
         return self.advance(self._empty(prompt.astype(mx.int32)), self._spread(logits))
+
+    def _noise(self, shape: Sequence[int]) -> mx.array:
+        """Gumbel's noise (B, …) for the draws of a step; with a seed the same for every image."""
+        if self.key is None:
+            return mx.random.gumbel(shape)
+        self.key, own = mx.random.split(self.key)
+        return mx.broadcast_to(mx.random.gumbel((1, *shape[1:]), key=own), shape)
 
     def _spread(self, per_image: mx.array) -> mx.array:
         """An array of images (B, …) repeated for the rows of each, (N, …)."""

@@ -142,11 +142,12 @@ def _region(region: Region) -> dict[str, Any]:
         "type": region.kind,
         "box": region.box,
         "polygon": region.polygon,
-        "lines": [_line(line) for line in region.lines],
+        "lines": [line_dict(line) for line in region.lines],
     }
 
 
-def _line(line: Line) -> dict[str, Any]:
+def line_dict(line: Line) -> dict[str, Any]:
+    """A line as JSON's values, as `as_dict` has it."""
     values = {
         "id": line.id,
         "text": line.text,

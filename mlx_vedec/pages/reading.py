@@ -29,17 +29,35 @@ WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that 
 
 
 @dataclass(eq=False)
-class _Work:
-    """A page that is being read: its lines, how many pieces each has, and their results."""
+class PageWork:
+    """A page that is being read: its lines, the places of their pieces, and what these gave.
+
+    moves -- of each piece, from a box in it to one of the page. results -- by a piece's place
+    """
 
     page: Page
-    counts: list[int] = field(default_factory=list)
+    places: list[range] = field(default_factory=list)
     moves: list[Callable[[Box], Box]] = field(default_factory=list)
-    results: list[GenerationResult] = field(default_factory=list)
+    results: dict[int, GenerationResult] = field(default_factory=dict)
 
     @property
     def done(self) -> bool:
+        """Whether all pieces were read."""
         return len(self.results) == len(self.moves)
+
+    def read(self, line: Line, places: range) -> Line:
+        """A line with what its pieces gave."""
+        return _with_result(line, [_placed(self.results[i], self.moves[i]) for i in places])
+
+    def finished(self) -> Page:
+        """The page with what was read."""
+        if self.page.error is not None:
+            return self.page
+        lines = [self.read(*pair) for pair in zip(self.page.lines, self.places, strict=True)]
+        page = _with_lines(self.page, lines)
+        if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
+            return _in_parts(page, lines[0])
+        return page
 
 
 def read_page(
@@ -162,13 +180,12 @@ def read_sheets(
     if prompt is not None and not whole:
         raise OptionError("a prompt is for checkpoints that read whole pages; leave it out")
     aspect = processor.line_aspect_ratio
-    kinds = f"{model.config.encoder.model_type} + {model.config.decoder.model_type}"
-    name = getattr(model, "name_or_path", "") or kinds
-    waiting: deque[_Work] = deque()
+    name = name_of(model)
+    waiting: deque[PageWork] = deque()
 
     def pictures() -> Iterator[Image.Image]:
         for sheet, given in sheets:
-            work, pieces = _begun(sheet, given, name, whole=whole, aspect=aspect)
+            work, pieces = begin_page(sheet, given, name, whole=whole, aspect=aspect)
             waiting.append(work)
             yield from pieces
 
@@ -186,27 +203,38 @@ def read_sheets(
             **options,
         )
         for result in results:
-            next(work for work in waiting if not work.done).results.append(result)
+            work = next(work for work in waiting if not work.done)
+            work.results[len(work.results)] = result
             while waiting and waiting[0].done:
-                yield _finished(waiting.popleft())
+                yield waiting.popleft().finished()
     while waiting:
-        yield _finished(waiting.popleft())
+        yield waiting.popleft().finished()
+
+
+def name_of(model: VisionEncoderDecoderModel) -> str:
+    """What a model is called in the pages that it reads."""
+    kinds = f"{model.config.encoder.model_type} + {model.config.decoder.model_type}"
+    return getattr(model, "name_or_path", "") or kinds
 
 
 # From a page to pieces
 
 
-def _begun(
+def begin_page(
     sheet: Sheet, given: Given, model: str, *, whole: bool, aspect: float | None
-) -> tuple[_Work, list[Image.Image]]:
-    """A page with its lines, not yet read, and the pictures that are to be."""
+) -> tuple[PageWork, list[Image.Image]]:
+    """A page with its lines, not yet read, and the pictures of their pieces, which are to be.
+
+    whole -- the image is read as it is, as one line. aspect -- of the model's lines, where it has
+    one. A page that cannot be read has an `.error`, and no pieces.
+    """
     try:
         picture = with_image(sheet).load()
         found = None if whole else layout_for(sheet, given, picture)
         layout = found or _found_here(picture, whole=whole)
         layout = replace(layout, model=model, image=layout.image or _image_name(sheet))
         page = Page.of(replace(layout, size=picture.size), name=sheet.name, picture=picture)
-        work, pieces = _Work(page), []
+        work, pieces = PageWork(page), []
         lines = []
         for line in page.lines:
             try:
@@ -214,12 +242,12 @@ def _begun(
             except LayoutError as error:
                 line, own = replace(line, error=error), []
             lines.append(line)
-            work.counts.append(len(own))
+            work.places.append(range(len(pieces), len(pieces) + len(own)))
             work.moves += [piece.to_page for piece in own]
             pieces += [piece.picture for piece in own]
         work.page = _with_lines(page, lines)
     except ValueError as error:
-        return _Work(Page(image=_image_name(sheet), name=sheet.name, error=error)), []
+        return PageWork(Page(image=_image_name(sheet), name=sheet.name, error=error)), []
     return work, pieces
 
 
@@ -237,21 +265,6 @@ def _found_here(picture: Image.Image, *, whole: bool) -> Layout:
 
 
 # From results to a page
-
-
-def _finished(work: _Work) -> Page:
-    """The page with what was read."""
-    if work.page.error is not None:
-        return work.page
-    results, moves = iter(work.results), iter(work.moves)
-    lines = []
-    for line, count in zip(work.page.lines, work.counts, strict=True):
-        parts = [_placed(next(results), next(moves)) for _ in range(count)]
-        lines.append(_with_result(line, parts))
-    page = _with_lines(work.page, lines)
-    if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
-        return _in_parts(page, lines[0])
-    return page
 
 
 def _in_parts(page: Page, whole: Line) -> Page:

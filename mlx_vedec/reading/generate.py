@@ -197,6 +197,17 @@ def _with_prompts(
         raise OptionError(f"{len(prompts)} prompts for {count} images; give one, or one per image")
 
 
+def settle(
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    options: dict[str, Any],
+    *,
+    grammar: bool = False,
+) -> Options:
+    """The options that `generate` would read by; grammar -- `batch_generate`'s."""
+    return _attempts(model, processor, options, grammar=grammar)[0]
+
+
 def _attempts(
     model: VisionEncoderDecoderModel,
     processor: Processor,

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
 import mlx.core as mx
 from PIL import Image
 
-from ..generation.flow import Flow
+from ..generation.flow import Cohort, Flow
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..images.boxes import Box
 from ..images.image_processors import ImageSource
 from ..images.loading import load_image
+from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.nougat_repeats import repetition_start
 from .parts import named_parts, parts_of
@@ -99,6 +100,106 @@ class ImageQueue:
         if work.failure is not None:
             raise work.failure
 
+    def item(self, index: int, source: ImageSource, prompt: Ids | None) -> Item:
+        """An image as it is read; `ImageError` where it cannot be."""
+        picture = load_image(source)
+        seen = self.processor.prepared(picture, source)
+        return Item(index, picture, self.processor.pixels([seen]), prompt)
+
+    def begin(
+        self, items: Sequence[Item], features: mx.array, keys: Sequence[Hashable]
+    ) -> tuple[Cohort, DecoderCache]:
+        """Feed the prompts, of one length, of images with their features (B, S, D)."""
+        given = [item.prompt for item in items if item.prompt] or None
+        prompt, options = self.model.prompt(len(items), given, self.options)
+        begun = self.model.begin(features, prompt, options, keys=keys)
+        for place, item in enumerate(items):
+            item.start = tuple(prompt[place].tolist())  # pyright: ignore[reportArgumentType]
+            if self.boxes:
+                item.features = features[place : place + 1]
+        return begun
+
+    def results(
+        self, ended: Sequence[tuple[Item, list[Decoded]]]
+    ) -> Iterator[tuple[Item, GenerationResult]]:
+        """The results of images that ended."""
+        if self.processor.stops_on_repetition:
+            ended = [(item, [without_loop(page) for page in decoded]) for item, decoded in ended]
+        maps = self._attention([(item, one) for item, decoded in ended for one in decoded])
+        for item, decoded in ended:
+            try:
+                result = self._result(item, decoded, maps)
+            except ValueError as error:  # a text that says nothing, such as tags 100 deep
+                result = GenerationResult(error=error)
+            yield item, result
+
+    def _attention(self, texts: list[tuple[Item, Decoded]]) -> dict[int, Maps]:
+        """Where the decoder looked for each token of texts, by the texts' `id`."""
+        found: dict[int, Maps] = {}
+        texts = [(item, one) for item, one in texts if self.boxes and one.tokens]
+        for shape in {item.pixels.shape for item, _ in texts}:
+            alike = [pair for pair in texts if pair[0].pixels.shape == shape]
+            longest = max(len(item.start) + len(one.tokens) for item, one in alike)
+            size = max(1, min(TOGETHER, TOKENS // longest))
+            grid = self.model.encoder.grid(*shape[1:3])
+            for start in range(0, len(alike), size):
+                items, ones = zip(*alike[start : start + size], strict=True)
+                features = mx.concatenate([item.features for item in items])
+                rows = [item.start for item in items], [one.tokens for one in ones]
+                maps = token_attentions(self.model, features, *rows, grid)
+                found |= {id(one): own for one, own in zip(ones, maps, strict=True)}
+        return found
+
+    def _result(
+        self, item: Item, decoded: list[Decoded], maps: Mapping[int, Maps]
+    ) -> GenerationResult:
+        shared = GenerationResult(
+            box=(0, 0, *item.picture.size),
+            prompt_tokens=len(item.start),
+            prompt_tps=item.prompt_tps,
+            generation_tps=item.tps,
+            peak_memory=mx.get_peak_memory() / 1e9,
+        )
+        first, *others = [self._one(item, one, shared, maps.get(id(one))) for one in decoded]
+        return self.again(item, replace(first, alternatives=tuple(others)))
+
+    def _one(
+        self, item: Item, sequence: Decoded, shared: GenerationResult, maps: Maps | None
+    ) -> GenerationResult:
+        text, data = self.processor.read(item.start, sequence.tokens)
+        found = replace(
+            shared,
+            text=text,
+            data=data,
+            tokens=sequence.tokens,
+            token_logprobs=sequence.logprobs,
+            score=sequence.score,
+            finish_reason=sequence.reason,
+        )
+        if named := named_parts(self.processor, text, data):
+            place = partial(self._place, item, maps) if maps is not None else None
+            tokenizer, of = self.processor.required_tokenizer, (sequence.tokens, sequence.logprobs)
+            found = replace(found, parts=parts_of(tokenizer, *of, named, place))
+        if not self.boxes:
+            return found
+        boxes = word_boxes(
+            self.model,
+            self.processor,
+            item.picture,
+            sequence.tokens,
+            sequence.logprobs,
+            prompt=item.start,
+            features=item.features,
+            maps=maps,
+        )
+        return replace(found, boxes=boxes)
+
+    def _place(self, item: Item, maps: Maps, indices: list[int]) -> Box:
+        """The box in an image of some of its text's tokens."""
+        geometry = geometry_of(self.processor, item.picture)
+        grid = self.model.encoder.grid(geometry.size[1], geometry.size[0])
+        return geometry.to_original(pixel_box(distinct(maps)[indices], grid.cell))
+
     def again(self, item: Item, result: GenerationResult) -> GenerationResult:
         """The first attempt's result that is taken, else the one of the highest score."""
         tried = [result]
@@ -155,39 +256,10 @@ class _Work:
             item = self.going.pop(key)  # pyright: ignore[reportArgumentType]
             seconds = max(time.perf_counter() - item.begun, 1e-9)
             item.tps = (self.generated - item.before) / seconds
-            if self.queue.processor.stops_on_repetition:
-                decoded = [without_loop(page) for page in decoded]
             self.ended.append((item, decoded))
         if not self.queue.boxes or len(self.ended) >= TOGETHER or not len(self.flow):
-            yield from self._results()
-
-    def _results(self) -> Iterator[tuple[int, GenerationResult]]:
-        """The results of the images that ended."""
-        ended, self.ended = self.ended, []
-        maps = self._attention([(item, one) for item, decoded in ended for one in decoded])
-        for item, decoded in ended:
-            try:
-                result = self._result(item, decoded, maps)
-            except ValueError as error:  # a text that says nothing, such as tags 100 deep
-                result = GenerationResult(error=error)
-            yield item.index, result
-
-    def _attention(self, texts: list[tuple[Item, Decoded]]) -> dict[int, Maps]:
-        """Where the decoder looked for each token of texts, by the texts' `id`."""
-        found: dict[int, Maps] = {}
-        texts = [(item, one) for item, one in texts if self.queue.boxes and one.tokens]
-        for shape in {item.pixels.shape for item, _ in texts}:
-            alike = [pair for pair in texts if pair[0].pixels.shape == shape]
-            longest = max(len(item.start) + len(one.tokens) for item, one in alike)
-            size = max(1, min(TOGETHER, TOKENS // longest))
-            grid = self.queue.model.encoder.grid(*shape[1:3])
-            for start in range(0, len(alike), size):
-                items, ones = zip(*alike[start : start + size], strict=True)
-                features = mx.concatenate([item.features for item in items])
-                rows = [item.start for item in items], [one.tokens for one in ones]
-                maps = token_attentions(self.queue.model, features, *rows, grid)
-                found |= {id(one): own for one, own in zip(ones, maps, strict=True)}
-        return found
+            ended, self.ended = self.ended, []
+            yield from ((item.index, result) for item, result in self.queue.results(ended))
 
     def _take_in(self) -> Iterator[tuple[int, GenerationResult]]:
         if mx.get_cache_memory() > IDLE:  # batches of every size leave buffers of their own
@@ -225,80 +297,22 @@ class _Work:
                 self.dry, self.failure = True, error
             else:
                 try:
-                    picture = load_image(source)
-                    seen = self.queue.processor.prepared(picture, source)
-                    pixels = self.queue.processor.pixels([seen])
+                    item = self.queue.item(index, source, prompt)
                 except ValueError as error:
                     yield index, GenerationResult(error=error)
                 else:
-                    self.waiting.append(Item(index, picture, pixels, prompt))
+                    self.waiting.append(item)
 
     def _join(self, items: list[Item]) -> None:
         """Encode images of one size, feed their prompts, and take them into the flow."""
-        model, started = self.queue.model, time.perf_counter()
-        features = model.features(mx.concatenate([item.pixels for item in items]))
-        given = [item.prompt for item in items if item.prompt] or None
-        prompt, options = model.prompt(len(items), given, self.queue.options)
+        started = time.perf_counter()
+        features = self.queue.model.features(mx.concatenate([item.pixels for item in items]))
         keys = [item.index for item in items]
-        cohort, cache = model.begin(features, prompt, options, keys=keys)
+        cohort, cache = self.queue.begin(items, features, keys)
         mx.eval(cohort.state.next)
         now = time.perf_counter()
-        for place, item in enumerate(items):
+        for item in items:
             item.begun, item.before = now, self.generated
-            item.prompt_tps = prompt.size / (now - started)
-            item.start = tuple(prompt[place].tolist())  # pyright: ignore[reportArgumentType]
-            if self.queue.boxes:
-                item.features = features[place : place + 1]
+            item.prompt_tps = len(items) * len(item.start) / (now - started)
         self.going |= {item.index: item for item in items}
         self.flow.add(cohort, cache)
-
-    def _result(
-        self, item: Item, decoded: list[Decoded], maps: Mapping[int, Maps]
-    ) -> GenerationResult:
-        shared = GenerationResult(
-            box=(0, 0, *item.picture.size),
-            prompt_tokens=len(item.start),
-            prompt_tps=item.prompt_tps,
-            generation_tps=item.tps,
-            peak_memory=mx.get_peak_memory() / 1e9,
-        )
-        first, *others = [self._one(item, one, shared, maps.get(id(one))) for one in decoded]
-        return self.queue.again(item, replace(first, alternatives=tuple(others)))
-
-    def _one(
-        self, item: Item, sequence: Decoded, shared: GenerationResult, maps: Maps | None
-    ) -> GenerationResult:
-        queue = self.queue
-        text, data = queue.processor.read(item.start, sequence.tokens)
-        found = replace(
-            shared,
-            text=text,
-            data=data,
-            tokens=sequence.tokens,
-            token_logprobs=sequence.logprobs,
-            score=sequence.score,
-            finish_reason=sequence.reason,
-        )
-        if named := named_parts(queue.processor, text, data):
-            place = partial(self._place, item, maps) if maps is not None else None
-            tokenizer, of = queue.processor.required_tokenizer, (sequence.tokens, sequence.logprobs)
-            found = replace(found, parts=parts_of(tokenizer, *of, named, place))
-        if not queue.boxes:
-            return found
-        boxes = word_boxes(
-            queue.model,
-            queue.processor,
-            item.picture,
-            sequence.tokens,
-            sequence.logprobs,
-            prompt=item.start,
-            features=item.features,
-            maps=maps,
-        )
-        return replace(found, boxes=boxes)
-
-    def _place(self, item: Item, maps: Maps, indices: list[int]) -> Box:
-        """The box in an image of some of its text's tokens."""
-        geometry = geometry_of(self.queue.processor, item.picture)
-        grid = self.queue.model.encoder.grid(geometry.size[1], geometry.size[0])
-        return geometry.to_original(pixel_box(distinct(maps)[indices], grid.cell))

@@ -104,6 +104,12 @@ def _settled(search: Search, state: Beams, image: int, done: bool, shown: int) -
         tokens = best.tokens[shown:]
         last = [None] * (len(tokens) - 1) + [best.reason]
         return [Piece(t, None, r) for t, r in zip(tokens, last, strict=True)]
+    shared = shared_tokens(search, state, image)
+    return [Piece(token, None, None) for token in shared[shown:]]
+
+
+def shared_tokens(search: Search, state: Beams, image: int) -> list[int]:
+    """The tokens that all beams of an image begin with: no later step changes them."""
     start = search.options.prompt_length
     beams = state.running.tokens[image, :, start:].tolist()
     ends = zip(
@@ -111,8 +117,7 @@ def _settled(search: Search, state: Beams, image: int, done: bool, shown: int) -
         strict=True,
     )
     beams += [tokens[start:] for tokens, reason in ends if reason]  # pyright: ignore
-    shared = _common(beams)  # pyright: ignore[reportArgumentType]
-    return [Piece(token, None, None) for token in shared[shown:]]
+    return _common(beams)  # pyright: ignore[reportArgumentType]
 
 
 def _common(rows: list[list[int]]) -> list[int]:

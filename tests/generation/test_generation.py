@@ -1,6 +1,7 @@
 """The loops and searches on a decoder made of a table, without a model."""
 
 import itertools
+from dataclasses import replace
 
 import mlx.core as mx
 import numpy as np
@@ -142,6 +143,16 @@ def test_samples_are_the_same_from_the_same_seed():
     assert runs[0] == runs[1] != runs[2]
 
 
+@pytest.mark.parametrize("rows", [{"num_return_sequences": 3}, {"num_beams": 3}])
+def test_with_a_seed_an_image_has_the_same_draws_alone_and_beside_others(rows):
+    options = Options(9, (), 0, do_sample=True, seed=7, **rows)
+    [alone] = sequences([[1]], options, Table())
+    mx.random.seed(5)
+    assert sequences([[2], [1], [1]], options, Table())[1:] == [alone, alone]
+    other = replace(options, seed=8)
+    assert sequences([[1]], other, Table()) != [alone]
+
+
 @pytest.mark.parametrize("length_penalty", [0.0, 1.0, 2.0, -1.0])
 def test_as_many_beams_as_sequences_find_the_best_of_all(length_penalty):
     """With room for every prefix, beam search is exhaustive."""
@@ -234,6 +245,26 @@ def test_rows_that_have_ended_are_not_computed_for_long():
     found = drained(flow)
     assert [len(found[i][0].tokens) for i in range(8)] == [2] * 7 + [31]
     assert [shape[0] for shape in step.shapes][:5] == [8, 8, 8, 1, 1]
+
+
+def test_a_flow_is_watched_and_left():
+    """Each token of each image is seen once, its last one too; an image that leaves has no row."""
+    step, cache, seen = Counter(40), Cache(range(3)), {0: [], 1: [], 2: []}
+
+    def watch(cohort, state):
+        for key, token in zip(cohort.keys, state.next.tolist(), strict=True):
+            if key not in flow.ended:
+                seen[key].append(token)
+
+    flow = Flow(step, watch)
+    cohort = begin(step, cache, Sampling(Options(12, (33,), 0)), mx.array([[30], [1], [20]]))
+    flow.add(cohort, cache)
+    for _ in range(3):
+        flow.advance()
+    flow.leave([2, "of another flow"])
+    assert cohort.keys == [1] and [row[0] for row in cache.rows] == [1] and len(flow) == 1
+    assert drained(flow).keys() == {1} and step.shapes[-1] == (1, 1)
+    assert seen == {0: [31, 32, 33], 1: [*range(2, 13)], 2: [21, 22, 23]}
 
 
 def test_images_are_numbered_as_they_were_given_after_others_have_left():

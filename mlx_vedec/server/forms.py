@@ -1,0 +1,78 @@
+"""The fields of forms, as browsers and curl send them, and of query strings."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from email.message import Message
+from typing import Any
+from urllib.parse import parse_qsl
+
+from .refusals import Refusal
+
+MOST = 100  # fields of a form
+
+
+def multipart(content: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
+    """The fields of a multipart/form-data body, in their order.
+
+    >>> part = b'--x\\r\\nContent-Disposition: form-data; name="a"\\r\\n\\r\\n1\\r\\n'
+    >>> multipart(part + b"--x--\\r\\n", b"x")
+    [('a', b'1')]
+    """
+    mark = b"--" + boundary
+    parts = (b"\r\n" + content).split(b"\r\n" + mark, MOST + 2)
+    if len(parts) > MOST + 2 or len(parts) < 2 or not parts[-1].startswith(b"--"):
+        raise Refusal(400, f"the form is cut short, or has over {MOST} fields; send it whole")
+    return [_field(part) for part in parts[1:-1]]
+
+
+def _field(part: bytes) -> tuple[str, bytes]:
+    head, empty, value = part.lstrip(b" \t").removeprefix(b"\r\n").partition(b"\r\n\r\n")
+    disposition = re.search(rb"^content-disposition:(.*)$", head, re.IGNORECASE | re.MULTILINE)
+    name = _parameter(disposition[1], "name") if disposition else None
+    if not empty or not name:
+        raise Refusal(400, "a part of the form has no name; expected form-data with names")
+    return name, value
+
+
+def _parameter(header: bytes, name: str) -> str | None:
+    """A parameter of a header's value, such as `boundary`."""
+    message = Message()
+    message["Content-Type"] = header.decode("utf-8", "replace").strip().replace("\n", " ")[:1000]
+    found = message.get_param(name)
+    return found if isinstance(found, str) else None
+
+
+def boundary_of(content_type: str) -> bytes:
+    """The boundary that a form's type names."""
+    found = _parameter(content_type.encode("latin-1", "replace"), "boundary")
+    if not found or len(found) > 200:
+        raise Refusal(400, "the form names no boundary; expected multipart/form-data; boundary=…")
+    return found.encode("latin-1", "replace")
+
+
+def query_fields(query: str) -> list[tuple[str, str]]:
+    """The fields of an address's query."""
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=MOST, errors="strict")
+    except ValueError:
+        raise Refusal(400, f"the query is malformed, or has over {MOST} fields") from None
+
+
+def collected(fields: Iterator[tuple[str, str]]) -> Mapping[str, Any]:
+    """Fields by their names, each once, their values in JSON or else texts."""
+    found: dict[str, Any] = {}
+    for name, text in fields:
+        if name in found:
+            raise Refusal(400, f"{ascii(name[:80])} is there twice; send it once", param=name[:80])
+        found[name] = _value(text)
+    return found
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text

@@ -1,0 +1,92 @@
+"""What all that answers requests shares: the model's worker, limits, places, access."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from ..generation.options import Options
+from .access import Access
+from .fields import settled
+from .limits import Limits
+from .pictures import PictureRoom
+from .refusals import Refusal
+from .worker import Worker
+
+
+class Service:
+    """A model under a name, with its worker.
+
+    fetch -- gives the content of an address by a time, up to so many bytes; None where addresses
+    are not let
+    """
+
+    def __init__(
+        self,
+        worker: Worker,
+        name: str,
+        limits: Limits,
+        access: Access,
+        fetch: Callable[[str, float, int], bytes] | None = None,
+    ) -> None:
+        self.worker, self.name, self.limits, self.access = worker, name, limits, access
+        self.model, self.processor = worker.model, worker.processor
+        self.pictures = PictureRoom()
+        self.started = int(time.time())
+        self._fetch = fetch
+        self._here = 0  # requests that have a place
+        self._left = threading.Condition()
+        self._seconds = 1.0  # that requests took lately
+
+    @contextmanager
+    def place(self) -> Iterator[None]:
+        """Within it a request is one of those that were taken in; 429 where there are too many."""
+        with self._left:
+            if self.worker.ends is not None:
+                raise Refusal(503, "the server is being stopped; ask again later")
+            if self._here >= self.limits.max_queue:
+                raise Refusal(
+                    429,
+                    f"{self._here} requests are being read; expected at most "
+                    f"{self.limits.max_queue} at once; ask again later",
+                    code="rate_limit_exceeded",
+                    headers={"Retry-After": str(min(60, math.ceil(self._seconds)))},
+                )
+            self._here += 1
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            with self._left:
+                self._here -= 1
+                self._seconds += 0.2 * (time.monotonic() - began - self._seconds)
+                self._left.notify_all()
+
+    def wait_until_left(self, seconds: float) -> bool:
+        """Wait until the requests that have a place are answered, at most so long; if they are."""
+        with self._left:
+            return self._left.wait_for(lambda: not self._here, seconds)
+
+    def deadline(self) -> float:
+        """When a request that has come now is answered with 504, by `time.monotonic`."""
+        return time.monotonic() + self.limits.timeout
+
+    def settled(self, options: Mapping[str, Any], *, grammar: bool) -> Options:
+        """The options of a request."""
+        most = self.limits.max_batch * self.worker.usual_rows
+        return settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
+
+    def fetch(self, url: str, deadline: float) -> bytes:
+        """The content of an address, where addresses are let."""
+        if self._fetch is None:
+            raise Refusal(
+                400,
+                "images are not downloaded from addresses by this server; send the image itself, "
+                "as data:image/png;base64,…, or start the server with --allow-urls",
+                param="messages.content.image_url",
+            )
+        return self._fetch(url, deadline, self.limits.body_bytes)
