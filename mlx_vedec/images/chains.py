@@ -121,3 +121,39 @@ def joined(count: int, one: Array, other: Array) -> Array:
         while (labels[labels] != labels).any():
             labels = labels[labels]
     return np.unique(labels, return_inverse=True)[1]
+
+
+# Groups: the number of the group that each shape is in
+
+
+def members(home: Array) -> list[Array]:
+    """The shapes of each line, from 0 on."""
+    order = np.argsort(home, kind="stable")
+    ends = np.searchsorted(home[order], np.arange(home.max(initial=-1) + 2))
+    return [order[start:end] for start, end in zip(ends[:-1], ends[1:], strict=True)]
+
+
+def hulls(shapes: Array, home: Array) -> Array:
+    """The box around the shapes of each group, and how many they are: (groups, 5)."""
+    count = home.max(initial=-1) + 1
+    boxes = np.zeros((count, 5), np.int64)
+    boxes[:, :2] = shapes[:, :4].max(initial=0)
+    for axis, put in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
+        put.at(boxes[:, axis], home, shapes[:, axis])
+    boxes[:, 4] = np.bincount(home, minlength=count)
+    return boxes
+
+
+def medians(values: Array, home: Array) -> Array:
+    """The median of each group's values."""
+    order = np.lexsort((values, home))
+    counts = np.bincount(home)
+    return values[order][counts.cumsum() - counts + counts // 2]
+
+
+def cores(shapes: Array, home: Array) -> Array:
+    """Of each group the box, from its usual top to its usual bottom: (groups, 5)."""
+    cores = hulls(shapes, home)
+    top, bottom = (medians(shapes[:, axis], home) for axis in (1, 3))
+    cores[:, 1], cores[:, 3] = top, np.maximum(bottom, top + 1)
+    return cores

@@ -74,15 +74,20 @@ def may_be_print(ink: Mask) -> bool:
 
 def labeled_runs(ink: Mask) -> tuple[Array, Array]:
     """The runs of ink in rows, and the number of the connected shape that each is in."""
-    runs = _runs(ink)
+    runs = runs_of(ink)
+    return runs, connected(runs)
+
+
+def connected(runs: Array) -> Array:
+    """The number of the connected shape that each of the runs (row, start, end) is in."""
     labels = np.arange(runs.shape[1])
-    one, other = _touching(runs, ink.shape[1] + 2)
+    one, other = _touching(runs, int(runs[2].max(initial=0)) + 2)
     while (labels[one] != labels[other]).any():
         lowest = np.minimum(labels[one], labels[other])
         np.minimum.at(labels, np.concatenate([labels[one], labels[other]]), np.tile(lowest, 2))
         while (labels[labels] != labels).any():
             labels = labels[labels]
-    return runs, np.unique(labels, return_inverse=True)[1]
+    return np.unique(labels, return_inverse=True)[1]
 
 
 def outlines(runs: Array, index: Array) -> Array:
@@ -98,7 +103,7 @@ def outlines(runs: Array, index: Array) -> Array:
     return shapes
 
 
-def _runs(mask: Mask) -> Array:
+def runs_of(mask: Mask) -> Array:
     """Row, start and end of each run of True in a row, row by row."""
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
@@ -118,7 +123,7 @@ def _touching(runs: Array, stride: int) -> tuple[Array, Array]:
 
 def spans_of(mask: Mask) -> list[Span]:
     """Start and end of each run of True."""
-    _, starts, ends = _runs(mask[None]).tolist()
+    _, starts, ends = runs_of(mask[None]).tolist()
     return list(zip(starts, ends, strict=True))
 
 

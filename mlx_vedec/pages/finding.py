@@ -9,6 +9,7 @@ from ..images.boxes import Size
 from ..images.frames import Frame
 from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
 from ..images.lines import LevelLine, lines_of
+from ..images.panels import without_panels
 from ..images.turning import turn_of
 from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
@@ -23,14 +24,16 @@ def find_layout(picture: Image.Image) -> Layout:
     grey = dark_on_light(picture)
     step = 2 if grey.width * grey.height > MOST_PIXELS else 1
     grey = grey.reduce(step) if step > 1 else grey
-    grey = leveled(grey, max(1, max(grey.size) // 64))
-    darkest = ink_level(grey)
-    ink = np.asarray(grey) <= darkest
+    light = leveled(grey, max(1, max(grey.size) // 64))
+    darkest = ink_level(light)
+    ink = np.asarray(light) <= darkest
     if not may_be_print(ink):
         return Layout()
     turn = turn_of(shapes_of(ink))
     frame = Frame.turned(grey.size, turn.angle)
-    lines, rules = lines_of(np.asarray(frame.image(grey)) <= darkest)
+    light = frame.image(light)
+    ink = without_panels(np.asarray(light) <= darkest, frame.image(grey))
+    lines, rules = lines_of(ink, light)
     frame = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
     return Layout(_regions(lines, rules, frame, picture.size))
 
