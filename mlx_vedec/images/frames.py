@@ -41,6 +41,21 @@ class Frame:
         across, down = (ceil(side) for side in (high - low).tolist())
         return cls((across, down), turn)
 
+    def rectified(self, vanishing: tuple[float, float]) -> Frame:
+        """A frame in which lines are level that meet in a place (x, y) of this one."""
+        vx, vy = vanishing
+        x = self.size[0] / 2
+        share = 1 / (x - vx)
+        depth = np.array([share, 0, -vx * share])
+        matrix = np.stack([np.array([1, 0, -x]) + x * depth, [0, 1, -vy] + vy * depth, depth])
+        corners = np.array([(0, 0, 1), (1, 0, 1), (1, 1, 1), (0, 1, 1)]) * (*self.size, 1)
+        there = corners @ matrix.T
+        places = there[:, :2] / there[:, 2:]
+        low, high = np.floor(places.min(axis=0)), np.ceil(places.max(axis=0))
+        moved = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1]]) @ matrix
+        width, height = (high - low).astype(int).tolist()
+        return Frame((width, height), self.matrix @ np.linalg.inv(moved))
+
     @property
     def is_whole(self) -> bool:
         """Whether the frame is the picture as it is."""

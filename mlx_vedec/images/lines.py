@@ -51,6 +51,11 @@ class LevelLine:
         return left, top, right, bottom
 
     @property
+    def width(self) -> int:
+        """Pixels from its start to its end."""
+        return self.box[2] - self.box[0]
+
+    @property
     def reach(self) -> tuple[float, float]:
         """How far its ink is above the baseline, and below it."""
         feet = self.foot + self.slope * (self.letters[:, 0] + self.letters[:, 2]) / 2
@@ -114,7 +119,7 @@ def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
     hidden = Pictures(light, usual, print_).around(shapes)
     if (hidden & letters).any():
         lines = _lines(runs, index, shapes, letters & ~hidden, rules)
-    return _alike(_without_specks(lines)), rules[:, :4]
+    return _without_specks(lines), rules[:, :4]
 
 
 def _may_be_letters(shapes: Array, usual: float, page: int) -> Mask:
@@ -160,9 +165,9 @@ def _without_specks(lines: list[LevelLine]) -> list[LevelLine]:
     return sure + fits
 
 
-def _alike(lines: list[LevelLine]) -> list[LevelLine]:
+def alike(lines: list[LevelLine]) -> list[LevelLine]:
     """Lines with the page's usual slope where their own is not clearly another one."""
-    wide = [line.box[2] - line.box[0] for line in lines]
+    wide = [line.width for line in lines]
     known = [(line.slope, width) for line, width in zip(lines, wide, strict=True) if line.slope]
     if not known:
         return lines

@@ -73,7 +73,8 @@ def _without_marks(shapes: Array, home: Array) -> Array:
         near = (middle > foot - ASCENT * size) & (middle < foot + DESCENT * size)
         near &= whole[:, 0] > whole[line, 0] - NEAR * size
         near &= whole[:, 2] < whole[line, 2] + NEAR * size
-        marks |= near & sparse & (high < MARK * size)
+        fewer = (high < MARK * size) | ((3 * whole[:, 4] < whole[line, 4]) & (high < 1.1 * size))
+        marks |= near & sparse & fewer
     numbers = np.where(marks, -1, (~marks).cumsum() - 1)
     return np.where(inside, numbers[home], -1)
 

@@ -8,8 +8,9 @@ from PIL import Image
 from ..images.boxes import Size
 from ..images.frames import Frame
 from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
-from ..images.lines import LevelLine, lines_of
+from ..images.lines import LevelLine, alike, lines_of
 from ..images.panels import without_panels
+from ..images.perspective import vanishing_point
 from ..images.turning import turn_of
 from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
@@ -31,11 +32,22 @@ def find_layout(picture: Image.Image) -> Layout:
         return Layout()
     turn = turn_of(shapes_of(ink))
     frame = Frame.turned(grey.size, turn.angle)
+    lines, rules = _lines_in(frame, grey, light, darkest)
+    vanishing = vanishing_point(lines, frame.size)
+    if vanishing is not None:
+        frame = frame.rectified(vanishing)
+        lines, rules = _lines_in(frame, grey, light, darkest)
+    frame = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
+    return Layout(_regions(alike(lines), rules, frame, picture.size))
+
+
+def _lines_in(
+    frame: Frame, grey: Image.Image, light: Image.Image, darkest: int
+) -> tuple[list[LevelLine], Array]:
+    """The lines of a page as it looks in a frame, and its rules."""
     light = frame.image(light)
     ink = without_panels(np.asarray(light) <= darkest, frame.image(grey))
-    lines, rules = lines_of(ink, light)
-    frame = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
-    return Layout(_regions(lines, rules, frame, picture.size))
+    return lines_of(ink, light)
 
 
 def _regions(lines: list[LevelLine], rules: Array, frame: Frame, size: Size) -> tuple[Region, ...]:
