@@ -27,19 +27,25 @@ class Gutters:
     def __init__(self, words: Array, rules: Array, gaps: Array, high: Array) -> None:
         self.words, self.gaps, self.octaves = words, gaps, octave(high)
         self.rules = rules[np.argsort(rules[:, 1] - rules[:, 3], kind="stable")][:MOST_RULES]
-        self._known: dict[int, tuple[int, Mask]] = {}
+        self._known: dict[int, tuple[int, Mask, Mask]] = {}
 
-    def between(self, shapes: Array, left: Array, right: Array) -> Mask:
-        """Whether a gutter is in the gap of each pair of shapes."""
+    def between(self, shapes: Array, left: Array, right: Array) -> tuple[Mask, Mask]:
+        """Whether a gutter is in the gap of each pair of shapes, and whether it is a short one.
+
+        A short one may also be a few wide gaps between words, that happen to be below each other.
+        """
         one, other = shapes[left], shapes[right]
         high = np.minimum(one[:, 3] - one[:, 1], other[:, 3] - other[:, 1])
         row = (np.maximum(one[:, 1], other[:, 1]) + np.minimum(one[:, 3], other[:, 3])) // 2
         found = self._rule_between(one[:, 2], other[:, 0], row, high)
+        short = np.zeros_like(found)
         sizes = octave(high)
         for size in np.unique(sizes):
             own = np.flatnonzero(sizes == size)
-            found[own] |= self._white(int(size), one[own, 2], other[own, 0], row[own])
-        return found
+            long, some = self._white(int(size), one[own, 2], other[own, 0], row[own])
+            found[own] |= long
+            short[own] = some
+        return found | short, short & ~found
 
     def _rule_between(self, start: Array, end: Array, row: Array, high: Array) -> Mask:
         found = np.zeros(len(start), bool)
@@ -48,17 +54,21 @@ class Gutters:
             found |= inside & (bottom - top > 2 * high)
         return found
 
-    def _white(self, size: int, start: Array, end: Array, row: Array) -> Mask:
+    def _white(self, size: int, start: Array, end: Array, row: Array) -> tuple[Mask, Mask]:
+        """Whether a long gutter is between places of a row, and whether a short one is."""
         if size not in self._known:
             like = self.gaps[np.abs(self.octaves - size) <= 1]
             wide = WIDER * float(np.quantile(like, 0.75)) if len(like) else 0.0
             self._known[size] = white_columns(self.words, 2 ** (size / 2), wide)
-        cell, white = self._known[size]
-        sums = np.pad(white.cumsum(axis=1), ((0, 0), (1, 0)))
-        rows = np.minimum(row // cell, len(white) - 1)
-        last = white.shape[1]
-        first, after = np.minimum(start // cell, last), np.minimum(-(-end // cell), last)
-        return sums[rows, np.maximum(after, first)] > sums[rows, first]
+        cell, *whites = self._known[size]
+        found = []
+        for white in whites:
+            sums = np.pad(white.cumsum(axis=1), ((0, 0), (1, 0)))
+            rows = np.minimum(row // cell, len(white) - 1)
+            last = white.shape[1]
+            first, after = np.minimum(start // cell, last), np.minimum(-(-end // cell), last)
+            found.append(sums[rows, np.maximum(after, first)] > sums[rows, first])
+        return found[0], found[1]
 
 
 def octave(high: Array) -> Array:
@@ -66,17 +76,17 @@ def octave(high: Array) -> Array:
     return np.round(2 * np.log2(np.maximum(high, 1))).astype(int)
 
 
-def white_columns(words: Array, high: float, wide: float) -> tuple[int, Mask]:
-    """The grid's cell in pixels, and which cells are in a gutter between lines of this height.
+def white_columns(words: Array, high: float, wide: float) -> tuple[int, Mask, Mask]:
+    """The grid's cell in pixels, and which cells are in a long gutter, and which in a short one.
 
-    wide -- least width of a short gutter, in pixels
+    high -- of the letters in the lines that it is between. wide -- least width of a short gutter, in pixels
     """
     cell = max(1, int(high / CELL), int(words[:, :4].max(initial=0)) // MOST_CELLS)
     taken = _painted(words, cell)
     both = np.maximum.accumulate(taken, axis=1)
     both &= np.maximum.accumulate(taken[:, ::-1], axis=1)[:, ::-1]
     short = _opened(taken, both, SHORT * high / cell, max(wide, WIDTH * high) / cell)
-    return cell, short | _opened(taken, both, LONG * high / cell, WIDTH * high / cell)
+    return cell, _opened(taken, both, LONG * high / cell, WIDTH * high / cell), short
 
 
 def _opened(taken: Mask, both: Mask, tall: float, wide: float) -> Mask:

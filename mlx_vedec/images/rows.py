@@ -11,7 +11,7 @@ import numpy as np
 
 from .chains import cores, heights, hulls, joined, links, medians, members, straddlers, widths
 from .gutters import Gutters
-from .ink import Array, Floats, outlines
+from .ink import Array, Floats, Mask, outlines
 
 # In letter heights.
 LETTER_GAP = 0.8  # widest between letters of a word
@@ -20,6 +20,7 @@ ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and bel
 NEAR = 1.2  # between a line's end and its comma
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 MARKS_IN_A_ROW = 3  # such as ")." or '",', the first of which stands by a letter
+WIDER = 1.5  # than other gaps in its lines is a gutter
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
 CONTACT = 0.5  # widest where it is cut: initials, which reach over lines too, are thicker
@@ -53,9 +54,34 @@ def rows_of(shapes: Array, taken: Array, rules: Array) -> Array:
         middles[right, 0] - middles[left, 2],
         np.minimum(heights(middles)[left], heights(middles)[right]),
     )
-    apart = gutters.between(middles, left, right)
+    apart, doubtful = gutters.between(middles, left, right)
+    apart &= ~(doubtful & _like_others(middles, left, right, apart))
     home[tall] = joined(len(middles), left[~apart], right[~apart])[word]
     return _without_marks(shapes, home)
+
+
+def _like_others(words: Array, left: Array, right: Array, apart: Mask) -> Mask:
+    """Whether gaps between words that a gutter is in are like those in the lines beside it.
+
+    What the gaps above and below each say counts, too: half of them decide.
+    """
+    gap = words[right, 0] - words[left, 2]
+    line = joined(len(words), left[~apart], right[~apart])
+    inside = np.full(len(words), -1)
+    known = line[left[~apart]]
+    lines, place = np.unique(known, return_inverse=True)
+    inside[lines] = medians(gap[~apart], place) if len(lines) else 0
+    usual = np.maximum(inside[line[left]], inside[line[right]])
+    wider = np.where(usual < 0, 1, (gap > WIDER * usual).astype(int))
+    found = np.zeros(len(left), bool)
+    numbers = np.flatnonzero(apart)
+    starts, ends, feet = words[left, 2], words[right, 0], words[left, 3]
+    for number in numbers:
+        high = 9 * heights(words[left[number]][None])[0]
+        near = numbers[np.abs(feet[numbers] - feet[number]) < high]
+        near = near[(starts[near] < ends[number]) & (ends[near] > starts[number])]
+        found[number] = 2 * wider[near].sum() < len(near)
+    return found
 
 
 def _without_marks(shapes: Array, home: Array) -> Array:
