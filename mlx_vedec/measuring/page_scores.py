@@ -1,6 +1,6 @@
 """How well the lines of a page were found and read, where its lines and texts are known.
 
-- *F1 of lines:* a line was found where its polygon covers a true one's with an IoU of at least 0.5;
+- *Line F1:* a line was found where its polygon covers a true one's with an IoU of at least 0.5;
   each counts once. F1 is 2 × found right / (found + true).
 - *CER of the page:* the whole text of all lines in reading order, whitespace normalised: a line's
   end is a space, so a line that is found in two pieces, or two that are found as one, cost nothing,
@@ -16,42 +16,40 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..pages.layout import Layout, Line, Points, box_around
-from ..text.error_rates import AS_IS, Normalization, Share, characters
+from ..text.error_rates import Normalization, Share, characters
 
 FOUND = 0.5  # IoU from which a line counts as found
 GRID = 256  # points across and down, at which two polygons are compared
+TRUE_LINES = "true_lines_cer"  # the metric of what is read from the true lines
 ONE_SPACE = Normalization(collapse_whitespace=True)
 
 
 @dataclass(frozen=True)
 class PageScores:
-    """What a page adds to each metric.
+    """What a page adds to each metric. found, true -- numbers of lines."""
 
-    f1, cer, reading_order -- as the file says. found, true -- numbers of lines
-    """
-
-    f1: Share
+    line_f1: Share
     cer: Share
     reading_order: Share
     found: int
     true: int
 
 
-def score_page(found: Layout, true: Layout, normalization: Normalization = AS_IS) -> PageScores:
-    """How a page that was found and read compares with the true one.
-
-    normalization -- of both texts, before each run of white space becomes a space
-    """
+def score_page(found: Layout, true: Layout) -> PageScores:
+    """How a page that was found and read compares with the true one."""
     pairs = matched_lines(found.lines, true.lines)
-    lines = len(found.lines) + len(true.lines)
-    texts = (ONE_SPACE(normalization(layout.text)) for layout in (found, true))
     return PageScores(
-        f1=Share(2 * len(pairs), lines) if lines else Share(1, 1),
-        cer=characters(*texts),
-        reading_order=_in_order([own for own, _ in pairs]),
+        line_f1=line_f1(len(pairs), len(found.lines), len(true.lines)),
+        cer=characters(ONE_SPACE(found.text), ONE_SPACE(true.text)),
+        reading_order=in_order([place for place, _ in pairs]),
         found=len(found.lines),
         true=len(true.lines),
     )
+
+
+def line_f1(right: int, found: int, true: int) -> Share:
+    """What a page adds to F1, of numbers of lines; a page without any, found or true, is right."""
+    return Share(2 * right, found + true) if found + true else Share(1, 1)
 
 
 def matched_lines(found: Sequence[Line], true: Sequence[Line]) -> list[tuple[int, int]]:
@@ -105,8 +103,8 @@ def _inside(polygon: Points, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
     return inside
 
 
-def _in_order(places: Sequence[int]) -> Share:
-    """Of all pairs of places, how many rise."""
+def in_order(places: Sequence[int]) -> Share:
+    """Of all pairs of places, how many rise; one place alone is in order."""
     values = np.array(places, int)
     rising = sum(int(np.count_nonzero(values[i + 1 :] > v)) for i, v in enumerate(values))
     pairs = len(values) * (len(values) - 1) // 2

@@ -121,7 +121,7 @@ def main() -> None:
         )
         rows.append(row)
         print(_shown(row), flush=True)
-        if args.worst is not None and (scores is None or scores.f1.ratio < 1):
+        if args.worst is not None and (scores is None or scores.line_f1.ratio < 1):
             args.worst.mkdir(parents=True, exist_ok=True)
             page.overlay(width=2).save(args.worst / f"{row.name}.png")
     if rows:
@@ -132,7 +132,7 @@ def _shown(row: Row) -> str:
     found = row.found
     line_count = f"{found.found}/{found.true}" if found else str(len(row.page.lines))
     shares = (
-        found and found.f1,
+        found and found.line_f1,
         found and found.reading_order,
         row.cer,
         row.true_lines,
@@ -149,7 +149,7 @@ def _totals(rows: list[Row]) -> None:
     known = [row for row in rows if row.found and row.true_lines]
     ours, theirs = sum(r.seconds for r in rows), sum(r.tesseract_seconds for r in rows)
     if known:
-        print(f"F1 of lines {100 * total('f1', [r.found.f1 for r in known if r.found]):.2f} %")
+        print(f"F1 of lines {100 * total('f1', [r.found.line_f1 for r in known if r.found]):.2f} %")
         found = total("cer", [r.cer for r in known])
         true = total("cer", [r.true_lines for r in known if r.true_lines])
         print(f"CER {100 * found:.2f} % from found lines, {100 * true:.2f} % from true ones")
