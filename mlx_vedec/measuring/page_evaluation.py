@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import mlx.core as mx
 
 from ..data.datasets import is_dataset
-from ..errors import DataError, MetricError, listed, shown
+from ..errors import DataError, MetricError, OptionError, as_path, listed, shown
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..pages.layout import Layout
 from ..pages.page import Page
@@ -125,10 +125,10 @@ def evaluate_pages(
     optional = {"metrics": metrics, "prompt": prompt, "group": group, "progress": progress}
     check_arguments(*optional, **optional)
     check_bootstrap(bootstrap)
+    given = False if layout is None else _folder(layout)
     sheets = _checked(pages)
     whole = processor.processor_class in WHOLE_PAGES
     names = _names(metrics, whole=whole)
-    given = False if layout is None else layout
 
     def read(share: Sequence[Sheet]) -> list[PageReading]:
         works = (
@@ -148,13 +148,23 @@ def evaluate_pages(
 
 
 def _checked(pages: str | Path | Sequence[Sheet]) -> Sequence[Sheet]:
-    found = page_sheets(pages) if isinstance(pages, (str, Path)) else pages
+    if isinstance(pages, (list, tuple)) and all(isinstance(page, Sheet) for page in pages):
+        found = [*pages]
+    else:
+        found = page_sheets(as_path(pages, "pages"))
     if not found:
         raise DataError(
             f"{shown(pages)} has no pages; expected a folder of images, each with PAGE, ALTO or "
             "hOCR of its name beside it"
         )
     return found
+
+
+def _folder(layout: str | Path) -> Path:
+    path = as_path(layout, "layout")
+    if not path.is_dir():
+        raise OptionError(f"layout is {shown(str(path))}; expected a folder of PAGE, ALTO or hOCR")
+    return path
 
 
 def _names(metrics: Sequence[str] | None, *, whole: bool) -> list[str]:

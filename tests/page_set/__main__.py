@@ -1,6 +1,6 @@
 """Make a set of pages with known lines and texts.
 
-python -m tests.page_set FOLDER [--seed 18] [--pages 48] [--typefaces FOLDER]
+python -m tests.page_set FOLDER [--seed 18] [--pages 54] [--typefaces FOLDER]
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ def main() -> None:
     p = argparse.ArgumentParser("python -m tests.page_set", description=__doc__)
     p.add_argument("folder", type=Path, help="where the pages go, and PAGE beside each")
     p.add_argument("--seed", type=int, default=18, help="another makes other pages")
-    p.add_argument("--pages", type=int, default=48, help="how many")
+    p.add_argument("--pages", type=int, default=54, help="how many, beside one of A4")
     p.add_argument(
         "--typefaces",
         type=Path,

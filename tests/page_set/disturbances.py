@@ -217,6 +217,35 @@ def together(*steps: Callable[[Shot], None]) -> Callable[[Shot], None]:
     return change
 
 
+def bilevel(shot: Shot) -> None:
+    """Black and white alone, by a threshold, as of a fax, with its specks."""
+    _grain(shot, 14)
+    dark, light = np.percentile(np.asarray(shot.image), (0.5, 99.5))
+    threshold = (min(dark, light - 120) + light) / 2  # below the grain of a page without ink
+    shot.map(lambda values: np.where(values < threshold, 0.0, 255.0))
+
+
+def faint(shot: Shot) -> None:
+    """Ink that has lost three quarters of its colour, here more and there less."""
+    r, (w, h) = shot.random, shot.image.size
+    y, x = np.mgrid[0:h, 0:w].astype(np.float32)
+    waves = np.sin(x / w * r.uniform(3, 9)) * np.sin(y / h * r.uniform(3, 9))
+    share = 0.3 + 0.1 * waves
+    shot.map(lambda values: 245 - (255 - values) * share)
+
+
+def crease(shot: Shot) -> None:
+    """A fold across the page: a soft shade, with a thin line in it."""
+    r, (w, h) = shot.random, shot.image.size
+    y, x = np.mgrid[0:h, 0:w].astype(np.float32)
+    across = r.random() < 0.5
+    at = r.uniform(0.3, 0.7) + r.uniform(-0.02, 0.02) * (x / w if across else y / h)
+    away = np.abs((y / h if across else x / w) - at) * (h if across else w)
+    light = 1 - 0.22 * np.exp(-((away / (0.012 * w)) ** 2)) - 0.25 * (away < 0.7)
+    shot.map(lambda values: values * light)
+    shot.quality = 70
+
+
 DISTURBANCES: dict[str, Callable[[Shot], None]] = {
     "clean": together(),
     "skew_1": skew(0.5, 2),
@@ -235,8 +264,14 @@ DISTURBANCES: dict[str, Callable[[Shot], None]] = {
     "show_through": show_through,
     "low_contrast": low_contrast,
     "jpeg": jpeg,
+    "jpeg_skew": together(skew(0.5, 4), jpeg),
+    "bilevel": bilevel,
+    "bilevel_skew": together(skew(0.5, 5), bilevel),
+    "faint": faint,
+    "crease": crease,
     "blur": blur,
     "dark_edge": together(dark_edge, skew(0.3, 2)),
     "photograph": photograph,
-    "photograph_again": photograph,
+    "photograph_turned": together(photograph, quarter(90)),
 }
+USUAL = (*DISTURBANCES, "photograph")  # a photograph is as usual as two of the others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PIL import Image, ImageDraw, ImageFilter
+from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageOps
 
 from .sheets import HEADING, Sheet, wrapped
 
@@ -257,6 +257,140 @@ def contents(sheet: Sheet) -> None:
         baseline += 1.45 * sheet.size
 
 
+def items(sheet: Sheet) -> None:
+    """A numbered list, its lines indented but for the first of each item."""
+    left, width = sheet.margin, sheet.width - 2 * sheet.margin
+    top = _heading(sheet, left, sheet.margin, width)
+    hanging = 1.8 * sheet.size
+    for number in range(1, 40):
+        text = f"{number}. {sheet.writer.text(sheet.random.randint(30, 130))}"
+        indents = [0.0] + [hanging] * 9
+        below = sheet.paragraph(text, left, top, width, indents=indents, leading=1.25)
+        if below == top:
+            break
+        top = below + 0.35 * sheet.size
+
+
+def verse(sheet: Sheet) -> None:
+    """A title in the middle, and stanzas of short lines."""
+    width = sheet.width - 2 * sheet.margin
+    title = sheet.writer.title(2)
+    font = sheet.font(1.3, italic=True)
+    top = sheet.paragraph(
+        title, sheet.margin, sheet.margin, width, font=font, align="center", kind=HEADING
+    )
+    left, plain = sheet.margin + sheet.random.uniform(0.05, 0.3) * width, sheet.font()
+    room = sheet.width - sheet.margin - left
+    baseline = top + 2 * sheet.size
+    while baseline + 4.5 * sheet.size < sheet.height - sheet.margin:
+        sheet.begin()
+        for number in range(4):
+            line = wrapped(sheet.writer.text(24), plain, room - sheet.size)[0][0]
+            sheet.set_line(line, left + (number % 2) * sheet.size, baseline, plain)
+            baseline += 1.3 * sheet.size
+        baseline += 0.9 * sheet.size
+
+
+def title_page(sheet: Sheet) -> None:
+    """A title, author and place, each in the middle and in a size of its own."""
+    width = sheet.width - 2 * sheet.margin
+    writer, top = sheet.writer, sheet.margin + 0.1 * sheet.height
+    for scale, text in (
+        (2.6, f"The {writer.title(2)}"),
+        (1.0, "or"),
+        (1.5, f"A {writer.title(3)}"),
+        (1.0, f"by {writer.person()}"),
+        (0.8, f"Printed for {writer.person()}, {writer.date()}"),
+    ):
+        font = sheet.font(scale, bold=scale > 2, italic=scale == 1.5)
+        below = sheet.paragraph(
+            text, sheet.margin, top, width, font=font, align="center", kind=HEADING, leading=1.2
+        )
+        top = below + sheet.random.uniform(0.8, 2.5) * sheet.size
+
+
+def spread(sheet: Sheet) -> None:
+    """Two facing pages with their numbers, and the shade of the fold between them."""
+    middle, low = sheet.width / 2, sheet.height - sheet.margin
+    inner = 0.09 * sheet.width
+    width = middle - sheet.margin - inner
+    sheet.size = min(sheet.size, width / NARROWEST)
+    number = 2 * sheet.random.randint(5, 240)
+    for page, left in enumerate((sheet.margin, middle + inner)):
+        _column(sheet, left, sheet.margin, width, bottom=low - 2 * sheet.size, justified=True)
+        sheet.begin("page-number")
+        x = left if page == 0 else left + width - 2 * sheet.size
+        sheet.set_line(str(number + page), x, low, sheet.font(0.85))
+    shade = Image.linear_gradient("L").rotate(90).resize((round(0.5 * inner), sheet.height))
+    shade = shade.point([255 - (255 - value) * 5 // 8 for value in range(256)])
+    for picture, x in ((ImageOps.mirror(shade), middle - shade.width), (shade, middle)):
+        area = round(x), 0, round(x) + shade.width, sheet.height
+        sheet.image.paste(ImageChops.multiply(sheet.image.crop(area), picture), area)
+
+
+def form(sheet: Sheet) -> None:
+    """Labels, each with a rule to write on, and a frame around all."""
+    left, width = sheet.margin, sheet.width - 2 * sheet.margin
+    top = _heading(sheet, left, sheet.margin, width)
+    font, baseline = sheet.font(), top + 1.6 * sheet.size
+    edge = 0.6 * sheet.margin
+    sheet.begin()
+    while baseline < sheet.height - sheet.margin:
+        text = f"{sheet.writer.title(2)}:"
+        sheet.set_line(text, left, baseline, font)
+        start = left + font.getlength(text) + sheet.size
+        if start < left + 0.9 * width:
+            sheet.rule(start, baseline + 1, left + width, baseline + 1, 0.5)
+        baseline += 2.1 * sheet.size
+    far = sheet.width - edge, sheet.height - edge
+    sheet.draw.rectangle((edge, edge, *far), outline=0, width=max(round(sheet.point), 1))
+
+
+def ruled_columns(sheet: Sheet) -> None:
+    """Two columns with a rule between them."""
+    _columns(sheet, sheet.margin, [1, 1], ruled=True)
+
+
+def boxed(sheet: Sheet) -> None:
+    """Paragraphs, one in a frame and one on grey."""
+    left, width = sheet.margin, sheet.width - 2 * sheet.margin
+    top, inset = sheet.margin, 0.8 * sheet.size
+    for fill in (None, 255, 195, None):
+        text = sheet.writer.text(sheet.random.randint(90, 220))
+        lines = len(wrapped(text, sheet.font(), width - 2 * inset))
+        below = top + (1.3 * lines - 0.3) * sheet.size + 2 * inset
+        if below > sheet.height - sheet.margin:
+            break
+        if fill is not None:
+            line = max(round(sheet.point), 1)
+            sheet.draw.rectangle(
+                (left, top, left + width, below), fill=fill, outline=0, width=line * (fill == 255)
+            )
+        sheet.paragraph(text, left + inset, top + inset, width - 2 * inset, bottom=below)
+        top = below + sheet.size
+
+
+def underlined(sheet: Sheet) -> None:
+    """Headings with a rule close beneath them, and paragraphs."""
+    left, width = sheet.margin, sheet.width - 2 * sheet.margin
+    top, font = sheet.margin, sheet.font(1.3, bold=True)
+    while True:
+        title = wrapped(sheet.writer.title(3), font, width)[0][0]
+        below = sheet.paragraph(title, left, top, width, font=font, kind=HEADING)
+        if below == top:
+            break
+        y = below - 0.38 * font.size
+        sheet.rule(left, y, left + font.getlength(title), y, 0.9)
+        top = _column(sheet, left, below + 0.3 * sheet.size, width, most=1) + 0.8 * sheet.size
+
+
+def nothing(sheet: Sheet) -> None:
+    """An empty page, or one with a picture alone."""
+    if sheet.random.random() < 0.5:
+        wide = sheet.width - 4 * sheet.margin
+        _picture(sheet, 2 * sheet.margin, 2 * sheet.margin, wide, 0.4 * sheet.height)
+
+
 LAYOUTS: dict[str, Callable[[Sheet], None]] = {
     function.__name__: function
     for function in (
@@ -278,6 +412,15 @@ LAYOUTS: dict[str, Callable[[Sheet], None]] = {
         rules_across,
         few_lines,
         contents,
+        items,
+        verse,
+        title_page,
+        spread,
+        form,
+        ruled_columns,
+        boxed,
+        underlined,
+        nothing,
     )
 }
 
@@ -322,8 +465,8 @@ def _column(
     return top
 
 
-def _columns(sheet: Sheet, top: float, shares: list[float]) -> None:
-    """Columns of text, one after the other; shares -- of the width."""
+def _columns(sheet: Sheet, top: float, shares: list[float], *, ruled: bool = False) -> None:
+    """Columns of text, one after the other; shares -- of the width. ruled -- with rules between."""
     gap = sheet.random.uniform(1.4, 2.4) * sheet.size
     whole = sheet.width - 2 * sheet.margin - gap * (len(shares) - 1)
     narrowest = whole * min(shares) / sum(shares)
@@ -334,6 +477,9 @@ def _columns(sheet: Sheet, top: float, shares: list[float]) -> None:
         width = whole * share / sum(shares)
         _column(sheet, left, top, width, justified=justified)
         left += width + gap
+        if ruled and left < sheet.width - sheet.margin:
+            x = left - gap / 2
+            sheet.rule(x, top, x, sheet.height - sheet.margin, 0.6)
 
 
 def _picture(sheet: Sheet, left: float, top: float, width: float, height: float) -> None:

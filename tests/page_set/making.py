@@ -14,9 +14,9 @@ import numpy as np
 
 from mlx_vedec.pages.page import Page
 
-from .disturbances import DISTURBANCES, Shot
+from .disturbances import DISTURBANCES, USUAL, Shot
 from .layouts import LAYOUTS
-from .sheets import Sheet, TrueLine, TrueRegion
+from .sheets import Sheet, TrueLine, TrueRegion, layout
 from .typefaces import FOR_TEXT, NARROW, TYPEWRITERS, Typeface
 
 T = TypeVar("T")
@@ -33,12 +33,14 @@ PAPERS = (  # dots per inch, width and height in inches, size of the text in poi
     (600, 2.4, 3.2, 9.0),
 )
 PIXELS = {True: 0.95e6, False: 2.2e6}  # of a picture, at most: noise takes more room in a file
+A4 = (300, 8.27, 11.69, 10.5)  # whole, whatever its size: the page whose cost is told
+NOISY = ("noise", "photograph", "uneven", "crease", "jpeg")  # disturbances
 GREYS = 16  # of a PNG: fewer take less room
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a page is made of."""
+    """What a page is made of; whole -- however many pixels that are."""
 
     name: str
     layout: str
@@ -49,28 +51,29 @@ class Plan:
     height: float
     points: float
     seed: int
+    whole: bool = False
 
 
 def plans(seed: int, count: int) -> list[Plan]:
-    """The plans of a set; another seed makes other pages of the same kinds."""
+    """The plans of so many pages and of one of A4; another seed makes others of the same kinds."""
     random = Random(seed)
     layouts = _dealt([*LAYOUTS], count, random)
-    disturbances = _dealt([*DISTURBANCES], count, random)
+    disturbances = _dealt(USUAL, count, random)
     papers = _dealt(PAPERS, count, random)
     families = _dealt(FOR_TEXT, count, random)
     found = []
     for number in range(count):
-        layout, disturbance = layouts[number], disturbances[number]
-        family = families[number]
-        if layout in ("three_columns", "two_columns") and random.random() < 0.3:
+        kind, disturbance, family = layouts[number], disturbances[number], families[number]
+        if "columns" in kind and random.random() < 0.3:
             family = NARROW[0]
         elif random.random() < 0.12:
             family = random.choice(TYPEWRITERS)
-        name = f"{number:02}-{layout}-{disturbance}"
+        name = f"{number:02}-{kind}-{disturbance}"
         found.append(
-            Plan(name, layout, disturbance, family, *papers[number], seed=random.getrandbits(32))
+            Plan(name, kind, disturbance, family, *papers[number], seed=random.getrandbits(32))
         )
-    return found
+    whole = "one_column", "clean", families[0], *A4
+    return [*found, Plan("a4-one_column-clean", *whole, seed=random.getrandbits(32), whole=True)]
 
 
 def _dealt(cards: Sequence[T], count: int, random: Random) -> list[T]:
@@ -93,15 +96,17 @@ def made(plan: Plan, typefaces: Path) -> tuple[Page, bytes]:
         shot.to_here = np.diag((1 / scale, 1 / scale, 1)) @ shot.to_here
     data, ending = _file(shot)
     regions = [_placed(region, shot) for region in sheet.regions if region.lines]
-    layout = sheet.layout(f"{plan.name}{ending}", shot.image.size, regions)
-    return Page.of(layout, name=plan.name, picture=shot.image.convert("RGB")), data
+    true = layout(f"{plan.name}{ending}", shot.image.size, regions)
+    return Page.of(true, name=plan.name, picture=shot.image.convert("RGB")), data
 
 
 def _fitting(plan: Plan) -> Plan:
     """A plan whose picture is not too large to be kept: a smaller piece of paper."""
-    noisy = plan.disturbance.startswith(("noise", "photograph", "uneven", "show"))
+    noisy = plan.disturbance.startswith(NOISY)
     pixels = plan.dpi**2 * plan.width * plan.height
     shrink = min(math.sqrt(PIXELS[noisy] / pixels), 1)
+    if plan.whole:
+        return plan
     return replace(plan, width=plan.width * shrink, height=plan.height * shrink)
 
 
@@ -153,5 +158,5 @@ def write_set(folder: Path, *, seed: int, count: int, typefaces: Path) -> Iterat
         page, data = made(plan, typefaces)
         path = folder / page.image
         path.write_bytes(data)
-        page.save(path.with_suffix(".xml"))
+        page.save(path.with_suffix(".xml"), "page")
         yield path

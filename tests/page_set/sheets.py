@@ -137,10 +137,6 @@ class Sheet:
         pixels = max(round(width * self.point), 1)
         self.draw.line((x, y, to_x, to_y), fill=self.ink, width=pixels)
 
-    def layout(self, image: str, size: tuple[int, int], regions: list[TrueRegion]) -> Layout:
-        """The truth as a layout of pages; regions -- in pixels of the picture that is written."""
-        return Layout(tuple(map(_region, regions)), size, image)
-
 
 def wrapped(
     text: str, font: Font, width: float, indents: Sequence[float] = ()
@@ -157,6 +153,11 @@ def wrapped(
         line = longer
     indent = indents[len(lines)] if len(lines) < len(indents) else 0.0
     return [*lines, (line, indent)] if line else lines
+
+
+def layout(image: str, size: tuple[int, int], regions: Sequence[TrueRegion]) -> Layout:
+    """The truth of a page; regions -- in pixels of its image, as the size."""
+    return Layout(tuple(map(_region, regions)), size, image)
 
 
 def _region(region: TrueRegion) -> Region:
