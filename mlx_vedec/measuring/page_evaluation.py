@@ -112,7 +112,8 @@ def evaluate_pages(
                those of `evaluate`
 
     Each page is a row. One that cannot be read counts as one where nothing was found. Donut and
-    Nougat read pages without lines: for them only texts are compared.
+    Nougat read pages without lines: for them texts alone are compared. Where no layout has a text,
+    lines alone are.
 
     >>> from mlx_vedec import load
     >>> pages = [page for page in page_sheets("tests/data/pages") if "few_lines" in page.stem]
@@ -128,7 +129,8 @@ def evaluate_pages(
     given = False if layout is None else _folder(layout)
     sheets = _checked(pages)
     whole = processor.processor_class in WHOLE_PAGES
-    names = _names(metrics, whole=whole)
+    texts = any(true.text for sheet in sheets if (true := layout_for(sheet, None, None)))
+    names = _names(metrics, lines=not whole, texts=texts)
 
     def read(share: Sequence[Sheet]) -> list[PageReading]:
         works = (
@@ -167,15 +169,16 @@ def _folder(layout: str | Path) -> Path:
     return path
 
 
-def _names(metrics: Sequence[str] | None, *, whole: bool) -> list[str]:
-    """The metrics to compute; for a checkpoint that reads whole pages those of texts alone."""
+def _names(metrics: Sequence[str] | None, *, lines: bool, texts: bool) -> list[str]:
+    """The metrics to compute, of those for which there is something to compare."""
     check_names(metrics or (), PAGE_METRICS)
-    known = [*SHARES] if whole else [*PAGE_METRICS]
+    of_texts = [name for name in (TRUE_LINES, *SHARES) if lines or name != TRUE_LINES]
+    known = [*OF_LINES] * lines + of_texts * texts
     wrong = [name for name in metrics or () if name not in known]
-    if wrong:
+    if wrong or not known:
+        why = "a checkpoint that reads lines, not whole pages" if texts else "texts in the layouts"
         raise MetricError(
-            f"{' and '.join(wrong)} need a checkpoint that reads lines; this one reads whole "
-            f"pages; expected {', '.join(known)}"
+            f"{' and '.join(wrong or DEFAULT)} need {why}; expected {', '.join(known) or why}"
         )
     return [*metrics] if metrics else [name for name in DEFAULT if name in known]
 

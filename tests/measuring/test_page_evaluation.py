@@ -139,6 +139,17 @@ def test_whole_page_readers_have_texts_alone(reader, folder, finds, monkeypatch)
         evaluate_pages(model, processor, folder, metrics=["line_f1"])
 
 
+def test_truth_without_texts(reader, folder, tmp_path):
+    (tmp_path / "a.png").write_bytes((folder / "a.png").read_bytes())
+    true = Page.from_file(folder / "a.xml")
+    bare = tuple(dataclasses.replace(line, text="", element=None) for line in true.lines)
+    Page.of(Layout((Region(bare),), true.size)).save(tmp_path / "a.xml")
+    found = evaluate_pages(*reader, tmp_path, bootstrap=0)
+    assert values(found) == {"line_f1": 1, "reading_order": 1}
+    with pytest.raises(MetricError, match="cer need texts in the layouts; expected line_f1"):
+        evaluate_pages(*reader, tmp_path, metrics=["cer"])
+
+
 def test_folders_that_are_pages(folder, tmp_path):
     assert [sheet.stem for sheet in page_sheets(folder)] == ["a", "b"]
     assert page_sheets(folder / "a.png") == page_sheets(tmp_path) == []
