@@ -34,6 +34,7 @@ NAMES = {name: split for split, names in SPLITS.items() for name in names}
 ACCEPTED = """expected one of
   a table with a row per image: metadata.jsonl, metadata.csv or another .jsonl, .tsv or .csv
   images, each with a .txt of the same name
+  images of pages, each with PAGE, ALTO or hOCR of its name, to evaluate
   for splits, train.jsonl, valid.jsonl, test.jsonl (or .tsv, .csv), or folders of these names"""
 
 
@@ -70,6 +71,11 @@ def load_splits(folder: str | Path, *, added_vocab: Container[str] = ()) -> dict
     folder = as_path(folder, "folder")
     splits = (_splits(folder) if folder.is_dir() else {}) or {"train": folder}
     return {split: Dataset(_read(path, added_vocab)) for split, path in splits.items()}
+
+
+def is_dataset(folder: Path) -> bool:
+    """Whether a folder has samples that `load_dataset` reads, or splits of them."""
+    return bool(_tables(folder) or _pairs(folder) or _splits(folder))
 
 
 class LabelledImages(NamedTuple):
