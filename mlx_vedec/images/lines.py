@@ -25,6 +25,7 @@ ON_FOOT = 0.15  # that letters stand above or below the foot of their line, and 
 ALIGNED = 0.5  # least share of a line's letters that stand on its foot
 FEW = 4  # letters, that may stand anyhow
 SHORTEST, TALLEST = 0.5, 5.0  # of what stands alone, in the usual height of the page's letters
+FLAT = 4  # as high as letters are wide that are no letters
 
 MOST_SHAPES = 200_000
 LARGEST = 0.34  # of a page's height: a letter is lower
@@ -63,10 +64,14 @@ class LevelLine:
         return float(above.max()), float(below.max())
 
     @property
+    def tall(self) -> Array:
+        """Its letters without its marks."""
+        return self.letters[heights(self.letters) >= 0.6 * self.high]
+
+    @property
     def is_print(self) -> bool:
         """Whether its letters are enough, and stand on it."""
-        high = heights(self.letters)
-        tall = self.letters[high >= 0.6 * self.high]
+        tall = self.tall
         off = np.abs(tall[:, 3] - self.foot - self.slope * (tall[:, 0] + tall[:, 2]) / 2)
         aligned = np.mean(off <= max(1.0, ON_FOOT * self.high))
         return len(tall) >= FEW and bool(aligned >= ALIGNED)
@@ -160,9 +165,14 @@ def _without_specks(lines: list[LevelLine]) -> list[LevelLine]:
     """The lines without rows that do not stand on a line, and without large or small things."""
     sure = [line for line in lines if line.is_print]
     high = float(np.median([line.high for line in sure])) if sure else 0.0
-    few = [line for line in lines if len(line.letters) < FEW]
-    fits = [line for line in few if not high or SHORTEST * high < line.high < TALLEST * high]
-    return sure + fits
+    few = [line for line in lines if len(line.tall) < FEW]
+    return sure + [line for line in few if _may_stand_alone(line, high)]
+
+
+def _may_stand_alone(line: LevelLine, usual: float) -> bool:
+    """Whether a line of a few letters may be one: it has about the usual height, and no rules."""
+    flat = np.median(widths(line.tall)) > FLAT * line.high
+    return not flat and (not usual or SHORTEST * usual < line.high < TALLEST * usual)
 
 
 def alike(lines: list[LevelLine]) -> list[LevelLine]:

@@ -19,7 +19,7 @@ WORD_GAP = 7  # widest between words of a line
 ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and below its foot
 NEAR = 1.2  # between a line's end and its comma
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
-MARKS_IN_A_ROW = 3  # such as ")." or '",', the first of which stands by a letter
+MARKS_IN_A_ROW = 50  # such as '",' or dots, the first of which stands by a letter
 WIDER = 1.5  # than other gaps in its lines is a gutter
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
@@ -99,8 +99,10 @@ def _without_marks(shapes: Array, home: Array) -> Array:
         near = (middle > foot - ASCENT * size) & (middle < foot + DESCENT * size)
         near &= whole[:, 0] > whole[line, 0] - NEAR * size
         near &= whole[:, 2] < whole[line, 2] + NEAR * size
-        fewer = (high < MARK * size) | ((3 * whole[:, 4] < whole[line, 4]) & (high < 1.1 * size))
-        marks |= near & sparse & fewer
+        within = (middle > foot - 1.3 * size) & (middle < foot + 0.35 * size)
+        lower = high < MARK * size
+        fewer = lower | ((3 * whole[:, 4] < whole[line, 4]) & (high < 1.1 * size))
+        marks |= near & ((sparse & fewer) | (within & lower))
     numbers = np.where(marks, -1, (~marks).cumsum() - 1)
     return np.where(inside, numbers[home], -1)
 

@@ -8,6 +8,7 @@ from .chains import heights, widths
 from .ink import Array, Mask, connected, outlines, runs_of
 
 THIN = 12  # times longer than thick
+SLIM = 5  # times longer than the other side of its box, as it may be slanted
 LONG = 3  # times longer than letters are high
 MOST_FRAMES = 20  # the largest, whose sides are looked for
 
@@ -16,7 +17,8 @@ def is_rule(shapes: Array, usual: float) -> Mask:
     """Which shapes (N, 5) are rules, where letters are usually so high."""
     long = np.maximum(heights(shapes), widths(shapes))
     short = np.minimum(heights(shapes), widths(shapes))
-    return (long > THIN * short) & (long > LONG * usual)
+    thick = shapes[:, 4] / np.maximum(long, 1)
+    return (long > THIN * thick) & (long > SLIM * short) & (long > LONG * usual)
 
 
 def sides_of(ink: Mask, frames: Array, usual: float) -> Array:
