@@ -93,7 +93,7 @@ def straddlers(shapes: Array) -> Mask:
     upper, lower = np.zeros(len(shapes), bool), np.zeros(len(shapes), bool)
     gap = shapes[right, 0] - shapes[left, 2]
     for tall, small in ((left, right), (right, left)):
-        letter = (high[small] > 0.33 * high[tall]) & (high[small] < 0.62 * high[tall])
+        letter = (high[small] > 0.33 * high[tall]) & (high[small] < 0.55 * high[tall])
         letter &= gap < 0.5 * high[tall]
         doubled = shapes[tall, 1] + shapes[tall, 3]
         slack = high[tall] // 5
@@ -144,16 +144,16 @@ def hulls(shapes: Array, home: Array) -> Array:
     return boxes
 
 
-def medians(values: Array, home: Array) -> Array:
-    """The median of each group's values."""
+def quantiles(values: Array, home: Array, share: float) -> Array:
+    """Of each group's values the one that a share of them is below; the median for one half."""
     order = np.lexsort((values, home))
     counts = np.bincount(home)
-    return values[order][counts.cumsum() - counts + counts // 2]
+    return values[order][counts.cumsum() - counts + (share * counts).astype(int)]
 
 
 def cores(shapes: Array, home: Array) -> Array:
     """Of each group the box, from its usual top to its usual bottom: (groups, 5)."""
     cores = hulls(shapes, home)
-    top, bottom = (medians(shapes[:, axis], home) for axis in (1, 3))
+    top, bottom = (quantiles(shapes[:, axis], home, 0.5) for axis in (1, 3))
     cores[:, 1], cores[:, 3] = top, np.maximum(bottom, top + 1)
     return cores

@@ -79,7 +79,7 @@ def octave(high: Array) -> Array:
 def white_columns(words: Array, high: float, wide: float) -> tuple[int, Mask, Mask]:
     """The grid's cell in pixels, and which cells are in a long gutter, and which in a short one.
 
-    high -- of the letters in the lines that it is between. wide -- least width of a short gutter, in pixels
+    high -- of the letters in the lines beside it. wide -- pixels that a short one has at least
     """
     cell = max(1, int(high / CELL), int(words[:, :4].max(initial=0)) // MOST_CELLS)
     taken = _painted(words, cell)

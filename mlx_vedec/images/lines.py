@@ -15,7 +15,7 @@ from .boxes import Box
 from .chains import heights, members, widths
 from .ink import Array, Mask, dark_on_light, find_ink, labeled_runs, leveled, may_be_print, outlines
 from .pictures import Pictures
-from .rows import SMALLEST, cut_between, rows_of, usual_height, with_marks
+from .rows import MARK, SMALLEST, cut_between, rows_of, usual_height, with_marks
 from .rules import is_rule, sides_of
 
 # In letter heights.
@@ -24,7 +24,7 @@ OTHER = 0.25  # that a line sinks by more or less than others, to have a slope o
 ON_FOOT = 0.15  # that letters stand above or below the foot of their line, and yet on it
 ALIGNED = 0.5  # least share of a line's letters that stand on its foot
 FEW = 4  # letters, that may stand anyhow
-SHORTEST, TALLEST = 0.5, 5.0  # of what stands alone, in the usual height of the page's letters
+SHORTEST, TALLEST = 0.5, 10.0  # of what stands alone, in the usual height of the page's letters
 FLAT = 4  # as high as letters are wide that are no letters
 
 MOST_SHAPES = 200_000
@@ -66,7 +66,7 @@ class LevelLine:
     @property
     def tall(self) -> Array:
         """Its letters without its marks."""
-        return self.letters[heights(self.letters) >= 0.6 * self.high]
+        return self.letters[heights(self.letters) >= MARK * self.high]
 
     @property
     def is_print(self) -> bool:
@@ -156,8 +156,8 @@ def _lines(
 
 def _line(letters: Array) -> LevelLine:
     high = heights(letters)
-    size = float(np.median(high[high >= 0.6 * np.median(high)]))
-    slope, foot = _foot(letters[high >= 0.6 * size], size)
+    size = float(np.median(high[high >= MARK * np.quantile(high, 0.75)]))
+    slope, foot = _foot(letters[high >= MARK * size], size)
     return LevelLine(letters, size, foot, slope)
 
 

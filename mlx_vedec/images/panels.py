@@ -12,7 +12,7 @@ from PIL import Image
 from .ink import Array, Mask, dark_on_light, ink_level, labeled_runs, leveled, outlines
 
 FILLED = 0.5  # least share of a panel that is dark
-EDGE = 0.8  # least share of its upper and lower edge that is dark
+STRAIGHT = 0.8  # least share of its upper and lower edge that is on a straight line
 LETTERS = 3  # fewest shapes inside
 LEAST = 12  # pixels on a side
 MOST_PANELS = 50  # the largest, that are looked into
@@ -41,9 +41,10 @@ def _without(ink: Mask, grey: Image.Image, runs: Array, shape: Array) -> Mask:
     left, top, right, bottom, _ = shape.tolist()
     rows, starts, ends = runs - np.array([[top], [left], [left]])
     height, width = bottom - top, right - left
-    dark = np.bincount(rows, ends - starts, height) / width
-    inset = max(1, height // 30)
-    if min(dark[inset], dark[-1 - inset]) < EDGE:
+    panel = np.zeros((height, width), bool)
+    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        panel[row, start:end] = True
+    if not (_is_straight(panel) and _is_straight(panel[::-1])):
         return ink
     start, end = np.full(height, width), np.zeros(height, np.int64)
     np.minimum.at(start, rows, starts)
@@ -58,6 +59,15 @@ def _without(ink: Mask, grey: Image.Image, runs: Array, shape: Array) -> Mask:
     ink[top:bottom, left:right] &= ~inside
     ink[top:bottom, left:right] |= text
     return ink
+
+
+def _is_straight(panel: Mask) -> bool:
+    """Whether the upper edge of a shape is a straight line, level or not."""
+    edge = panel.argmax(axis=0)
+    width = len(edge)
+    start, end = (float(np.median(part)) for part in (edge[: width // 3], edge[-width // 3 :]))
+    line = start + (end - start) * (np.arange(width) - width / 6) / (width * 2 / 3)
+    return np.mean(np.abs(edge - line) <= max(2, len(panel) / 30)) >= STRAIGHT
 
 
 def _text(values: Array, inside: Mask) -> Mask | None:

@@ -11,14 +11,14 @@ from .ink import Floats
 from .lines import LevelLine
 
 FEWEST = 6  # lines that say where they meet
-WIDEST = 20  # least width of such a line, in letter heights
+LONG = 8  # least width of such a line, in letter heights
 ASTRAY = 0.5  # letter heights that lines differ by at their ends, if that is to be seen to
 NEAREST = 1.0  # widths of the page from its middle, that lines meet in: nearer is no mild angle
 
 
 def vanishing_point(lines: Sequence[LevelLine], size: Size) -> tuple[float, float] | None:
     """Where lines that are nearly level meet, (x, y); None where they are as good as parallel."""
-    long = [line for line in lines if line.width > WIDEST * line.high]
+    long = [line for line in lines if line.width > LONG * line.high]
     if len(long) < FEWEST:
         return None
     centre, scale = np.array(size) / 2, float(max(size))

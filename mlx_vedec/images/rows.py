@@ -9,7 +9,18 @@ from __future__ import annotations
 
 import numpy as np
 
-from .chains import cores, heights, hulls, joined, links, medians, members, straddlers, widths
+from .chains import (
+    cores,
+    heights,
+    hulls,
+    joined,
+    links,
+    members,
+    neighbours,
+    quantiles,
+    straddlers,
+    widths,
+)
 from .gutters import Gutters
 from .ink import Array, Floats, Mask, outlines
 
@@ -17,6 +28,7 @@ from .ink import Array, Floats, Mask, outlines
 LETTER_GAP = 0.8  # widest between letters of a word
 WORD_GAP = 7  # widest between words of a line
 ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and below its foot
+MEETING = 1.0  # between lines that are one
 NEAR = 1.2  # between a line's end and its comma
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 MARKS_IN_A_ROW = 50  # such as '",' or dots, the first of which stands by a letter
@@ -70,7 +82,7 @@ def _like_others(words: Array, left: Array, right: Array, apart: Mask) -> Mask:
     inside = np.full(len(words), -1)
     known = line[left[~apart]]
     lines, place = np.unique(known, return_inverse=True)
-    inside[lines] = medians(gap[~apart], place) if len(lines) else 0
+    inside[lines] = quantiles(gap[~apart], place, 0.5) if len(lines) else 0
     usual = np.maximum(inside[line[left]], inside[line[right]])
     wider = np.where(usual < 0, 1, (gap > WIDER * usual).astype(int))
     found = np.zeros(len(left), bool)
@@ -108,8 +120,15 @@ def _without_marks(shapes: Array, home: Array) -> Array:
 
 
 def _measures(shapes: Array, home: Array) -> tuple[Array, Array, Array]:
-    """Of each line the box and count of its letters (lines, 5), its foot, and how high they are."""
-    return hulls(shapes, home), cores(shapes, home)[:, 3], medians(heights(shapes), home)
+    """Of each line its box and the number of its letters (lines, 5), its foot, and their height.
+
+    Marks are no letters: what is far lower than the upper quarter of a line's shapes.
+    """
+    whole, high = hulls(shapes, home), heights(shapes)
+    letters = high >= MARK * quantiles(high, home, 0.75)[home]
+    whole[:, 4] = np.bincount(home[letters], minlength=len(whole))
+    feet = quantiles(shapes[letters, 3], home[letters], 0.5)
+    return whole, feet, quantiles(high[letters], home[letters], 0.5)
 
 
 # Shapes that reach over two lines
@@ -185,6 +204,24 @@ def with_marks(shapes: Array, home: Array) -> Array:
         rows = joined(len(letters), *links(shapes[letters], LETTER_GAP))
         home[letters] = rows + home.max(initial=-1) + 1
         _own(shapes, home)
+    return _met(shapes, home)
+
+
+def _met(shapes: Array, home: Array) -> Array:
+    """The lines, as one where they meet now that they have their marks: at dots, for one."""
+    inside = home >= 0
+    if not inside.any():
+        return home
+    names, place = np.unique(home[inside], return_inverse=True)
+    whole, feet, high = _measures(shapes[inside], place)
+    whole[:, 1], whole[:, 3] = feet - high, feet
+    left, right = neighbours(whole, MEETING)
+    gap = whole[right, 0] - whole[left, 2]
+    low = np.minimum(high[left], high[right])
+    fits = (np.abs(feet[left] - feet[right]) < 0.3 * low) & (gap > -low)
+    fits &= np.maximum(high[left], high[right]) < 1.6 * low
+    home = home.copy()
+    home[inside] = joined(len(names), left[fits], right[fits])[place]
     return home
 
 
