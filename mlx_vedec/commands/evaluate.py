@@ -1,11 +1,11 @@
-"""`mlx_vedec evaluate`: measure how well a model reads images whose texts are known."""
+"""`mlx_vedec evaluate`: measure how well a model reads images, or pages, whose texts are known."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .common import Progress, run, say
 from .flags import (
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     import mlx.core as mx
 
     from ..measuring.evaluation import Evaluation
+    from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+    from ..reading.processor import Processor
 
 PROGRAM = "mlx_vedec evaluate"
 
@@ -38,12 +40,17 @@ def parser() -> argparse.ArgumentParser:
     add_shared(p, "data", required=True)
     add_flag(p, "split", "The split of the data, where it has several: train, valid or test.")
     add_shared(p, *DATA)
+    layout = (
+        "For pages: score and read the lines of these PAGE, ALTO or hOCR files, which have the "
+        "images' names, in place of those that are found here."
+    )
+    add_flag(p, "layout", layout, metavar="FOLDER")
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", unset="the sample's own, else the checkpoint's")
     add_shared(p, "grammar")
     metrics = (
         "The metrics to compute, of cer, wer, mean_cer, mean_wer, exact_match, similarity, anls, "
-        "field_f1 and tree_accuracy."
+        "field_f1 and tree_accuracy; for pages also line_f1, reading_order and true_lines_cer."
     )
     suited = "those that suit the model and the data"
     add_flag(p, "metrics", metrics, suited, nargs="+", metavar="NAME")
@@ -116,40 +123,78 @@ def _read(
     """The evaluation of the model, or of the one it is compared with, and its name."""
     import mlx.core as mx
 
-    from ..data.datasets import load_dataset
-    from ..measuring.evaluation import evaluate
     from ..reading.load import load
-    from ..tasks.donut_prompts import added_vocabulary
-    from ..text.error_rates import Normalization
 
     model_name = args.reference if reference else args.model
     how = {"dtype": args.dtype} if reference else loading_options(args)
     model, processor = load(model_name, **how)
-    added_vocab = added_vocabulary(processor.required_tokenizer)
-    chosen = {"split": args.split, **data_options(vars(args))}
-    dataset = load_dataset(args.data, added_vocab=added_vocab, **chosen)
     if args.seed is not None:
         mx.random.seed(args.seed)
-    shown = Progress(len(dataset)) if group.size() == 1 else None
-    evaluation = evaluate(
-        model,
-        processor,
-        dataset,
-        batch_size=args.batch_size,
-        metrics=args.metrics,
-        normalization=Normalization(
+    options = _evaluating(args, group)
+    evaluation = _of_pages(args, model, processor, options) or _of_samples(
+        args, model, processor, options
+    )
+    name = model_name or "bundled model"
+    return f"{name} + {args.adapter_path}" if how.get("adapter_path") else name, evaluation
+
+
+def _evaluating(args: argparse.Namespace, group: mx.distributed.Group) -> dict[str, Any]:
+    """The options that samples and pages have in common."""
+    from ..text.error_rates import Normalization
+
+    return {
+        "batch_size": args.batch_size,
+        "metrics": args.metrics,
+        "normalization": Normalization(
             unicode=args.unicode,
             lowercase=args.lowercase,
             ignore_punctuation=args.ignore_punctuation,
             collapse_whitespace=args.collapse_whitespace,
         ),
-        bootstrap=args.bootstrap,
-        seed=args.seed or 0,
-        prompt=args.prompt,
-        group=group,
-        progress=shown and (lambda result: shown.step(result.text[:40])),
-        grammar=args.grammar,
+        "bootstrap": args.bootstrap,
+        "seed": args.seed or 0,
+        "prompt": args.prompt,
+        "group": group,
+        "grammar": args.grammar,
         **generation_options(args),
-    )
-    name = model_name or "bundled model"
-    return f"{name} + {args.adapter_path}" if how.get("adapter_path") else name, evaluation
+    }
+
+
+def _of_pages(
+    args: argparse.Namespace,
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    options: dict[str, Any],
+) -> Evaluation | None:
+    """The evaluation of a folder of pages with their layouts; None where the data is no such."""
+    from ..errors import OptionError
+    from ..measuring.page_evaluation import evaluate_pages, page_sheets
+
+    as_samples = any(vars(args)[name] is not None for name in ("split", *DATA))
+    pages = [] if as_samples else page_sheets(args.data)
+    if not pages:
+        if args.layout is not None:
+            raise OptionError(f"--layout is for pages; {args.data} has none with their layouts")
+        return None
+    shown = Progress(len(pages)) if options["group"].size() == 1 else None
+    progress = shown and (lambda page: shown.step(page.name))
+    return evaluate_pages(model, processor, pages, layout=args.layout, progress=progress, **options)
+
+
+def _of_samples(
+    args: argparse.Namespace,
+    model: VisionEncoderDecoderModel,
+    processor: Processor,
+    options: dict[str, Any],
+) -> Evaluation:
+    """The evaluation of images with their texts."""
+    from ..data.datasets import load_dataset
+    from ..measuring.evaluation import evaluate
+    from ..tasks.donut_prompts import added_vocabulary
+
+    added_vocab = added_vocabulary(processor.required_tokenizer)
+    chosen = {"split": args.split, **data_options(vars(args))}
+    dataset = load_dataset(args.data, added_vocab=added_vocab, **chosen)
+    shown = Progress(len(dataset)) if options["group"].size() == 1 else None
+    progress = shown and (lambda result: shown.step(result.text[:40]))
+    return evaluate(model, processor, dataset, progress=progress, **options)

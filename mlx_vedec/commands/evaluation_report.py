@@ -15,6 +15,8 @@ from ..images.loading import load_image
 from ..images.sheets import sheet
 from ..measuring.confidences import calibration_error
 from ..measuring.intervals import LEVEL, Difference, Estimate
+from ..measuring.page_evaluation import OF_LINES
+from ..measuring.page_scores import TRUE_LINES
 
 if TYPE_CHECKING:
     from ..measuring.evaluation import Evaluation, Row
@@ -88,16 +90,22 @@ def _values(name: str, evaluation: Evaluation) -> dict[str, Any]:
 
 
 def write_csv(path: Path, evaluation: Evaluation) -> None:
-    """Write a row per sample under the field names of `Row`; several references as a JSON list."""
+    """Write a row per sample under the field names of `Row`; several references as a JSON list.
+
+    Pages have more columns: what each scores in the metrics of lines.
+    """
+    of_lines = [name for name in (*OF_LINES, TRUE_LINES) if name in evaluation.shares]
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
             rows.writerow(
                 ["where", "image", "reference", "prediction", "edits", "cer"]
-                + ["confidence", "finish_reason", "error"]
+                + ["confidence", "finish_reason", "error", *of_lines]
             )
-            rows.writerows(_cells(row) for row in evaluation.rows)
+            for place, row in enumerate(evaluation.rows):
+                scores = (evaluation.shares[name][place].ratio for name in of_lines)
+                rows.writerow([*_cells(row), *(f"{score:.6f}" for score in scores)])
 
     write_file(path, write)
 

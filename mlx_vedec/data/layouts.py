@@ -65,6 +65,13 @@ def sources_of(path: Path, layout: str | None = None) -> Splits:
     return splits
 
 
+def has_samples(folder: Path) -> bool:
+    """Whether a folder holds data of its own, or splits of data, and not only lines of pages."""
+    listing = Listing(folder)
+    layouts = [layout for layout in LAYOUTS.values() if layout is not page_lines.PAGES]
+    return bool(_found(listing, layouts) or _in_folders(listing, [*LAYOUTS.values()]))
+
+
 def source_in(folder: Path) -> Source | None:
     """The data that a folder holds itself, whatever split its name says; None for none."""
     found = _found(Listing(folder), [*LAYOUTS.values()])

@@ -10,9 +10,11 @@ import numpy as np
 from ..errors import MetricError
 from ..generation.values import is_int
 from ..text.error_rates import ERRORS, Share, check_lengths, check_names, total
+from .page_scores import TRUE_LINES
 
 LEVEL = 95  # per cent
 DRAWS = 1_000_000
+LOWER = (*ERRORS, TRUE_LINES)  # metrics of which less is better
 
 Shares = Mapping[str, Sequence[Share]]  # of each metric, a share per sample
 
@@ -72,7 +74,7 @@ def differences(
         value = total(name, shares[name]) - total(name, others[name])
         rises = [a.ratio - b.ratio for a, b in zip(shares[name], others[name], strict=True)]
         up, down = sum(rise > 0 for rise in rises), sum(rise < 0 for rise in rises)
-        better, worse = (down, up) if name in ERRORS else (up, down)
+        better, worse = (down, up) if name in LOWER else (up, down)
         found[name] = Difference(value, *_bounds(mine[name] - theirs[name]), better, worse)
     return found
 

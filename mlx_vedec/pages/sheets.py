@@ -169,8 +169,10 @@ def all_sheets(sources: Any) -> Iterator[Sheet]:
 # Which layout belongs to which image, by their names and places
 
 
-def layout_for(sheet: Sheet, given: Given, picture: Image.Image) -> Layout | None:
-    """The layout of a page whose picture is known; None where there is none.
+def layout_for(sheet: Sheet, given: Given, picture: Image.Image | None) -> Layout | None:
+    """The layout of a page; None where there is none.
+
+    picture -- the page's, which the layout is laid over; None where it could not be read
 
     given -- a layout, a file, or a folder with a file of the image's name; None looks beside the
     image, and in folders `page`, `alto` and `hocr` there; False is none
@@ -182,8 +184,9 @@ def layout_for(sheet: Sheet, given: Given, picture: Image.Image) -> Layout | Non
     path = sheet.layout or _file_for(sheet, None if given is True else given)
     if path is None:
         return None
-    dpi = picture.info.get("dpi", (None,))[0]
-    found = layouts_of(read_document(path), str(path), picture.size, dpi and float(dpi))
+    dpi = picture.info.get("dpi", (None,))[0] if picture else None
+    size = picture.size if picture else None
+    found = layouts_of(read_document(path), str(path), size, dpi and float(dpi))
     return _of_page(found, sheet, path)
 
 

@@ -8,6 +8,8 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import commands
+from mlx_vedec.pages.layout import Layout, Line, Region
+from mlx_vedec.pages.page import Page
 from mlx_vedec.reading import load as loading
 from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.text.error_rates import character_error_rate
@@ -144,6 +146,32 @@ def test_an_image_that_cannot_be_read_is_counted_and_named(run, data, tmp_path):
     [line] = [line for line in err.splitlines() if "warning" in line]
     assert "labels.tsv:2" in line and "is in no format Pillow knows" in line
     assert (tmp_path / "worst.png").is_file()
+
+
+def test_a_folder_of_pages(run, tmp_path):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    shutil.copy(DATA / "lines" / NAMES[0], pages / "a.png")
+    with Image.open(pages / "a.png") as image:
+        line = Line("_VANE_", (0, 0, *image.size))
+    Page.of(Layout((Region((line,)),), image.size)).save(pages / "a.xml")
+    rows = tmp_path / "rows.csv"
+    code, out, _ = run("evaluate", "--data", pages, "--json", "--bootstrap", 0, "--csv", rows)
+    [model] = json.loads(out)["models"]
+    assert code == 0 and model["samples"] == 1
+    assert [*model["metrics"]] == ["line_f1", "cer", "true_lines_cer", "wer", "reading_order"]
+    assert model["metrics"]["true_lines_cer"]["value"] == 0
+    with rows.open(newline="", encoding="utf-8") as file:
+        [row] = csv.DictReader(file)
+    assert (row["reference"], row["true_lines_cer"]) == ("_VANE_", "0.000000")
+    given = run("evaluate", "--data", pages, "--layout", pages, "--metrics", "line_f1", "cer")
+    assert given[0] == 0 and "line_f1        100.00 %" in given[1]
+    failed(run("evaluate", "--data", pages, "--layout", rows), "expected a folder of PAGE")
+    failed(run("evaluate", "--data", pages, "--metrics", "anl"), "did you mean anls")
+
+
+def test_layouts_are_for_pages(run, data):
+    failed(run("evaluate", "--data", data / "test", "--layout", data), "--layout is for pages")
 
 
 def test_documents(run, folder):

@@ -1,0 +1,111 @@
+"""How well the lines of a page were found and read, where its lines and texts are known.
+
+- *Line F1:* a line was found where its polygon covers a true one's with an IoU of at least 0.5;
+  each counts once. F1 is 2 × found right / (found + true).
+- *CER of the page:* the whole text of all lines in reading order, whitespace normalised: a line's
+  end is a space, so a line that is found in two pieces, or two that are found as one, cost nothing,
+  as long as the words come in their order. Lines in another order cost edits.
+- *Reading order:* of all pairs of true lines that were found, how many come in their order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..pages.layout import Layout, Line, Points, box_around
+from ..text.error_rates import Normalization, Share, characters
+
+FOUND = 0.5  # IoU from which a line counts as found
+GRID = 256  # points across and down, at which two polygons are compared
+TRUE_LINES = "true_lines_cer"  # the metric of what is read from the true lines
+ONE_SPACE = Normalization(collapse_whitespace=True)
+
+
+@dataclass(frozen=True)
+class PageScores:
+    """What a page adds to each metric. found, true -- numbers of lines."""
+
+    line_f1: Share
+    cer: Share
+    reading_order: Share
+    found: int
+    true: int
+
+
+def score_page(found: Layout, true: Layout) -> PageScores:
+    """How a page that was found and read compares with the true one."""
+    pairs = matched_lines(found.lines, true.lines)
+    return PageScores(
+        line_f1=line_f1(len(pairs), len(found.lines), len(true.lines)),
+        cer=characters(ONE_SPACE(found.text), ONE_SPACE(true.text)),
+        reading_order=in_order([place for place, _ in pairs]),
+        found=len(found.lines),
+        true=len(true.lines),
+    )
+
+
+def line_f1(right: int, found: int, true: int) -> Share:
+    """What a page adds to F1, of numbers of lines; a page without any, found or true, is right."""
+    return Share(2 * right, found + true) if found + true else Share(1, 1)
+
+
+def matched_lines(found: Sequence[Line], true: Sequence[Line]) -> list[tuple[int, int]]:
+    """Places of found lines and of the true lines that they are, in the order of the true ones.
+
+    The pairs with the highest IoU come first; each line is in one pair at most.
+    """
+    likeness = [
+        (iou(one.outline, other.outline), place, place_of_true)
+        for place_of_true, other in enumerate(true)
+        for place, one in enumerate(found)
+        if _meet(one, other)
+    ]
+    pairs: dict[int, int] = {}
+    for value, place, place_of_true in sorted(likeness, key=lambda one: -one[0]):
+        if value >= FOUND and place_of_true not in pairs and place not in pairs.values():
+            pairs[place_of_true] = place
+    return [(place, place_of_true) for place_of_true, place in sorted(pairs.items())]
+
+
+def _meet(one: Line, other: Line) -> bool:
+    """Whether two lines' boxes have an area in common."""
+    a, b = box_around(one.outline), box_around(other.outline)
+    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+
+
+def iou(one: Points, other: Points) -> float:
+    """Intersection over union of the areas inside two polygons, 0 to 1.
+
+    >>> iou(((0, 0), (20, 0), (20, 10), (0, 10)), ((10, 0), (20, 0), (20, 10), (10, 10)))
+    0.5
+    """
+    left, top, right, bottom = box_around((*one, *other))
+    xs = left + (right - left) * (np.arange(GRID) + 0.5) / GRID
+    ys = top + (bottom - top) * (np.arange(GRID) + 0.5) / GRID
+    a, b = _inside(one, xs, ys), _inside(other, xs, ys)
+    union = np.count_nonzero(a | b)
+    return float(np.count_nonzero(a & b) / union) if union else 0.0
+
+
+def _inside(polygon: Points, xs: np.ndarray, ys: np.ndarray) -> np.ndarray:
+    """Which points of a grid are inside a polygon, (len(ys), len(xs)).
+
+    They are those with an odd number of its sides to their right.
+    """
+    inside = np.zeros((len(ys), len(xs)), bool)
+    for (x, y), (u, v) in zip(polygon, (*polygon[1:], polygon[0]), strict=True):
+        rows = np.flatnonzero((y > ys) != (v > ys))
+        crossings = x + (ys[rows] - y) * (u - x) / (v - y) if len(rows) else rows
+        inside[rows] ^= xs < crossings[:, None]
+    return inside
+
+
+def in_order(places: Sequence[int]) -> Share:
+    """Of all pairs of places, how many rise; one place alone is in order."""
+    values = np.array(places, int)
+    rising = sum(int(np.count_nonzero(values[i + 1 :] > v)) for i, v in enumerate(values))
+    pairs = len(values) * (len(values) - 1) // 2
+    return Share(rising, pairs) if pairs else Share(1, 1)

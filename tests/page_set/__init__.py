@@ -1,0 +1,1 @@
+"""Pages with known texts and lines: layouts × disturbances, made by a seeded script."""

@@ -1,0 +1,93 @@
+"""The committed pages with known lines: whole, what the script says, and found by the finder."""
+
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from mlx_vedec.pages.layout import box_around
+from mlx_vedec.pages.page import Page
+from tests.conftest import DATA
+from tests.page_set.disturbances import DISTURBANCES
+from tests.page_set.layouts import LAYOUTS
+from tests.page_set.making import Plan, made, plans
+from tests.page_set.typefaces import Typeface
+
+PAGES = DATA / "pages"
+SEED, COUNT = 18, 54  # that the committed pages were made with
+TRUTHS = sorted(PAGES.glob("*.xml"))
+
+
+def plan(layout, disturbance="clean", seed=3):
+    return Plan("a", layout, disturbance, "none", 80, 4.5, 4.0, 11.0, seed)
+
+
+@pytest.fixture
+def built_in_type(monkeypatch):
+    """Pillow's own typeface in place of those that are fetched."""
+
+    def font(face, size, *, bold=False, italic=False):
+        return ImageFont.load_default(size)
+
+    monkeypatch.setattr(Typeface, "font", font)
+
+
+def test_every_page_has_its_truth():
+    pictures = {path.stem for path in PAGES.iterdir() if path.suffix in (".png", ".jpg")}
+    assert pictures == {path.stem for path in TRUTHS} == {p.name for p in plans(SEED, COUNT)}
+    assert sum(path.stat().st_size for path in PAGES.iterdir()) < 6e6
+    for kinds in (LAYOUTS, DISTURBANCES):
+        assert all(any(f"-{kind}" in name for name in pictures) for kind in kinds)
+
+
+@pytest.mark.parametrize("path", TRUTHS, ids=lambda path: path.stem)
+def test_texts_are_ascii_and_lines_are_on_the_page(path):
+    page = Page.from_file(path)
+    with Image.open(PAGES / page.image) as picture:
+        width, height = picture.size
+        assert page.size == picture.size and picture.mode == "L"
+    assert set(page.text) <= {*string.printable}
+    assert all(line.text.strip() and len(line.baseline) == 2 for line in page.lines)
+    points = [point for line in page.lines for point in line.polygon]
+    assert all(0 <= x <= width and 0 <= y <= height for x, y in points)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_seed_makes_a_page_again(layout, built_in_type):
+    page, data = made(plan(layout), Path())
+    again, same = made(plan(layout), Path())
+    assert (page.regions, data) == (again.regions, same)
+    assert made(plan(layout, seed=4), Path())[0].text != page.text or layout == "nothing"
+    assert bool(page.lines) == (layout != "nothing")
+
+
+@pytest.mark.parametrize(
+    "disturbance",
+    ["clean", "skew_15", "turn_90", "turn_180", "turn_270", "turn_90_skew", "turn_180_skew"],
+)
+def test_ink_is_inside_the_true_lines(disturbance, built_in_type):
+    page, _ = made(plan("two_columns", disturbance), Path())
+    assert page.picture is not None
+    ink = np.asarray(page.picture.convert("L")) < 60
+    inside = Image.new("1", page.size)
+    for line in page.lines:
+        ImageDraw.Draw(inside).polygon(line.polygon, 1)
+    assert ink.sum() > 1000
+    assert (ink & np.asarray(inside)).sum() > 0.99 * ink.sum()
+    assert np.asarray(inside).mean() < 0.6
+
+
+def test_a_photograph_keeps_its_lines_in_place(built_in_type):
+    page, _ = made(plan("one_column", "photograph"), Path())
+    assert page.picture is not None
+    grey = np.asarray(page.picture.convert("L"), float)
+    edges = np.abs(np.diff(grey, axis=1)) > 30
+    inside = Image.new("1", page.size)
+    for line in page.lines:
+        ImageDraw.Draw(inside).polygon(line.polygon, 1)
+    left, top, right, bottom = box_around(p for line in page.lines for p in line.polygon)
+    text = np.s_[top:bottom, left : right - 1]  # without the edges of the paper
+    assert edges[text].sum() > 1000
+    assert (edges & np.asarray(inside)[:, 1:])[text].sum() > 0.95 * edges[text].sum()
