@@ -1,33 +1,95 @@
-"""The text lines of a printed page.
+"""The text lines of a level page, of any sizes, in any columns.
 
-`find_lines` looks at connected shapes: the middles of letters pile up into one band per line,
-smaller shapes (dots, accents, commas, quotes) go to the letter they stand by, and what stands by
-none is a speck.
-
-Made for clean print: one column, level, lines apart or just touching, dark on light or the reverse
-all over the page. Columns side by side come out as one line, a picture may come out as one, and a
-page turned by more than about a degree or written by hand is not for this module.
+Shapes that may be letters make rows (`rows`). What stands in pictures is no print, nor are rows
+whose letters do not stand on a line.
 """
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image
 
 from .boxes import Box
-from .ink import Array, Mask, Span, dark_on_light, find_ink, leveled, shapes_of, spans_of
+from .chains import heights, members, widths
+from .ink import Array, Mask, dark_on_light, find_ink, labeled_runs, leveled, may_be_print, outlines
+from .pictures import Pictures
+from .rows import MARK, SMALLEST, cut_between, rows_of, usual_height, with_marks
+from .rules import is_rule, sides_of
 
 # In letter heights.
 SPECK = 0.01  # fewest dark pixels of a dot, per square
-SMALL = 0.6  # what is lower is no letter
-NEAR = 0.4  # between a letter and its dot
-BESIDE = 12  # between a line and its bullet or dash, in widths of that
+OTHER = 0.25  # that a line sinks by more or less than others, to have a slope of its own
+ON_FOOT = 0.15  # that letters stand above or below the foot of their line, and yet on it
+ALIGNED = 0.5  # least share of a line's letters that stand on its foot
+FEW = 4  # letters, that may stand anyhow
+SHORTEST, TALLEST = 0.5, 10.0  # of what stands alone, in the usual height of the page's letters
+FLAT = 4  # as high as letters are wide that are no letters
 
-SMALLEST = 4  # pixels: lower print cannot be read
-MOST_RUNS = 5_000_000  # of dark pixels in rows; print has fewer, and noise would take gigabytes
-VALLEY = 0.5  # a band that is thinner than this in between is two lines
+MOST_SHAPES = 200_000
+LARGEST = 0.34  # of a page's height: a letter is lower
+
+
+@dataclass(frozen=True, eq=False)
+class LevelLine:
+    """A line of print that is level, or nearly.
+
+    letters -- its shapes (N, 5). high -- their usual height, in pixels
+    foot    -- the baseline's y at x = 0. slope -- pixels that it sinks by in one to the right
+    """
+
+    letters: Array
+    high: float
+    foot: float
+    slope: float
+
+    @property
+    def box(self) -> Box:
+        """The box that is tight around its ink."""
+        left, top = self.letters[:, :2].min(axis=0).tolist()
+        right, bottom = self.letters[:, 2:4].max(axis=0).tolist()
+        return left, top, right, bottom
+
+    @property
+    def width(self) -> int:
+        """Pixels from its start to its end."""
+        return self.box[2] - self.box[0]
+
+    @property
+    def reach(self) -> tuple[float, float]:
+        """How far its ink is above the baseline, and below it."""
+        feet = self.foot + self.slope * (self.letters[:, 0] + self.letters[:, 2]) / 2
+        above, below = feet - self.letters[:, 1], self.letters[:, 3] - feet
+        return float(above.max()), float(below.max())
+
+    @property
+    def tall(self) -> Array:
+        """Its letters without its marks."""
+        return self.letters[heights(self.letters) >= MARK * self.high]
+
+    @property
+    def is_print(self) -> bool:
+        """Whether its letters are enough, and stand on it."""
+        tall = self.tall
+        off = np.abs(tall[:, 3] - self.foot - self.slope * (tall[:, 0] + tall[:, 2]) / 2)
+        aligned = np.mean(off <= max(1.0, ON_FOOT * self.high))
+        return len(tall) >= FEW and bool(aligned >= ALIGNED)
+
+    def around(self, above: float, below: float) -> list[tuple[float, float]]:
+        """The corners, from the upper left on, of what is between two heights over the baseline."""
+        left, _, right, _ = self.box
+        start, end = (self.foot + self.slope * x for x in (left, right))
+        return [
+            (left, start - above),
+            (right, end - above),
+            (right, end + below),
+            (left, start + below),
+        ]
 
 
 def find_lines(image: Image.Image) -> list[Box]:
-    """The text lines of a page from top to bottom, each tight around its ink; none if blank.
+    """The text lines of a level page from top to bottom, each tight around its ink; none if blank.
 
     >>> find_lines(Image.new("L", (640, 480), 255))
     []
@@ -35,155 +97,118 @@ def find_lines(image: Image.Image) -> list[Box]:
     if min(image.size) < SMALLEST:
         return []
     grey = dark_on_light(image)
-    ink = find_ink(leveled(grey, max(1, max(grey.size) // 64)))
-    if np.count_nonzero(ink[:, 1:] & ~ink[:, :-1]) > MOST_RUNS:
-        return []
-    shapes = _untouched(ink)
-    smallest = max(SMALLEST, 0.3 * _letter_height(shapes))
-    lines: list[Box] = []
-    while (size := _letter_height(shapes)) >= smallest:
-        found, shapes = _lines_of_size(shapes, size)
-        lines += found
-    return sorted(lines, key=lambda box: (box[1], box[0]))
+    light = leveled(grey, max(1, max(grey.size) // 64))
+    boxes = [line.box for line in lines_of(find_ink(light), light)[0]]
+    return sorted(boxes, key=lambda box: (box[1], box[0]))
 
 
-# Shapes that may be print: arrays (N, 5) of left, top, right, bottom and dark pixels
+def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
+    """The lines that the dark pixels (H, W) of a level page make, in no order, and its rules.
+
+    light -- the page's greys, leveled. The rules are boxes (N, 4) of long thin shapes. No lines are
+    found in what is noise, nor in pictures
+    """
+    none = np.zeros((0, 4), np.int64)
+    if not may_be_print(ink):
+        return [], none
+    runs, index = labeled_runs(ink)
+    shapes = outlines(runs, index)
+    usual = usual_height(shapes)
+    letters = _may_be_letters(shapes, usual, len(ink))
+    if not 0 < np.count_nonzero(letters) <= MOST_SHAPES:
+        return [], none
+    rules = shapes[is_rule(shapes, usual)]
+    rules = np.concatenate([rules, sides_of(ink, shapes[_is_frame(shapes, usual)], usual)])
+    lines = _lines(runs, index, shapes, letters, rules)
+    print_ = [line.box for line in lines if line.is_print]
+    hidden = Pictures(light, usual, print_).around(shapes)
+    if (hidden & letters).any():
+        lines = _lines(runs, index, shapes, letters & ~hidden, rules)
+    return _without_specks(lines), rules[:, :4]
 
 
-def _heights(shapes: Array) -> Array:
-    return shapes[:, 3] - shapes[:, 1]
+def _may_be_letters(shapes: Array, usual: float, page: int) -> Mask:
+    """Which shapes may be letters or marks: no rules, frames, pictures or specks."""
+    high, dark = heights(shapes), shapes[:, 4]
+    huge = (high > LARGEST * page) & (high > 4 * usual)
+    speck = dark < max(2, SPECK * usual**2)
+    return ~(is_rule(shapes, usual) | _is_frame(shapes, usual) | huge | speck)
 
 
-def _letter_height(shapes: Array) -> int:
-    """The usual height of what is not a speck."""
-    heights = _heights(shapes)
-    heights = heights[heights >= SMALLEST]
-    return int(np.median(heights)) if len(heights) else 0
+def _is_frame(shapes: Array, usual: float) -> Mask:
+    high, wide = heights(shapes), widths(shapes)
+    return (np.minimum(high, wide) > 2 * usual) & (shapes[:, 4] < 0.12 * high * wide)
 
 
-def _print(shapes: Array, size: int) -> Array:
-    """The shapes that may be print of about this height: no specks, rules, frames or pictures."""
-    left, top, right, bottom, dark = shapes.T
-    long, short = np.maximum(right - left, bottom - top), np.minimum(right - left, bottom - top)
-    speck = dark < SPECK * size**2
-    rule = (long > 12 * short) & (long > 3 * size)
-    frame = (short > 2 * size) & (dark < 0.12 * long * short)
-    return shapes[~(speck | rule | frame | (bottom - top > 10 * size))]
+def _lines(
+    runs: Array, index: Array, shapes: Array, letters: Mask, rules: Array
+) -> list[LevelLine]:
+    """The lines of some of the shapes that the runs make."""
+    numbers = np.flatnonzero(letters)
+    upright = heights(rules) > widths(rules)
+    home = rows_of(shapes[letters], rules[~upright], rules[upright])
+    whole, home = cut_between(shapes[letters], home, runs, index, numbers)
+    return [_line(whole[group]) for group in members(with_marks(whole, home))]
 
 
-def _untouched(ink: Mask) -> Array:
-    """The shapes that may be print, after a cut through those that reach into the next line."""
-    shapes = shapes_of(ink)
-    size = _letter_height(shapes)
-    letters = _print(shapes[_heights(shapes) >= SMALL * size], size)
-    quarter = _heights(letters) // 4
-    cut = ink.copy()
-    for row, _ in _bands(letters):
-        across = (letters[:, 1] + quarter < row) & (row < letters[:, 3] - quarter)
-        for left, _, right, _, _ in letters[across]:
-            cut[row, left:right] = False
-    return _print(shapes_of(cut), size)
+# Lines
 
 
-# From shapes to lines
+def _line(letters: Array) -> LevelLine:
+    high = heights(letters)
+    size = float(np.median(high[high >= MARK * np.quantile(high, 0.75)]))
+    slope, foot = _foot(letters[high >= MARK * size], size)
+    return LevelLine(letters, size, foot, slope)
 
 
-def _lines_of_size(shapes: Array, size: int) -> tuple[list[Box], Array]:
-    """The lines with letters of about this height, and the shapes that belong to none."""
-    tall = _heights(shapes) >= SMALL * size
-    letters, small = shapes[tall], shapes[~tall]
-    starts = [start for start, _ in _bands(letters)]
-    home = np.searchsorted(starts, (letters[:, 1] + letters[:, 3]) // 2, "right") - 1
-    home = _joined(letters, home)
-    names, place = np.unique(home, return_inverse=True)
-    hulls = _hulls(letters, place, len(names))
-    owner = np.array([_owner(shape, letters, place, hulls, size) for shape in small], np.int64)
-    owned = owner >= 0
-    whole = np.concatenate([letters, small[owned]]), np.concatenate([place, owner[owned]])
-    boxes: list[Box] = [tuple(box) for box in _hulls(*whole, len(names)).tolist()]
-    return boxes, small[~owned]
+def _without_specks(lines: list[LevelLine]) -> list[LevelLine]:
+    """The lines without rows that do not stand on a line, and without large or small things."""
+    sure = [line for line in lines if line.is_print]
+    high = float(np.median([line.high for line in sure])) if sure else 0.0
+    few = [line for line in lines if len(line.tall) < FEW]
+    return sure + [line for line in few if _may_stand_alone(line, high)]
 
 
-def _bands(letters: Array) -> list[Span]:
-    """The rows where the middle halves of letters pile up, cut at the valleys of the pile."""
-    left, top, right, bottom, _ = letters.T
-    quarter = _heights(letters) // 4
-    steps = np.zeros(bottom.max(initial=0) + 1, np.int64)
-    np.add.at(steps, top + quarter, right - left)
-    np.add.at(steps, bottom - quarter, left - right)
-    pile = steps.cumsum()
-    return _between_valleys(pile, spans_of(pile > 0))
+def _may_stand_alone(line: LevelLine, usual: float) -> bool:
+    """Whether a line of a few letters may be one: it has about the usual height, and no rules."""
+    flat = np.median(widths(line.tall)) > FLAT * line.high
+    return not flat and (not usual or SHORTEST * usual < line.high < TALLEST * usual)
 
 
-def _between_valleys(pile: Array, bands: list[Span]) -> list[Span]:
-    """Bands cut where the pile between two of its heights is low, from top to bottom."""
-    found, waiting = [], bands[::-1]
-    while waiting:
-        band = waiting.pop()
-        rows = pile[slice(*band)]
-        above, below = np.maximum.accumulate(rows), np.maximum.accumulate(rows[::-1])[::-1]
-        depth = rows / np.minimum(above, below)
-        if depth.min() > VALLEY:
-            found.append(band)
-            continue
-        valley = np.flatnonzero(depth == depth.min())
-        row = band[0] + int(valley[len(valley) // 2])
-        waiting += [(row, band[1]), (band[0], row)]
+def alike(lines: list[LevelLine]) -> list[LevelLine]:
+    """Lines with the page's usual slope where their own is not clearly another one."""
+    wide = [line.width for line in lines]
+    known = [(line.slope, width) for line, width in zip(lines, wide, strict=True) if line.slope]
+    if not known:
+        return lines
+    slopes, weights = np.array(sorted(known)).T
+    usual = float(slopes[np.searchsorted(weights.cumsum(), weights.sum() / 2)])
+    usual = usual if abs(usual) * max(wide) > 0.1 * min(line.high for line in lines) else 0.0
+    found = []
+    for line, width in zip(lines, wide, strict=True):
+        if line.slope == 0 or abs(line.slope - usual) * width < OTHER * line.high:
+            middle = (line.box[0] + line.box[2]) / 2
+            line = replace(line, slope=usual, foot=line.foot + (line.slope - usual) * middle)
+        found.append(line)
     return found
 
 
-def _joined(letters: Array, home: Array) -> Array:
-    """Bands that are one line (the dots over a heading are as high as letters) under one number."""
-    order = np.argsort(home, kind="stable")
-    ends = np.searchsorted(home[order], np.arange(home.max(initial=0) + 2))
-    home, joined = home.copy(), order[ends[0] : ends[1]]
-    for line in range(1, len(ends) - 1):
-        own = order[ends[line] : ends[line + 1]]
-        upper, lower = letters[joined], letters[own]
-        if len(upper) and len(lower) and (_is_part(upper, lower) or _is_part(lower, upper)):
-            home[joined] = line
-            own = np.sort(np.concatenate([joined, own]))
-        joined = own
-    return home
-
-
-def _is_part(shapes: Array, line: Array) -> bool:
-    """Whether the shapes are mostly in the rows of the line, or are its dots or commas."""
-    left, top, right, bottom = _hull(shapes)
-    line_left, line_top, line_right, line_bottom = _hull(line)
-    height, line_height = bottom - top, line_bottom - line_top
-    overlap = min(bottom, line_bottom) - max(top, line_top)
-    light = shapes[:, 4].sum() < 0.2 * line[:, 4].sum() and 2 * height < line_height
-    sparse = len(shapes) < 3 or 2 * (shapes[:, 2] - shapes[:, 0]).sum() < right - left
-    inside = line_left - line_height < left and right < line_right + line_height
-    return 2 * overlap > height or (light and sparse and inside and -overlap < 0.25 * line_height)
-
-
-def _hull(shapes: Array) -> Box:
-    left, top = shapes[:, :2].min(axis=0).tolist()
-    right, bottom = shapes[:, 2:4].max(axis=0).tolist()
-    return left, top, right, bottom
-
-
-def _hulls(shapes: Array, line: Array, lines: int) -> Array:
-    """The box around the shapes of each line, (lines, 4)."""
-    boxes = np.zeros((lines, 4), np.int64)
-    boxes[:, :2] = shapes[:, :2].max(initial=0)
-    for axis, put in enumerate((np.minimum, np.minimum, np.maximum, np.maximum)):
-        put.at(boxes[:, axis], line, shapes[:, axis])
-    return boxes
-
-
-def _owner(shape: Array, letters: Array, home: Array, lines: Array, size: int) -> int:
-    """The only line at the height of a small shape, or the line of the letter next to it, or -1."""
-    middle, reach = (shape[1] + shape[3]) / 2, BESIDE * (shape[2] - shape[0])
-    left, top, right, bottom = lines.T
-    level = (top <= middle) & (middle <= bottom)
-    beside = np.flatnonzero(level & (left - shape[2] <= reach) & (shape[0] - right <= reach))
-    if len(beside) == 1:
-        return int(beside[0])
-    aside = np.maximum(np.maximum(letters[:, 0] - shape[2], shape[0] - letters[:, 2]), 0)
-    apart = np.maximum(np.maximum(letters[:, 1] - shape[3], shape[1] - letters[:, 3]), 0)
-    nearest = np.hypot(aside, apart).argmin()
-    near = np.hypot(aside[nearest] / 2, apart[nearest]) <= NEAR * size
-    return int(home[nearest]) if near else -1
+def _foot(letters: Array, size: float) -> tuple[float, float]:
+    """Slope and height at x = 0 of what the letters stand on."""
+    x, y = (letters[:, 0] + letters[:, 2]) / 2, letters[:, 3].astype(float)
+    slope, foot = 0.0, float(np.median(y))
+    if np.ptp(x) < 8 * size:
+        return slope, foot
+    third = len(x) // 3
+    order = np.argsort(x)
+    ends = order[:third], order[-third:]
+    if third > 3:
+        one, other = ((np.median(x[end]), np.median(y[end])) for end in ends)
+        slope = (other[1] - one[1]) / (other[0] - one[0])
+        foot = float(np.median(y - slope * x))
+    for tolerance in (0.3, 0.15, 0.15):
+        near = np.abs(y - slope * x - foot) <= max(1.0, tolerance * size)
+        if np.count_nonzero(near) < 4 or np.ptp(x[near]) < 8 * size:
+            break
+        slope, foot = np.polyfit(x[near], y[near], 1).tolist()
+    return slope, foot

@@ -1,0 +1,92 @@
+"""Panels: parts of a page that have a paper of their own, dark enough to count as ink.
+
+A banner with light text, or a grey box with black text, is one large dark shape to those who look
+for ink on the page's paper. Looked at alone, it is a small page.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from .ink import Array, Mask, dark_on_light, ink_level, labeled_runs, leveled, outlines
+
+FILLED = 0.5  # least share of a panel that is dark
+STRAIGHT = 0.8  # least share of its upper and lower edge that is on a straight line
+LETTERS = 3  # fewest shapes inside
+LEAST = 12  # pixels on a side
+MOST_PANELS = 50  # the largest, that are looked into
+
+
+def without_panels(ink: Mask, grey: Image.Image) -> Mask:
+    """The ink (H, W) of a level page with that of its panels' text in place of the panels.
+
+    grey -- the page, dark on light but for its panels, not leveled
+    """
+    runs, index = labeled_runs(ink)
+    shapes = outlines(runs, index)
+    high, wide = shapes[:, 3] - shapes[:, 1], shapes[:, 2] - shapes[:, 0]
+    usual = np.median(high[high >= 4]) if (high >= 4).any() else 0
+    least = max(LEAST, 1.5 * usual)
+    found = (high >= least) & (wide >= least) & (shapes[:, 4] >= FILLED * high * wide)
+    numbers = np.flatnonzero(found)
+    numbers = numbers[np.argsort(-(high * wide)[numbers], kind="stable")][:MOST_PANELS]
+    for number in numbers.tolist():
+        ink = _without(ink, grey, runs[:, index == number], shapes[number])
+    return ink
+
+
+def _without(ink: Mask, grey: Image.Image, runs: Array, shape: Array) -> Mask:
+    """The ink with the text in one panel, the shape of these runs; as it is if that has none."""
+    left, top, right, bottom, _ = shape.tolist()
+    rows, starts, ends = runs - np.array([[top], [left], [left]])
+    height, width = bottom - top, right - left
+    panel = np.zeros((height, width), bool)
+    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
+        panel[row, start:end] = True
+    if not (_is_straight(panel) and _is_straight(panel[::-1])):
+        return ink
+    start, end = np.full(height, width), np.zeros(height, np.int64)
+    np.minimum.at(start, rows, starts)
+    np.maximum.at(end, rows, ends)
+    columns = np.arange(width)
+    inside = (start[:, None] <= columns) & (columns < end[:, None])
+    values = np.asarray(grey.crop((left, top, right, bottom)))
+    text = _text(values, inside)
+    if text is None:
+        return ink
+    ink = ink.copy()
+    ink[top:bottom, left:right] &= ~inside
+    ink[top:bottom, left:right] |= text
+    return ink
+
+
+def _is_straight(panel: Mask) -> bool:
+    """Whether the upper edge of a shape is a straight line, level or not."""
+    edge = panel.argmax(axis=0)
+    width = len(edge)
+    start, end = (float(np.median(part)) for part in (edge[: width // 3], edge[-width // 3 :]))
+    line = start + (end - start) * (np.arange(width) - width / 6) / (width * 2 / 3)
+    return np.mean(np.abs(edge - line) <= max(2, len(panel) / 30)) >= STRAIGHT
+
+
+def _text(values: Array, inside: Mask) -> Mask | None:
+    """The ink (h, w) of a panel, by its greys; None where it shows no letters."""
+    paper = np.median(values[inside])
+    alone = dark_on_light(Image.fromarray(np.where(inside, values, paper).astype(np.uint8)))
+    alone = leveled(alone, max(1, max(alone.size) // 16))
+    ink = np.asarray(alone) <= ink_level(alone)
+    edge = np.pad(inside, 1)
+    deep = edge[:-2, 1:-1] & edge[2:, 1:-1] & edge[1:-1, :-2] & edge[1:-1, 2:]
+    runs, index = labeled_runs(ink & inside)
+    at_edge = np.zeros(index.max(initial=-1) + 1, bool)
+    for row, start, end, shape in zip(*runs.tolist(), index.tolist(), strict=True):
+        at_edge[shape] |= not deep[row, start:end].all()
+    shapes = outlines(runs, index)
+    letters = ~at_edge & (shapes[:, 3] - shapes[:, 1] >= 4)
+    if np.count_nonzero(letters) < LETTERS:
+        return None
+    text = np.zeros_like(inside)
+    for row, start, end in runs[:, ~at_edge[index]].T.tolist():
+        text[row, start:end] = True
+    return text

@@ -1,0 +1,59 @@
+"""Pictures on a page: large parts that are not paper, and have no lines of print in them."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from .boxes import Box
+from .ink import Array, Mask, connected, runs_of
+
+LIGHTEST = 204  # of 255: what is darker is no paper
+DARK = 0.6  # least share of a picture that is no paper, around each of its places
+AROUND = 2  # letter heights around a place
+WHOLE = 0.5  # share of its box that a picture fills, to be all of that
+IN_LINES = 0.6  # share of a dark part that is in lines of print, so that it is no picture
+
+
+class Pictures:
+    """Where a page has pictures.
+
+    light -- its greys, leveled. high -- the usual height of letters. lines -- the boxes of print
+    """
+
+    def __init__(self, light: Image.Image, high: float, lines: list[Box]) -> None:
+        self.cell = max(1, round(high), max(light.size) // 1000)
+        dark = light.point([255 * (level < LIGHTEST) for level in range(256)])
+        shares = dark.reduce(self.cell).filter(ImageFilter.BoxBlur(AROUND))
+        self.mask = _parts(np.asarray(shares) >= 255 * DARK, lines, self.cell)
+
+    def around(self, shapes: Array) -> Mask:
+        """Whether the middle of each shape (N, 4 or more) is in a picture."""
+        middles = (shapes[:, :2] + shapes[:, 2:4]) // 2 // self.cell
+        x, y = np.minimum(middles, np.array(self.mask.shape)[::-1] - 1).T
+        return self.mask[y, x]
+
+
+def _parts(dark: Mask, lines: list[Box], cell: int) -> Mask:
+    """The dark parts of a grid without those that are print, each with its holes."""
+    printed = np.zeros_like(dark)
+    for left, top, right, bottom in lines:
+        printed[top // cell : -(-bottom // cell), left // cell : -(-right // cell)] = True
+    runs = runs_of(dark)
+    index = connected(runs)
+    found = np.zeros_like(dark)
+    for number in range(index.max(initial=-1) + 1):
+        part = np.zeros_like(dark)
+        for row, start, end in runs[:, index == number].T.tolist():
+            part[row, start:end] = True
+        rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
+        box = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        if box.mean() >= WHOLE:
+            box[:] = True
+        inside = any(
+            part[t // cell : -(-b // cell), left // cell : -(-r // cell)].all()
+            for left, t, r, b in lines
+        )
+        if not inside and (part & printed).sum() < IN_LINES * part.sum():
+            found |= part
+    return found
