@@ -247,6 +247,9 @@ from .measuring.evaluation import (
     Evaluation as Evaluation,
     evaluate as evaluate,
 )
+from .measuring.page_evaluation import (
+    evaluate_pages as evaluate_pages,
+)
 from .measuring.verification import (
     verify as verify,
 )

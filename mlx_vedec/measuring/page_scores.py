@@ -10,7 +10,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,22 +58,26 @@ def matched_lines(found: Sequence[Line], true: Sequence[Line]) -> list[tuple[int
     The pairs with the highest IoU come first; each line is in one pair at most.
     """
     likeness = [
-        (iou(one.outline, other.outline), place, place_of_true)
-        for place_of_true, other in enumerate(true)
-        for place, one in enumerate(found)
-        if _meet(one, other)
+        (iou(found[place].outline, true[place_of_true].outline), place, place_of_true)
+        for place_of_true, place in _meeting(true, found)
     ]
     pairs: dict[int, int] = {}
+    taken: set[int] = set()
     for value, place, place_of_true in sorted(likeness, key=lambda one: -one[0]):
-        if value >= FOUND and place_of_true not in pairs and place not in pairs.values():
+        if value >= FOUND and place_of_true not in pairs and place not in taken:
             pairs[place_of_true] = place
+            taken.add(place)
     return [(place, place_of_true) for place_of_true, place in sorted(pairs.items())]
 
 
-def _meet(one: Line, other: Line) -> bool:
-    """Whether two lines' boxes have an area in common."""
-    a, b = box_around(one.outline), box_around(other.outline)
-    return max(a[0], b[0]) < min(a[2], b[2]) and max(a[1], b[1]) < min(a[3], b[3])
+def _meeting(lines: Sequence[Line], others: Sequence[Line]) -> Iterator[tuple[int, int]]:
+    """Places of the lines and of those others whose boxes have an area in common with theirs."""
+    boxes = np.array([box_around(other.outline) for other in others]).reshape(-1, 4).T
+    for place, line in enumerate(lines):
+        left, top, right, bottom = box_around(line.outline)
+        across = np.maximum(boxes[0], left) < np.minimum(boxes[2], right)
+        down = np.maximum(boxes[1], top) < np.minimum(boxes[3], bottom)
+        yield from ((place, int(other)) for other in np.flatnonzero(across & down))
 
 
 def iou(one: Points, other: Points) -> float:

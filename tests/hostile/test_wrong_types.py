@@ -20,6 +20,7 @@ import pytest
 import mlx_vedec
 import tests.support.blas  # noqa: F401  (before MLX is imported, where this is a script)
 from mlx_vedec import LoraConfig, Sample, TrainingArguments
+from mlx_vedec.pages.layout import Layout, Line, Region
 from tests.hostile.folders import whole
 from tests.hostile.limits import fault
 from tests.hostile.values import short
@@ -57,6 +58,17 @@ def fresh(call: Call, *, adapted: bool = False) -> Call:
     return with_model
 
 
+def pages(home: Path) -> Path:
+    """A folder of one page, with its layout."""
+    folder = home / "pages"
+    folder.mkdir(exist_ok=True)
+    PICTURE.save(folder / "a.png")
+    line = Line("tea", (0, 0, *PICTURE.size))
+    true = Layout((Region((line,)),), PICTURE.size)
+    mlx_vedec.Page.of(true).save(folder / "a.xml")
+    return folder
+
+
 def calls(home: Path) -> Calls:
     """Public functions and methods by name, each with what it needs to work."""
     folder, model, processor = whole(home), parts.model(), parts.processor()
@@ -84,6 +96,10 @@ def calls(home: Path) -> Calls:
         "convert": (m.convert, {"hf_path": checkpoint, "mlx_path": new / "a", "dry_run": True}),
         "estimate_memory": (m.estimate_memory, {"model_or_config": model}),
         "evaluate": (m.evaluate, {**both, "dataset": samples, "bootstrap": 0, "max_tokens": 2}),
+        "evaluate_pages": (
+            m.evaluate_pages,
+            {**both, "pages": pages(home), "bootstrap": 0, "max_tokens": 2},
+        ),
         "export_peft": (fresh(m.export_peft, adapted=True), {"folder": new / "peft"}),
         "fuse": (fresh(m.fuse, adapted=True), {}),
         "fuse_checkpoint": (
@@ -188,7 +204,7 @@ def test_every_function_is_called(known):
     assert functions <= known.keys()
 
 
-@pytest.mark.parametrize("name", ["benchmark", "evaluate", "verify"])
+@pytest.mark.parametrize("name", ["benchmark", "evaluate", "evaluate_pages", "verify"])
 def test_wrong_types_of_what_measures(name, known):
     check(name, known)
 

@@ -1,6 +1,7 @@
 """`evaluate_pages`: what is told of pages that were found and read, and which folders are pages."""
 
 import dataclasses
+import json
 
 import pytest
 from PIL import Image, ImageDraw, ImageFont
@@ -8,7 +9,13 @@ from PIL import Image, ImageDraw, ImageFont
 from mlx_vedec.errors import DataError, MetricError, OptionError
 from mlx_vedec.measuring import page_evaluation as module
 from mlx_vedec.measuring.evaluation import compare
-from mlx_vedec.measuring.page_evaluation import DEFAULT, PAGE_METRICS, evaluate_pages, page_sheets
+from mlx_vedec.measuring.page_evaluation import (
+    DEFAULT,
+    PAGE_METRICS,
+    PageReading,
+    evaluate_pages,
+    page_sheets,
+)
 from mlx_vedec.pages.layout import Layout, Line, Region
 from mlx_vedec.pages.page import Page
 from mlx_vedec.reading.processor import NougatProcessor
@@ -148,6 +155,30 @@ def test_truth_without_texts(reader, folder, tmp_path):
     assert values(found) == {"line_f1": 1, "reading_order": 1}
     with pytest.raises(MetricError, match="cer need texts in the layouts; expected line_f1"):
         evaluate_pages(*reader, tmp_path, metrics=["cer"])
+
+
+class TwoProcesses:
+    """A group as the second of two processes sees it."""
+
+    def rank(self):
+        return 1
+
+    def size(self):
+        return 2
+
+
+def test_processes_share_the_pages(monkeypatch):
+    def read(share):
+        return [PageReading(p, "", "", "", "", (1, 1, 1), (1, 1), 0.5, None) for p in share]
+
+    def gather(make, group):
+        parts = [read("ace"), make()]
+        return json.loads(json.dumps(parts))
+
+    monkeypatch.setattr(module, "gather_results", gather)
+    found = module._in_shares(read, "abcde", TwoProcesses())
+    assert [reading.where for reading in found] == [*"abcde"]
+    assert found[0].share("line_f1", Normalization()) == (2, 2)
 
 
 def test_folders_that_are_pages(folder, tmp_path):

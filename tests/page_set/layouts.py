@@ -39,8 +39,9 @@ def unequal_columns(sheet: Sheet) -> None:
 def headline_across(sheet: Sheet) -> None:
     """A headline over the whole width, and columns below it."""
     width = sheet.width - 2 * sheet.margin
-    font = sheet.font(sheet.random.uniform(2, 3), bold=True)
+    scale = sheet.random.uniform(2, 3)
     title = sheet.writer.title(4)
+    font = sheet.font(scale * sheet.room(title, width, scale), bold=True)
     top = sheet.paragraph(
         title, sheet.margin, sheet.margin, width, font=font, leading=1.1, kind=HEADING
     )
@@ -302,7 +303,8 @@ def title_page(sheet: Sheet) -> None:
         (1.0, f"by {writer.person()}"),
         (0.8, f"Printed for {writer.person()}, {writer.date()}"),
     ):
-        font = sheet.font(scale, bold=scale > 2, italic=scale == 1.5)
+        fitting = scale * sheet.room(text, width, scale)
+        font = sheet.font(fitting, bold=scale > 2, italic=scale == 1.5)
         below = sheet.paragraph(
             text, sheet.margin, top, width, font=font, align="center", kind=HEADING, leading=1.2
         )
@@ -360,6 +362,7 @@ def boxed(sheet: Sheet) -> None:
         lines = len(wrapped(text, sheet.font(), width - 2 * inset))
         below = top + (1.3 * lines - 0.3) * sheet.size + 2 * inset
         if below > sheet.height - sheet.margin:
+            sheet.paragraph(text, left, top, width)
             break
         if fill is not None:
             line = max(round(sheet.point), 1)

@@ -58,6 +58,11 @@ class Sheet:
         """The sheet's typeface at a multiple of its size."""
         return self.face.font(self.size * scale, bold=bold, italic=italic)
 
+    def room(self, text: str, width: float, scale: float) -> float:
+        """1, or the part of a bold font's scale at which the longest word is no wider."""
+        font = self.font(scale, bold=True)
+        return min(1.0, width / max(map(font.getlength, text.split())))
+
     def begin(self, kind: str = PARAGRAPH) -> None:
         """Let a region begin."""
         self.regions.append(TrueRegion(kind))
