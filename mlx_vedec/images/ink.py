@@ -7,8 +7,11 @@ from PIL import Image, ImageFilter, ImageOps
 Span = tuple[int, int]
 Mask = NDArray[np.bool_]
 Array = NDArray[np.int64]
+Floats = NDArray[np.float64]
 
 FAINTEST = 24  # grey levels between paper and ink
+MOST_RUNS = 5_000_000  # of dark pixels in rows
+ROWS = 256  # that are leveled at once
 
 
 def dark_on_light(image: Image.Image) -> Image.Image:
@@ -31,16 +34,24 @@ def dark_on_light(image: Image.Image) -> Image.Image:
 def leveled(grey: Image.Image, step: int) -> Image.Image:
     """Greys whose paper is white also in shadow: divided by the lightest within 2 to 3 steps."""
     paper = grey.reduce(step).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.BoxBlur(2))
-    light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR), np.float32)
-    light = np.maximum(light, np.median(light) / 2 + 1)
-    return Image.fromarray(np.minimum(np.asarray(grey) / light * 255, 255).astype(np.uint8))
+    light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR))
+    least = np.float32(np.median(light) / 2 + 1)
+    values, found = np.asarray(grey), np.empty_like(light)
+    for top in range(0, len(light), ROWS):  # as floats a page would take much room
+        rows = slice(top, top + ROWS)
+        found[rows] = np.minimum(values[rows] / np.maximum(light[rows], least) * 255, 255)
+    return Image.fromarray(found)
 
 
 def find_ink(grey: Image.Image) -> Mask:
     """Which pixels (H, W) are ink, the dark ones; none if all pixels are of one kind."""
+    return np.asarray(grey) <= ink_level(grey)
+
+
+def ink_level(grey: Image.Image) -> int:
+    """The lightest grey that is ink; -1 if all pixels are of one kind."""
     best, apart, noise = two_kinds(np.array(grey.histogram(), float))
-    blank = apart < max(FAINTEST, 4 * noise)
-    return np.asarray(grey) <= (-1 if blank else best)
+    return -1 if apart < max(FAINTEST, 4 * noise) else best
 
 
 def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:
@@ -54,6 +65,11 @@ def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:
     total = low[-1] * (counts @ values**2) - low_sum[-1] ** 2
     spread = np.sqrt(max(0.0, total - between[best])) / max(1, low[-1])
     return best, float(apart[best]), float(spread)
+
+
+def may_be_print(ink: Mask) -> bool:
+    """Whether the ink has few enough runs for a page of print: those of noise take gigabytes."""
+    return np.count_nonzero(ink[:, 1:] & ~ink[:, :-1]) <= MOST_RUNS
 
 
 def labeled_runs(ink: Mask) -> tuple[Array, Array]:

@@ -19,7 +19,7 @@ from ..images.line_images import is_too_wide
 from ..images.lines import find_lines
 from ..images.loading import ImageSource, header_size, is_url, load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..pages.layout import Line
+from ..pages.layout import FoundLine
 from ..pages.reading import joined
 from ..pages.strips import pieces_of
 from ..reading.generate import batch_generate
@@ -244,7 +244,7 @@ def _pieces(image: ImageSource, aspect: float) -> list[ImageSource]:
     lines = find_lines(picture) if is_too_wide(picture.size, aspect) else []
     if len(lines) != 1:
         return [image]
-    found = pieces_of(picture, Line(box=lines[0]), aspect, tight=True)
+    found = pieces_of(picture, FoundLine(ink=lines[0]), aspect)
     return [piece.picture for piece in found] or [image]
 
 

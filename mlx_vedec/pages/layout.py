@@ -22,7 +22,6 @@ FARTHEST = 1e7  # in any unit: no page is as large
 DPI = 300.0  # where a layout is in other units than pixels, and nothing says how large its image is
 UNITS = {"pixel": 0.0, "mm10": 254.0, "inch1200": 1200.0}  # in an inch
 APART = 0.05  # by which the proportions of a layout and its image may differ
-PARAGRAPH = 1.3  # distance of two lines, in the usual one, from which a paragraph ends
 
 
 class Alternative(NamedTuple):
@@ -77,6 +76,18 @@ class Line:
         """The words, where they are those of the text: it may have been corrected since."""
         said = "".join("".join(word.text.split()) for word in self.words)
         return self.words if said == "".join(self.text.split()) else ()
+
+
+@dataclass(frozen=True)
+class FoundLine(Line):
+    """A line that was found on a page that came without a layout.
+
+    ink  -- the box that is tight around its ink. quad -- where the line is not level, the corners
+            of what is: upper left, upper right, lower right, lower left, as the line is read
+    """
+
+    ink: Box = field(default=(0, 0, 0, 0), repr=False, compare=False)
+    quad: tuple[tuple[float, float], ...] = field(default=(), repr=False, compare=False)
 
 
 @dataclass(frozen=True)
@@ -250,18 +261,3 @@ def scale_between(
         return Scale(x, y)
     per_unit = (dpi or DPI) / UNITS[unit] if UNITS[unit] else 1.0
     return Scale(per_unit, per_unit)
-
-
-def paragraphs(lines: Sequence[Line]) -> tuple[Region, ...]:
-    """Lines from top to bottom as regions: one ends where the next line is further than usual."""
-    if not lines:
-        return ()
-    middles = [(line.box[1] + line.box[3]) / 2 for line in lines]
-    steps = [after - before for before, after in zip(middles, middles[1:], strict=False)]
-    usual = sorted(steps)[(len(steps) - 1) // 2] if steps else 0.0
-    groups: list[list[Line]] = [[lines[0]]]
-    for line, step in zip(lines[1:], steps, strict=True):
-        if step > PARAGRAPH * usual > 0:
-            groups.append([])
-        groups[-1].append(line)
-    return tuple(Region(tuple(group), box_of((), group)) for group in groups)

@@ -15,12 +15,12 @@ from PIL import Image
 
 from ..errors import LayoutError, OptionError, as_path, shown
 from ..images.boxes import Box
-from ..images.lines import find_lines
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import batch_generate, check_batch_size, check_reader
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
-from .layout import Alternative, Layout, Line, Region, Word, box_around, corners, paragraphs
+from .finding import find_layout
+from .layout import Alternative, Layout, Line, Region, Word, box_around, corners
 from .page import Page
 from .sheets import Given, Sheet, all_sheets, layout_for, with_image
 from .strips import pieces_of
@@ -238,7 +238,7 @@ def begin_page(
         lines = []
         for line in page.lines:
             try:
-                own = pieces_of(picture, line, aspect, tight=found is None)
+                own = pieces_of(picture, line, aspect)
             except LayoutError as error:
                 line, own = replace(line, error=error), []
             lines.append(line)
@@ -260,8 +260,7 @@ def _found_here(picture: Image.Image, *, whole: bool) -> Layout:
     if whole:
         box = (0, 0, *picture.size)
         return Layout((Region((Line(box=box),), box),))
-    lines = [Line(box=box) for box in find_lines(picture)]
-    return Layout(paragraphs(lines))
+    return find_layout(picture)
 
 
 # From results to a page

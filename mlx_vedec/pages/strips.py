@@ -19,7 +19,7 @@ from ..images.boxes import Box
 from ..images.ink import dark_on_light, find_ink, leveled
 from ..images.line_images import cut_line, line_image, line_origin
 from ..reading.word_boxes import WordBox
-from .layout import Line, Points, area, box_around, corners
+from .layout import FoundLine, Line, Points, area, box_around, corners
 
 Floats = NDArray[np.float64]
 LEVEL = 0.75  # pixels that a baseline may leave its height by and still be level
@@ -178,7 +178,11 @@ def _straightened(picture: Image.Image, outline: Points, baseline: Floats) -> St
 
 def _around(feet: Floats, normals: Floats, above: float, rows: int, page: tuple[int, int]) -> Box:
     """The part of the page that a strip is of."""
-    corners = np.concatenate([feet + above * normals, feet + (above - rows) * normals])
+    return _box_on(np.concatenate([feet + above * normals, feet + (above - rows) * normals]), page)
+
+
+def _box_on(corners: Floats, page: tuple[int, int]) -> Box:
+    """The box on the page around places, and a pixel more."""
     left, top = np.clip(np.floor(corners.min(axis=0)) - 1, 0, page).astype(int).tolist()
     right, bottom = np.clip(np.ceil(corners.max(axis=0)) + 1, 0, page).astype(int).tolist()
     return left, top, max(right, left + 1), max(bottom, top + 1)
@@ -263,23 +267,60 @@ class Piece:
     to_page: Callable[[Box], Box]
 
 
-def pieces_of(
-    picture: Image.Image, line: Line, aspect: float | None, *, tight: bool
-) -> list[Piece]:
+def pieces_of(picture: Image.Image, line: Line, aspect: float | None) -> list[Piece]:
     """A line as the checkpoint reads it: in one piece, or in several on canvases of an aspect.
 
-    tight -- its box is level and tight around its ink, as `find_lines` gives it; else it is cut
-    along its outline and its baseline. A line without ink has no pieces, where there is an aspect.
+    A line that was found here is cut where its ink is; any other along its outline and baseline. A
+    line without ink has no pieces, where there is an aspect.
     """
-    if tight:
-        if aspect is None or line.box == (0, 0, *picture.size):
-            return [Piece(picture.crop(line.box), partial(_moved, line.box[:2], line.box))]
-        return _on_canvases(picture, line.box, aspect, lambda box: box)
+    if isinstance(line, FoundLine):
+        return _of_found(picture, line, aspect)
     strip = cut(picture, line)
     if aspect is None:
         return [Piece(strip.image, strip.to_page)]
     inked = _inked(strip.image)
     return _on_canvases(strip.image, inked, aspect, strip.to_page) if inked else []
+
+
+def _of_found(picture: Image.Image, line: FoundLine, aspect: float | None) -> list[Piece]:
+    if line.quad:
+        strip, inner = _turned(picture, line)
+        if aspect is None:
+            image = strip.image.crop(inner)
+            return [Piece(image, partial(_moved, inner[:2], inner, to_page=strip.to_page))]
+        return _on_canvases(strip.image, inner, aspect, strip.to_page)
+    if aspect is None or line.ink == (0, 0, *picture.size):
+        return [Piece(picture.crop(line.ink), partial(_moved, line.ink[:2], line.ink))]
+    return _on_canvases(picture, line.ink, aspect, lambda box: box)
+
+
+def _turned(picture: Image.Image, line: FoundLine) -> tuple[Strip, Box]:
+    """A strip with a line that is not level and what is around it, and the box of its ink there."""
+    quad = np.array(line.quad, float)
+    across, down = quad[1] - quad[0], quad[3] - quad[0]
+    width, height = (max(round(float(np.hypot(*side))), 1) for side in (across, down))
+    margin = height
+    along = np.array([-margin, width + margin]) / width
+    deep = np.array([-margin, height + margin]) / height
+    top, bottom = (quad[i] + along[:, None] * (quad[j] - quad[i]) for i, j in ((0, 1), (3, 2)))
+    upper, lower = (top + share * (bottom - top) for share in deep)
+    size = width + 2 * margin, height + 2 * margin
+    box = _box_on(np.concatenate([upper, lower]), picture.size)
+    crop = picture.crop(box)
+    paper = np.median(np.asarray(crop), axis=(0, 1)).astype(int).tolist()
+    places = np.stack([upper[0], lower[0], lower[1], upper[1]]) - box[:2]
+    image = crop.transform(
+        size,
+        Image.Transform.QUAD,
+        places.ravel().tolist(),
+        Image.Resampling.BICUBIC,
+        fillcolor=tuple(paper),
+    )
+    shares = np.linspace(0, 1, size[0] + 1)[:, None]
+    feet = lower[0] + shares * (lower[1] - lower[0])
+    normals = (upper[0] - lower[0] + shares * (upper[1] - upper[0] - lower[1] + lower[0])) / size[1]
+    strip = Strip(image, feet, normals, float(size[1]), picture.size)
+    return strip, (margin, margin, margin + width, margin + height)
 
 
 def _on_canvases(

@@ -12,7 +12,7 @@ import pytest
 
 from mlx_vedec.errors import OptionError
 from mlx_vedec.pages.formats import ENDINGS, format_of, layouts_of, to_bytes
-from mlx_vedec.pages.layout import Layout, Line, Region, paragraphs
+from mlx_vedec.pages.layout import Layout, Line, Region
 from mlx_vedec.pages.page import Page
 from mlx_vedec.pages.xml_parsing import parse
 from tests.pages.layouts import example, printed
@@ -129,14 +129,6 @@ def test_text_and_markdown():
     assert to_bytes(two, "text") == b"a\nb\n\nc\n"
     assert to_bytes(example(), "markdown").decode() == '## Tea & <rice> 9,50 "é" 茶\n'
     assert to_bytes(EMPTY, "text") == b"" == to_bytes(EMPTY, "markdown")
-
-
-def test_paragraphs():
-    boxes = [(0, y, 9, y + 10) for y in (0, 12, 24, 48, 60)]
-    regions = paragraphs([Line(str(y), box) for y, box in enumerate(boxes)])
-    assert [region.text for region in regions] == ["0\n1\n2", "3\n4"]
-    assert regions[1].box == (0, 48, 9, 70)
-    assert paragraphs([]) == () and len(paragraphs([Line("a")])) == 1
 
 
 def test_names():

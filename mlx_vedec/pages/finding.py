@@ -1,0 +1,73 @@
+"""The lines of a printed page that comes without a layout: its regions, in reading order."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from ..images.boxes import Size
+from ..images.frames import Frame
+from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
+from ..images.lines import LevelLine, lines_of
+from ..images.turning import turn_of
+from .layout import FoundLine, Layout, Points, Region, box_around
+from .order import regions_of
+
+MOST_PIXELS = 24_000_000  # that lines are looked for in; a larger picture is made smaller
+RISE = 0.12  # letter heights that a line may sink by from its start to its end and still be level
+ASCENT, DESCENT = 1.25, 0.35  # letter heights that an outline reaches above and below the foot
+
+
+def find_layout(picture: Image.Image) -> Layout:
+    """The lines of a page, in regions, in reading order; none where there is no print."""
+    grey = dark_on_light(picture)
+    step = 2 if grey.width * grey.height > MOST_PIXELS else 1
+    grey = grey.reduce(step) if step > 1 else grey
+    grey = leveled(grey, max(1, max(grey.size) // 64))
+    darkest = ink_level(grey)
+    ink = np.asarray(grey) <= darkest
+    if not may_be_print(ink):
+        return Layout()
+    turn = turn_of(shapes_of(ink))
+    frame = Frame.turned(grey.size, turn.angle)
+    lines, rules = lines_of(np.asarray(frame.image(grey)) <= darkest)
+    frame = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
+    return Layout(_regions(lines, rules, frame, picture.size))
+
+
+def _regions(lines: list[LevelLine], rules: Array, frame: Frame, size: Size) -> tuple[Region, ...]:
+    if not lines:
+        return ()
+    boxes = np.array([line.box for line in lines])
+    feet = np.array([line.foot + line.slope * (line.box[0] + line.box[2]) / 2 for line in lines])
+    high = np.array([line.high for line in lines])
+    found = [_on_page(line, frame, size) for line in lines]
+    return tuple(
+        Region(
+            tuple(found[number] for number in group),
+            box_around(point for number in group for point in found[number].polygon),
+        )
+        for group in regions_of(boxes, feet, high, rules)
+    )
+
+
+def _on_page(line: LevelLine, frame: Frame, size: Size) -> FoundLine:
+    """A line of the frame in places of the picture."""
+    over, under = line.reach
+    above, below = max(over, ASCENT * line.high), max(under, DESCENT * line.high)
+    polygon = _whole(frame.to_picture(line.around(above, below)), size)
+    baseline = _whole(frame.to_picture(line.around(0, 0)[:2]), size)
+    left, top, right, bottom = line.box
+    level = frame.is_upright and abs(line.slope) * (right - left) <= RISE * line.high
+    if level:
+        ends = frame.to_picture([(left, top), (right, bottom)])
+        return FoundLine(
+            "", box_around(polygon), polygon, baseline, ink=box_around(_whole(ends, size))
+        )
+    quad = tuple((x, y) for x, y in frame.to_picture(line.around(over, under)).tolist())
+    return FoundLine("", box_around(polygon), polygon, baseline, quad=quad)
+
+
+def _whole(places: Floats, size: Size) -> Points:
+    """Places as whole pixels of a picture."""
+    return tuple((x, y) for x, y in np.clip(np.round(places), 0, size).astype(int).tolist())
