@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from .chat import chat_completions
-
 from .handler import Handler, Routes
 from .look import look
 from .read import read
