@@ -47,8 +47,7 @@ class Handler(BaseHTTPRequestHandler):
         """End the connection."""
         with suppress(OSError):
             super().finish()
-        if self.unread:
-            linger(self.connection)
+        linger(self.connection)
 
     def handle_one_request(self) -> None:
         """Answer the next request, if one comes."""
@@ -106,12 +105,17 @@ class Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = _respond
 
     def _check(self) -> None:
-        """Raise `Refusal` for a head that is not to be trusted."""
+        """Raise `Refusal` for a head that is not to be trusted, nor what comes after it."""
+        keeps, self.close_connection = self.close_connection, True
         malformed = any(isinstance(defect, MALFORMED) for defect in self.headers.defects)
         if malformed or self.request_version not in ("HTTP/1.0", "HTTP/1.1"):
-            raise Refusal(400, "the request's headers are malformed; expected HTTP/1.1")
+            raise Refusal(
+                400,
+                "the request's head is malformed, or not of HTTP/1; send it whole",
+            )
         host = self.service.access.check_host(self.headers.get_all("Host") or [])
         self.allowed = self.service.access.check_origin(self.headers.get("Origin"), host)
+        self.close_connection = keeps
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
@@ -171,6 +175,7 @@ class Handler(BaseHTTPRequestHandler):
         return content
 
     def _length(self) -> int:
+        keeps, self.close_connection = self.close_connection, True
         if "Transfer-Encoding" in self.headers:
             raise Refusal(411, "Transfer-Encoding is not taken; send Content-Length")
         lengths = self.headers.get_all("Content-Length") or []
@@ -180,6 +185,7 @@ class Handler(BaseHTTPRequestHandler):
             raise Refusal(400, "Content-Length is no whole number; expected the body's bytes")
         if len(lengths[0]) > 15:
             raise Refusal(413, "Content-Length is too large; shrink the body")
+        self.close_connection = keeps
         return int(lengths[0])
 
     def is_gone(self) -> bool:

@@ -55,6 +55,10 @@ class Broken(Exception):
     """An image could not be read, and it is not the client's fault."""
 
 
+class Gone(ConnectionError):
+    """The client went away."""
+
+
 class Closing(Exception):
     """The server takes no more requests."""
 

@@ -69,10 +69,10 @@ class Service:
                 self._seconds += 0.2 * (time.monotonic() - began - self._seconds)
                 self._left.notify_all()
 
-    def wait_until_left(self, seconds: float) -> None:
-        """Wait until the requests that have a place are answered, at most so long."""
+    def wait_until_left(self, seconds: float) -> bool:
+        """Wait until the requests that have a place are answered, at most so long; if they are."""
         with self._left:
-            self._left.wait_for(lambda: not self._here, seconds)
+            return self._left.wait_for(lambda: not self._here, seconds)
 
     def deadline(self) -> float:
         """When a request that has come now is answered with 504, by `time.monotonic`."""

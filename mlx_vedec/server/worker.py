@@ -27,7 +27,7 @@ from ..reading.image_queue import IDLE, ImageQueue
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .batch import Batch, Job
-from .requests import Broken, Closing, Failed, Late, Read, Request, Task
+from .requests import Broken, Closing, Failed, Gone, Late, Read, Request, Task
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("mlx_vedec")
@@ -123,7 +123,7 @@ class Worker:
     def _forget(self) -> None:
         """Drop the rows of requests whose clients are not there any more."""
         for request in [r for r in self.requests if r.cancelled or r.is_gone()]:
-            self._drop(request)
+            self._fail(request, Gone())
 
     def _drop(self, request: Request) -> None:
         del self.requests[request]
