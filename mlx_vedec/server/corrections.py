@@ -177,6 +177,8 @@ def split_text(text: str, read: Sequence[str]) -> list[str] | None:
     >>> split_text("brown foxes jump over it", ["brovvn fox", "junps ovr it"])
     ['brown foxes', 'jump over it']
     """
+    if len(read) > 1 and not all(read):
+        return None
     before = " ".join(read)
     spaces = [place for place, letter in enumerate(text) if letter == " "]
     matched = SequenceMatcher(None, before, text, autojunk=False).get_opcodes()
