@@ -19,13 +19,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from difflib import SequenceMatcher
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from ..errors import CheckpointError, LayoutError
 from ..files import make_folder, write_file
+from ..images.ink import dark_on_light, find_ink
 from ..pages import page_xml
 from ..pages.layout import Layout
 from ..pages.strips import pieces_of
@@ -35,6 +38,7 @@ from .sent_pages import SentLine
 TABLE = "metadata.jsonl"
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
 ORIENTATION = 0x0112  # the EXIF tag by which an image is turned when it is shown
+ALIKE = 0.7  # of two texts, from which on places of one are found in the other
 MARK = "corrected {by:hand;}"  # in the `custom` of a line, as PAGE's tools write their own notes
 Row = dict[str, Any]
 
@@ -122,7 +126,9 @@ class Corrections:
             return []
         try:
             pieces = [piece.picture for piece in pieces_of(picture, line, self.aspect)]
-            texts = split_text(text, line.read) if len(pieces) == len(line.read) else None
+            widths = [_inked(piece) for piece in pieces]
+            same = len(pieces) == len(line.read)
+            texts = split_text(text, line.read, widths) if same else None
             if texts is None:
                 [whole] = pieces_of(picture, line, None)
                 return [(whole.picture, text)]
@@ -171,28 +177,37 @@ def _is_of(line: str, page: str) -> bool:
     return isinstance(row, dict) and row.get("page") == page
 
 
-def split_text(text: str, read: Sequence[str]) -> list[str] | None:
+def split_text(text: str, read: Sequence[str], widths: Sequence[float]) -> list[str] | None:
     """A corrected text in as many parts as it was read in, cut at spaces; None where it has none.
 
-    >>> split_text("brown foxes jump over it", ["brovvn fox", "junps ovr it"])
+    The cuts are where those of the text that was read are; where that is another text altogether,
+    where they are by the widths of the parts, in pixels.
+
+    >>> split_text("brown foxes jump over it", ["brovvn fox", "junps ovr it"], [50, 60])
     ['brown foxes', 'jump over it']
     """
-    if len(read) > 1 and not all(read):
-        return None
     before = " ".join(read)
     spaces = [place for place, letter in enumerate(text) if letter == " "]
-    matched = SequenceMatcher(None, before, text, autojunk=False).get_opcodes()
-    cuts, end = [], -1
-    for piece in read[:-1]:
-        end += len(piece) + 1
-        wanted = _led(end, matched)
-        if not spaces:
-            return None
-        cuts.append(min(spaces, key=lambda place: abs(place - wanted)))
+    if len(spaces) < len(read) - 1:
+        return None
+    matcher = SequenceMatcher(None, before, text, autojunk=False)
+    if all(read) and matcher.ratio() > ALIKE:
+        ends = accumulate(len(piece) + 1 for piece in read[:-1])
+        wanted = [_led(end - 1, matcher.get_opcodes()) for end in ends]
+    else:
+        whole = len(text) / sum(widths)
+        wanted = [whole * end for end in accumulate(widths[:-1])]
+    cuts = [min(spaces, key=lambda place: abs(place - end)) for end in wanted]
     if sorted({*cuts}) != cuts:
         return None
     bounds = [-1, *cuts, len(text)]
     return [text[start + 1 : stop] for start, stop in zip(bounds, bounds[1:], strict=False)]
+
+
+def _inked(piece: Image.Image) -> float:
+    """How wide the ink of a piece is: its canvas may be wider."""
+    columns = np.flatnonzero(find_ink(dark_on_light(piece)).any(axis=0))
+    return float(columns[-1] - columns[0] + 1) if len(columns) else 1.0
 
 
 def _led(place: int, matched: Sequence[tuple[str, int, int, int, int]]) -> float:

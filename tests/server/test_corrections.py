@@ -234,18 +234,25 @@ def test_the_page_itself(server):
 
 
 @pytest.mark.parametrize(
-    ("text", "read", "parts"),
+    ("text", "read", "widths", "parts"),
     [
-        ("two words", ["two words"], ["two words"]),
-        ("one two", ["one", "two"], ["one", "two"]),
-        ("ones twos threes", ["one", "two", "three"], ["ones", "twos", "threes"]),
-        ("a much longer beginning end", ["a beginning", "end"], ["a much longer beginning", "end"]),
-        ("end", ["a beginning", "end"], None),  # no space to cut at
-        ("one two", ["one", "two", "three"], None),
-        ("x y", ["", "x y"], None),
+        ("two words", ["two words"], [90], ["two words"]),
+        ("one two", ["one", "two"], [1, 9], ["one", "two"]),
+        ("ones twos threes", ["one", "two", "three"], [3, 3, 5], ["ones", "twos", "threes"]),
+        ("a longer beginning end", ["a beginning", "end"], [1, 1], ["a longer beginning", "end"]),
+        (
+            "the whole is another text",
+            ["lkj", "qwzx uvw"],
+            [90, 160],
+            ["the whole", "is another text"],
+        ),
+        ("the whole is another", ["", "lkj"], [1, 1], ["the whole", "is another"]),
+        ("end", ["a beginning", "end"], [8, 3], None),  # no space to cut at
+        ("one two", ["one", "two", "three"], [3, 3, 5], None),
+        ("a bbbbbbbbbbbbbbbbbb", ["x", "y", "z"], [5, 5, 5], None),
     ],
 )
-def test_a_text_is_cut_where_its_line_was(text, read, parts):
-    found = split_text(text, read)
+def test_a_text_is_cut_where_its_line_was(text, read, widths, parts):
+    found = split_text(text, read, widths)
     assert found == parts
     assert found is None or " ".join(found) == text
