@@ -60,7 +60,8 @@ class FlagParser(argparse.ArgumentParser):
                 self.error(f"{name} is no flag; {_near_flag(name, known)}")
         if "image" in found:
             found.image = [*(found.image or ()), *rest]
-            if not found.image and self.get_default("image") is None:
+            needed = self.get_default("image") is None and getattr(found, "watch", None) is None
+            if needed and not found.image:
                 self.error("the following arguments are required: --image")
         elif rest:
             self.error(f"{rest[0]!r} belongs to no flag; --help says which flag takes it")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from .common import Progress, complain, run, say
@@ -39,6 +40,13 @@ def parser() -> argparse.ArgumentParser:
         "have many pages; a PAGE, ALTO or hOCR file names its image. The flag may be left out.",
         nargs="+",
         metavar="IMAGE",
+    )
+    add_flag(
+        p,
+        "watch",
+        "Instead of images: read each image that comes to this folder, when it is whole, until "
+        "Ctrl-C.",
+        metavar="FOLDER",
     )
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", "grammar")
@@ -84,13 +92,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
+    from ..errors import OptionError
+    from ..images.watching import new_images
     from ..measuring.machine import blas
     from ..pages.sheets import all_sheets
     from ..reading.load import load
-    from .pages import check_flags, read_as_pages, wants_pages
+    from .pages import check_flags
 
     check_flags(args)
-    sheets = [*all_sheets(args.image)]
+    if args.watch is not None and args.image:
+        raise OptionError("--watch reads what comes to its folder; leave out the images")
+    new = None if args.watch is None else new_images(args.watch)
+    sheets = [] if new else [*all_sheets(args.image)]
     model, processor = load(args.model, **loading_options(args))
     options = generation_options(args)
     if args.verbose:
@@ -100,6 +113,20 @@ def _generate(args: argparse.Namespace) -> int:
             say(f"BLAS: {name}")
     if args.seed is not None:
         mx.random.seed(args.seed)
+    if new is None:
+        return _read(model, processor, sheets, args, options)
+    with suppress(KeyboardInterrupt):  # as it is ended
+        for path in new:
+            _read(model, processor, [*all_sheets([path])], args, options)
+    return 0
+
+
+def _read(
+    model: Any, processor: Processor, sheets: list[Sheet], args: argparse.Namespace, options: dict
+) -> int:
+    """Read images and print what they say; 0, or 1 where one could not be read."""
+    from .pages import read_as_pages, wants_pages
+
     if wants_pages(args, processor, sheets):
         return read_as_pages(PROGRAM, model, processor, sheets, args, options)
     failed = False

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import ipaddress
+import re
 import socket
 import ssl
 import threading
@@ -119,4 +120,5 @@ def is_public(address: Address) -> bool:
 
 
 def _refusal(url: str, why: str) -> Refusal:
-    return Refusal(400, f"the image {ascii(url[:200])}: {why}", param=FIELD)
+    named = re.sub("//[^/@]*@", "//…@", url[:200])
+    return Refusal(400, f"the image {ascii(named)}: {why}", param=FIELD)

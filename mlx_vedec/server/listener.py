@@ -31,7 +31,8 @@ class Listener(ThreadingHTTPServer):
 
     def __init__(self, host: str, port: int, service: Service) -> None:
         self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.room = threading.BoundedSemaphore(CONNECTIONS)
+        self.open = 0  # connections
+        self.room_changed = threading.Condition()
         own = {"service": service, "routes": routes_of(service), "open": OPEN}
         handler = type("Handler", (Handler,), own)
         try:
@@ -55,14 +56,17 @@ class Listener(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Answer a connection in a thread of its own, where there is room for one more."""
-        if not self.room.acquire(blocking=False):
+        with self.room_changed:
+            full = self.open >= CONNECTIONS
+            self.open += not full
+        if full:
             refuse_connection(request)
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self.room.release()
+            self._ended()
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
@@ -70,7 +74,12 @@ class Listener(ThreadingHTTPServer):
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self.room.release()
+            self._ended()
+
+    def _ended(self) -> None:
+        with self.room_changed:
+            self.open -= 1
+            self.room_changed.notify_all()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of connections that broke."""

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import mlx.core as mx
 from PIL import Image
 
 from ..errors import OptionError, as_path
@@ -52,6 +53,7 @@ class Server:
         corrections: str | Path | None = None,
     ) -> None:
         check_reader(model, processor)
+        mx.eval(model.parameters())  # another thread could not read them
         if not all(key.strip() for key in api_keys):
             raise OptionError("an API key is empty; give one that is not")
         self.limits = limits or Limits()

@@ -20,6 +20,7 @@ from typing import TypeVar
 
 import mlx.core as mx
 
+from ..errors import ProcessError
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -217,7 +218,7 @@ class Worker:
             self.again += jobs
         else:
             [job] = jobs
-            if isinstance(error, ValueError):
+            if isinstance(error, ValueError) and not isinstance(error, ProcessError):
                 self._tell(job.request, job.image, GenerationResult(error=error))
             else:
                 self._break(job.request)

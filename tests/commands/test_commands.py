@@ -5,12 +5,14 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
 import mlx_vedec
 from mlx_vedec import commands
+from mlx_vedec.images.watching import PATIENCE
 from mlx_vedec.reading.load import BUNDLED
 from tests.conftest import DATA, ROOT
 from tests.support.readers import top_of_the_page
@@ -102,6 +104,31 @@ def test_stdin(tmp_path):
     with open(LINE, "rb") as file:
         done = subprocess.run(command, stdin=file, capture_output=True, text=True, cwd=ROOT)
     assert (done.returncode, done.stdout, done.stderr) == (0, "wheel 206,3\n", "")
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--split-lines",)])
+def test_images_that_come_to_a_folder(run, tmp_path, monkeypatch, flags):
+    """Read one by one until Ctrl-C; one that cannot be read does not end it."""
+
+    def happen(_):
+        steps.pop(0)()
+
+    def end():
+        raise KeyboardInterrupt
+
+    def come():
+        (tmp_path / "new.png").write_bytes(Path(LINE).read_bytes())
+
+    (tmp_path / "old.png").write_bytes(b"is not read")
+    wrong = [lambda: (tmp_path / "wrong.png").write_bytes(b"x"), *[lambda: None] * PATIENCE]
+    steps = [*wrong, come, lambda: None, end]
+    monkeypatch.setattr("mlx_vedec.images.watching.time.sleep", happen)
+    code, out, err = run("generate", "--watch", tmp_path, *flags)
+    lines = out.replace("\f", "").splitlines()
+    texts = [json.loads(line)["text"] for line in lines] if "--json" in flags else lines
+    assert code == 0 and "wheel 206,3" in texts and "wrong.png is in no format" in err
+    failed(run("generate", "--watch", tmp_path, LINE), "leave out the images")
+    failed(run("generate", "--watch", tmp_path / "none"), "cannot be watched")
 
 
 def test_verbose_says_what_is_used(run):
