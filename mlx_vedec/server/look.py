@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..pages.layout import Line
+from ..pages.reading import WHOLE_PAGES
 from ..pages.strips import pieces_of
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
@@ -56,8 +57,8 @@ def look(handler: Handler) -> None:
 
 def _pieces(service: Service, picture: Image.Image, line: Line) -> list[Image.Image]:
     aspect = service.processor.line_aspect_ratio
-    if aspect is None:
-        raise Refusal(400, "this model reads whole images; there are no lines to look at")
+    if service.processor.processor_class in WHOLE_PAGES:
+        raise Refusal(400, "this model reads whole pages; there are no lines to look at")
     return [piece.picture for piece in pieces_of(picture, line, aspect)]
 
 

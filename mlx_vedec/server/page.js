@@ -2,7 +2,7 @@
 
 const byId = (id) => document.getElementById(id);
 const SVG = "http://www.w3.org/2000/svg";
-let about = { formats: {}, lines: true, corrections: false };
+let about = { formats: {}, whole: false, lines: true, corrections: false };
 // What is shown: the file, the page as the server told it, its lines in one row, Donut's data.
 let shown = null;
 let reading = null; // the AbortController of what is being read
@@ -103,14 +103,14 @@ async function read(file) {
   complain(null);
   begin(file);
   const started = performance.now();
-  const fields = { image: file, stream: "true", boxes: String(about.lines) };
-  if (about.lines) fields.split_lines = "true";
+  const fields = { image: file, stream: "true", boxes: String(!about.whole) };
+  if (!about.whole && byId("split").checked) fields.split_lines = "true";
   try {
     const answer = await ask("v1/read", { ...form(fields), signal: own.signal });
     for await (const event of events(answer)) {
       if (own !== reading) return;
       if (event.type === "page") showPage(event);
-      else if (event.type === "line" && about.lines) showLine(event);
+      else if (event.type === "line" && !about.whole) showLine(event);
       else if (event.type === "done") finish(event, (performance.now() - started) / 1000);
     }
   } catch (error) {
@@ -151,7 +151,7 @@ function showPage(page) {
   shown.page = page;
   byId("marks").setAttribute("viewBox", `0 0 ${page.width} ${page.height}`);
   byId("marks").setAttribute("preserveAspectRatio", "none");
-  if (!about.lines) return say("Reading…");
+  if (about.whole) return say("Reading…");
   const list = document.createElement("ol");
   page.regions.forEach((region, r) =>
     region.lines.forEach((line, l) => {
@@ -234,10 +234,10 @@ function wordMark(own, word, index) {
 }
 
 function finish(event, seconds) {
-  shown.page = { ...event, regions: about.lines ? shown.page.regions : event.regions };
+  shown.page = { ...event, regions: about.whole ? event.regions : shown.page.regions };
   shown.data = event.data;
   if (event.data !== undefined) byId("text").replaceChildren(dataForm(event.data));
-  else if (!about.lines) byId("text").replaceChildren(wholeText(event.text));
+  else if (about.whole) byId("text").replaceChildren(wholeText(event.text));
   shown.speed = Math.round(event.text.length / Math.max(seconds, 0.001));
   offerFormats();
   tell(event.model || about.model);
@@ -434,7 +434,7 @@ function sentPage() {
 }
 
 function offerFormats() {
-  const only = about.lines ? ["text", "json", "page", "alto", "hocr", "tsv"] : ["text", "json"];
+  const only = !about.whole ? ["text", "json", "page", "alto", "hocr", "tsv"] : ["text", "json"];
   byId("format").replaceChildren(
     ...only.map((name) => {
       const option = document.createElement("option");
@@ -450,7 +450,7 @@ async function download() {
   const format = byId("format").value;
   try {
     let content;
-    if (about.lines) {
+    if (!about.whole) {
       const body = JSON.stringify({ page: sentPage(), format });
       const answer = await ask("page/write", { method: "POST", body, headers: { "Content-Type": "application/json" } });
       content = await answer.blob();
@@ -536,7 +536,9 @@ addEventListener("beforeunload", (event) => {
 (async () => {
   try {
     about = await (await ask("page/about")).json();
-    byId("save").hidden = !about.corrections;
+    byId("save").hidden = !about.corrections || about.whole;
+    byId("split").checked = about.lines;
+    byId("split").parentElement.hidden = about.whole;
     if (about.corrections_problem) complain(new Error(`Corrections are not saved: ${about.corrections_problem}.`));
     tell();
   } catch (error) {

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 
 from ..pages.formats import ENDINGS
+from ..pages.reading import WHOLE_PAGES
+from ..reading.processor import TrOCRProcessor
 from ..version import __version__
 from .handler import Handler
 
@@ -34,8 +36,11 @@ def _content(name: str) -> bytes:
 
 
 def about(handler: Handler) -> None:
-    """Answer with what the page shows of the server, and lets be done there."""
-    service = handler.service
+    """Answer with what the page shows of the server, and lets be done there.
+
+    whole -- the model reads pages, so no lines are found. lines -- whether it is one for lines
+    """
+    service, processor = handler.service, handler.service.processor
     corrections = service.corrections
     handler.answer(
         200,
@@ -43,7 +48,8 @@ def about(handler: Handler) -> None:
             "model": service.name,
             "version": __version__,
             "key": bool(service.access.keys),
-            "lines": service.processor.line_aspect_ratio is not None,
+            "whole": processor.processor_class in WHOLE_PAGES,
+            "lines": isinstance(processor, TrOCRProcessor) or bool(processor.line_aspect_ratio),
             "formats": ENDINGS,
             "corrections": corrections is not None and corrections.problem is None,
             "corrections_problem": corrections and corrections.problem,

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from PIL import Image, ImageDraw
 
-from mlx_vedec import load, load_dataset
-from tests.conftest import ROOT
+from mlx_vedec import DonutProcessor, NougatProcessor, load, load_dataset
+from tests.conftest import DATA, ROOT
 from tests.support.serving import serving
 
 selenium = pytest.importorskip("selenium", reason="the extra `browser` brings selenium")
@@ -279,3 +279,22 @@ def test_a_key_is_asked_for_once(browse):
         window.until(lambda: "8 lines read" in window.text("status"))
         window.read(PAGE)
         assert window.lines()[0] == FIRST
+
+
+@pytest.mark.parametrize("kind", [DonutProcessor, NougatProcessor])
+def test_models_of_whole_pages(browse, kind):
+    model, processor = load()
+    line = DATA / "lines" / "seen_006.png"
+    with serving(model, kind(processor.image_processor, processor.tokenizer)) as server:
+        window = browse(server.url)
+        window.read(line)
+        field = window.one("#text input, #text textarea")
+        assert "wheel 206,3" in field.get_property("value")
+        assert field.tag_name == ("input" if kind is DonutProcessor else "textarea")
+        field.clear()
+        field.send_keys("corrected")
+        window.one("#format option[value=json]").click()
+        window.one("#download").click()
+        content = json.loads(window.downloaded("seen_006.json").read_text())
+        assert [*content.values()] == ["corrected"]
+        assert not window.one("#split").is_displayed() and not window.one("#save").is_displayed()
