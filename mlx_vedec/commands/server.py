@@ -75,6 +75,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="NAME",
     )
     add_flag(p, "allow_urls", "Download images from public http(s) addresses in requests.", **YES)
+    add_flag(
+        p,
+        "corrections",
+        "The folder that pages corrected in the browser are written to, for `mlx_vedec lora`.",
+        "they are not saved",
+        metavar="FOLDER",
+    )
     add_fields(p, Limits)
     for name in DEFAULTS:
         add_option(p, name)
@@ -121,9 +128,12 @@ def _serve(args: argparse.Namespace) -> int:
         cors=args.cors or (),
         hosts=args.allow_host or (),
         allow_urls=args.allow_urls,
+        corrections=args.corrections,
     )
     if args.host not in LOOPBACK and not keys:
         say(f"{PROGRAM}: warning: whoever reaches {args.host} can ask; give --api-key-file")
+    if server.corrections is not None and server.corrections.problem is not None:
+        say(f"{PROGRAM}: warning: {server.corrections.problem}; corrections are not saved")
     _stop_by_signals(server)
     server.run(lambda: print(f"listening at {server.url}", flush=True))
     return 0

@@ -82,7 +82,7 @@ def read(handler: Handler) -> None:
     """Answer with what an image says."""
     service = handler.service
     with service.place():
-        content, fields = _received(handler)
+        content, fields = received(handler)
         asked = Asked.of(fields, service.name)
         deadline = service.deadline()
         options = service.settled(asked.options, grammar=asked.grammar)
@@ -113,7 +113,7 @@ def read(handler: Handler) -> None:
             handler.answer(200, page.to_bytes(asked.format), kind=TYPES[asked.format])
 
 
-def _received(handler: Handler) -> tuple[bytes, Mapping[str, Any]]:
+def received(handler: Handler) -> tuple[bytes, Mapping[str, Any]]:
     """The image's content, and the fields of the query and the form."""
     queried = query_fields(urlsplit(handler.path).query)
     kind = handler.headers.get("Content-Type", "")
@@ -152,7 +152,9 @@ def _lines(work: PageWork, event: Any) -> Iterator[dict[str, Any]]:
     work.results[event.image] = event.result
     for number, (line, places) in enumerate(zip(work.page.lines, work.places, strict=True)):
         if event.image in places and all(place in work.results for place in places):
-            yield {"type": "line", "number": number, **line_dict(work.read(line, places))}
+            said = line_dict(work.read(line, places))
+            pieces = [work.results[place].text for place in places]
+            yield {"type": "line", "number": number, **said, "pieces": pieces}
 
 
 def _answer(page: Page) -> dict[str, Any]:

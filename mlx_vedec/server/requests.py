@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from PIL import Image
 
@@ -60,6 +61,21 @@ class Gone(ConnectionError):
 
 class Closing(Exception):
     """The server takes no more requests."""
+
+
+@dataclass(eq=False)
+class Task:
+    """Something else that the thread with the model computes, between two steps."""
+
+    function: Callable[[], Any]
+    told: queue.SimpleQueue[Any] = field(default_factory=queue.SimpleQueue)
+
+    def run(self) -> None:
+        """Compute it, and tell what came of it."""
+        try:
+            self.told.put(self.function())
+        except Exception as error:
+            self.told.put(Failed(error))
 
 
 @dataclass(eq=False)

@@ -6,8 +6,11 @@ from typing import Any
 
 from .chat import chat_completions
 from .handler import Handler, Routes
+from .look import look
 from .read import read
+from .saving import save, write_page
 from .service import Service
+from .site import ABOUT, FILES, about, site
 
 
 def routes_of(service: Service) -> Routes:
@@ -18,10 +21,15 @@ def routes_of(service: Service) -> Routes:
         "/v1/models": {"GET": _models},
         f"/v1/models/{service.name}": {"GET": _model},
         "/health": {"GET": _health},
+        **{path: {"GET": site} for path in FILES},
+        ABOUT: {"GET": about},
+        "/page/look": {"POST": look},
+        "/page/write": {"POST": write_page},
+        "/page/corrections": {"POST": save},
     }
 
 
-OPEN = ("/health",)  # paths that no key is asked for at
+OPEN = ("/health", *FILES, ABOUT)  # paths that no key is asked for at
 
 
 def _models(handler: Handler) -> None:

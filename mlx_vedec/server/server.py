@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import mlx.core as mx
 from PIL import Image
 
-from ..errors import OptionError
+from ..errors import OptionError, as_path
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import check_reader, generate
 from ..reading.processor import Processor
 from .access import Access
+from .corrections import Corrections
 from .downloads import fetch
 from .limits import Limits
 from .listener import Listener
@@ -29,7 +31,8 @@ class Server:
     name -- of the model, in requests and answers. port -- 0 is any that is free. api_keys -- of
     which a request has to name one; none lets all in. cors -- origins whose pages may ask. hosts --
     names that the server is asked by, besides its address and localhost. allow_urls -- whether
-    images are downloaded from addresses in requests, public ones only.
+    images are downloaded from addresses in requests, public ones only. corrections -- the folder
+    that pages corrected in the browser are written to.
 
     The thread that calls `run` does all computing.
     """
@@ -47,6 +50,7 @@ class Server:
         cors: Sequence[str] = (),
         hosts: Sequence[str] = (),
         allow_urls: bool = False,
+        corrections: str | Path | None = None,
     ) -> None:
         check_reader(model, processor)
         mx.eval(model.parameters())  # another thread could not read them
@@ -56,7 +60,12 @@ class Server:
         self.worker = Worker(model, processor, self.limits.max_batch)
         access = Access([key.strip() for key in api_keys], [host, *hosts], cors)
         download = fetch if allow_urls else None
-        self.service = Service(self.worker, name, self.limits, access, download)
+        self.corrections = None
+        if corrections is not None:
+            folder = as_path(corrections, "corrections")
+            self.corrections = Corrections(folder, processor.line_aspect_ratio)
+        own = download, self.corrections
+        self.service = Service(self.worker, name, self.limits, access, *own)
         self.listener = Listener(host, port, self.service)
         self.host = host
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ..generation.options import Options
 from .access import Access
+from .corrections import Corrections
 from .fields import settled
 from .limits import Limits
 from .pictures import PictureRoom
@@ -22,7 +23,7 @@ class Service:
     """A model under a name, with its worker.
 
     fetch -- gives the content of an address by a time, up to so many bytes; None where addresses
-    are not let
+    are not let. corrections -- where corrected pages are written; None where they are not
     """
 
     def __init__(
@@ -32,7 +33,9 @@ class Service:
         limits: Limits,
         access: Access,
         fetch: Callable[[str, float, int], bytes] | None = None,
+        corrections: Corrections | None = None,
     ) -> None:
+        self.corrections = corrections
         self.worker, self.name, self.limits, self.access = worker, name, limits, access
         self.model, self.processor = worker.model, worker.processor
         self.pictures = PictureRoom()

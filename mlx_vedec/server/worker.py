@@ -16,6 +16,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 import mlx.core as mx
 
@@ -27,8 +28,9 @@ from ..reading.image_queue import IDLE, ImageQueue
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .batch import Batch, Job
-from .requests import Broken, Closing, Failed, Gone, Read, Request
+from .requests import Broken, Closing, Failed, Gone, Late, Read, Request, Task
 
+Result = TypeVar("Result")
 LOG = logging.getLogger("mlx_vedec")
 
 
@@ -43,7 +45,7 @@ class Worker:
     ) -> None:
         self.model, self.processor, self.max_batch = model, processor, max_batch
         self.usual_rows = model.generation_options(**processor.task_options()).sequences_per_image
-        self.submitted: queue.SimpleQueue[Request | None] = queue.SimpleQueue()
+        self.submitted: queue.SimpleQueue[Request | Task | None] = queue.SimpleQueue()
         self.requests: dict[Request, None] = {}  # those that are not read yet
         self.turns: deque[Request] = deque()  # those with images that wait
         self.again: list[Job] = []  # whose batch has failed
@@ -63,6 +65,21 @@ class Worker:
             yield
         finally:
             request.cancelled = True  # which changes nothing once it is read
+
+    def call(self, function: Callable[[], Result], deadline: float) -> Result:
+        """What a function gives in the thread with the model; `Late` where that comes late."""
+        task = Task(function)
+        with self._closing:
+            if self.closed or self.ends is not None:
+                raise Closing
+            self.submitted.put(task)
+        try:
+            found = task.told.get(timeout=max(0.0, deadline - time.monotonic()))
+        except queue.Empty:
+            raise Late from None
+        if isinstance(found, Failed):
+            raise found.error
+        return found
 
     def stop(self, grace: float) -> None:
         """Let `run` return when all is read, or after so many seconds."""
@@ -111,8 +128,10 @@ class Worker:
         while not self.submitted.empty():
             self._enter(self.submitted.get())
 
-    def _enter(self, request: Request | None) -> None:
-        if request is not None and request.waiting:
+    def _enter(self, request: Request | Task | None) -> None:
+        if isinstance(request, Task):
+            request.run()
+        elif request is not None and request.waiting:
             self.requests[request] = None
             self.turns.append(request)
 
