@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..decoders.decoder import Decoder
+from ..decoders.step import next_logits
 from ..encoders.encoder import Encoder
 from ..errors import OptionError, TokenError
 from ..generation.beams import BeamSearch
@@ -271,8 +272,7 @@ class GenerationMixin(nn.Module):
         trace: Trace | None = None,
     ) -> mx.array:
         """Append tokens (B, L) to a cache; returns the logits (B, V) after the last of them."""
-        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask, trace=trace)
-        return self.decoder.head(x[:, -1:])[:, 0]
+        return next_logits(self.decoder, tokens, cache, attention_mask, trace)
 
 
 def _checked(tokens: Sequence[Sequence[int]] | mx.array | None, rows: int) -> mx.array:
