@@ -10,11 +10,11 @@ unequal lengths, several rows may read one image, and weights may be quantized.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import mlx.core as mx
 
+from ..layers.compiled import Traces
 from ..layers.decoder_cache import DecoderCache
 from ..layers.kv_quantization import Parts
 from ..layers.outputs import Trace
@@ -23,7 +23,6 @@ from ..layers.weights import Weights
 from .decoder import Decoder
 
 Stepped = tuple[mx.array, list[Parts]]  # logits (B, V), and the buffers after the step
-MOST_TRACES = 64  # that are kept, each of its own shapes
 
 
 def step(
@@ -75,24 +74,11 @@ def next_logits(
     return decoder.head(x[:, -1:])[:, 0]
 
 
-@dataclass
-class Traces:
-    """How many traces a compiled function has made, and how many of them are kept."""
-
-    made: int = 0
-    kept: int = 0
-
-    def add(self) -> None:
-        """Count one more."""
-        self.made += 1
-        self.kept += 1
-
-
 class CompiledStep:
     """A decoder's step as a function that MLX compiles once for every shape of its arrays.
 
     It appends to a `DecoderCache` as the decoder itself does. Buffers are of few sizes, so that few
-    shapes come; of more than `MOST_TRACES`, all are forgotten.
+    shapes come, which `traces` counts.
     """
 
     def __init__(self, decoder: Decoder[Any]) -> None:
@@ -105,24 +91,32 @@ class CompiledStep:
         """Whether it is this decoder's, and the decoder has the modules that it had."""
         return decoder is self.decoder and self._weights.alike(Weights(decoder))
 
-    def __call__(self, tokens: mx.array, cache: DecoderCache) -> mx.array:
-        """Append tokens (B, 1) to a cache; returns the logits (B, V) after them."""
+    def __call__(
+        self, tokens: mx.array, cache: DecoderCache, attention_mask: mx.array | None = None
+    ) -> mx.array:
+        """Append tokens (B, 1) to a cache; returns the logits (B, V) after them.
+
+        attention_mask (B, T) -- 0 for padding, which is in the prompt
+        """
         self.decoder.check_room(cache.length + 1)
         buffers, images, parents = cache.hand_out()
+        if attention_mask is not None:
+            attention_mask = _by_slot(attention_mask, buffers[0][0].shape[2])
         logits, buffers = self._function(cache.storage)(
             self._weights.arrays(),
             tokens[:, 0],
             mx.array(cache.lengths, mx.int32),
             buffers,
             images,
-            [] if parents is None else [parents],
+            parents,
+            attention_mask,
         )
         cache.take_back(buffers)
         return logits
 
     def _function(self, storage: Storage) -> Callable[..., Stepped]:
-        if self.traces.kept > MOST_TRACES:
-            self._functions, self.traces.kept = {}, 0
+        if self.traces.overflow():
+            self._functions = {}
         if storage not in self._functions:
             self._functions[storage] = self._compiled(storage)
         return self._functions[storage]
@@ -131,9 +125,14 @@ class CompiledStep:
         decoder, weights, traces = self.decoder, self._weights, self.traces  # not self: a circle
 
         def function(arrays: list[mx.array], *given: Any) -> Stepped:
-            *most, parents = given
             traces.add()
             with weights.replaced(arrays):
-                return step(decoder, *most, *parents, storage=storage)
+                return step(decoder, *given, storage=storage)
 
         return mx.compile(function)
+
+
+def _by_slot(attention_mask: mx.array, capacity: int) -> mx.array:
+    """A mask (B, T) of tokens as one of slots, (B, capacity): padding keeps the slots it has."""
+    mask = attention_mask[:, :capacity]
+    return mx.pad(mask, [(0, 0), (0, capacity - mask.shape[1])], constant_values=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from ..layers.decoder_cache import DecoderCache
 from .search import Decoded, Search, Step
 
 Ended = tuple[Hashable, list[Decoded]]
+Advance = Callable[[Search, Any, mx.array], Any]
 DROP = 0.25  # share of images that have ended from which dropping them pays for the copy
 
 
@@ -78,9 +79,15 @@ def follow(step: Step, cohort: Cohort, cache: DecoderCache) -> Iterator[Any]:
 
 @dataclass
 class Flow:
-    """Cohorts decoded as one batch: they join when there is room and leave image by image."""
+    """Cohorts decoded as one batch: they join when there is room and leave image by image.
+
+    advance_search -- in the place of a search's own; size -- how many places a cohort keeps for so many
+    images that go on, where not as many
+    """
 
     step: Step
+    advance_search: Advance = Search.advance
+    size: Callable[[int], int] = int
     cohorts: list[Cohort] = field(default_factory=list)
     ended: set[Hashable] = field(default_factory=set)
     cache: DecoderCache | None = None
@@ -134,7 +141,8 @@ class Flow:
         logits = self.step(mx.concatenate(tokens)[:, None], self.cache, None)
         start, parents = 0, []
         for cohort, fed in zip(self.cohorts, tokens, strict=True):
-            cohort.state = cohort.search.advance(cohort.state, logits[start : start + len(fed)])
+            own = logits if len(fed) == len(logits) else logits[start : start + len(fed)]
+            cohort.state = self.advance_search(cohort.search, cohort.state, own)
             if cohort.state.parents is not None:
                 parents.append(cohort.state.parents + start)
             start += len(fed)
@@ -144,21 +152,26 @@ class Flow:
             cohort.compute()
 
     def _drop(self) -> None:
-        """Forget the rows of images that have ended."""
+        """Forget the rows of images that have ended, of cohorts that then have fewer places."""
         if not self.ended:
             return
         assert self.cache is not None
         kept, start = [], 0
         for cohort in self.cohorts:
-            places = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
+            held = len(cohort.search.images)
+            going = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
+            places = going + going[-1:] * (self.size(len(going)) - len(going))
+            if going and len(places) >= held:
+                places = [*range(held)]
+            else:
+                self.ended -= {*cohort.keys}
+                cohort.keys = [cohort.keys[i] for i in going]
+                if going:
+                    cohort.state = cohort.search.select(cohort.state, places)
             kept += [start + i for i in places]
-            start += len(cohort.keys)
-            if places and len(places) < len(cohort.keys):
-                cohort.state = cohort.search.select(cohort.state, places)
-            cohort.keys = [cohort.keys[i] for i in places]
+            start += held
         self.cohorts = [cohort for cohort in self.cohorts if cohort.keys]
-        self.ended = set()
-        if self.cohorts:
-            self.cache.filter(kept)
-        else:
+        if not self.cohorts:
             self.cache = None
+        elif kept != [*range(start)]:
+            self.cache.filter(kept)

@@ -196,6 +196,12 @@ class Options:
         unset="of 64, or of 32 where 64 does not divide a head",
         flag=True,
     )
+    compile: bool | None = option(
+        TRUTH,
+        "Compile each step of decoding, which does not change the text.",
+        unset="on a GPU; on a CPU when a model has taken many steps and g++ is there",
+        flag=True,
+    )
     tokenizer: Any = option(TOKENIZER, "What makes texts of ids, for stop_strings.")
 
     @property

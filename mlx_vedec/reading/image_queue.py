@@ -10,7 +10,6 @@ from functools import partial
 import mlx.core as mx
 from PIL import Image
 
-from ..generation.flow import Flow
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..images.boxes import Box
@@ -132,7 +131,7 @@ class _Work:
 
     def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, Asked]]):
         self.queue, self.sources = queue, sources
-        self.flow = Flow(queue.model.step)
+        self.flow = queue.model.stepper(queue.options).flow()
         self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last
         self.waiting: list[Item] = []
         self.going: dict[int, Item] = {}
