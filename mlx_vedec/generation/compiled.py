@@ -11,20 +11,10 @@ import mlx.core as mx
 from ..errors import OptionError
 from ..layers.compiled import Traces
 from ..layers.kv_cache import STEP, bucket
-from .options import Options
+from .options import Options, functions_of
 from .search import Search
 
 MOST_OPTIONS = 8  # settings whose functions are kept
-FUNCTIONS = (  # options that are Python functions, or ask one
-    *("logits_processor", "logits_processors", "prefix_allowed_tokens_fn", "sampler"),
-    *("stopping_criteria", "stop_strings"),
-)
-
-
-def functions_of(options: Options) -> list[str]:
-    """The options in force that are asked in Python at every step, which nothing compiles."""
-    changed = options.changed()
-    return [name for name in FUNCTIONS if name in changed]
 
 
 def check_compiles(options: Options) -> None:
@@ -50,9 +40,8 @@ class CompiledSearches:
 
     def __call__(self, search: Search, state: Any, logits: mx.array) -> Any:
         """The state one token on, given the logits (N, V) of the tokens fed."""
-        options, length = search.options, state.length
-        plain = functions_of(options) or "variance" in options.stop_on_repetition
-        if plain or search.masked or search.stopping.late or search.looks(length):
+        length = state.length
+        if not search.compiles or search.stopping.late or search.looks(length):
             return search.advance(state, logits)
         arrays = state.with_room(bucket(length + 1, STEP)).arrays()
         found = self._function(search, type(state))(arrays, logits, mx.array(length))

@@ -81,8 +81,8 @@ def follow(step: Step, cohort: Cohort, cache: DecoderCache) -> Iterator[Any]:
 class Flow:
     """Cohorts decoded as one batch: they join when there is room and leave image by image.
 
-    advance_search -- in the place of a search's own; size -- how many places a cohort keeps for so many
-    images that go on, where not as many
+    advance_search -- `Search.advance`, or what computes the same; size -- how many places a cohort
+    keeps for so many images that go on, if not as many
     """
 
     step: Step
@@ -95,6 +95,11 @@ class Flow:
     def __len__(self) -> int:
         """Images that have not ended."""
         return sum(len(cohort.keys) for cohort in self.cohorts) - len(self.ended)
+
+    def room(self, most: int) -> int:
+        """How many images may join, where there is room for so many in all."""
+        free = most - sum(len(self._places(cohort)) for cohort in self.cohorts)
+        return next((count for count in range(free, 0, -1) if self.size(count) == count), 0)
 
     def add(self, cohort: Cohort, cache: DecoderCache) -> None:
         """Take in a cohort whose images have as many features as those here."""
@@ -158,20 +163,23 @@ class Flow:
         assert self.cache is not None
         kept, start = [], 0
         for cohort in self.cohorts:
-            held = len(cohort.search.images)
-            going = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
-            places = going + going[-1:] * (self.size(len(going)) - len(going))
-            if going and len(places) >= held:
-                places = [*range(held)]
-            else:
-                self.ended -= {*cohort.keys}
-                cohort.keys = [cohort.keys[i] for i in going]
-                if going:
-                    cohort.state = cohort.search.select(cohort.state, places)
+            held, places = len(cohort.search.images), self._places(cohort)
             kept += [start + i for i in places]
             start += held
+            if len(places) < held:
+                ended, self.ended = self.ended, self.ended - {*cohort.keys}
+                cohort.keys = [key for key in cohort.keys if key not in ended]
+                if places:
+                    cohort.state = cohort.search.select(cohort.state, places)
         self.cohorts = [cohort for cohort in self.cohorts if cohort.keys]
         if not self.cohorts:
             self.cache = None
         elif kept != [*range(start)]:
             self.cache.filter(kept)
+
+    def _places(self, cohort: Cohort) -> list[int]:
+        """The places of a cohort that stay: the last that goes on may stand in several."""
+        held = len(cohort.search.images)
+        going = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
+        places = going and going + going[-1:] * (self.size(len(going)) - len(going))
+        return places if len(places) < held else [*range(held)]

@@ -261,3 +261,15 @@ def start_token(options: Any) -> int | tuple[int, ...] | None:
         if value is not None:
             return START.form(value)
     return None
+
+
+IN_PYTHON = (  # options that are Python functions, or ask one
+    *("logits_processor", "logits_processors", "prefix_allowed_tokens_fn", "sampler"),
+    *("stopping_criteria", "stop_strings"),
+)
+
+
+def functions_of(options: Options) -> list[str]:
+    """The options in force that are asked in Python at every step, which nothing compiles."""
+    changed = options.changed()
+    return [name for name in IN_PYTHON if name in changed]

@@ -37,9 +37,7 @@ def check_listed_ids(name: str, ids: Iterable[int], vocab_size: int) -> None:
         )
 
 
-def sequence_bias(
-    biases: Mapping[tuple[int, ...], float], *, name: str = "sequence_bias"
-) -> Rule:
+def sequence_bias(biases: Mapping[tuple[int, ...], float], *, name: str = "sequence_bias") -> Rule:
     """Add each sequence's bias to its last token, in rows that end with the tokens before it.
 
     Biases that meet in one token add up. `name` is the option that an error is about.

@@ -34,9 +34,7 @@ def logits_processors(
     return [*rules, *own, *map(_row_by_row, options.logits_processors)]
 
 
-def _first_rules(
-    o: Options, image: Imaged, attention_mask: mx.array | None
-) -> Iterator[Rule]:
+def _first_rules(o: Options, image: Imaged, attention_mask: mx.array | None) -> Iterator[Rule]:
     if o.sequence_bias:
         yield processors.sequence_bias(dict(o.sequence_bias))
     if o.repetition_penalty != 1.0:

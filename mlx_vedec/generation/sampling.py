@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
@@ -84,7 +85,7 @@ class Sampling(Search):
         super().__init__(options, attention_mask)
         self.logprobs = logprobs
 
-    @property
+    @cached_property
     def settings(self) -> Hashable:
         """With whether log-probabilities are kept."""
         return super().settings, self.logprobs

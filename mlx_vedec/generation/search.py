@@ -5,12 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
 
 from ..layers.decoder_cache import DecoderCache
-from .options import Options
+from .options import Options, functions_of
 from .rules import logits_processors, logits_warpers
 from .stopping import Stopping, reason_of
 
@@ -58,10 +59,16 @@ class Search(ABC):
         self.stopping = Stopping(options)
         self.masked = attention_mask is not None
 
-    @property
+    @cached_property
     def settings(self) -> Hashable:
         """What two searches have in common whose steps compute the same."""
         return type(self), replace(self.options, tokenizer=None)
+
+    @cached_property
+    def compiles(self) -> bool:
+        """Whether its steps are array code alone, but for those that have to look at values."""
+        follows = "variance" in self.options.stop_on_repetition
+        return not (functions_of(self.options) or follows or self.masked)
 
     def start(self, prompt: mx.array, logits: mx.array) -> Any:
         """The state after the first token, from prompts (B, P) and the logits (B, V) after them."""

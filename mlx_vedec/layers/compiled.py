@@ -8,7 +8,6 @@ from functools import cache
 
 import mlx.core as mx
 
-
 MOST = 64  # traces that are kept
 
 

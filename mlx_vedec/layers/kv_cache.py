@@ -25,13 +25,12 @@ STEP = 32  # slots of the smallest buffer: it grows rarely, and is small beside 
 
 
 class LayerCache(Protocol):
-    """What attention asks of the cache of its layer.
-
-    starts -- the position of the first of the next tokens: one for all rows, or one each, (B,)
-    """
+    """What attention asks of the cache of its layer."""
 
     @property
-    def starts(self) -> int | mx.array: ...
+    def starts(self) -> int | mx.array:
+        """The position of the next token: one for all rows, or one each, (B,)."""
+        ...
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Memory:
         """Append keys and values (B, H, L, Dh) and return those to attend to, (B, H, T, Dh)."""

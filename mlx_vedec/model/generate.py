@@ -89,8 +89,8 @@ class GenerationMixin(nn.Module):
         mask = _lengthened(decoder_attention_mask, prompt)
         if settled.compile and tracing:
             raise OptionError(
-                "compile=True with output_attentions or output_hidden_states, which a compiled step "
-                "does not give; leave one out"
+                "compile=True with output_attentions or output_hidden_states, which a compiled "
+                "step does not give; leave one out"
             )
         stepper = self.stepper(settled)
         step = tracing or stepper

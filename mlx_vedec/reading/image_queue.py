@@ -215,7 +215,8 @@ class _Work:
 
     def _look(self) -> Iterator[tuple[int, GenerationResult]]:
         """Read as many images as there is room for; yields errors of those that cannot be."""
-        while not self.dry and len(self.flow) + len(self.waiting) < self.queue.batch_size:
+        room = self.flow.room(self.queue.batch_size)
+        while not self.dry and len(self.waiting) < room:
             try:
                 index, (source, prompt) = next(self.sources)
             except StopIteration:
