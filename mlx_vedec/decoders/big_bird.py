@@ -18,7 +18,7 @@ import mlx.core as mx
 
 from ..errors import TokenError
 from ..layers.attention import Attention, AttentionCore, Mask
-from ..layers.kv_cache import KeysValues, KVCache, Memory
+from ..layers.kv_cache import KeysValues, LayerCache, Memory
 from ..layers.kv_quantization import Held, Quantized
 from ..layers.outputs import Trace
 from .bert import BertConfig, bert_renames
@@ -90,7 +90,7 @@ class BigBirdLayer(DecoderLayer):
         x: mx.array,
         memory: Memory | mx.array | None,
         mask: Mask,
-        cache: KVCache | None,
+        cache: LayerCache | None,
         trace: Trace,
         memory_mask: mx.array | None = None,
     ) -> mx.array:
@@ -149,8 +149,9 @@ class BigBirdForCausalLM(MaskedDecoder[BigBirdConfig]):
     def _normed(self, x: mx.array) -> mx.array:
         return self.embed_norm(self.dropout(x))
 
-    def _check_room(self, total: int) -> None:
-        super()._check_room(total)
+    def check_room(self, total: int) -> None:
+        """Raise `TokenError` also where attention would be sparse."""
+        super().check_room(total)
         full = self.config.full_length
         if full is not None and total > full:
             raise TokenError(

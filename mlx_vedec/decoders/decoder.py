@@ -19,6 +19,7 @@ from ..layers.kv_quantization import kv_group_size
 from ..layers.lora import Adapted
 from ..layers.outputs import CausalLMOutputWithCrossAttentions, Trace, arrays
 from ..layers.packed import Quantized
+from ..layers.step_cache import StepCache
 from ..layers.token_ids import as_ids, cross_entropy
 from .calls import (
     check_cache,
@@ -248,7 +249,7 @@ class Decoder(Pretrained, Generic[C]):
         attention_mask: mx.array | None = None,
         memory_mask: mx.array | None = None,
         position_ids: mx.array | None = None,
-        cache: DecoderCache | None = None,
+        cache: DecoderCache | StepCache | None = None,
         trace: Trace | None = None,
     ) -> mx.array:
         """Tokens (B, L) to hidden states (B, L, D).
@@ -262,7 +263,7 @@ class Decoder(Pretrained, Generic[C]):
         self._check_reads(memory)
         trace = trace or Trace()
         length = given_input(tokens, inputs_embeds).shape[1]
-        self._check_room(length + (cache.length if cache else 0))
+        self.check_room(length + (cache.length if cache else 0))
         positions = cache.positions(length) if cache else mx.arange(length)[None]
         memories = cache.memories if cache else [memory] * len(self.layers)
         mask = (cache or KVCache()).make_mask(length, attention_mask)
@@ -350,7 +351,8 @@ class Decoder(Pretrained, Generic[C]):
                 "with; set add_cross_attention=True in its config"
             )
 
-    def _check_room(self, total: int) -> None:
+    def check_room(self, total: int) -> None:
+        """Raise `TokenError` for a row of more tokens than there are positions."""
         if self.max_positions is not None and total > self.max_positions:
             raise TokenError(
                 f"{total} tokens, but the position table ends at {self.max_positions}; "

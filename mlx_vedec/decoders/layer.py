@@ -12,7 +12,7 @@ from ..checkpoints.config import Config
 from ..errors import ConfigError
 from ..layers.attention import Attention, AttentionCore, Mask
 from ..layers.dropout import Dropout
-from ..layers.kv_cache import KeysValues, KVCache, Memory
+from ..layers.kv_cache import KeysValues, LayerCache, Memory
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 
@@ -115,7 +115,7 @@ class DecoderLayer(nn.Module):
         x: mx.array,
         memory: Memory | mx.array | None,
         mask: Mask,
-        cache: KVCache | None,
+        cache: LayerCache | None,
         trace: Trace,
         memory_mask: mx.array | None = None,
     ) -> mx.array:

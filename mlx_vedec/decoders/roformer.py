@@ -14,7 +14,7 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
 from ..layers.attention import Attention, Mask
-from ..layers.kv_cache import KVCache, Memory
+from ..layers.kv_cache import LayerCache, Memory
 from .bert import TYPED_BODY, BertConfig, bert_renames
 from .layer import DecoderLayer
 from .masked import MaskedDecoder, MaskedShape
@@ -88,13 +88,11 @@ class RotaryAttention(Attention):
         memory: Memory | mx.array | None = None,
         *,
         mask: Mask = None,
-        cache: KVCache | None = None,
+        cache: LayerCache | None = None,
         keep: list[mx.array] | None = None,
     ) -> mx.array:
         """(B, L, D) to (B, L, D). `keep` receives the attention weights, (B, H, L, T)."""
-        starts = 0 if cache is None else cache.offset
-        if cache is not None and not cache.even:
-            starts = mx.array(cache.lengths, mx.int32)
+        starts = 0 if cache is None else cache.starts
         queries, keys, values = self._project(x, None)
         queries, keys = self._turned(queries, starts), self._turned(keys, starts)
         values = self._turned(values, starts) if self.turns_values else values

@@ -12,6 +12,7 @@ from ..layers.decoder_cache import DecoderCache
 from .search import Decoded, Search, Step
 
 Ended = tuple[Hashable, list[Decoded]]
+Advance = Callable[[Search, Any, mx.array], Any]
 DROP = 0.25  # share of images that have ended from which dropping them pays for the copy
 
 
@@ -80,11 +81,14 @@ def follow(step: Step, cohort: Cohort, cache: DecoderCache) -> Iterator[Any]:
 class Flow:
     """Cohorts decoded as one batch: they join when there is room and leave image by image.
 
-    watch -- is called with each cohort and its state after every token, once that is computed; some
-    of its images may have ended before
+    advance_search -- `Search.advance`, or what computes the same; size -- how many places a cohort
+    keeps for so many images that go on, if not as many. watch -- is called with each cohort and its
+    state after every token, once that is computed; some of its images may have ended before
     """
 
     step: Step
+    advance_search: Advance = Search.advance
+    size: Callable[[int], int] = int
     watch: Callable[[Cohort, Any], object] = lambda cohort, state: None
     cohorts: list[Cohort] = field(default_factory=list)
     ended: set[Hashable] = field(default_factory=set)
@@ -93,6 +97,11 @@ class Flow:
     def __len__(self) -> int:
         """Images that have not ended."""
         return sum(len(cohort.keys) for cohort in self.cohorts) - len(self.ended)
+
+    def room(self, most: int) -> int:
+        """How many images may join, where there is room for so many in all."""
+        free = most - sum(len(self._places(cohort)) for cohort in self.cohorts)
+        return next((count for count in range(free, 0, -1) if self.size(count) == count), 0)
 
     def add(self, cohort: Cohort, cache: DecoderCache) -> None:
         """Take in a cohort whose images have as many features as those here."""
@@ -148,7 +157,8 @@ class Flow:
         logits = self.step(mx.concatenate(tokens)[:, None], self.cache, None)
         start, parents = 0, []
         for cohort, fed in zip(self.cohorts, tokens, strict=True):
-            cohort.state = cohort.search.advance(cohort.state, logits[start : start + len(fed)])
+            own = logits if len(fed) == len(logits) else logits[start : start + len(fed)]
+            cohort.state = self.advance_search(cohort.search, cohort.state, own)
             if cohort.state.parents is not None:
                 parents.append(cohort.state.parents + start)
             start += len(fed)
@@ -158,21 +168,29 @@ class Flow:
             cohort.compute()
 
     def _drop(self) -> None:
-        """Forget the rows of images that have ended."""
+        """Forget the rows of images that have ended, of cohorts that then have fewer places."""
         if not self.ended:
             return
         assert self.cache is not None
         kept, start = [], 0
         for cohort in self.cohorts:
-            places = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
+            held, places = len(cohort.search.images), self._places(cohort)
             kept += [start + i for i in places]
-            start += len(cohort.keys)
-            if places and len(places) < len(cohort.keys):
-                cohort.state = cohort.search.select(cohort.state, places)
-            cohort.keys = [cohort.keys[i] for i in places]
+            start += held
+            if len(places) < held:
+                ended, self.ended = self.ended, self.ended - {*cohort.keys}
+                cohort.keys = [key for key in cohort.keys if key not in ended]
+                if places:
+                    cohort.state = cohort.search.select(cohort.state, places)
         self.cohorts = [cohort for cohort in self.cohorts if cohort.keys]
-        self.ended = set()
-        if self.cohorts:
-            self.cache.filter(kept)
-        else:
+        if not self.cohorts:
             self.cache = None
+        elif kept != [*range(start)]:
+            self.cache.filter(kept)
+
+    def _places(self, cohort: Cohort) -> list[int]:
+        """The places of a cohort that stay: the last that goes on may stand in several."""
+        held = len(cohort.search.images)
+        going = [i for i, key in enumerate(cohort.keys) if key not in self.ended]
+        places = going and going + going[-1:] * (self.size(len(going)) - len(going))
+        return places if len(places) < held else [*range(held)]

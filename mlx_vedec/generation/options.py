@@ -202,6 +202,12 @@ class Options:
         unset="of 64, or of 32 where 64 does not divide a head",
         flag=True,
     )
+    compile: bool | None = option(
+        TRUTH,
+        "Compile each step of decoding, which does not change the text.",
+        unset="on a GPU; on a CPU when a model has taken many steps and g++ is there",
+        flag=True,
+    )
     tokenizer: Any = option(TOKENIZER, "What makes texts of ids, for stop_strings.")
 
     @property
@@ -261,3 +267,15 @@ def start_token(options: Any) -> int | tuple[int, ...] | None:
         if value is not None:
             return START.form(value)
     return None
+
+
+IN_PYTHON = (  # options that are Python functions, or ask one
+    *("logits_processor", "logits_processors", "prefix_allowed_tokens_fn", "sampler"),
+    *("stopping_criteria", "stop_strings"),
+)
+
+
+def functions_of(options: Options) -> list[str]:
+    """The options in force that are asked in Python at every step, which nothing compiles."""
+    changed = options.changed()
+    return [name for name in IN_PYTHON if name in changed]

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 import mlx.core as mx
 import numpy as np
 
+from .texts import Texts
+
 WINDOW = 15  # steps of the largest logit that one variance is of
 HISTORY = 200  # variances whose own variance is looked at
 THRESHOLD = 0.015  # below it, a row is marked
@@ -61,21 +63,25 @@ def _variance(values: mx.array) -> mx.array:
     return values.var(axis=1, ddof=1) if values.shape[1] > 1 else mx.zeros(values.shape[:1])
 
 
-def loops(tokens: mx.array, prompt_length: int) -> mx.array:
+def loops(tokens: mx.array | Texts, prompt_length: int) -> mx.array:
     """Which rows (N, T) end, past their prompt, with a block several times in a row: (N,)."""
-    generated = tokens.shape[1] - prompt_length
-    if generated < LEAST:
-        return mx.zeros(tokens.shape[:1], mx.bool_)
-    indices, counted = _comparisons(min(generated, PERIODS * REPEATS))
-    tail = tokens[:, -min(generated, PERIODS * REPEATS) :]
+    texts = Texts.of(tokens)
+    generated = texts.length - prompt_length
+    most = generated if isinstance(generated, int) else texts.tokens.shape[1] - prompt_length
+    if most < LEAST:
+        return mx.zeros(texts.tokens.shape[:1], mx.bool_)
+    tail = texts.last(min(most, PERIODS * REPEATS))
+    indices, counted, spans = _comparisons(tail.shape[1])
     same = tail[:, mx.array(indices)] == tail[:, None, ::-1]
-    return (same | ~mx.array(counted)).all(axis=2).any(axis=1)
+    found = (same | ~mx.array(counted)).all(axis=2)
+    return (found & (mx.array(spans) <= generated)).any(axis=1)
 
 
-def _comparisons(length: int) -> tuple[np.ndarray, np.ndarray]:
+def _comparisons(length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For each period p that fits, the place p before each place counted from the end, (p, length).
 
-    The second array says which of the comparisons a loop of that period needs.
+    The second array says which of the comparisons a loop of that period needs, the third how many
+    tokens such a loop has, (p,).
     """
     periods = np.arange(1, PERIODS + 1)[:, None]
     spans = np.maximum(LEAST, periods * REPEATS)
@@ -83,4 +89,4 @@ def _comparisons(length: int) -> tuple[np.ndarray, np.ndarray]:
     needed = np.broadcast_to(from_end < spans - periods, (PERIODS, length))
     fits = (spans <= length)[:, 0]
     before = np.maximum(length - 1 - from_end - periods, 0)
-    return before[fits].astype(np.int32), needed[fits]
+    return before[fits].astype(np.int32), needed[fits], spans[fits, 0].astype(np.int32)

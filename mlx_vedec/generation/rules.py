@@ -11,12 +11,14 @@ from ..errors import OptionError
 from ..layers.token_ids import as_array
 from . import processors, warpers
 from .options import LogitsProcessor, Options
+from .processors import Rule, Tokens
+from .texts import Texts
 from .values import answer_of
 
 Imaged = Callable[[int], int]  # an image's place in the batch to the one it was given at
 
 
-def applied(rules: Sequence[LogitsProcessor], tokens: mx.array, scores: mx.array) -> mx.array:
+def applied(rules: Sequence[Rule], tokens: Tokens, scores: mx.array) -> mx.array:
     """Scores (N, V) after every rule in turn."""
     for rule in rules:
         scores = rule(tokens, scores)
@@ -25,16 +27,14 @@ def applied(rules: Sequence[LogitsProcessor], tokens: mx.array, scores: mx.array
 
 def logits_processors(
     options: Options, image: Imaged, attention_mask: mx.array | None = None
-) -> list[LogitsProcessor]:
+) -> list[Rule]:
     """The rules of every way of decoding. attention_mask (N, P) is the prompts'."""
     rules = [*_first_rules(options, image, attention_mask), *_last_rules(options)]
     own = (_checked("logits_processor", rule) for rule in options.logits_processor)
     return [*rules, *own, *map(_row_by_row, options.logits_processors)]
 
 
-def _first_rules(
-    o: Options, image: Imaged, attention_mask: mx.array | None
-) -> Iterator[LogitsProcessor]:
+def _first_rules(o: Options, image: Imaged, attention_mask: mx.array | None) -> Iterator[Rule]:
     if o.sequence_bias:
         yield processors.sequence_bias(dict(o.sequence_bias))
     if o.repetition_penalty != 1.0:
@@ -51,7 +51,7 @@ def _first_rules(
         yield processors.prefix_allowed_tokens(lambda i, ids: asked(image(i), ids), rows)
 
 
-def _last_rules(o: Options) -> Iterator[LogitsProcessor]:
+def _last_rules(o: Options) -> Iterator[Rule]:
     eos, decay = o.eos_token_ids, o.exponential_decay_length_penalty
     if o.forced_bos_token_id is not None:
         yield processors.forced_bos(o.forced_bos_token_id)
@@ -67,13 +67,13 @@ def _last_rules(o: Options) -> Iterator[LogitsProcessor]:
         yield processors.begin_suppress_tokens(o.begin_suppress_tokens, _first_length(o))
 
 
-def logits_warpers(options: Options) -> list[LogitsProcessor]:
+def logits_warpers(options: Options) -> list[Rule]:
     """The rules of sampling, and the renormalisation that comes last in every way of decoding."""
     rules = [*_sampling_rules(options)] if options.do_sample else []
     return [*rules, warpers.renormalize()] if options.renormalize_logits else rules
 
 
-def _sampling_rules(o: Options) -> Iterator[LogitsProcessor]:
+def _sampling_rules(o: Options) -> Iterator[Rule]:
     keep = max(2, 1 + len(o.eos_token_ids)) if o.num_beams > 1 else 1
     if o.temperature != 1.0:
         yield warpers.temperature(o.temperature)
@@ -97,23 +97,25 @@ def _first_length(options: Options) -> int:
     return options.prompt_length + int(forced)
 
 
-def _row_by_row(rule: LogitsProcessor) -> LogitsProcessor:
+def _row_by_row(rule: LogitsProcessor) -> Rule:
     """mlx-lm's processors take one row: its tokens (T,) and its logits (1, V)."""
 
     checked = _checked("logits_processors", rule)
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
-        rows = [checked(tokens[i], scores[i : i + 1]) for i in range(len(tokens))]
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
+        texts = Texts.of(tokens).exact
+        rows = [checked(texts[i], scores[i : i + 1]) for i in range(len(texts))]
         return mx.concatenate(rows)
 
     return process
 
 
-def _checked(name: str, rule: LogitsProcessor) -> LogitsProcessor:
+def _checked(name: str, rule: LogitsProcessor) -> Rule:
     """A caller's own rule, whose scores have to be of the shape of those it is given."""
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
-        answer = answer_of(name, rule, tokens, scores)
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
+        texts = tokens.exact if isinstance(tokens, Texts) else tokens
+        answer = answer_of(name, rule, texts, scores)
         found = as_array(answer, f"scores of {name}", str(tuple(scores.shape)))
         if found.dtype == mx.bool_:
             raise OptionError(f"scores of {name} are True and False; expected numbers")

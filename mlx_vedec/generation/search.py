@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import mlx.core as mx
 
 from ..layers.decoder_cache import DecoderCache
-from .options import Options
+from .options import Options, functions_of
 from .rules import logits_processors, logits_warpers
 from .stopping import Stopping, reason_of
 
@@ -44,6 +45,8 @@ class Search(ABC):
     A state is what there is after a step: arrays, which `state.arrays()` lists; `state.next` (N,)
     is the last token of every row, `state.parents` (N,) the rows of the step before that these
     continue, None where each continues its own; `state.length` counts tokens, the prompt included.
+    `state.with_room(capacity)` has buffers for a compiled step, `State.of(arrays, length)` is the
+    inverse of `state.arrays()`.
     `state.logits` (N, V) are the model's, `state.scores` the same after the rules; float32.
     """
 
@@ -54,7 +57,22 @@ class Search(ABC):
         self.processors = logits_processors(options, lambda i: self.images[i], attention_mask)
         self.warpers = logits_warpers(options)
         self.stopping = Stopping(options)
+        self.masked = attention_mask is not None
         self.key = None if options.seed is None else mx.random.key(options.seed)
+
+    @cached_property
+    def settings(self) -> Hashable:
+        """What two searches have in common whose steps compute the same."""
+        return type(self), replace(self.options, tokenizer=None)
+
+    @cached_property
+    def compiles(self) -> bool:
+        """Whether its steps are array code alone, but for those that have to look at values.
+
+        Draws by a seed are not: their key goes on from step to step.
+        """
+        follows = "variance" in self.options.stop_on_repetition
+        return not (functions_of(self.options) or follows or self.masked or self.key is not None)
 
     def start(self, prompt: mx.array, logits: mx.array) -> Any:
         """The state after the first token, from prompts (B, P) and the logits (B, V) after them."""
@@ -79,9 +97,17 @@ class Search(ABC):
         rows = rows_of(images, self.options.sequences_per_image)
         return self._selected(state, mx.array(list(images)), rows)
 
-    @abstractmethod
     def advance(self, state: Any, logits: mx.array) -> Any:
         """The state one token on, given the logits (N, V) of the tokens fed."""
+        return self.advanced(state, logits, self.stopping.late)
+
+    def looks(self, length: int) -> bool:
+        """Whether the step after so many tokens looks at values, and so cannot be compiled."""
+        return False
+
+    @abstractmethod
+    def advanced(self, state: Any, logits: mx.array, late: bool) -> Any:
+        """The state one token on, which is the last one where it is late."""
 
     @abstractmethod
     def done(self, state: Any) -> mx.array:

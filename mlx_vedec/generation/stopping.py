@@ -14,6 +14,7 @@ from ..errors import OptionError, spelt
 from ..layers.token_ids import as_array
 from .options import OPTIONS, Options
 from .repetition import loops
+from .texts import Texts
 from .values import answer_of
 
 STOP, LENGTH, REPETITION = 1, 2, 3  # 0 is a row that goes on
@@ -49,23 +50,29 @@ class Stopping:
         self.options = options
         self.started = time.monotonic()
 
-    def __call__(self, tokens: mx.array, scores: mx.array) -> mx.array:
-        """Tokens (N, T), the last of them new, to reasons (N,), 0 in rows that go on.
+    @property
+    def late(self) -> bool:
+        """Whether no further token may be begun."""
+        limit = self.options.max_time
+        return limit is not None and time.monotonic() - self.started > limit
+
+    def __call__(self, texts: Texts, scores: mx.array, late: bool) -> mx.array:
+        """Rows (N,) whose last token is new, to reasons (N,), 0 in those that go on.
 
         Only stop strings and functions look at values, and so wait for the step.
         """
-        o, rows = self.options, tokens.shape[0]
+        o, rows = self.options, texts.tokens.shape[0]
         reasons = mx.zeros((rows,), mx.int32)
         if "ngram" in o.stop_on_repetition:
-            reasons = mx.where(loops(tokens, o.prompt_length), REPETITION, reasons)
-        if o.max_time is not None and time.monotonic() - self.started > o.max_time:
+            reasons = mx.where(loops(texts, o.prompt_length), REPETITION, reasons)
+        if late:
             reasons = mx.full((rows,), LENGTH, mx.int32)
         for criterion in o.stopping_criteria:
-            answer = answer_of("stopping_criteria", criterion, tokens, scores)
+            answer = answer_of("stopping_criteria", criterion, texts.exact, scores)
             reasons = mx.where(_asked(answer, rows), STOP, reasons)
         if o.stop_strings:
-            reasons = mx.where(mx.array(self._texts(tokens)), STOP, reasons)
-        return mx.where(is_in(tokens[:, -1], o.eos_token_ids), STOP, reasons)
+            reasons = mx.where(mx.array(self._texts(texts.exact)), STOP, reasons)
+        return mx.where(is_in(texts.last(1)[:, 0], o.eos_token_ids), STOP, reasons)
 
     def _texts(self, tokens: mx.array) -> list[bool]:
         """Whether the text of each row (N, T) has come to hold a stop string."""

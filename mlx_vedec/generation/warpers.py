@@ -15,12 +15,12 @@ import math
 
 import mlx.core as mx
 
-from .options import LogitsProcessor
+from .processors import Rule, Tokens
 
 COLDEST = 1e-30  # a temperature that leaves one token, or those with the very same score
 
 
-def temperature(value: float) -> LogitsProcessor:
+def temperature(value: float) -> Rule:
     """Divide the scores: below 1 the likely become likelier, above 1 the choice evens out."""
     if value >= COLDEST:
         return lambda tokens, scores: scores / value
@@ -28,20 +28,20 @@ def temperature(value: float) -> LogitsProcessor:
     return lambda tokens, scores: (scores - scores.max(axis=-1, keepdims=True)) / COLDEST
 
 
-def top_k(k: int, min_keep: int = 1) -> LogitsProcessor:
+def top_k(k: int, min_keep: int = 1) -> Rule:
     """Keep the k highest scores, and those that equal the lowest of them."""
     count = max(k, min_keep)
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
         return _remove(scores < _nth_highest(scores, count), scores)
 
     return process
 
 
-def top_p(p: float, min_keep: int = 1) -> LogitsProcessor:
+def top_p(p: float, min_keep: int = 1) -> Rule:
     """Keep the fewest likeliest ids that have probability p between them."""
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
         order = mx.argsort(scores, axis=-1)  # the least likely first
         ascending = mx.take_along_axis(scores, order, axis=-1)
         below = mx.cumsum(mx.softmax(ascending, axis=-1), axis=-1)
@@ -51,10 +51,10 @@ def top_p(p: float, min_keep: int = 1) -> LogitsProcessor:
     return process
 
 
-def min_p(p: float, min_keep: int = 1) -> LogitsProcessor:
+def min_p(p: float, min_keep: int = 1) -> Rule:
     """Keep the ids that are at least p times as likely as the likeliest."""
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
         probabilities = mx.softmax(scores, axis=-1)
         removed = probabilities < p * probabilities.max(axis=-1, keepdims=True)
         count = min(min_keep, scores.shape[1])
@@ -65,13 +65,13 @@ def min_p(p: float, min_keep: int = 1) -> LogitsProcessor:
     return process
 
 
-def typical_p(mass: float, min_keep: int = 1) -> LogitsProcessor:
+def typical_p(mass: float, min_keep: int = 1) -> Rule:
     """Locally typical sampling (arXiv:2202.00666): ids of about the expected surprise.
 
     Kept are those whose -log p is nearest to the entropy, until they have probability `mass`.
     """
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
         logprobs = _log_softmax(scores)
         distance = mx.abs(-logprobs - _entropy(logprobs))
         order = mx.argsort(distance, axis=-1)
@@ -87,23 +87,23 @@ def typical_p(mass: float, min_keep: int = 1) -> LogitsProcessor:
     return process
 
 
-def epsilon_cutoff(epsilon: float, min_keep: int = 1) -> LogitsProcessor:
+def epsilon_cutoff(epsilon: float, min_keep: int = 1) -> Rule:
     """Keep the ids of at least this probability (arXiv:2210.15191)."""
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
         unlikely = mx.softmax(scores, axis=-1) < epsilon
         return _remove(unlikely & (scores < _nth_highest(scores, min_keep)), scores)
 
     return process
 
 
-def eta_cutoff(epsilon: float, min_keep: int = 1) -> LogitsProcessor:
+def eta_cutoff(epsilon: float, min_keep: int = 1) -> Rule:
     """Keep the ids of probability min(epsilon, sqrt(epsilon) * exp(-entropy)) and above.
 
     Epsilon sampling with a bound that falls where many ids are likely (arXiv:2210.15191).
     """
 
-    def process(tokens: mx.array, scores: mx.array) -> mx.array:
+    def process(tokens: Tokens, scores: mx.array) -> mx.array:
         entropy = _entropy(_log_softmax(scores))
         bound = mx.minimum(epsilon, math.sqrt(epsilon) * mx.exp(-entropy))
         unlikely = mx.softmax(scores, axis=-1) < bound
@@ -112,7 +112,7 @@ def eta_cutoff(epsilon: float, min_keep: int = 1) -> LogitsProcessor:
     return process
 
 
-def renormalize() -> LogitsProcessor:
+def renormalize() -> Rule:
     """Make log-probabilities of the scores that other rules have left."""
     return lambda tokens, scores: _log_softmax(scores)
 

@@ -6,7 +6,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from .dropout import Dropout
-from .kv_cache import KeysValues, KVCache, Memory
+from .kv_cache import KeysValues, LayerCache, Memory
 from .kv_quantization import Held
 
 Mask = mx.array | str | None  # True = attend; "causal"; None = every key. Or additive, in x's type.
@@ -39,7 +39,7 @@ class AttentionCore(nn.Module):
         memory: Memory | mx.array | None = None,
         *,
         mask: Mask = None,
-        cache: KVCache | None = None,
+        cache: LayerCache | None = None,
         keep: list[mx.array] | None = None,
     ) -> mx.array:
         """(B, L, D) to (B, L, D). `keep` receives the attention weights, (B, H, L, T)."""

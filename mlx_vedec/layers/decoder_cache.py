@@ -17,7 +17,8 @@ from safetensors import SafetensorError, safe_open
 from ..errors import CheckpointError, OptionError
 from ..files import write_tensors
 from .kv_cache import KeysValues, KVCache, Memory, RotatingKVCache, check_alike, check_chosen
-from .kv_quantization import DENSE, Packing, Quantization, kv_group_size
+from .kv_quantization import DENSE, Packing, Parts, Quantization, kv_group_size
+from .step_cache import Storage
 
 KIND = "mlx_vedec.DecoderCache"
 FORMAT_VERSION = 1
@@ -58,18 +59,28 @@ class DecoderCache:
                 f"{rows} rows for {self.images} images; expected the same number for each"
             )
         self.packing = _packing(bits, group_size, [keys.shape[-1] for keys, _ in read])
-        self.layers = [_layer(rows, limit, max_size, keep, self.packing) for _ in memories]
+        self._layers = [_layer(rows, limit, max_size, keep, self.packing) for _ in memories]
+        self._parents: mx.array | None = None  # rows that go on from others, where not done yet
         self._memories = [self.packing.pack(*pair) if pair else () for pair in memories]
+
+    @property
+    def layers(self) -> list[KVCache]:
+        """The caches of the layers, their rows in the order that they have now."""
+        if self._parents is not None:
+            for layer in self._layers:
+                layer.reorder(self._parents)
+            self._parents = None
+        return self._layers
 
     @property
     def lengths(self) -> tuple[int, ...]:
         """Tokens of each row."""
-        return self.layers[0].lengths
+        return self._layers[0].lengths
 
     @property
     def length(self) -> int:
         """Tokens of the longest row."""
-        return self.layers[0].offset
+        return self._layers[0].offset
 
     @property
     def rows(self) -> int:
@@ -97,14 +108,38 @@ class DecoderCache:
         """What the next tokens attend to, in every layer; see `KVCache.make_mask`."""
         return self.layers[0].make_mask(length, attention_mask)
 
+    @property
+    def storage(self) -> Storage:
+        """How tokens are kept, for a step on `handed_out` arrays."""
+        return Storage(self.packing, self._layers[0].window)
+
+    def hand_out(self) -> tuple[list[Parts], list[Parts], mx.array | None]:
+        """Buffers with room for one more token, the images' parts, and parents not yet followed.
+
+        What a step makes of the buffers has to be taken back.
+        """
+        for layer in self._layers:
+            layer.reserve(1)
+        return [layer.buffers for layer in self._layers], self._memories, self._parents
+
+    def take_back(self, buffers: Sequence[Parts]) -> None:
+        """Go on with buffers in which each row has one token more, parents followed."""
+        self._parents = None
+        lengths = [length + 1 for length in self.lengths]
+        for layer, parts in zip(self._layers, buffers, strict=True):
+            layer.restore(tuple(parts), lengths)
+
     def trim(self, n: int) -> int:
         """Forget the last n tokens of each row, or as many as the shortest has; return how many."""
         return min(layer.trim(n) for layer in self.layers)
 
     def reorder(self, parents: mx.array) -> None:
-        """Let row i go on from row parents[i], (B·K,), of the same image and length."""
-        for layer in self.layers:
-            layer.reorder(parents)
+        """Let row i go on from row parents[i], (B·K,), of the same image and length.
+
+        It is done when the cache is read next, which may be within a compiled step.
+        """
+        self._layers[0].check_rows(len(parents), "parents")
+        self._parents = parents if self._parents is None else self._parents[parents]
 
     def expand(self, times: int) -> None:
         """Put `times` copies of each row in its place, all of which read the one image."""
@@ -141,7 +176,7 @@ class DecoderCache:
         packing = _packing(bits, group_size, [parts[0].shape[-1] for parts in held if parts])
         assert isinstance(packing, Quantization)
         other = copy.copy(self)
-        other.layers = [layer.to_quantized(packing.group_size, bits) for layer in self.layers]
+        other._layers = [layer.to_quantized(packing.group_size, bits) for layer in self.layers]
         other._memories = [packing.pack(*parts) if parts else () for parts in self._memories]
         other.packing = packing
         return other

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Sequence
+from typing import Protocol
 
 import mlx.core as mx
 import numpy as np
@@ -20,11 +21,24 @@ from .kv_window import Window
 
 KeysValues = tuple[mx.array, mx.array]
 Memory = tuple[Held, Held]  # keys and values (B, H, S, Dh) to attend to, perhaps quantized
-STEP = 32  # positions a cache grows by: large enough to copy rarely, small beside a text line
+STEP = 32  # slots of the smallest buffer: it grows rarely, and is small beside a text line
+
+
+class LayerCache(Protocol):
+    """What attention asks of the cache of its layer."""
+
+    @property
+    def starts(self) -> int | mx.array:
+        """The position of the next token: one for all rows, or one each, (B,)."""
+        ...
+
+    def update_and_fetch(self, keys: mx.array, values: mx.array) -> Memory:
+        """Append keys and values (B, H, L, Dh) and return those to attend to, (B, H, T, Dh)."""
+        ...
 
 
 class KVCache:
-    """Keys and values (B, H, T, Dh) of one self-attention layer, in buffers that grow in steps.
+    """Keys and values (B, H, T, Dh) of one self-attention layer, in buffers of few sizes.
 
     >>> cache = KVCache()
     >>> keys, values = cache.update_and_fetch(mx.zeros((2, 4, 3, 8)), mx.zeros((2, 4, 3, 8)))
@@ -55,6 +69,11 @@ class KVCache:
         """Whether all rows are of one length."""
         return len(set(self.lengths)) < 2
 
+    @property
+    def starts(self) -> int | mx.array:
+        """The position of the next token: one for all rows, or one each, (B,)."""
+        return self.offset if self.even else mx.array(self.lengths, mx.int32)
+
     def size(self) -> int:
         """Slots that are filled, in the longest row."""
         return min(self.offset, self.window.max_size)
@@ -70,8 +89,18 @@ class KVCache:
         size = self.size()
         return tuple(part[..., :size, :] for part in self._parts) if size else ()
 
+    @property
+    def buffers(self) -> Parts:
+        """The buffers that `state` is in, with the slots that are not filled yet."""
+        return self._parts
+
+    def reserve(self, count: int) -> None:
+        """Make room for the next tokens, which tokens have to be there before."""
+        size = min(self.offset + count, self.window.max_size)
+        self._parts = self._reserved(self._parts, max(size, self._parts[0].shape[2]))
+
     def restore(self, state: Parts, lengths: Sequence[int]) -> None:
-        """Go on from another cache's `state` and lengths."""
+        """Go on from another cache's `state`, or `buffers`, and lengths."""
         self._parts, self.lengths = state, tuple(lengths)
 
     def update_and_fetch(self, keys: mx.array, values: mx.array) -> Memory:
@@ -82,7 +111,7 @@ class KVCache:
         """
         rows, count = keys.shape[0], keys.shape[2]
         self.lengths = self.lengths or (0,) * rows
-        self._check_rows(rows, "keys and values")
+        self.check_rows(rows, "keys and values")
         new = self.packing.pack(keys, values)
         parts = self._write(new, count) if self._fits(count) else self._turn(new, count)
         self.lengths = tuple([length + count for length in self.lengths])
@@ -123,7 +152,7 @@ class KVCache:
 
     def reorder(self, parents: mx.array) -> None:
         """Let row i go on from row parents[i], (B,); which has to be as long as row i was."""
-        self._check_rows(len(parents), "parents")
+        self.check_rows(len(parents), "parents")
         self._parts = tuple(part[parents] for part in self._parts)
 
     def filter(self, rows: Sequence[int]) -> None:
@@ -215,13 +244,12 @@ class KVCache:
     def _reserved(self, new: Parts, size: int) -> Parts:
         """Buffers with at least `size` slots."""
         held = self._parts or tuple(part[..., :0, :] for part in new)
-        if size <= held[0].shape[2]:
-            return held
         bound = min(self.limit or sys.maxsize, self.window.max_size)
-        capacity = max(size, min(-(-size // STEP) * STEP, bound))
+        capacity = max(size, min(bucket(size, STEP), bound))
         return tuple(_widened(part, capacity) for part in held)
 
-    def _check_rows(self, count: int, name: str) -> None:
+    def check_rows(self, count: int, name: str) -> None:
+        """Raise `OptionError` unless something is of as many rows as there are."""
         if count != len(self.lengths):
             raise OptionError(
                 f"{name} have {count} rows, but the cache has {len(self.lengths)}; "
@@ -274,6 +302,17 @@ class RotatingKVCache(KVCache):
         self.window = Window(max_size, keep)
 
 
+def bucket(count: int, unit: int = 1) -> int:
+    """The smallest of 1, 2, 3, 4, 6, 8, 12, 16, … units that holds `count`.
+
+    >>> [bucket(count) for count in (1, 5, 7, 9, 13)]
+    [1, 6, 8, 12, 16]
+    """
+    needed = max(1, -(-count // unit))
+    power = 1 << (needed - 1).bit_length()
+    return unit * (power * 3 // 4 if power > 2 and needed <= power * 3 // 4 else power)
+
+
 def check_chosen(chosen: Sequence[int], count: int, name: str) -> None:
     """Raise `OptionError` unless the indices to keep are at least one, and all below the count."""
     wrong = [index for index in chosen if not 0 <= index < count]
@@ -295,7 +334,7 @@ def _vacant(like: mx.array, rows: int) -> mx.array:
 def _widened(part: mx.array, capacity: int) -> mx.array:
     """A buffer (B, H, T, ·) with room for more slots."""
     rows, heads, size, width = part.shape
-    if size == capacity:
+    if size >= capacity:
         return part
     return mx.concatenate(
         [part, mx.zeros((rows, heads, capacity - size, width), part.dtype)], axis=2

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
+import mlx.core as mx
 import numpy as np
 
 from ..errors import OptionError
@@ -45,6 +46,12 @@ class Window:
     def slots(self, positions: np.ndarray) -> np.ndarray:
         """The slot of each of many positions."""
         return np.minimum(positions, self.keep + (positions - self.keep) % self.ring)
+
+    def slots_of(self, positions: mx.array) -> mx.array:
+        """The slot of each of many positions that are on the device."""
+        if self.max_size == sys.maxsize:
+            return positions
+        return mx.minimum(positions, self.keep + (positions - self.keep) % self.ring)
 
     def held(self, lengths: np.ndarray) -> np.ndarray:
         """Positions (B, T) in the slots of rows with these lengths (B,), -1 where there is none."""

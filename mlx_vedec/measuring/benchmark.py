@@ -21,7 +21,7 @@ from ..checkpoints.weights import parameters
 from ..data.datasets import LINES
 from ..encoders.patches import Pair, pair
 from ..errors import OptionError
-from ..generation.flow import Cohort, Flow
+from ..generation.flow import Cohort
 from ..generation.options import Options
 from ..generation.values import is_int
 from ..images.image_processors import ImageSource
@@ -235,7 +235,7 @@ def _trial(
 
 def _lengths(model: VisionEncoderDecoderModel, cohort: Cohort, cache: DecoderCache) -> set[int]:
     """Decode all texts to their ends; the set of their lengths."""
-    flow, lengths = Flow(model.step), set()
+    flow, lengths = model.stepper(cohort.search.options).flow(), set()
     flow.add(cohort, cache)
     while len(flow):
         lengths |= {len(text.tokens) for _, texts in flow.advance() for text in texts[:1]}

@@ -23,7 +23,7 @@ from ..encoders.windows import PIECE
 from ..errors import OptionError
 from ..generation.options import OPTIONS
 from ..generation.values import at_least
-from ..layers.kv_cache import STEP
+from ..layers.kv_cache import STEP, bucket
 from ..layers.kv_quantization import kv_group_size
 from ..layers.packed import float_type, is_quantized
 from ..layers.quantization_config import QuantizationConfig
@@ -193,7 +193,7 @@ def _capacity(
 ) -> int:
     """Slots of a row's buffers in the cache, which grow in steps."""
     limit = model.decoder.max_positions or model.decoder.config.shape.positions
-    return min(-(-(max_length or limit) // STEP) * STEP, limit, max_kv_size or limit)
+    return min(bucket(max_length or limit, STEP), limit, max_kv_size or limit)
 
 
 def _encoder(encoder: Encoder[Any], images: int, size: Pair, width: int) -> int:

@@ -10,12 +10,13 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..decoders.decoder import Decoder
+from ..decoders.step import next_logits
 from ..encoders.encoder import Encoder
 from ..errors import OptionError, TokenError
 from ..generation.beams import BeamSearch
 from ..generation.config import GenerationConfig
 from ..generation.disputes import Dispute, warning_of
-from ..generation.flow import Cohort, Flow, begin, follow
+from ..generation.flow import Cohort, begin, follow
 from ..generation.options import Options, start_token
 from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
@@ -24,6 +25,7 @@ from ..layers.computing import computing
 from ..layers.decoder_cache import DecoderCache
 from ..layers.outputs import EncoderOutput, GenerateOutput, Trace
 from ..layers.token_ids import as_array, as_ids, check_ids
+from .compiling import Compiling, Stepper
 from .half_precision import is_finite, not_finite, widen
 from .tracing import Tracing
 
@@ -35,6 +37,7 @@ class GenerationMixin(nn.Module):
     decoder: Decoder[Any]
     enc_to_dec_proj: nn.Linear  # where their widths differ
     generation_config: GenerationConfig
+    _compiling: Compiling
     _disputes: tuple[Dispute, ...]  # ids of which the checkpoint's files say several things
 
     def encode(self, pixel_values: mx.array, **kwargs: Any) -> mx.array:
@@ -84,14 +87,20 @@ class GenerationMixin(nn.Module):
         given = input_ids if decoder_input_ids is None else decoder_input_ids
         prompt, settled = self.prompt(len(features), given, self._settled(options))
         mask = _lengthened(decoder_attention_mask, prompt)
-        step = tracing or self.step
+        if settled.compile and tracing:
+            raise OptionError(
+                "compile=True with output_attentions or output_hidden_states, which a compiled "
+                "step does not give; leave one out"
+            )
+        stepper = self.stepper(settled)
+        step = tracing or stepper
         cohort, cache = self.begin(features, prompt, settled, mask, logprobs=False, step=step)
         search, steps = cohort.search, []
         if mask is not None or output_scores or output_logits or tracing:
             steps = list(follow(step, cohort, cache))
             found = search.results(steps[-1], range(len(prompt)))
         else:
-            flow, results = Flow(self.step), {}
+            flow, results = stepper.flow(), {}
             flow.add(cohort, cache)
             while len(flow):
                 results.update(flow.advance())
@@ -263,6 +272,10 @@ class GenerationMixin(nn.Module):
                 widen("decoder", self.decoder, self)
         raise OptionError(not_finite("decoder", "encoder_outputs"))
 
+    def stepper(self, options: Options) -> Stepper:
+        """The steps of a generation, compiled where options ask for it or where it pays."""
+        return Stepper(self.step, self.decoder, self._compiling, options)
+
     def step(
         self,
         tokens: mx.array,
@@ -271,8 +284,7 @@ class GenerationMixin(nn.Module):
         trace: Trace | None = None,
     ) -> mx.array:
         """Append tokens (B, L) to a cache; returns the logits (B, V) after the last of them."""
-        x = self.decoder.decode(tokens, cache=cache, attention_mask=attention_mask, trace=trace)
-        return self.decoder.head(x[:, -1:])[:, 0]
+        return next_logits(self.decoder, tokens, cache, attention_mask, trace)
 
 
 def _checked(tokens: Sequence[Sequence[int]] | mx.array | None, rows: int) -> mx.array:

@@ -25,6 +25,7 @@ from ..layers.initialisers import chosen_rows, initialise
 from ..layers.outputs import EncoderOutput, Seq2SeqLMOutput
 from ..layers.token_ids import IGNORED, as_ids, check_ids, cross_entropy
 from .assembly import assemble
+from .compiling import Compiling
 from .config import VisionEncoderDecoderConfig
 from .generate import GenerationMixin
 
@@ -65,6 +66,7 @@ class VisionEncoderDecoderModel(GenerationMixin, Pretrained):
             initialise(self.enc_to_dec_proj, 0.02)
         self.generation_config = GenerationConfig.from_configs(config.to_dict())
         self._disputes = ()
+        self._compiling = Compiling()
         self.renames = (  # pyright: ignore[reportAttributeAccessIssue]
             self.encoder.renames.under("encoder.")
             + self.decoder.renames.under("decoder.")

@@ -10,7 +10,7 @@ from functools import partial
 import mlx.core as mx
 from PIL import Image
 
-from ..generation.flow import Cohort, Flow
+from ..generation.flow import Cohort
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..images.boxes import Box
@@ -233,7 +233,7 @@ class _Work:
 
     def __init__(self, queue: ImageQueue, sources: Iterator[tuple[int, Asked]]):
         self.queue, self.sources = queue, sources
-        self.flow = Flow(queue.model.step)
+        self.flow = queue.model.stepper(queue.options).flow()
         self.group: tuple[tuple[int, ...], int] = ((), 0)  # that joined the flow last
         self.waiting: list[Item] = []
         self.going: dict[int, Item] = {}
@@ -288,7 +288,8 @@ class _Work:
 
     def _look(self) -> Iterator[tuple[int, GenerationResult]]:
         """Read as many images as there is room for; yields errors of those that cannot be."""
-        while not self.dry and len(self.flow) + len(self.waiting) < self.queue.batch_size:
+        room = self.flow.room(self.queue.batch_size)
+        while not self.dry and len(self.waiting) < room:
             try:
                 index, (source, prompt) = next(self.sources)
             except StopIteration:

@@ -46,7 +46,7 @@ def stream(
     given = [prompt] * len(images) if prompt else None
     tokens, options = model.prompt(len(images), given, options)
     cohort, cache = model.begin(features, tokens, options, logprobs=False)
-    states = follow(model.step, cohort, cache)
+    states = follow(model.stepper(options), cohort, cache)
     texts = [StreamingDecoder(processor.required_tokenizer) for _ in images]
     counts = [0] * len(images)
     first = 0.0

@@ -67,7 +67,7 @@ class Batch:
 
     def __init__(self, model: VisionEncoderDecoderModel) -> None:
         self.model = model
-        self.flow = Flow(model.step, self._watch)
+        self.flow = Flow(model.step, watch=self._watch)
         self.jobs: dict[Hashable, Job] = {}
 
     def begun(

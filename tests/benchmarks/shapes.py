@@ -9,7 +9,6 @@ import mlx.core as mx
 
 from mlx_vedec import MBartConfig, TrOCRConfig, VisionEncoderDecoderConfig, ViTConfig
 from mlx_vedec.generation.config import GenerationConfig
-from mlx_vedec.generation.flow import Flow
 from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
 
 from . import clock
@@ -72,7 +71,7 @@ def stepper(
     logprobs -- keep those of the tokens, as `batch_generate` does and `model.generate` does not
     """
     image = model.given if features is None else features
-    flow = Flow(model.step)
+    flow = model.stepper(model.generation_options(**options)).flow()
 
     def step() -> None:
         flow.advance()

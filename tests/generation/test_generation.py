@@ -12,6 +12,7 @@ from mlx_vedec.generation.beams import BeamSearch
 from mlx_vedec.generation.flow import Flow, begin, follow
 from mlx_vedec.generation.options import Options
 from mlx_vedec.generation.sampling import Sampling
+from mlx_vedec.layers.kv_cache import bucket
 
 
 class Cache:
@@ -210,15 +211,16 @@ def drained(flow):
     return found
 
 
+@pytest.mark.parametrize("size", [int, bucket])
 @pytest.mark.parametrize("beams", [1, 3])
-def test_rows_leave_and_others_join_without_changing_any(beams):
+def test_rows_leave_and_others_join_without_changing_any(beams, size):
     """The tokens of each image do not depend on what it shares the batch with."""
     options = Options(12, (5,), 1, num_beams=beams)
     make = BeamSearch if beams > 1 else Sampling
     step, starts = Table(6, seed=4), [0, 1, 2, 3, 4, 0, 1, 2]
     alone = [sequences([[s]], options, Table(6, seed=4))[0] for s in starts]
     assert len({len(image[0]) for image in alone}) > 1  # they end at different times
-    flow, waiting, found, most = Flow(step), list(enumerate(starts)), {}, 0
+    flow, waiting, found, most = Flow(step, size=size), list(enumerate(starts)), {}, 0
     while waiting or len(flow):
         if waiting and len(flow) < 3:
             taken, waiting = waiting[:2], waiting[2:]
@@ -230,7 +232,8 @@ def test_rows_leave_and_others_join_without_changing_any(beams):
         found.update(dict(flow.advance()))
         if flow.cache is not None:
             keys = [key for cohort in flow.cohorts for key in cohort.keys]
-            assert [row[0] for row in flow.cache.rows] == keys
+            rows = [row[0] for row in flow.cache.rows]
+            assert rows == keys if size is int else {*rows} == {*keys}
             assert all(len(row) == beams for row in flow.cache.rows)
     assert [[s.tokens for s in found[i]] for i in range(8)] == alone
     assert most >= 3 and flow.cache is None
@@ -256,7 +259,7 @@ def test_a_flow_is_watched_and_left():
             if key not in flow.ended:
                 seen[key].append(token)
 
-    flow = Flow(step, watch)
+    flow = Flow(step, watch=watch)
     cohort = begin(step, cache, Sampling(Options(12, (33,), 0)), mx.array([[30], [1], [20]]))
     flow.add(cohort, cache)
     for _ in range(3):
@@ -265,6 +268,18 @@ def test_a_flow_is_watched_and_left():
     assert cohort.keys == [1] and [row[0] for row in cache.rows] == [1] and len(flow) == 1
     assert drained(flow).keys() == {1} and step.shapes[-1] == (1, 1)
     assert seen == {0: [31, 32, 33], 1: [*range(2, 13)], 2: [21, 22, 23]}
+def test_batches_of_few_sizes():
+    """Places of images that have ended are kept, or given to the last, where a size asks for it."""
+    step, cache = Counter(40), Cache(range(11))
+    prompt = mx.array([[30], [1], [30], [2], [3], [4], [30], [5], [6], [7], [8]])
+    flow = Flow(step, size=bucket)
+    flow.add(begin(step, cache, Sampling(Options(40, (32,), 0)), prompt), cache)
+    assert [flow.room(most) for most in (11, 13, 16, 18)] == [0, 2, 4, 6]
+    found = drained(flow)
+    assert [len(found[i][0].tokens) for i in range(11)] == [
+        *(2, 31, 2, 30, 29, 28, 2, 27, 26, 25, 24)
+    ]
+    assert {shape[0] for shape in step.shapes} == {11, 8, 6, 4, 3, 2, 1}
 
 
 def test_images_are_numbered_as_they_were_given_after_others_have_left():

@@ -9,6 +9,7 @@ import pytest
 
 from mlx_vedec.errors import OptionError, TokenError
 from mlx_vedec.generation import processors, warpers
+from mlx_vedec.generation.texts import Texts
 
 V = 5
 INF = math.inf
@@ -314,3 +315,15 @@ def test_epsilon_and_eta_cutoffs():
 def test_min_keep_does_not_bring_back_what_is_banned(warper):
     assert kept(warper, [0, 1, 0, 0]) == {1}
     assert kept(warper, [0, 0.9, 0, 0.1]) == {1, 3}
+
+
+@pytest.mark.parametrize("length", range(1, 7))
+@pytest.mark.parametrize("name", EVERY)
+def test_rules_on_a_buffer_with_room_are_rules_on_its_tokens(name, length):
+    """What is behind the tokens does not matter, be it known how many they are or an array."""
+    tokens = mx.array([[0, 1, 0, 1, 2, 3, 3, 3, 3], [1, 2, 3, 1, 2, 3, 1, 2, 3]])
+    scores = mx.array(np.random.default_rng(0).normal(size=(2, V)).astype(np.float32))
+    expected = EVERY[name](tokens[:, :length], scores)
+    for count in (length, mx.array(length)):
+        got = EVERY[name](Texts(tokens, count), scores)
+        np.testing.assert_allclose(got, expected, rtol=1e-6)
