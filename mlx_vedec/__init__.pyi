@@ -18,6 +18,9 @@ from .conversion.calibration import (
 from .conversion.convert import (
     convert as convert,
 )
+from .conversion.export import (
+    export as export,
+)
 from .conversion.fuse import (
     fuse_checkpoint as fuse_checkpoint,
 )

@@ -25,13 +25,13 @@ def settle(target: Path) -> None:
             _undo(beside, _place(target))
 
 
-def check_target(target: Path, overwrite: bool) -> None:
-    """Raise `CheckpointError` where something is there: to overwrite, anything but a model."""
+def check_target(target: Path, overwrite: bool, mark: str = "config.json") -> None:
+    """Raise `CheckpointError` where something is there; to overwrite, where it lacks `mark`."""
     if not overwrite and (target.exists() or target.is_symlink()):
         raise CheckpointError(
             f"{target} exists; give another path, or replace it (--overwrite, overwrite=True)"
         )
-    if target.exists() and not (target / "config.json").is_file():
+    if target.exists() and not (target / mark).is_file():
         raise CheckpointError(f"{target} is no model's folder to overwrite; give another path")
 
 

@@ -18,6 +18,7 @@ COMMANDS = {
     "evaluate": "measure how well a model reads data whose texts are known",
     "benchmark": "measure how fast a model reads, and with how much memory",
     "fuse": "merge adapters into a checkpoint",
+    "export": "write a model as functions that C++ and Swift import",
     "server": "read the images that clients send, as OpenAI's API has it",
     "inspect": "say what a checkpoint is, and whether it loads",
     "selfcheck": "check that every family computes on this machine what it should",

@@ -57,14 +57,15 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="KEY=VALUE",
     )
-    _add_quantization(p.add_argument_group("quantization"))
+    add_quantization(p.add_argument_group("quantization"))
     _add_fitting(p.add_argument_group("on images such as the model is to read"))
     g = p.add_argument_group("the Hub", "uploads the result as `mlx_vedec upload` does")
     add_shared(g, "upload_repo", "private")
     return p
 
 
-def _add_quantization(g: Parser) -> None:
+def add_quantization(g: Parser) -> None:
+    """Flags of how weights are quantized, which `quantization` reads."""
     add_flag(g, "-q quantize", "Quantize the weights.", **YES)
     bits: dict[str, Any] = {"type": int, "metavar": "BITS"}
     add_flag(g, "q_bits", "Bits of a quantized weight, 2 to 6 or 8.", "4; mxfp8: 8", **bits)
@@ -106,7 +107,7 @@ def _convert(args: argparse.Namespace) -> int:
         args.hf_path,
         args.mlx_path,
         dtype=args.dtype,
-        quantize=_settings(args) if args.target_bpw is None else _chosen(args),
+        quantize=quantization(args) if args.target_bpw is None else _chosen(args),
         dequantize=args.dequantize,
         config=_fields(args.config),
         processor=args.processor,
@@ -213,7 +214,8 @@ def _verify(path: Path, args: argparse.Namespace) -> None:
     )
 
 
-def _settings(args: argparse.Namespace) -> QuantizationConfig | None:
+def quantization(args: argparse.Namespace) -> QuantizationConfig | None:
+    """How weights are to be quantized; None without -q."""
     from ..layers.quantization_config import QuantizationConfig
 
     settings = QuantizationConfig(

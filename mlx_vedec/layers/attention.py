@@ -28,10 +28,11 @@ class AttentionCore(nn.Module):
     def remember(self, memory: mx.array) -> KeysValues:
         """Memory (B, S, D) to keys and values (B, H, S, Dh) to be attended many times.
 
-        They are made contiguous, since a transposed view would be copied at every step.
+        They are made contiguous, since a transposed view would be copied at every step: by
+        flattening, as MLX cannot export `mx.contiguous`.
         """
-        keys, values = self._keys_values(memory)
-        return mx.contiguous(keys), mx.contiguous(values)
+        keys, values = (part.flatten().reshape(part.shape) for part in self._keys_values(memory))
+        return keys, values
 
     def __call__(
         self,
