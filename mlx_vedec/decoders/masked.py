@@ -15,7 +15,7 @@ import mlx.nn as nn
 from ..checkpoints.renames import Pairs
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
-from ..layers.mlp import activation
+from ..layers.mlp import Activation
 from .decoder import Decoder
 from .layer import DecoderConfig, DecoderShape
 from .positions import LearnedPositions
@@ -95,7 +95,7 @@ class MaskedDecoder(Decoder[C]):
         vocabulary, tied = self.config.vocab_size, self.config.tie_word_embeddings
         if shape.head_act:
             self.head_proj = nn.Linear(shape.dims, shape.embed_dims)
-            self.head_act = activation(shape.head_act)
+            self.head_act = Activation(shape.head_act)
             self.head_norm = nn.LayerNorm(shape.embed_dims, eps=shape.eps)
         if tied or not self.head_has_bias:
             self.head_bias = mx.zeros((vocabulary,))

@@ -12,7 +12,7 @@ from typing import ClassVar
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..layers.mlp import activation
+from ..layers.mlp import Activation
 from .bert import TYPED_BODY, BertConfig, body_renames
 from .masked import MaskedDecoder, MaskedShape
 
@@ -55,7 +55,7 @@ class RemBertForCausalLM(MaskedDecoder[RemBertConfig]):
         config, width = self.config, self.config.output_embedding_size
         self.embed_proj = nn.Linear(shape.embed_dims, shape.dims)  # where widths are equal too
         self.head_proj = nn.Linear(shape.dims, width)
-        self.head_act = activation(config.hidden_act)
+        self.head_act = Activation(config.hidden_act)
         self.head_norm = nn.LayerNorm(width, eps=shape.eps)
         self.lm_head = nn.Linear(width, config.vocab_size)
 

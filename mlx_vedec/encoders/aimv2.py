@@ -16,7 +16,7 @@ import mlx.nn as nn
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
 from ..layers.initialisers import initialise
-from ..layers.mlp import activation
+from ..layers.mlp import Activation, FeedForward
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
 from .patches import Pair, PatchEmbedding, pair, resize_positions
@@ -63,19 +63,19 @@ class Aimv2Attention(Attention):
         self.o_proj = nn.Linear(dims, dims, bias=bias)
 
 
-class GatedMLP(nn.Module):
+class GatedMLP(FeedForward):
     """Two linear layers, with a third whose activation is their gate (arXiv:2002.05202)."""
 
     def __init__(self, config: Aimv2VisionConfig) -> None:
-        super().__init__()
         dims, hidden_dims, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        super().__init__(hidden_dims)
         self.gate_proj = nn.Linear(dims, hidden_dims, bias=bias)
         self.fc1 = nn.Linear(dims, hidden_dims, bias=bias)
         self.fc2 = nn.Linear(hidden_dims, dims, bias=bias)
-        self.act = activation(config.hidden_act)
+        self.act = Activation(config.hidden_act)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
+    def through(self, x: mx.array) -> mx.array:
+        """(…, D) to (…, D), in one piece."""
         return self.fc2(self.act(self.gate_proj(x)) * self.fc1(x))
 
 

@@ -18,7 +18,7 @@ from ..checkpoints.renames import Renames
 from ..layers.attention import Attention, AttentionCore
 from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
-from ..layers.mlp import MLP, silu
+from ..layers.mlp import MLP, Activation, FeedForward
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
 from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
@@ -97,18 +97,19 @@ class FusedAttention(AttentionCore):
         return self._heads(queries), self._heads(keys), self._heads(values)
 
 
-class SwiGLU(nn.Module):
+class SwiGLU(FeedForward):
     """An MLP with a gate (arXiv:2002.05202); gate and values are one layer, as on disk."""
 
     def __init__(self, dims: int, hidden_dims: int) -> None:
-        super().__init__()
+        super().__init__(hidden_dims)
         self.gate_up_proj = nn.Linear(dims, 2 * hidden_dims)
         self.down_proj = nn.Linear(hidden_dims, dims)
+        self.act = Activation("silu")
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
+    def through(self, x: mx.array) -> mx.array:
+        """(…, D) to (…, D), in one piece."""
         gate, values = mx.split(self.gate_up_proj(x), 2, axis=-1)
-        return self.down_proj(silu(gate) * values)
+        return self.down_proj(self.act(gate) * values)
 
 
 class Dinov2Layer(nn.Module):

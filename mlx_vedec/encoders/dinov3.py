@@ -18,7 +18,7 @@ from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
 from ..layers.dropout import DropPath
 from ..layers.initialisers import initialise
-from ..layers.mlp import activation
+from ..layers.mlp import Activation, FeedForward
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, after_prefix, pair
@@ -159,20 +159,20 @@ class DINOv3Attention(RotaryAttention):
         self.o_proj = nn.Linear(dims, dims, bias=config.proj_bias)
 
 
-class DINOv3MLP(nn.Module):
+class DINOv3MLP(FeedForward):
     """Two linear layers with an activation between them, which is a gate's where there is one."""
 
     def __init__(self, config: DINOv3ViTConfig) -> None:
-        super().__init__()
         dims, hidden_dims, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+        super().__init__(hidden_dims)
         if config.use_gated_mlp:
             self.gate_proj = nn.Linear(dims, hidden_dims, bias=bias)
         self.fc1 = nn.Linear(dims, hidden_dims, bias=bias)
         self.fc2 = nn.Linear(hidden_dims, dims, bias=bias)
-        self.act = activation(config.hidden_act)
+        self.act = Activation(config.hidden_act)
 
-    def __call__(self, x: mx.array) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
+    def through(self, x: mx.array) -> mx.array:
+        """(…, D) to (…, D), in one piece."""
         if "gate_proj" in self:
             return self.fc2(self.act(self.gate_proj(x)) * self.fc1(x))
         return self.fc2(self.act(self.fc1(x)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
+from .cpu import by_tokens
+from .cpu_formulas import attend
 from .dropout import Dropout
 from .kv_cache import KeysValues, LayerCache, Memory
 from .kv_quantization import Held
@@ -45,15 +47,16 @@ class AttentionCore(nn.Module):
     ) -> mx.array:
         """(B, L, D) to (B, L, D). `keep` receives the attention weights, (B, H, L, T)."""
         if isinstance(memory, tuple):
-            queries, held = self._heads(self.q_proj(x)), memory
+            queries, held = self._heads(self._apart(self.q_proj, x)), memory
         else:
             queries, keys, values = self._project(x, memory)
             held = (keys, values) if cache is None else cache.update_and_fetch(keys, values)
         out = self._attend(queries, *held, mask, keep)
-        return self.o_proj(out.swapaxes(1, 2).flatten(2))
+        return self._apart(self.o_proj, out.swapaxes(1, 2).flatten(2))
 
     def _project(self, x: mx.array, memory: mx.array | None) -> tuple[mx.array, mx.array, mx.array]:
-        return self._heads(self.q_proj(x)), *self._keys_values(x if memory is None else memory)
+        queries = self._heads(self._apart(self.q_proj, x))
+        return queries, *self._keys_values(x if memory is None else memory)
 
     def _keys_values(self, x: mx.array) -> KeysValues:
         raise NotImplementedError
@@ -70,15 +73,18 @@ class AttentionCore(nn.Module):
         queries = fold(queries, images)
         explicit = keep is not None or (self.training and self.drops)
         if isinstance(keys, mx.array) and isinstance(values, mx.array) and not explicit:
-            out = mx.fast.scaled_dot_product_attention(
-                queries, keys, values, scale=self.scale, mask=mask
-            )
+            own = mx.fast.scaled_dot_product_attention if self.training else attend
+            out = own(queries, keys, values, scale=self.scale, mask=mask)
         else:
             weights = attention_weights(queries * self.scale, keys, mask)
             if keep is not None:
                 keep.append(unfold(weights, rows))
             out = product(self.dropout(weights), values)
         return unfold(out, rows)
+
+    def _apart(self, layer: nn.Module, x: mx.array) -> mx.array:
+        """A layer on tokens (B, L, D) by themselves."""
+        return layer(x) if self.training else by_tokens(layer, x)
 
     def _heads(self, x: mx.array) -> mx.array:
         return mx.unflatten(x, -1, (self.num_heads, -1)).swapaxes(1, 2)
@@ -109,7 +115,8 @@ class Attention(AttentionCore):
         self.v_proj = nn.Linear(memory_dims or dims, dims, bias=bias)
 
     def _keys_values(self, x: mx.array) -> KeysValues:
-        return self._heads(self.k_proj(x)), self._heads(self.v_proj(x))
+        keys, values = (self._apart(layer, x) for layer in (self.k_proj, self.v_proj))
+        return self._heads(keys), self._heads(values)
 
 
 def fold(queries: mx.array, images: int) -> mx.array:

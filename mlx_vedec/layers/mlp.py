@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 
 import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
+from .cpu import by_tokens
+from .cpu_formulas import activate
 from .dropout import Dropout
 
-Activation = Callable[[mx.array], mx.array]
+Function = Callable[[mx.array], mx.array]
 
 
 def gelu(x: mx.array) -> mx.array:
@@ -35,7 +37,7 @@ def silu(x: mx.array) -> mx.array:
     return x * mx.sigmoid(x)
 
 
-ACTIVATIONS: dict[str, Activation] = {
+ACTIVATIONS: dict[str, Function] = {
     "gelu": gelu,
     "gelu_python": gelu,
     "gelu_10": lambda x: mx.clip(gelu(x), -10, 10),
@@ -58,34 +60,58 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def activation(name: str) -> Activation:
-    """The function a config names. On a GPU it is one compiled kernel; on a CPU that costs a C++
-    compiler run at first use and gains nothing (41 ms either way for 577×3072)."""
-    if name not in ACTIVATIONS:
-        raise ConfigError(f"activation {name!r} is unknown; known are {', '.join(ACTIVATIONS)}")
-    return partial(_activate, name)
+class Activation(nn.Module):
+    """The function a config names.
 
+    On a GPU it is one compiled kernel. On a CPU that costs a C++ compiler run at first use; there
+    `activate` computes it, but in training.
+    """
 
-def _activate(name: str, x: mx.array) -> mx.array:
-    on_gpu = mx.default_device().type == mx.DeviceType.gpu
-    return (_compiled(name) if on_gpu else ACTIVATIONS[name])(x)
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        if name not in ACTIVATIONS:
+            raise ConfigError(f"activation {name!r} is unknown; known are {', '.join(ACTIVATIONS)}")
+        self.name = name
+
+    def __call__(self, x: mx.array) -> mx.array:
+        """Any shape to the same shape."""
+        if mx.default_device().type == mx.DeviceType.gpu:
+            return _compiled(self.name)(x)
+        function = ACTIVATIONS[self.name]
+        return function(x) if self.training else activate(self.name, function, x)
 
 
 @cache
-def _compiled(name: str) -> Activation:
+def _compiled(name: str) -> Function:
     return mx.compile(ACTIVATIONS[name], shapeless=True)
 
 
-class MLP(nn.Module):
-    """Two linear layers with an activation between them."""
+class FeedForward(nn.Module):
+    """Base of feed-forward parts, which see each token by itself; subclasses add `through`."""
 
-    def __init__(self, dims: int, hidden_dims: int, act: str, *, dropout: float = 0.0) -> None:
+    def __init__(self, hidden_dims: int) -> None:
         super().__init__()
-        self.fc1 = nn.Linear(dims, hidden_dims)
-        self.fc2 = nn.Linear(hidden_dims, dims)
-        self.act = activation(act)
-        self.dropout = Dropout(dropout)
+        self.hidden_dims = hidden_dims
 
     def __call__(self, x: mx.array) -> mx.array:
         """(…, dims) to (…, dims)."""
+        return self.through(x) if self.training else by_tokens(self.through, x, self.hidden_dims)
+
+    def through(self, x: mx.array) -> mx.array:
+        """(…, dims) to (…, dims), in one piece."""
+        raise NotImplementedError
+
+
+class MLP(FeedForward):
+    """Two linear layers with an activation between them."""
+
+    def __init__(self, dims: int, hidden_dims: int, act: str, *, dropout: float = 0.0) -> None:
+        super().__init__(hidden_dims)
+        self.fc1 = nn.Linear(dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, dims)
+        self.act = Activation(act)
+        self.dropout = Dropout(dropout)
+
+    def through(self, x: mx.array) -> mx.array:
+        """(…, dims) to (…, dims), in one piece."""
         return self.fc2(self.dropout(self.act(self.fc1(x))))

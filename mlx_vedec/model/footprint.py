@@ -23,6 +23,7 @@ from ..encoders.windows import PIECE
 from ..errors import OptionError
 from ..generation.options import OPTIONS
 from ..generation.values import at_least
+from ..layers.cpu import held_at_once
 from ..layers.kv_cache import STEP, bucket
 from ..layers.kv_quantization import kv_group_size
 from ..layers.packed import float_type, is_quantized
@@ -248,11 +249,14 @@ def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
     """Bytes of a layer's activations, for so many tokens, each of which attends to `seen`.
 
     Attention holds its weights twice, or once beside the hidden values of the MLP and what its
-    activation makes of them; arrays as wide as the tokens come on top.
+    activation makes of them; arrays as wide as the tokens come on top. On a CPU it is a piece of
+    these that is held, more often, since the formulas have more steps.
     """
     linears = [m for _, m in layer.mlp.named_modules() if isinstance(m, LINEAR)]
-    hidden = max(len(leaf.weight) for leaf in linears) * tokens * width
-    weights = layer.attn.num_heads * seen * tokens * width
+    hidden = held_at_once(max(len(leaf.weight) for leaf in linears) * tokens) * width
+    weights = held_at_once(layer.attn.num_heads * seen * tokens) * width
     wide = len(layer.attn.o_proj.weight) * tokens * width
-    arrays = 6 if "gate_proj" in layer.mlp else 4  # a gate is as wide, and so is its activation
-    return max(2 * weights, weights + arrays * hidden) + 13 * wide
+    on_cpu = mx.default_device().type == mx.DeviceType.cpu
+    copies, arrays = (6, 7) if on_cpu else (2, 4)
+    arrays += 2 * ("gate_proj" in layer.mlp)  # a gate is as wide, and so is its activation
+    return max(copies * weights, weights + arrays * hidden) + 14 * wide

@@ -22,6 +22,7 @@ from ..generation.resolve import resolve
 from ..generation.sampling import Sampling
 from ..generation.search import Decoded, Search, Step
 from ..layers.computing import computing
+from ..layers.cpu import one_blas_thread
 from ..layers.decoder_cache import DecoderCache
 from ..layers.outputs import EncoderOutput, GenerateOutput, Trace
 from ..layers.token_ids import as_array, as_ids, check_ids
@@ -226,11 +227,13 @@ class GenerationMixin(nn.Module):
         if pixel_values is None:
             raise OptionError("give generate pixel_values, or encoder_outputs")
         for widened in (False, True):
-            if traced:
-                encoded = self.encoder(pixel_values, **kwargs, **traced)
-            else:
-                encoded = EncoderOutput(self.encode(pixel_values, **kwargs))
-            if is_finite(encoded.last_hidden_state):
+            with one_blas_thread():
+                if traced:
+                    encoded = self.encoder(pixel_values, **kwargs, **traced)
+                else:
+                    encoded = EncoderOutput(self.encode(pixel_values, **kwargs))
+                finite = is_finite(encoded.last_hidden_state)
+            if finite:
                 return encoded
             if not widened:
                 widen("encoder", self.encoder)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec.errors import ConfigError
-from mlx_vedec.layers.mlp import ACTIVATIONS, activation, gelu
+from mlx_vedec.layers.mlp import ACTIVATIONS, Activation, gelu
 
 X = np.linspace(-6, 6, 101)
 SOFTPLUS = np.log1p(np.exp(X))
@@ -37,13 +37,13 @@ EXPECTED = {
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation_is_its_formula(name):
-    got = activation(name)(mx.array(X.astype(np.float32)))
+    got = Activation(name)(mx.array(X.astype(np.float32)))
     np.testing.assert_allclose(np.array(got), EXPECTED[name], atol=2e-6)
 
 
 def test_unknown_activation():
     with pytest.raises(ConfigError, match="'gelo' is unknown; known are gelu"):
-        activation("gelo")
+        Activation("gelo")
 
 
 def test_gelu_does_not_overflow_in_half_precision():

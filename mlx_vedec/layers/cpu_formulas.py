@@ -1,0 +1,175 @@
+"""Activations and attention as a CPU computes them, of sums and products.
+
+On x86 and on Arm outside macOS, MLX takes 12 ns for each `exp` and 26 for each `erf`, number by
+number, but 0.2 for sums and products, which compilers vectorize.
+
+These are chosen by the default device, for float32 and for arrays large enough to gain; on a GPU,
+in training, and in `cpu.plain()` everything is MLX's own. So are derivatives (of `mx.grad`, not of
+`mx.jvp`).
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import mlx.core as mx
+
+from .cpu import Function, in_pieces, on_cpu
+
+SMALL = 1 << 13  # numbers up to which one slow operation is as fast as many quick ones
+
+
+def _gains(x: mx.array, numbers: int) -> bool:
+    """Whether formulas of sums and products are faster than MLX's own operations."""
+    return numbers >= SMALL and x.dtype == mx.float32 and on_cpu() and sys.platform != "darwin"
+
+
+def activate(name: str, own: Function, x: mx.array) -> mx.array:
+    """An activation by its name in Hugging Face's configs; own -- the same, of MLX's operations."""
+    formula = FORMULAS.get(name)
+    return own(x) if formula is None or not _gains(x, x.size) else _alike(formula, own)(x)
+
+
+def attend(
+    queries: mx.array,
+    keys: mx.array,
+    values: mx.array,
+    *,
+    scale: float,
+    mask: mx.array | str | None,
+) -> mx.array:
+    """Attention of queries (B, H, L, Dh) to keys and values (B, H, T, Dh): `mx.fast`'s, or ours.
+
+    mask -- as `mx.fast.scaled_dot_product_attention` takes it
+    """
+
+    def own(q: mx.array, k: mx.array, v: mx.array, *masks: mx.array) -> mx.array:
+        given = masks[0] if masks else mask
+        return mx.fast.scaled_dot_product_attention(q, k, v, scale=scale, mask=given)
+
+    numbers = queries.shape[0] * queries.shape[1] * queries.shape[2] * keys.shape[2]
+    grouped = queries.shape[:2] != keys.shape[:2]
+    if isinstance(mask, str) or grouped or not _gains(queries, numbers):
+        return own(queries, keys, values)
+    masks = () if mask is None else (mask,)
+    return _alike(lambda *arrays: _attend(scale, *arrays), own)(queries, keys, values, *masks)
+
+
+def _attend(
+    scale: float, queries: mx.array, keys: mx.array, values: mx.array, mask: mx.array | None = None
+) -> mx.array:
+    """Attention in pieces: some images, some heads of one, or some queries of a head.
+
+    Few large products are made, as callers of OpenBLAS wait for each other. Weights are powers
+    of 2, divided by their sum at the end, when there are fewer numbers.
+    """
+    keys, values = mx.contiguous(keys).swapaxes(-1, -2), mx.contiguous(values)
+    added = None if mask is None else _exponents(mask)
+    total = keys.shape[-1]
+
+    def attended(block: mx.array, images: slice, heads: slice, places: slice) -> mx.array:
+        scores = block @ keys[images, heads]
+        if added is not None:
+            scores = scores + _part(_part(_part(added, 0, images), 1, heads), 2, places)
+        weights = exp2(scores - scores.max(axis=-1, keepdims=True))
+        sums = weights.sum(axis=-1, keepdims=True)
+        return (weights @ values[images, heads]) / sums
+
+    def along(axis: int, block: mx.array, *cut: slice) -> mx.array:
+        if axis == 3:
+            return attended(block, *cut)
+        numbers = math.prod(block.shape[:3]) // block.shape[axis] * total
+        return in_pieces(
+            lambda x, i: along(axis + 1, x, *cut, i), block, axis=axis, numbers=numbers
+        )
+
+    return along(0, queries * (scale * math.log2(math.e)))
+
+
+def _exponents(mask: mx.array) -> mx.array:
+    """What a mask adds to scores that are powers of 2, in four dimensions."""
+    mask = mask.reshape(*[1] * (4 - mask.ndim), *mask.shape)
+    if mask.dtype == mx.bool_:
+        return mx.where(mask, 0.0, -1e30)
+    return mx.maximum(mask * math.log2(math.e), -1e30)
+
+
+def _part(x: mx.array, axis: int, place: slice) -> mx.array:
+    """Places along an axis, unless all are one."""
+    return x if x.shape[axis] == 1 else x[(slice(None),) * axis + (place,)]
+
+
+def exp2(x: mx.array) -> mx.array:
+    """2 to the power of float32 numbers up to 126, with a relative error below 4e-7.
+
+    x is a whole number, which is an exponent, and a rest between -1/2 and 1/2, whose half is the
+    variable of a polynomial, squared. Adding 1.5·2²³ rounds x to the whole number, in the lowest
+    bits. Below -126 it is 2⁻¹²⁶.
+    """
+    x = mx.maximum(x, -126.0)
+    rounded = x + 12582912.0
+    power = mx.square(_polynomial(EXP2, x - (rounded - 12582912.0)))
+    return (power.view(mx.int32) + (rounded.view(mx.int32) << 23)).view(mx.float32)
+
+
+def gelu(x: mx.array) -> mx.array:
+    """Exact GELU with an absolute error below 1e-6.
+
+    max(x, 0) - |x| / (2 p(|x|)³²), since erfc has the shape of a negative power of a polynomial
+    (Abramowitz and Stegun, 7.1.28); the coefficients are fitted to |x|·erfc(|x|/√2)/2.
+    """
+    size = mx.abs(x)
+    power = _polynomial(GELU, size)
+    for _ in range(5):
+        power = mx.square(power)
+    return mx.maximum(x, 0.0) - size / power
+
+
+def sigmoid(x: mx.array) -> mx.array:
+    """1 / (1 + exp(-x))."""
+    return 1.0 / (1.0 + exp2(mx.minimum(x * -math.log2(math.e), 126.0)))
+
+
+def gelu_tanh(x: mx.array) -> mx.array:
+    """GELU's tanh approximation, in which (1 + tanh u) / 2 is sigmoid(2 u)."""
+    return x * sigmoid(math.sqrt(8 / math.pi) * x * (1 + 0.044715 * mx.square(x)))
+
+
+FORMULAS: dict[str, Function] = {
+    **dict.fromkeys(("gelu", "gelu_python"), gelu),
+    **dict.fromkeys(("gelu_new", "gelu_pytorch_tanh", "gelu_fast", "gelu_accurate"), gelu_tanh),
+    **dict.fromkeys(("silu", "swish"), lambda x: x * sigmoid(x)),
+    "quick_gelu": lambda x: x * sigmoid(1.702 * x),
+    "sigmoid": sigmoid,
+}
+EXP2 = (0.9999999883, 0.3465727818, 0.06005695537, 0.006951011759, 0.0006003812346)
+_GELU = (1.0, 0.02493349616, 0.01025834876, 0.001390520432, -8.002942651e-05, 1.986555587e-05)
+GELU = tuple(2 ** (1 / 32) * coefficient for coefficient in _GELU)  # whose 32nd power is doubled
+
+
+def _polynomial(coefficients: tuple[float, ...], x: mx.array) -> mx.array:
+    """The sum of coefficient · xⁿ, n = 0, 1, …"""
+    *lower, highest = coefficients
+    found = highest * x
+    for coefficient in lower[:0:-1]:
+        found = (found + coefficient) * x
+    return found + lower[0]
+
+
+def _alike(function: Callable[..., mx.array], own: Callable[..., mx.array]) -> Any:
+    """A function with the derivatives of another, which computes the same."""
+    found = mx.custom_function(function)
+    found.vjp(lambda primals, cotangent, _: _vjp(own, primals, cotangent))
+    return found
+
+
+def _vjp(own: Callable[..., mx.array], primals: Any, cotangent: mx.array) -> Any:
+    found = mx.vjp(own, _listed(primals), [cotangent])[1]
+    return tuple(found) if isinstance(primals, (list, tuple)) else found[0]
+
+
+def _listed(arrays: Any) -> list[mx.array]:
+    return [*arrays] if isinstance(arrays, (list, tuple)) else [arrays]
