@@ -20,10 +20,13 @@ PATIENCE = 3  # evaluations without a better one, while the training loss falls
 class Advice:
     """A callback that logs warnings, each at most once.
 
-    adapted -- whether adapters are trained, not the weights themselves
+    adapted -- whether adapters are trained, not the weights themselves. start, skipped -- the
+    iteration that a training goes on after, and the updates left out by then
     """
 
-    def __init__(self, arguments: TrainingArguments, *, adapted: bool) -> None:
+    def __init__(
+        self, arguments: TrainingArguments, *, adapted: bool, start: int = 0, skipped: int = 0
+    ) -> None:
         self.arguments = arguments
         self.said: set[str] = set()
         self.losses: deque[float] = deque(maxlen=WINDOW)
@@ -31,6 +34,7 @@ class Advice:
         self.first: float | None = None  # validation loss, before the first update
         self.best: tuple[float, float] | None = None  # validation and training loss of the best
         self.worse = 0  # evaluations since then
+        self.reported = start, skipped  # the iteration and the skipped updates of a report
         self._check_rate("adapters" if adapted else "all weights")
 
     def on_step(self, info: Mapping[str, Any]) -> None:
@@ -55,6 +59,19 @@ class Advice:
                 "rises",
                 f"iteration {info['iteration']}: the training loss has risen, from {self.least:.3f}"
                 f" to {sum(self.losses) / WINDOW:.3f}; {self._calmer()}",
+            )
+
+    def on_train_loss_report(self, info: Mapping[str, Any]) -> None:
+        """Look whether float16 overflows in half of the updates since the last report."""
+        now = info["iteration"], info.get("skipped", 0)
+        before, self.reported = self.reported, now
+        updates, skipped = (a - b for a, b in zip(now, before, strict=True))
+        if updates and 2 * skipped >= updates:
+            self._say(
+                "skipped",
+                f"iteration {now[0]}: {skipped} of {updates} updates overflowed in float16, and "
+                "were left out; if that goes on, give --dtype bfloat16 or float32; a lower "
+                "--loss-scale begins without",
             )
 
     def on_val_loss_report(self, info: Mapping[str, Any]) -> None:

@@ -58,7 +58,7 @@ class Loop:
         self.stepper = Stepper(model, arguments, group)
         self.total = arguments.updates(len(batches))
         self.state = TrainingState()
-        data = self._data()
+        data = self._data() if folder or group.size() > 1 else {}  # which all have to compute
         self.store = folder and Store(folder, arguments, data)
         self.callbacks: list[object] = []
         self.validation: Validation | None = None
@@ -116,7 +116,12 @@ class Loop:
 
     def _own_callbacks(self) -> list[object]:
         """Callbacks that every training has: what it leaves in its folder, and what it warns of."""
-        advice = Advice(self.arguments, adapted=bool(adapted_layers(self.stepper.model)))
+        advice = Advice(
+            self.arguments,
+            adapted=bool(adapted_layers(self.stepper.model)),
+            start=self.state.step,
+            skipped=self.state.skipped,
+        )
         if self.folder is None:
             return [advice]
         metrics = MetricsFile(self.folder / METRICS, self.state.step)

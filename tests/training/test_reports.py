@@ -315,6 +315,15 @@ def test_a_loss_beyond_float16_is_said_once(caplog):
     assert "iteration 2: the loss is inf in float16, and the update was left out" in found
 
 
+def test_many_updates_that_are_left_out_are_said_once(caplog):
+    advice = Advice(quick(), adapted=False, start=10, skipped=2)
+    for iteration, skipped in ((20, 6), (30, 11), (40, 21)):
+        advice.on_train_loss_report({"iteration": iteration, "skipped": skipped})
+    advice.on_train_loss_report({"iteration": 50})
+    (found,) = [record.getMessage() for record in caplog.records]
+    assert "iteration 30: 5 of 10 updates overflowed in float16" in found
+
+
 def test_a_rate_that_is_too_high_is_noticed(caplog):
     """A real training whose loss rises says so before it ends."""
     train(fresh(), RandomBatches(), quick(iters=12, learning_rate=0.5), valid=RandomBatches(1))
