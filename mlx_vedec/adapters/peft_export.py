@@ -37,6 +37,12 @@ def export_peft(model: Pretrained, folder: str | Path, *, base: str | None = Non
     found = adapters_of(model)
     if not found.layers:
         raise OptionError("the model has no adapters; save_pretrained writes what was trained")
+    if model.has_other_tokens and base is None:
+        raise OptionError(
+            f"the model has another vocabulary than {model.source or 'what it was made from'}, for "
+            "which PEFT's folders have no place; fuse the adapters, or give as base a folder that "
+            "the model was saved to with this vocabulary, before it had adapters"
+        )
     names = _Names(model)
     bias, modules = _trained(model, found)
     values = _config(model, found, names)

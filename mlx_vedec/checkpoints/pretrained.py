@@ -49,6 +49,7 @@ class Pretrained(NamedModule):
         self.source: str | None = None  # the folder or Hub id that it was loaded from,
         self.revision: str | None = None  # and of a Hub id the commit
         self.new_weights: tuple[str, ...] = ()  # names on disk of what the file lacked
+        self.has_other_tokens = False  # whether its vocabulary was replaced since
 
     def __repr__(self) -> str:
         parts = [self[name].config.model_type for name in ("encoder", "decoder") if name in self]

@@ -159,9 +159,10 @@ class Finetuning:
         if options.get("max_grad_norm") == 0:
             options["max_grad_norm"] = None
         arguments = options_of(TrainingArguments, options)
+        rows = self.model.config.decoder.vocab_size
         self._add_tokens()
         with _told_warnings(self.say):
-            self._change_vocabulary()
+            self._change_vocabulary(rows)
             batches, valid = self._batches()
         self._adapt()
         self.say(batches.describe())
@@ -221,18 +222,22 @@ class Finetuning:
             add_tokens(self.model, self.processor, missing)
         self.added = missing
 
-    def _change_vocabulary(self) -> None:
-        """Learn or shrink the vocabulary, if it is asked for, from the texts of train."""
+    def _change_vocabulary(self, rows: int) -> None:
+        """Learn or shrink the vocabulary, if it is asked for, from the texts of train.
+
+        rows -- how many tokens the model had before any were added
+        """
         from ..reading.vocabularies import check_same, new_vocabulary, shrink_vocabulary
 
         before, size = len(self.processor.required_tokenizer), self.options.get("vocabulary_size")
-        texts, made = self._texts(), (self.model, self.processor)
+        texts, model, reader = self._texts(), self.model, self.processor
         if self.options.get("new_vocabulary"):
-            self.vocabulary = new_vocabulary(*made, texts, vocabulary_size=size)
+            made = new_vocabulary(model, reader, texts, vocabulary_size=size)
         elif self.options.get("shrink_vocabulary"):
-            self.vocabulary = shrink_vocabulary(*made, texts)
+            made = shrink_vocabulary(model, reader, texts)
         else:
             return
+        self.vocabulary = made.for_rows(rows)
         if self.options.get("resume"):
             check_same(self.vocabulary, self.folder)
         count, new = len(self.vocabulary.sources), self.vocabulary.new

@@ -51,6 +51,7 @@ def replace_tokens(model: VisionEncoderDecoderModel, sources: Sequence[int | Non
             f"positions; expected a vocabulary of more than {pad} tokens"
         )
     model.take_rows(sources)
+    model.has_other_tokens = True
     decoder.padding = None if decoder.padding is None else ids[decoder.padding]
     for config in _configs(model):
         for name, value in [*_named(config), *_avoided(config)]:

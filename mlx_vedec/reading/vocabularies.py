@@ -71,11 +71,10 @@ def _give(
     model: VisionEncoderDecoderModel, processor: Processor, vocabulary: Vocabulary
 ) -> Vocabulary:
     """Make a vocabulary that of a model and its processor; a token without a row is a new one."""
-    rows = model.config.decoder.vocab_size
-    sources = tuple(None if id is None or id >= rows else id for id in vocabulary.sources)
-    replace_tokens(model, sources)
+    vocabulary = vocabulary.for_rows(model.config.decoder.vocab_size)
+    replace_tokens(model, vocabulary.sources)
     processor.tokenizer = vocabulary.tokenizer
-    return Vocabulary(vocabulary.tokenizer, sources, rows)
+    return vocabulary
 
 
 def save_vocabulary(vocabulary: Vocabulary | None, folder: Path) -> None:

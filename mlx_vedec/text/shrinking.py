@@ -91,7 +91,8 @@ def _own(model: Mapping[str, Any], ids: Mapping[str, int]) -> dict[str, Any]:
     if model["type"] != "Unigram":
         return {"vocab": ids}
     scores, unknown = dict(map(tuple, model["vocab"])), _unknown(model)
-    vocabulary = [[token, scores.get(token, 0.0)] for token in ids]
+    lowest = min(scores.values())  # of added tokens, which are found before a text is cut
+    vocabulary = [[token, scores.get(token, lowest)] for token in ids]
     return {"vocab": vocabulary, "unk_id": None if unknown is None else ids[unknown]}
 
 

@@ -34,7 +34,7 @@ class Vocabulary:
     """A tokenizer in place of another, and where its tokens come from.
 
     sources -- for each id the id that its token had, None for a new token. rows -- how many tokens
-    the model was for that was given it
+    the model had that these ids are of
     """
 
     tokenizer: Tokenizer
@@ -45,6 +45,11 @@ class Vocabulary:
     def new(self) -> int:
         """How many tokens are new."""
         return self.sources.count(None)
+
+    def for_rows(self, rows: int) -> Vocabulary:
+        """The same for a model of so many tokens: those with a later id are new to it."""
+        sources = (None if id is None or id >= rows else id for id in self.sources)
+        return Vocabulary(self.tokenizer, tuple(sources), rows)
 
 
 def learn_vocabulary(

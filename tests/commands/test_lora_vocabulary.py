@@ -8,14 +8,24 @@ import shutil
 import mlx.core as mx
 import pytest
 
-from mlx_vedec import load
+from mlx_vedec import export_peft, load
 from mlx_vedec.conversion.fuse import fuse_checkpoint
-from mlx_vedec.errors import ConfigError, TokenError
+from mlx_vedec.errors import ConfigError, OptionError, TokenError
 from tests.commands.test_commands import failed
-from tests.commands.test_lora import LINE, data, fill, model, place, run, tensors, tune
-from tests.tasks.test_tasks import TAGS, folder, write
+from tests.commands.test_lora import (
+    LINE,
+    data,
+    fill,
+    model,
+    place,
+    receipts,
+    run,
+    tensors,
+    tune,
+)
+from tests.tasks.test_tasks import LETTERS, TAGS, folder, write
 
-__all__ = ["data", "folder", "model", "place", "run", "tune"]  # fixtures
+__all__ = ["data", "folder", "model", "place", "receipts", "run", "tune"]  # fixtures
 TASK = ("<s_cord-v2>", *TAGS[1:])
 GREEK = ("καλημέρα σου", "\u03b1\u0301 άλφα", "tea")
 
@@ -145,7 +155,34 @@ def test_tags_and_prompts_are_kept(run, place, tmp_path):
     }
 
 
+@pytest.mark.parametrize("flag", ["--new-vocabulary", "--shrink-vocabulary"])
+def test_tags_that_are_added_and_another_vocabulary(run, place, receipts, tmp_path, flag):
+    """The base that adapters are loaded on has neither."""
+    write(place, ["<s_cord-v2>", "<sep/>", *LETTERS], "DonutProcessor")
+    out = tmp_path / "out"
+    common = ("--model", place, "--data", receipts, "--adapter-path", out)
+    code, _, err = run("lora", *common, "--train", "--iters", 1, "--add-tokens", flag)
+    assert code == 0 and "added 6 tokens" in err, err
+    model, processor = load(place, adapter_path=out)
+    tags = processor.tokenizer.backend.encode("<s_menu><s_nm>", add_special_tokens=False)
+    assert tags.tokens == ["<s_menu>", "<s_nm>"]
+    trained = mx.load(str(out / "training_state" / "0000001" / "trained.safetensors"))
+    table = model.decoder.embed_tokens.weight
+    assert mx.array_equal(table, trained["decoder.embed_tokens.weight"])
+    fused, _ = load(fuse_checkpoint(place, out, tmp_path / "fused"))
+    assert mx.allclose(fused.decoder.embed_tokens.weight, table, atol=1e-6)
+
+
 # what is refused
+
+
+def test_peft_has_no_place_for_another_vocabulary(tune, model, tmp_path):
+    assert tune("--shrink-vocabulary")[0] == 0
+    made, _ = load(model, adapter_path=tmp_path / "out")
+    with pytest.raises(OptionError, match="another vocabulary than .*/model, for which PEFT's"):
+        export_peft(made, tmp_path / "peft")
+    export_peft(made, tmp_path / "peft", base="a folder with this vocabulary")
+    assert (tmp_path / "peft" / "adapter_config.json").is_file()
 
 
 def test_flags_that_do_not_go_together(tune):
