@@ -57,9 +57,10 @@ def load_dataset(
     path = as_path(folder_or_file, "folder_or_file")
     if split is not None and not isinstance(split, str):
         raise DataError(f"split is {shown(split)}; expected {', '.join(NAMES)}")
-    check_options(valid_fraction, normal_form)
-    options = _row_options(image_column, text_column, added_vocab)
-    sources = sources_of(path, _checked_layout(layout))
+    check_options(valid_fraction, normal_form, seed)
+    options = RowOptions(image_column, text_column, added_vocab)
+    _check_names(layout=layout, image_column=image_column, text_column=text_column)
+    sources = sources_of(path, layout)
     if valid_fraction is not None:
         sources = _parted(path, sources, valid_fraction, seed)
     return Dataset(in_form(_source(path, sources, split).read(options), normal_form))
@@ -81,9 +82,10 @@ def load_splits(
     The other arguments are `load_dataset`'s. Images that are in two splits are a warning.
     """
     path = as_path(folder, "folder")
-    check_options(valid_fraction, normal_form)
-    options = _row_options(image_column, text_column, added_vocab)
-    sources = sources_of(path, _checked_layout(layout))
+    check_options(valid_fraction, normal_form, seed)
+    options = RowOptions(image_column, text_column, added_vocab)
+    _check_names(layout=layout, image_column=image_column, text_column=text_column)
+    sources = sources_of(path, layout)
     found = {split or "train": source.read(options) for split, source in sources.items()}
     if valid_fraction is not None:
         _check_parted(path, sources)
@@ -92,17 +94,9 @@ def load_splits(
     return {split: Dataset(in_form(samples, normal_form)) for split, samples in found.items()}
 
 
-def _row_options(
-    image_column: str | None, text_column: str | None, added_vocab: Container[str]
-) -> RowOptions:
-    for name, value in (("image_column", image_column), ("text_column", text_column)):
-        check_type(name, value, (str, type(None)), "the name of a column, or None")
-    return RowOptions(image_column, text_column, added_vocab)
-
-
-def _checked_layout(layout: str | None) -> str | None:
-    check_type("layout", layout, (str, type(None)), "the name of a layout, or None")
-    return layout
+def _check_names(**given: object) -> None:
+    for name, value in given.items():
+        check_type(name, value, (str, type(None)), f"the name of a {name}, or None")
 
 
 def _source(path: Path, sources: Splits, split: str | None) -> Source:
@@ -150,8 +144,10 @@ def labelled_images(
     """The images of a folder, one image, or several, to measure a model on; texts are optional.
 
     A text stands in a table in the image's folder, such as `labels.tsv`, or in a `.txt` beside the
-    image. All images have a text, or none. None for images is 64 validation lines of the package;
-    they suit the bundled model, which line_aspect_ratio, the processor's, has to be that of.
+    image. All images have a text, or none. A folder or a file in another layout, such as parquet or
+    PAGE, gives all images that `load_dataset` finds there. None for images is 64 validation lines
+    of the package; they suit the bundled model, which line_aspect_ratio, the processor's, has to be
+    that of.
 
     >>> found = labelled_images(None, line_aspect_ratio=12.0)
     >>> len(found.images), found.images[-1].name, found.labels[-1]

@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError
+from ..errors import DataError, listed
 from ..files import near
 from ..pages.xml_parsing import parse
-from .listing import SPLITS, DataLayout, Listing, Source, head_of
+from .listing import SPLITS, DataLayout, Listing, Source, head_of, is_there
 from .samples import CollectedErrors, RowOptions, Sample, whole
 from .tables import lines_of, read_bytes, read_text
 
@@ -27,16 +26,17 @@ ID = re.compile(rf"({FORM})(?:-\d\d){{0,2}}")
 PARTS = 9  # of a line of these files; the last is the text
 KINDS = {"lines.txt": "lines", "words.txt": "words"}  # the file, and the folder of images
 ENDINGS = (".txt", ".uttlist", ".lst")  # of the files that say what belongs to a split
+EXAMPLE = "a01-000u-00"
 LONGEST_ID = 40
 LOOKED_AT = 20_000  # bytes of a table, in which its comments end
 DOCTYPE = re.compile(rb"<!DOCTYPE\s+form\b[^>\[]*>")  # of a grammar that nothing here needs
 
 
 class Entry(NamedTuple):
-    """What a file says of an image: its name, whether it was cut rightly, its text, and where."""
+    """What a file says of an image: its name, whether its words were cut well, its text, where."""
 
     id: str
-    whole: bool
+    well_cut: bool
     text: str
     where: str
 
@@ -57,17 +57,17 @@ class Part:
         """The samples; words whose box is wrong are left out, with a warning."""
         errors, samples, left_out = CollectedErrors(), [], 0
         words = self.images.name == "words"
-        path_of: Callable[[str], Path] | None = None
+        self._check_images()
         for entry in self._entries(errors):
             form = _form(entry.id)
             if self.chosen is not None and not {entry.id, form} & self.chosen:
                 continue
-            if words and not entry.whole:
+            if words and not entry.well_cut:
                 left_out += 1
                 continue
-            path_of = path_of or self._place(entry.id)
-            image = str(path_of(entry.id))
-            samples.append(Sample(image, entry.text, where=entry.where, page=form))
+            places = [place(self.images, entry.id) for place in PLACES]
+            image = next(filter(is_there, places), places[0])
+            samples.append(Sample(str(image), entry.text, where=entry.where, page=form))
         errors.raise_any()
         if left_out:
             warnings.warn(
@@ -75,7 +75,8 @@ class Part:
                 stacklevel=2,
             )
         if not samples:
-            raise DataError(f"{self.table} has no samples; expected lines that begin {_example()}")
+            what = "no samples" if self.chosen is None else f"none of {listed(self.chosen, 3)}"
+            raise DataError(f"{self.table} has {what}; expected lines as {EXAMPLE} ok 154 …")
         return samples
 
     def _entries(self, errors: CollectedErrors) -> Iterator[Entry]:
@@ -88,16 +89,14 @@ class Part:
                 with errors.at(where):
                     yield _entry(line, where)
 
-    def _place(self, first: str) -> Callable[[str], Path]:
-        """How the image of a name is found, by where that of the first is."""
-        found = [place for place in PLACES if place(self.images, first).is_file()]
+    def _check_images(self) -> None:
+        """Raise where the folder of images is not there at all."""
+        kind = self.images.name
         if not self.images.is_dir():
             raise DataError(
-                f"{self.table} is of images such as {PLACES[0](self.images, first)}, but the "
-                f"folder {self.images.name} is not there; unpack {self.images.name}.tgz; "
-                f"{near(self.images)}"
+                f"{self.table} is of images such as {PLACES[0](self.images, EXAMPLE)}, but the "
+                f"folder {kind} is not there; unpack {kind}.tgz; {near(self.images)}"
             )
-        return partial((found or PLACES)[0], self.images)
 
 
 def _nested(images: Path, name: str) -> Path:
@@ -116,14 +115,10 @@ def _form(name: str) -> str:
     return found[1] if found else name
 
 
-def _example() -> str:
-    return "a01-000u-00 ok 154 …"
-
-
 def _entry(line: str, where: str) -> Entry:
     parts = line.split(" ", PARTS - 1)
     if len(parts) < PARTS or not ID.fullmatch(parts[0]) or parts[1] not in ("ok", "err"):
-        raise DataError(f"is {ascii(line)[:60]}; expected nine parts, as {_example()}")
+        raise DataError(f"is {ascii(line)[:60]}; expected nine parts, as {EXAMPLE} ok 154 …")
     return Entry(parts[0], parts[1] == "ok", whole(parts[-1].strip().replace("|", " ")), where)
 
 

@@ -11,14 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import DataError, OptionError, shown
+from ..errors import DataError, OptionError, check_whole, shown
 from .samples import Sample
 
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
 
 
-def check_options(valid_fraction: object, normal_form: object) -> None:
-    """Raise `OptionError` for a fraction or a normal form that is none; None fits for both."""
+def check_options(valid_fraction: object, normal_form: object, seed: object) -> None:
+    """Raise `OptionError` for a fraction, a normal form or a seed that is none.
+
+    None fits for the first two.
+    """
+    check_whole("seed", seed, 0)
     number = isinstance(valid_fraction, (int, float)) and not isinstance(valid_fraction, bool)
     if valid_fraction is not None and not (number and 0 < valid_fraction < 1):  # pyright: ignore
         raise OptionError(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 from ..errors import DataError, listed
@@ -171,6 +171,7 @@ def _classes(listing: Listing) -> list[str]:
 # Lists
 
 
+@cache
 def _line() -> re.Pattern[str]:
     """A list's line: an image, a mark or spaces, the text.
 

@@ -103,3 +103,19 @@ def test_lines_that_are_none(tmp_path):
         f"  {path}:8: is 'a01-000u-02 ok 154 19'; expected nine parts, as a01-000u-00 ok 154 …",
         f"  {path}:9: is '../x ok 1'; expected nine parts, as a01-000u-00 ok 154 …",
     ]
+
+
+def test_a_split_of_lines_that_are_not_there(tmp_path):
+    write(iam(tmp_path) / "train.txt", "z09-999\n")
+    with pytest.raises(DataError, match="lines.txt has none of z09-999; expected lines as a01-"):
+        load_splits(tmp_path)
+
+
+def test_a_table_of_comments_alone(tmp_path):
+    iam(tmp_path)
+    path = write(tmp_path / "ascii" / "words.txt", "# nothing\na01-000u-00-00 err 1 2 3 4 5 AT A\n")
+    with (
+        pytest.warns(UserWarning, match="left out 1"),
+        pytest.raises(DataError, match="has no sam"),
+    ):
+        load_dataset(path)

@@ -197,6 +197,13 @@ def test_fractions_that_are_none(fraction, tmp_path):
             read(tmp_path, valid_fraction=fraction)
 
 
+@pytest.mark.parametrize("seed", [-1, "1", 0.5, None])
+def test_seeds_that_are_none(seed, tmp_path):
+    lines_of_pages(tmp_path, 3, 1)
+    with pytest.raises(OptionError, match="seed is .*; expected a whole number, at least 0"):
+        load_splits(tmp_path, valid_fraction=0.5, seed=seed)
+
+
 def test_a_part_beside_other_splits(tmp_path):
     for name in ("train", "test"):
         lines_of_pages(tmp_path / name, 4, 1)
