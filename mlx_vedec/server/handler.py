@@ -34,6 +34,8 @@ class Handler(BaseHTTPRequestHandler):
     """Answers for a service, by what is at each path; at open ones no key is asked for."""
 
     protocol_version = "HTTP/1.1"
+    wbufsize = 2**16  # head and body are sent as one
+    disable_nagle_algorithm = True
     service: Service
     routes: Routes
     open: Sequence[str]
@@ -165,6 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("Expect", "").lower() == "100-continue":
             self.send_response_only(100)
             self.end_headers()
+            self.wfile.flush()
         self.incoming.body()
         try:
             content = self.rfile.read(length)
@@ -208,6 +211,7 @@ class Handler(BaseHTTPRequestHandler):
         self._head(status, {"Content-Type": kind, "Content-Length": str(len(data))}, headers)
         if self.command != "HEAD":
             self.wfile.write(data)
+        self.wfile.flush()
 
     def _preflight(self, methods: list[str]) -> None:
         """Tell a browser what a page may ask."""
@@ -251,9 +255,11 @@ class Handler(BaseHTTPRequestHandler):
     def _end_stream(self) -> None:
         if self.chunked:
             self.wfile.write(b"0\r\n\r\n")
+            self.wfile.flush()
 
     def _send(self, data: bytes) -> None:
         self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data) if self.chunked else data)
+        self.wfile.flush()
 
     def version_string(self) -> str:
         """The server's name, without the versions of what it is made of."""

@@ -53,17 +53,18 @@ def main() -> None:
 
 
 def ask(server: Server, bodies: list[str], clients: int) -> list[str]:
-    """The texts of chats, sent by so many clients at once, each one after another."""
+    """The texts of chats, sent by so many clients at once, each of which takes the next one."""
     found = [""] * len(bodies)
+    places = iter(range(len(bodies)))
 
-    def client(number: int) -> None:
+    def client() -> None:
         with closing(connection_to(server)) as connection:
-            for place in range(number, len(bodies), clients):
+            for place in places:
                 connection.request("POST", CHAT, bodies[place])
                 answer = json.loads(connection.getresponse().read())
                 found[place] = answer["choices"][0]["message"]["content"]
 
-    threads = [threading.Thread(target=client, args=(number,)) for number in range(clients)]
+    threads = [threading.Thread(target=client) for _ in range(clients)]
     for thread in threads:
         thread.start()
     for thread in threads:
