@@ -30,9 +30,11 @@ WORD_GAP = 7  # widest between words of a line
 ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and below its foot
 MEETING = 1.0  # between lines that are one
 NEAR = 1.2  # between a line's end and its comma
+DASH = 2.2  # widest of these
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 MARKS_IN_A_ROW = 50  # such as '",' or dots, the first of which stands by a letter
 WIDER = 1.5  # than other gaps in its lines is a gutter
+MARKS = 4  # most of them beside each other, as high as letters: "?!
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
 CONTACT = 0.5  # widest where it is cut: initials, which reach over lines too, are thicker
@@ -113,8 +115,10 @@ def _without_marks(shapes: Array, home: Array) -> Array:
         near &= whole[:, 2] < whole[line, 2] + NEAR * size
         within = (middle > foot - 1.3 * size) & (middle < foot + 0.35 * size)
         lower = high < MARK * size
-        fewer = lower | ((3 * whole[:, 4] < whole[line, 4]) & (high < 1.1 * size))
-        marks |= near & ((sparse & fewer) | (within & lower))
+        fewer = 3 * whole[:, 4] < whole[line, 4]
+        small = fewer & (whole[:, 4] <= MARKS) & (high < 1.6 * size)
+        marks |= near & sparse & (lower | (fewer & (high < 1.1 * size)))
+        marks |= near & within & (lower | small)
     numbers = np.where(marks, -1, (~marks).cumsum() - 1)
     return np.where(inside, numbers[home], -1)
 
@@ -263,7 +267,8 @@ def _distances(marks: Array, letters: Array, size: float, foot: float) -> Floats
     after = np.where(place < len(lefts), np.maximum(after, 0), np.inf)
     aside = np.minimum(before, after)
     apart = np.maximum(np.maximum(foot - size - marks[:, 3], marks[:, 1] - foot), 0)
-    level = (marks[:, 1] + marks[:, 3] > 2 * (foot - 0.9 * size)) & (
+    level = (heights(marks) < MARK * size) & (widths(marks) < DASH * size)
+    level &= (marks[:, 1] + marks[:, 3] > 2 * (foot - 0.9 * size)) & (
         marks[:, 3] < foot + 0.2 * size
     )
     reach = np.maximum(NEAR * size, np.where(level, BESIDE * widths(marks), 0))

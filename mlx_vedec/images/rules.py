@@ -10,6 +10,7 @@ from .ink import Array, Mask, connected, outlines, runs_of
 THIN = 12  # times longer than thick
 SLIM = 5  # times longer than the other side of its box, as it may be slanted
 LONG = 3  # times longer than letters are high
+RUN = 2  # times longer than letters are high, and yet not slanted
 MOST_FRAMES = 20  # the largest, whose sides are looked for
 
 
@@ -27,8 +28,8 @@ def sides_of(ink: Mask, frames: Array, usual: float) -> Array:
     found = [np.zeros((0, 5), np.int64)]
     for left, top, right, bottom in frames[largest, :4].tolist():
         inside = ink[top:bottom, left:right]
-        level = _long_runs(inside, 2 * LONG * usual)
-        upright = _long_runs(inside.T, 2 * LONG * usual)[:, [1, 0, 3, 2, 4]]
+        level = _long_runs(inside, RUN * usual)
+        upright = _long_runs(inside.T, RUN * usual)[:, [1, 0, 3, 2, 4]]
         found += [rules + np.array([left, top, left, top, 0]) for rules in (level, upright)]
     sides = np.concatenate(found)
     return sides[is_rule(sides, usual)]

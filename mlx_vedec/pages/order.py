@@ -131,7 +131,7 @@ def _before(hulls: Array, rules: Array) -> Mask:
     middle = (hulls[:, 1] + hulls[:, 3]) / 2
     upper = middle[:, None] < middle[None]
     stacked = _shared(hulls, hulls) > SHARED
-    left_of = ~stacked & (hulls[:, None, 0] < hulls[None, :, 0])
+    left_of = ~stacked & (hulls[:, None, 0] < hulls[None, :, 0]) & _in_columns(hulls, stacked)
     obstacles = np.concatenate([hulls, rules[:, :4]]) if len(rules) else hulls
     across = (_overlap(obstacles, hulls)[:, :, None]) & (_overlap(obstacles, hulls)[:, None, :])
     centre = (obstacles[:, 1] + obstacles[:, 3]) / 2
@@ -140,6 +140,15 @@ def _before(hulls: Array, rules: Array) -> Mask:
     for number, y in enumerate(centre.tolist()):
         blocked |= across[number] & (low < y) & (y < high)
     return (stacked & upper) | (left_of & ~blocked)
+
+
+def _in_columns(hulls: Array, stacked: Mask) -> Mask:
+    """Whether two regions stand beside each other, or above or below two that do: (N, N)."""
+    top, bottom = hulls[:, 1], hulls[:, 3]
+    level = (top[:, None] < bottom[None]) & (top[None] < bottom[:, None])
+    beside = (level & ~stacked).astype(np.float32)
+    column = (stacked | np.eye(len(hulls), dtype=bool)).astype(np.float32)
+    return column @ beside @ column > 0
 
 
 def _overlap(one: Array, other: Array) -> Mask:
