@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from mlx_vedec.pages.finding import find_layout
 from PIL import Image, ImageDraw, ImageFont
 
 from mlx_vedec.images.loading import load_image
 from mlx_vedec.measuring.page_evaluation import evaluate_pages, page_sheets
 from mlx_vedec.measuring.page_scores import score_page
+from mlx_vedec.pages.finding import find_layout
 from mlx_vedec.pages.layout import box_around
 from mlx_vedec.pages.page import Page
 from mlx_vedec.text.error_rates import total
