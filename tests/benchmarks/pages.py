@@ -4,10 +4,10 @@ python -m tests.benchmarks.pages [FOLDER] [--only TEXT] [--worst FOLDER] [--tess
 
 For each page, in per cent: F1 of the lines that are found (polygons, IoU 0.5), how many pairs of
 them are in their order, the CER of the page from found lines, from the true ones, and Tesseract's;
-and the processor time of ours and of Tesseract, in seconds. CER is of the whole text in reading
-order, white space normalised: see mlx_vedec/measuring/page_scores.py. Tesseract is asked as it is
-by default (`tesseract IMAGE stdout`); where it is not (apt-get install tesseract-ocr
-tesseract-ocr-eng), its columns are empty. Of ../shared/images the pages are read that have a text.
+and the processor time of ours (without the boxes of words) and of Tesseract, in seconds. CER is of
+the whole text in reading order, white space normalised: see mlx_vedec/measuring/page_scores.py.
+Tesseract is asked as it is by default (`tesseract IMAGE stdout`); where it is not (apt-get install
+tesseract-ocr tesseract-ocr-eng), its columns are empty. ../shared/images is read too, where it is.
 """
 
 from __future__ import annotations
@@ -122,8 +122,9 @@ def measured(
         return characters(ONE_SPACE(text), wanted)
 
     started = time.process_time()
-    page = read_page(*reader, image, layout=False)
+    page = read_page(*reader, image, layout=False, boxes=False)
     seconds = time.process_time() - started
+    known = read_page(*reader, image, layout=true, boxes=False) if with_lines else None
     theirs = tesseract(image)
     return Row(
         name=image.stem,
@@ -131,7 +132,7 @@ def measured(
         cer=cer(page.text),
         seconds=seconds,
         scores=score_page(page, true) if with_lines else None,
-        true_lines=cer(read_page(*reader, image, layout=true).text) if with_lines else None,
+        true_lines=None if known is None else cer(known.text),
         tesseract=None if theirs is None else cer(theirs[0]),
         tesseract_seconds=0.0 if theirs is None else theirs[1],
     )

@@ -7,16 +7,32 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
+from mlx_vedec.images.loading import load_image
+from mlx_vedec.measuring.page_evaluation import evaluate_pages, page_sheets
+from mlx_vedec.measuring.page_scores import score_page
+from mlx_vedec.pages.finding import find_layout
 from mlx_vedec.pages.layout import box_around
 from mlx_vedec.pages.page import Page
+from mlx_vedec.text.error_rates import total
 from tests.conftest import DATA
 from tests.page_set.disturbances import DISTURBANCES
 from tests.page_set.layouts import LAYOUTS
 from tests.page_set.making import Plan, made, plans
 from tests.page_set.typefaces import Typeface
+from tests.support.readers import reads_again
 
 PAGES = DATA / "pages"
 SEED, COUNT = 18, 54  # that the committed pages were made with
+FEW = (  # of the layouts and disturbances, on small pictures
+    *("spread-skew_15", "light_on_dark-uneven_light_skew", "three_columns-noise_skew"),
+    *(
+        "boxed-turn_180_skew",
+        "verse-turn_90_skew",
+        "two_columns-photograph",
+        "nothing-bilevel_skew",
+    ),
+)
+READ = ("few_lines-skew_10", "few_lines-uneven_light", "title_page-crease")
 TRUTHS = sorted(PAGES.glob("*.xml"))
 
 
@@ -91,3 +107,35 @@ def test_a_photograph_keeps_its_lines_in_place(built_in_type):
     text = np.s_[top:bottom, left : right - 1]  # without the edges of the paper
     assert edges[text].sum() > 1000
     assert (edges & np.asarray(inside)[:, 1:])[text].sum() > 0.95 * edges[text].sum()
+
+
+# The finder on these pages
+
+
+def scores(path):
+    """How the lines that are found on a page compare with the true ones; nothing is read."""
+    true = Page.from_file(path)
+    return score_page(find_layout(load_image(PAGES / true.image)), true)
+
+
+@pytest.mark.parametrize("name", FEW)
+def test_lines_are_found(name):
+    [path] = PAGES.glob(f"*{name}*.xml")
+    found = scores(path)
+    assert found.line_f1.ratio > 0.96
+    assert found.reading_order.ratio == 1
+
+
+def test_what_is_found_is_read():
+    """From found lines as well as from true ones, on a page that is turned and one that is not."""
+    sheets = [sheet for sheet in page_sheets(PAGES) if sheet.stem.endswith(READ)]
+    found = evaluate_pages(*reads_again(), sheets, bootstrap=0)
+    assert len(sheets) == len(READ)
+    assert found.metrics["line_f1"].value == found.metrics["reading_order"].value == 1
+    assert found.metrics["cer"].value < found.metrics["true_lines_cer"].value + 0.01 < 0.04
+
+
+@pytest.mark.slow
+def test_all_lines_are_found():
+    shares = [scores(path).line_f1 for path in TRUTHS]
+    assert total("line_f1", shares) > 0.98
