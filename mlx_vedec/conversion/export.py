@@ -81,8 +81,7 @@ def export(
         make_folder(new)
         start = np.array(ids)[0].tolist()
         exported = _Exported(model, batch_size, start, options.max_length - 1)
-        with computing(), plain():
-            shapes = exported.write(new, size)
+        shapes = exported.write(new, size)
         said = settings(processor, table, options, start, batch_size)
         names = {f"{name}.weights": " ".join(its.weights) for name, its in shapes.items()}
         write_tensors(new / WEIGHTS, exported.weights, {"format": "mlx", **said, **names})
@@ -133,6 +132,8 @@ class _Exported:
         logits, after = step(self.decoder, tokens, positions, buffers, memory, storage=Storage())
         return [logits, *(part for parts in after for part in parts)]
 
+    @computing()
+    @plain()
     def write(self, folder: Path, size: Pair) -> dict[str, Shapes]:
         """Write and compare all three; returns the shapes of what goes in and comes out."""
         channels = self.model.encoder.config.num_channels

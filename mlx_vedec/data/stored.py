@@ -126,7 +126,7 @@ class LineImage(DeferredImage):
         """What `read_page` shows a checkpoint of lines of this aspect; of no ink, nothing."""
         picture = self.load()
         line = Line(box=(0, 0, *picture.size))
-        return [piece.picture for piece in pieces_of(picture, line, aspect, tight=False)]
+        return [piece.picture for piece in pieces_of(picture, line, aspect)]
 
     def check(self) -> None:
         """Look at the header of the page's file."""

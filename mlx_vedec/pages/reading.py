@@ -20,7 +20,7 @@ from ..reading.generate import batch_generate, check_batch_size, check_reader
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .finding import find_layout
-from .layout import Alternative, Layout, Line, Region, Word, box_around, corners
+from .layout import Alternative, FoundLine, Layout, Line, Region, Word, box_around, corners
 from .page import Page
 from .sheets import Given, Sheet, all_sheets, layout_for, with_image
 from .strips import pieces_of
@@ -259,7 +259,7 @@ def _found_here(picture: Image.Image, *, whole: bool) -> Layout:
     """The layout of a page that comes without one."""
     if whole:
         box = (0, 0, *picture.size)
-        return Layout((Region((Line(box=box),), box),))
+        return Layout((Region((FoundLine(box=box, ink=box),), box),))
     return find_layout(picture)
 
 

@@ -268,6 +268,8 @@ def test_a_flow_is_watched_and_left():
     assert cohort.keys == [1] and [row[0] for row in cache.rows] == [1] and len(flow) == 1
     assert drained(flow).keys() == {1} and step.shapes[-1] == (1, 1)
     assert seen == {0: [31, 32, 33], 1: [*range(2, 13)], 2: [21, 22, 23]}
+
+
 def test_batches_of_few_sizes():
     """Places of images that have ended are kept, or given to the last, where a size asks for it."""
     step, cache = Counter(40), Cache(range(11))
