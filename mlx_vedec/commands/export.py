@@ -22,7 +22,7 @@ def parser() -> argparse.ArgumentParser:
     add_shared(p, "dtype")
     add_flag(p, "path", "The folder to write.", default="exported_model", metavar="FOLDER")
     add_shared(p, "overwrite")
-    add_flag(p, "batch_size", "The number of images of one call.", default=1, **NUMBER)
+    add_shared(p, "batch_size", default=1)
     add_shared(p, "prompt")
     tokens = "The number of tokens after the prompt that the caches have room for."
     add_flag(p, "-m max_tokens", tokens, "as many as the checkpoint would write", **NUMBER)

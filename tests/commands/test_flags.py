@@ -12,11 +12,13 @@ from mlx_vedec.commands import COMMANDS, flags
 OWN = {
     "adapter_path": {"lora"},  # the folder that it writes
     "config": {"lora"},  # a file of flags; convert changes fields of a config
+    "layout": {"evaluate"},  # of many pages
     "dtype": {"convert", "lora"},  # to write; to compute in
     "image": {"benchmark"},  # repeated until the batch is full
     "json": {"generate"},  # an object for each image
-    "max_tokens": {"benchmark"},  # exactly so many
-    "quantize": {"convert"},  # writes the result; takes no number
+    "max_tokens": {"benchmark", "export"},  # exactly so many; room for so many
+    "path": {"export"},  # the folder to write
+    "quantize": {"convert", "export"},  # write the result; take no number
     "revision": {"upload"},  # the branch to write to
     "seed": {"lora"},  # of much more than sampling
     "warmup": {"lora"},  # of the learning rate

@@ -92,10 +92,9 @@ def test_a_resumed_training_has_the_tokens_it_was_begun_with(tune, greek, tmp_pa
     other = {"--new-vocabulary", "--shrink-vocabulary"} - {flag}
     failed(tune(*other, "--resume", out="copy"), f"{[*other][0][2:].replace('-', '_')} was None")
     fill(greek, train=("tea bag", *GREEK[1:]), valid=GREEK[:1])
-    failed(
-        tune("--resume", "--iters", 4, out="copy"),
-        "the texts have another vocabulary than the training in",
-    )
+    code, _, err = tune("--resume", "--iters", 4, out="copy")
+    assert code == 1
+    assert "the texts have another vocabulary than the training in" in err.splitlines()[-1]
 
 
 def test_a_training_that_was_given_up_leaves_no_vocabulary(tune, data, model, tmp_path):

@@ -214,7 +214,7 @@ def test_lines_are_shown_as_read_page_shows_them(tmp_path, aspect):
         [(sample.image, "tea") for sample in dataset], parts.model(), processor, batch_size=2
     )
     for number, line in enumerate(Page.from_file(path).lines[:2]):
-        (piece,) = pieces_of(page, line, aspect, tight=False)
+        (piece,) = pieces_of(page, line, aspect)
         expected = processor.image_processor([piece.picture])
         assert np.array_equal(made._image(0, number), expected)
 
