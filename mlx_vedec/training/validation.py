@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import mlx.core as mx
 
 from ..data.batches import Batches
 from ..data.samples import Sample
-from ..errors import TrainingError
+from ..errors import MetricError, OptionError, TokenError, TrainingError
 from ..images.loading import ImageSource
 from ..measuring.evaluation import Evaluation, evaluate
 from ..measuring.processes import gather
@@ -22,6 +23,8 @@ from ..measuring.references import reading_tasks
 from ..reading.processor import Processor
 from .optimizers import Tree
 from .steps import Stepper
+
+LOG = logging.getLogger("mlx_vedec")
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ def validate(
     """Evaluate weights on the first `limit` batches, with texts if there is a processor.
 
     shown -- how many texts are kept to be shown. rates -- read all images of the batches, for the
-    error rates, not only those shown. Texts are read greedily, to twice the longest labels, unless
-    the generation options say otherwise. Afterwards the model has its own weights again and trains
-    on.
+    error rates, not only those shown; without, texts that cannot be read are a warning. Texts are
+    read greedily, to twice the longest labels, unless the generation options say otherwise.
+    Afterwards the model has its own weights again and trains on.
     """
     start, limit = time.perf_counter(), len(batches) if limit < 0 else limit
     stepper.model.eval()
@@ -73,6 +76,11 @@ def validate(
             stepper.place(weights, stepper.computed)
             most = None if rates else shown
             texts = _texts(stepper, batches, processor, limit, most, shown, options or {})
+    except (MetricError, OptionError, TokenError) as error:
+        if rates:
+            raise
+        if not stepper.group.rank():
+            LOG.warning("no samples are shown: %s", error)
     finally:
         stepper.model.train()
         stepper.place(stepper.weights.trained)
