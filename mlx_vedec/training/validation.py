@@ -74,13 +74,7 @@ def validate(
         loss = _loss(stepper, batches, weights, limit)
         if processor is not None and (rates or shown):
             stepper.place(weights, stepper.computed)
-            most = None if rates else shown
-            texts = _texts(stepper, batches, processor, limit, most, shown, options or {})
-    except (MetricError, OptionError, TokenError) as error:
-        if rates:
-            raise
-        if not stepper.group.rank():
-            LOG.warning("no samples are shown: %s", error)
+            texts = _texts(stepper, batches, processor, limit, shown, rates, options or {})
     finally:
         stepper.model.train()
         stepper.place(stepper.weights.trained)
@@ -106,25 +100,33 @@ def _texts(
     batches: Batches,
     processor: Processor,
     limit: int,
-    most: int | None,
     shown: int,
+    rates: bool,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The fields of `Validation` that come from reading the batches' first `most` images, or all.
+    """The fields of `Validation` that come from reading images: all, or those that are shown.
 
     All processes share the images, and each has the whole result.
     """
+    most = None if rates else shown
     places = sorted(int(index) for part in batches.indices(0)[:limit] for index in part)[:most]
     samples = [batches.dataset[index] for index in places]
     longest = 2 * int(batches.widths[places].max())
-    found = _read(stepper, samples, processor, batches.rows, longest, options)
+    try:
+        found = _read(stepper, samples, processor, batches.rows, longest, options)
+    except (MetricError, OptionError, TokenError) as error:
+        if rates:
+            raise
+        if not stepper.group.rank():
+            LOG.warning("no samples are shown: %s", error)
+        return {}
     rows = found.rows[:shown]
     tasks = reading_tasks(samples, processor)[: len(rows)]
-    rates = {} if most else {name: found.metrics[name].value for name in ("cer", "wer")}
+    values = {name: found.metrics[name].value for name in ("cer", "wer") if rates}
     return {
         "samples": tuple((row.prediction, row.references[0]) for row in rows),
         "images": tuple(samples[task.index].image for task in tasks),
-        **rates,
+        **values,
     }
 
 
