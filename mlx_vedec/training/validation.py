@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import mlx.core as mx
 
 from ..data.batches import Batches
 from ..data.samples import Sample
-from ..errors import TrainingError
+from ..errors import MetricError, OptionError, TokenError, TrainingError
 from ..images.loading import ImageSource
 from ..measuring.evaluation import Evaluation, evaluate
 from ..measuring.processes import gather
@@ -22,6 +23,8 @@ from ..measuring.references import reading_tasks
 from ..reading.processor import Processor
 from .optimizers import Tree
 from .steps import Stepper
+
+LOG = logging.getLogger("mlx_vedec")
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,9 @@ def validate(
     """Evaluate weights on the first `limit` batches, with texts if there is a processor.
 
     shown -- how many texts are kept to be shown. rates -- read all images of the batches, for the
-    error rates, not only those shown. Texts are read greedily, to twice the longest labels, unless
-    the generation options say otherwise. Afterwards the model has its own weights again and trains
-    on.
+    error rates, not only those shown; without, texts that cannot be read are a warning. Texts are
+    read greedily, to twice the longest labels, unless the generation options say otherwise.
+    Afterwards the model has its own weights again and trains on.
     """
     start, limit = time.perf_counter(), len(batches) if limit < 0 else limit
     stepper.model.eval()
@@ -71,8 +74,7 @@ def validate(
         loss = _loss(stepper, batches, weights, limit)
         if processor is not None and (rates or shown):
             stepper.place(weights, stepper.computed)
-            most = None if rates else shown
-            texts = _texts(stepper, batches, processor, limit, most, shown, options or {})
+            texts = _texts(stepper, batches, processor, limit, shown, rates, options or {})
     finally:
         stepper.model.train()
         stepper.place(stepper.weights.trained)
@@ -98,25 +100,33 @@ def _texts(
     batches: Batches,
     processor: Processor,
     limit: int,
-    most: int | None,
     shown: int,
+    rates: bool,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """The fields of `Validation` that come from reading the batches' first `most` images, or all.
+    """The fields of `Validation` that come from reading images: all, or those that are shown.
 
     All processes share the images, and each has the whole result.
     """
+    most = None if rates else shown
     places = sorted(int(index) for part in batches.indices(0)[:limit] for index in part)[:most]
     samples = [batches.dataset[index] for index in places]
     longest = 2 * int(batches.widths[places].max())
-    found = _read(stepper, samples, processor, batches.rows, longest, options)
+    try:
+        found = _read(stepper, samples, processor, batches.rows, longest, options)
+    except (MetricError, OptionError, TokenError) as error:
+        if rates:
+            raise
+        if not stepper.group.rank():
+            LOG.warning("no samples are shown: %s", error)
+        return {}
     rows = found.rows[:shown]
     tasks = reading_tasks(samples, processor)[: len(rows)]
-    rates = {} if most else {name: found.metrics[name].value for name in ("cer", "wer")}
+    values = {name: found.metrics[name].value for name in ("cer", "wer") if rates}
     return {
         "samples": tuple((row.prediction, row.references[0]) for row in rows),
         "images": tuple(samples[task.index].image for task in tasks),
-        **rates,
+        **values,
     }
 
 

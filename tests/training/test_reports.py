@@ -12,7 +12,7 @@ import pytest
 
 from mlx_vedec.data.batches import Batches
 from mlx_vedec.data.samples import Sample
-from mlx_vedec.errors import TrainingError
+from mlx_vedec.errors import OptionError, TrainingError
 from mlx_vedec.training import samples_page, trackers
 from mlx_vedec.training.advice import Advice
 from mlx_vedec.training.samples_page import SamplesPage
@@ -92,6 +92,15 @@ def test_two_texts_of_one_image_are_one_sample(model, reader, tmp_path):
     train(model, valid, quick(iters=1), valid=valid, processor=reader, callbacks=[seen])
     assert [wanted for _, wanted in seen.val[0]["samples"]] == ["tea", "milk"]
     assert seen.val[0]["images"] == (str(paths[0]), str(paths[1]))
+
+
+def test_samples_that_cannot_be_read_end_no_training(model, reader, caplog):
+    seen, valid = Keeper(), batches(model, reader)
+    given = {"processor": reader, "generation": {"num_return_sequences": 2}, "callbacks": [seen]}
+    train(model, valid, quick(iters=1), valid=valid, **given)
+    assert "samples" not in seen.val[-1] and "no samples are shown: " in caplog.text
+    with pytest.raises(OptionError, match="num_return_sequences"):
+        train(model, valid, quick(iters=1, generate=True), valid=valid, **given)
 
 
 def page_of(tmp_path, samples, images, reports=()) -> str:

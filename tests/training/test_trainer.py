@@ -219,7 +219,7 @@ def test_a_compiled_step_is_the_same(again):
 @pytest.mark.slow
 @pytest.mark.parametrize(("compiled", "share"), [(False, 0.85), (True, 0.5)])
 def test_layers_computed_again_need_less_memory(compiled, share):
-    """Without compilation MLX keeps more until the weights' gradients are computed."""
+    """A step that is compiled saves more of it."""
     peaks = []
     for again in (False, True):
         model = tiny_model({"num_hidden_layers": 8, "patch_size": 2}, {"decoder_layers": 1})
