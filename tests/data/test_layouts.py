@@ -1,6 +1,8 @@
 """Which layout a folder is, what is said of one that is none, and how layouts come to commands."""
 
 import json
+import os
+import shutil
 import warnings
 
 import pytest
@@ -8,6 +10,9 @@ import pytest
 from mlx_vedec.data.datasets import labelled_images, load_dataset, load_splits
 from mlx_vedec.data.layouts import ACCEPTED, LAYOUTS
 from mlx_vedec.data.listing import split_of
+from mlx_vedec.data.origins import origins
+from mlx_vedec.data.samples import Sample
+from mlx_vedec.data.splitting import part
 from mlx_vedec.errors import DataError, OptionError
 from tests.data.folders import dump, iam, save, write
 from tests.data.test_archives import pack, png
@@ -265,8 +270,8 @@ def test_texts_in_one_normal_form(tmp_path):
 
 def test_metadata_above_the_folders_of_splits(tmp_path):
     """As on the Hub: each row belongs to the split whose folder its image is in."""
-    for place in ("train/a.png", "train/b/c.png", "validation/a.png"):
-        save(tmp_path / place)
+    for number, place in enumerate(("train/a.png", "train/b/c.png", "validation/a.png")):
+        save(tmp_path / place, number)
     rows = "train/a.png,a\n./train/b/c.png,b\nvalidation/a.png,c\n"
     write(tmp_path / "metadata.csv", f"file_name,text\n{rows}")
     splits = load_splits(tmp_path)
@@ -287,6 +292,49 @@ def test_the_same_image_by_two_paths(tmp_path):
     dump(tmp_path / "valid.jsonl", {"file_name": "in/../a.png", "text": "a"})
     with pytest.warns(UserWarning, match="1 of 1 in valid are in train too"):
         load_splits(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["files", "archives", "pages"])
+def test_copies_of_an_image(kind, tmp_path):
+    """Under another name, in another folder or file, they are the same image."""
+    for split, numbers in (("train", (0, 1)), ("valid", (1, 2))):
+        for number in numbers:
+            if kind == "files":
+                save(tmp_path / split / f"{split}{number}.png", number)
+                write(tmp_path / split / f"{split}{number}.txt", "tea")
+            elif kind == "pages":
+                line = text_line("l", more="<TextEquiv><Unicode>tea</Unicode></TextEquiv>")
+                page = page_xml(text_region("r", line), image=f"{split}{number}.png")
+                write(tmp_path / split / f"{split}{number}.xml", page)
+                printed(f"tea {number}").save(tmp_path / split / f"{split}{number}.png")
+        if kind == "archives":
+            files = {f"{n}_png": png(n) for n in numbers} | {f"{n}_txt": "tea" for n in numbers}
+            pack(tmp_path / f"{split}.tar", **dict(sorted(files.items())))
+    with pytest.warns(UserWarning, match="1 of 2 in valid are in train too"):
+        splits = load_splits(tmp_path)
+    samples = [sample for found in splits.values() for sample in found]
+    names = origins(samples)
+    assert len(set(names)) == 3 and names[1] == names[2]
+    for seed in range(6):
+        parted = [{names[samples.index(s)] for s in half} for half in part(samples, 0.3, seed)]
+        assert not parted[0] & parted[1]
+
+
+def test_images_that_begin_and_end_alike_are_others(tmp_path):
+    """Prints of parts of a file are only looked at first."""
+    for number, middle in enumerate((b"a", b"b")):
+        content = bytes(3000) + middle * 100 + bytes(7000)
+        write(tmp_path / f"{number}.png", content)
+        write(tmp_path / f"{number}.txt", "tea")
+    names = origins([*load_dataset(tmp_path)])
+    assert names == [str(tmp_path / f"{number}.png") for number in (0, 1)]
+    shutil.copy(tmp_path / "0.png", tmp_path / "1.png")
+    assert origins([*load_dataset(tmp_path)]) == names[:1] * 2
+    for path in tmp_path.glob("*.png"):
+        path.write_bytes(b"")
+    samples = [*load_dataset(tmp_path), Sample(str(tmp_path / "2.png"), ""), Sample(b"", "")]
+    os.mkfifo(tmp_path / "2.png")
+    assert len(set(origins(samples))) == 3
 
 
 def test_what_is_on_the_hub(tmp_path, monkeypatch):
