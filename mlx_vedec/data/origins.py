@@ -63,12 +63,16 @@ def _file(sample: Sample) -> BinaryIO | None:
 
 def _blocks(file: BinaryIO) -> tuple[int, bytes]:
     size = file.seek(0, io.SEEK_END)
-    found = []
+    found = b""
     for place in (0, size // 2, max(size - BLOCK, 0)):
         file.seek(place)
-        found.append(file.read(BLOCK))
-    return size, b"".join(found)
+        found += file.read(BLOCK)
+    return size, _hashed(found)
 
 
 def _digest(file: BinaryIO) -> bytes:
-    return hashlib.blake2b(file.read(), digest_size=16).digest()
+    return _hashed(file.read())
+
+
+def _hashed(data: bytes) -> bytes:
+    return hashlib.blake2b(data, digest_size=16).digest()

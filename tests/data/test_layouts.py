@@ -7,6 +7,7 @@ import warnings
 
 import pytest
 
+from mlx_vedec.commands.flags import SHARED
 from mlx_vedec.data.datasets import labelled_images, load_dataset, load_splits
 from mlx_vedec.data.layouts import ACCEPTED, LAYOUTS
 from mlx_vedec.data.listing import split_of
@@ -69,6 +70,8 @@ def test_each_layout(name, tmp_path):
 
 
 def test_every_layout_has_a_name_and_a_line():
+    help, *_ = SHARED["data_layout"]
+    assert all(name in help for name in LAYOUTS)
     assert all(layout.expected in ACCEPTED for layout in LAYOUTS.values())
     with pytest.raises(DataError, match="layout is 'tabel'; did you mean table?"):
         load_dataset(".", layout="tabel")
