@@ -8,6 +8,7 @@ import io
 import json
 import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -25,7 +26,16 @@ from .listing import (
     is_image_name,
     split_of,
 )
-from .samples import BY_NAMES, CollectedErrors, RowOptions, Sample, columns_of, placed, samples_of
+from .samples import (
+    BY_NAMES,
+    IMAGE,
+    CollectedErrors,
+    RowOptions,
+    Sample,
+    columns_of,
+    placed,
+    samples_of,
+)
 
 # Where a row is, a line's number mostly, and what makes it or raises
 Rows = Iterator[tuple[int | str, Callable[[], Mapping[Any, Any]]]]
@@ -108,8 +118,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; an error where a name comes twice, of which Python would keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise DataError(f"{ascii(twice)[:80]} stands there twice")
     return found
 
@@ -139,7 +148,7 @@ def _of_json(text: str, options: RowOptions) -> Rows:
 def _entry(value: Any, named: Mapping[str, str]) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
         raise DataError(f"is {ascii(value)[:80]}; expected an object with image and text")
-    return {**value, **named}
+    return {**value, **({} if value.keys() & {*IMAGE} else named)}
 
 
 def _of_tabs(text: str, options: RowOptions) -> Rows:

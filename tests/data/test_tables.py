@@ -138,6 +138,7 @@ def test_paths_stay_as_they_are_written(tmp_path, name):
 SHAPES = [
     {"1.png": "tea"},
     {"1.png": {"text": "tea", "lang": "en"}},
+    {"page 1": {"file_name": "1.png", "text": "tea"}},
     [{"image": "1.png", "text": "tea"}],
     {"data": [{"file_name": "1.png", "text": "tea"}], "version": 1},
 ]
