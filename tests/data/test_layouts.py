@@ -271,20 +271,35 @@ def test_texts_in_one_normal_form(tmp_path):
 # a metadata file whose images are in folders of splits
 
 
-def test_metadata_above_the_folders_of_splits(tmp_path):
+@pytest.mark.parametrize("ending", ["csv", "jsonl", "parquet"])
+def test_metadata_above_the_folders_of_splits(tmp_path, ending):
     """As on the Hub: each row belongs to the split whose folder its image is in."""
-    for number, place in enumerate(("train/a.png", "train/b/c.png", "validation/a.png")):
-        save(tmp_path / place, number)
-    rows = "train/a.png,a\n./train/b/c.png,b\nvalidation/a.png,c\n"
-    write(tmp_path / "metadata.csv", f"file_name,text\n{rows}")
+    names = ["train/a.png", "./train/b/c.png", "validation/a.png"]
+    for number, name in enumerate(names):
+        save(tmp_path / name, number)
+
+    def write_rows(names):
+        rows = [
+            {"file_name": name, "text": text} for name, text in zip(names, "abcd", strict=False)
+        ]
+        if ending == "parquet":
+            pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+            pq.write_table(pa.Table.from_pylist(rows), tmp_path / "metadata.parquet")
+        elif ending == "jsonl":
+            dump(tmp_path / "metadata.jsonl", *rows)
+        else:
+            lines = "".join(f"{row['file_name']},{row['text']}\n" for row in rows)
+            write(tmp_path / "metadata.csv", f"file_name,text\n{lines}")
+
+    write_rows(names)
     splits = load_splits(tmp_path)
     assert {name: [s.text for s in found] for name, found in splits.items()} == {
         "train": ["a", "b"],
         "valid": ["c"],
     }
-    write(tmp_path / "metadata.csv", f"file_name,text\n{rows}d.png,d\n")
+    write_rows([*names, "d.png"])
     with pytest.raises(
-        DataError, match="metadata.csv:5: image .*d.png is in none of the folders tr"
+        DataError, match=r"metadata\..*: image .*d.png is in none of the folders tr"
     ):
         load_splits(tmp_path)
 
