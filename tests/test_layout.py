@@ -12,9 +12,9 @@ RUNTIME = {"mlx", "numpy", "PIL", "tokenizers", "safetensors", "huggingface_hub"
 RUNTIME |= {"yaml"}  # which huggingface_hub requires
 OPTIONAL = {"measuring": {"matplotlib"}, "training": {"matplotlib"}}  # the extra `plot`
 OPTIONAL["training"] |= {"tensorboard", "wandb"}  # the extras of these names
-OPTIONAL["data"] = {"pyarrow"}  # the extra `parquet`
 OPTIONAL["images"] = {"pillow_heif"}  # the extra `heic`
 OPTIONAL["pages"] = {"pypdfium2", "pikepdf"}  # the extra `pdf`
+OPTIONAL["data"] = {"pyarrow"}  # the extra `parquet`
 
 # From the ground up: a room may import those on floors below its own, never one beside it.
 FLOORS = (

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..checkpoints.config import read_json
 from ..errors import DataError, OptionError
-from .listing import DataLayout, Listing, Source, check_regular, in_splits
+from .listing import DataLayout, Listing, Source, check_regular, in_folders, in_splits
 from .samples import RowOptions, Sample, columns_of, whole
 from .stored import Spool, StoredImage
 from .tables import Rows, read_rows
@@ -141,7 +141,9 @@ def _images(column: Any, places: Sequence[str], keep: Keep) -> list[Any]:
 
 def _find_parquet(listing: Listing) -> list[Source]:
     paths = [p for place in (listing, *listing.inner("data")) for p in place.ending(".parquet")]
-    return in_splits(paths, read_parquet)
+    alone = paths[0] if len(paths) == 1 else None
+    parted = in_folders(listing, alone, partial(read_parquet, paths)) if alone else []
+    return parted or in_splits(paths, read_parquet)
 
 
 def _find_saved(listing: Listing) -> list[Source]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import unicodedata
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from ..reading.processor import Processor
 from .labels import Labeller, SampleIds
 from .samples import SHOWN, CollectedErrors, Sample
 
+UNSEEN = ("Zs", "Zl", "Zp", "Cc", "Cf")  # Unicode's spaces, and characters without a shape
 UNBOUNDED = 100_000  # tokens that a text may have where there is no position table
 
 
@@ -77,6 +79,11 @@ def _has_image(sample: Sample, errors: CollectedErrors) -> bool:
     return len(errors.found) == before
 
 
+def _is_visible(text: str) -> bool:
+    """Whether a text has anything that is seen, and not only spaces and marks of direction."""
+    return any(unicodedata.category(character) not in UNSEEN for character in text)
+
+
 @dataclass
 class _SampleChecks:
     """Checks one sample after another, and keeps what is warned of for all of them together."""
@@ -98,8 +105,9 @@ class _SampleChecks:
 
     def ids_of(self, sample: Sample) -> SampleIds:
         """The ids of a sample; an error where no model can learn it, or this one cannot."""
-        if not isinstance(sample.text, str) or not sample.text.strip():
-            raise DataError("the text is empty; expected what is to be read in the image")
+        if not isinstance(sample.text, str) or not _is_visible(sample.text):
+            blank = f" but for {ascii(sample.text)[:60]}" if sample.text else ""
+            raise DataError(f"the text is empty{blank}; expected what is to be read in the image")
         self._check_length(sample.text)
         tokenizer = self.labeller.processor.required_tokenizer
         missing = missing_tokens([sample], self.labeller.processor)

@@ -110,6 +110,35 @@ def in_splits(
     ]
 
 
+def in_folders(listing: Listing, path: Path, read: Read) -> list[Source]:
+    """The splits of a `metadata` file whose images are in folders of splits, as on the Hub.
+
+    read -- gives its samples. None for another file, or where there are no such folders
+    """
+    folders = {p.name: split for p in listing.folders if (split := NAMES.get(p.name.lower()))}
+    if path.stem != "metadata" or len(folders) < 2:
+        return []
+
+    def own(split: str, options: RowOptions) -> list[Sample]:
+        samples = read(options)
+        folder_of = {id(sample): _first_folder(sample, listing.folder) for sample in samples}
+        lost = next((s for s in samples if folder_of[id(s)] not in folders), None)
+        if lost is not None:
+            raise DataError(
+                f"{lost.where}: image {str(lost.image)[:200]} is in none of the folders "
+                f"{', '.join(folders)}; expected all images in these"
+            )
+        return [s for s in samples if folders[folder_of[id(s)]] == split]
+
+    splits = dict.fromkeys(folders.values())
+    return [Source(f"{path.name} ({split})", partial(own, split), split) for split in splits]
+
+
+def _first_folder(sample: Sample, folder: Path) -> str:
+    parts = Path(sample.origin).parts
+    return next(iter(parts[len(Path(os.path.normpath(folder)).parts) :]), "")
+
+
 def is_image_name(name: str) -> bool:
     """Whether a name ends as those of images do."""
     return Path(name).suffix.lower() in image_endings()

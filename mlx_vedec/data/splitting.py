@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import combinations
+from itertools import combinations, islice
 from typing import Any
 
 import numpy as np
 
 from ..errors import DataError, OptionError, check_whole, shown
+from .origins import origins
 from .samples import Sample
 
 FORMS = ("NFC", "NFD", "NFKC", "NFKD")
@@ -37,13 +39,11 @@ def part(
 ) -> tuple[list[Sample], list[Sample]]:
     """The samples in two parts, each in its order; the second is about a fraction of them.
 
-    All samples of one page, or of one image, come into the same part. Which pages are in the second
-    depends on the seed and on their names alone.
+    All samples of one page, or of one image and its copies, come into the same part. Which pages
+    are in the second depends on the seed and on their names alone.
     """
-    pages: dict[str, int] = {}
-    for number, sample in enumerate(samples):
-        name = sample.origin or f"{number}"
-        pages[name] = pages.get(name, 0) + 1
+    origin_of = origins(samples)
+    pages = Counter(origin_of)
     if len(pages) < 2:
         raise DataError(
             f"all {len(samples)} samples are of one page, which cannot be in two splits; give "
@@ -58,19 +58,23 @@ def part(
             break
         chosen.add(names[place])
         taken += pages[names[place]]
-    inside = [(sample.origin or f"{n}") in chosen for n, sample in enumerate(samples)]
-    pairs = [*zip(samples, inside, strict=True)]
-    return [s for s, chosen in pairs if not chosen], [s for s, chosen in pairs if chosen]
+    pairs = [*zip(samples, origin_of, strict=True)]
+    return [s for s, name in pairs if name not in chosen], [
+        s for s, name in pairs if name in chosen
+    ]
 
 
 def warn_of_overlap(splits: Mapping[str, Sequence[Sample]]) -> None:
-    """Warn of images, or of lines of a page, that are in two splits."""
-    origins = {name: {s.origin for s in samples} - {""} for name, samples in splits.items()}
+    """Warn of images, or of lines of a page, that are in two splits, also as copies."""
+    if len(splits) < 2:
+        return
+    rest = iter(origins([sample for samples in splits.values() for sample in samples]))
+    found = {name: {*islice(rest, len(samples))} for name, samples in splits.items()}
     said = [
-        f"{len(shared)} of {len(origins[other])} in {other} are in {one} too, such as "
+        f"{len(shared)} of {len(found[other])} in {other} are in {one} too, such as "
         f"{min(shared)[:200]}"
-        for one, other in combinations(origins, 2)
-        if (shared := origins[one] & origins[other])
+        for one, other in combinations(found, 2)
+        if (shared := found[one] & found[other])
     ]
     if said:
         warnings.warn(

@@ -56,15 +56,15 @@ class StoredImage(DeferredImage):
     """An image whose bytes are somewhere in a larger file; read -- gives these bytes."""
 
     def __init__(self, name: str, read: Callable[[], bytes]) -> None:
-        self.name, self._read = name, read
+        self.name, self.read = name, read
 
     def load(self) -> Image.Image:
         """The picture."""
-        return load_image(self._read())
+        return load_image(self.read())
 
     def check(self) -> None:
         """Look at its header."""
-        header_of(self._read())
+        header_of(self.read())
 
 
 def upright_size(path: Path) -> Size:
@@ -112,11 +112,15 @@ def _raising(error: ValueError) -> Callable[[], bytes]:
 
 
 class LineImage(DeferredImage):
-    """The image of a line of a page, by its number there."""
+    """The image of a line of a page, by its number there.
+
+    file -- that of the page, where it has no other
+    """
 
     def __init__(self, page: CutPage, number: int) -> None:
         self._page, self._number = page, number
         self.name = page.sheet.name
+        self.file = page.sheet.path if page.sheet.count == 1 else None
 
     def load(self) -> Image.Image:
         """The line, from its start to its end, its letters upright."""

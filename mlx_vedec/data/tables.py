@@ -6,8 +6,8 @@ import codecs
 import csv
 import io
 import json
-import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,25 @@ from typing import Any
 from ..errors import DataError
 from ..images.loading import is_url
 from .listing import (
-    NAMES,
     DataLayout,
     Listing,
     Source,
     check_regular,
     folder_of_images,
+    in_folders,
     is_image_name,
     split_of,
 )
-from .samples import BY_NAMES, CollectedErrors, RowOptions, Sample, columns_of, placed, samples_of
+from .samples import (
+    BY_NAMES,
+    IMAGE,
+    CollectedErrors,
+    RowOptions,
+    Sample,
+    columns_of,
+    placed,
+    samples_of,
+)
 
 # Where a row is, a line's number mostly, and what makes it or raises
 Rows = Iterator[tuple[int | str, Callable[[], Mapping[Any, Any]]]]
@@ -108,8 +117,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """An object; an error where a name comes twice, of which Python would keep the last."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
+        (twice, _), *_ = Counter(name for name, _ in pairs).most_common(1)
         raise DataError(f"{ascii(twice)[:80]} stands there twice")
     return found
 
@@ -139,7 +147,7 @@ def _of_json(text: str, options: RowOptions) -> Rows:
 def _entry(value: Any, named: Mapping[str, str]) -> Mapping[Any, Any]:
     if not isinstance(value, dict):
         raise DataError(f"is {ascii(value)[:80]}; expected an object with image and text")
-    return {**value, **named}
+    return {**value, **({} if value.keys() & {*IMAGE} else named)}
 
 
 def _of_tabs(text: str, options: RowOptions) -> Rows:
@@ -233,33 +241,11 @@ JSON_NAMES = ("labels", "label", "metadata", "annotations", "transcriptions", "d
 def _find(listing: Listing) -> list[Source]:
     paths = [path for path in listing.files if path.suffix.lower() in PARSERS]
     chosen = [path for path in paths if path.suffix.lower() != ".json" or _is_data(path)]
-    return [source for path in chosen for source in _in_folders(listing, path) or [_of_file(path)]]
+    return [source for path in chosen for source in _sources(listing, path)]
 
 
-def _in_folders(listing: Listing, path: Path) -> list[Source]:
-    """The splits of a `metadata` whose images are in folders of splits, as on the Hub."""
-    folders = {p.name: split for p in listing.folders if (split := NAMES.get(p.name.lower()))}
-    if path.stem != "metadata" or len(folders) < 2:
-        return []
-
-    def read(split: str, options: RowOptions) -> list[Sample]:
-        samples = read_table(path, options)
-        folder_of = {id(sample): _first_folder(sample, listing.folder) for sample in samples}
-        lost = next((s for s in samples if folder_of[id(s)] not in folders), None)
-        if lost is not None:
-            raise DataError(
-                f"{lost.where}: image {str(lost.image)[:200]} is in none of the folders "
-                f"{', '.join(folders)}; expected all images in these"
-            )
-        return [s for s in samples if folders[folder_of[id(s)]] == split]
-
-    splits = dict.fromkeys(folders.values())
-    return [Source(f"{path.name} ({split})", partial(read, split), split) for split in splits]
-
-
-def _first_folder(sample: Sample, folder: Path) -> str:
-    parts = Path(sample.origin).parts
-    return next(iter(parts[len(Path(os.path.normpath(folder)).parts) :]), "")
+def _sources(listing: Listing, path: Path) -> list[Source]:
+    return in_folders(listing, path, partial(read_table, path)) or [_of_file(path)]
 
 
 def _is_data(path: Path) -> bool:

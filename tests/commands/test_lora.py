@@ -52,7 +52,9 @@ def fill(target, **splits):
     """A folder of splits, each some texts of one image of its own."""
     target.mkdir(exist_ok=True)
     for split, texts in splits.items():
-        shutil.copy(LINE, target / f"{split}.png")
+        with Image.open(LINE) as line:
+            line.putpixel((0, 0), sum(split.encode()) % 256)
+            line.save(target / f"{split}.png")
         rows = [{"image": f"{split}.png", "text": text} for text in texts]
         (target / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return target
@@ -300,7 +302,9 @@ def receipts(tmp_path):
     target = tmp_path / "data"
     target.mkdir()
     for split in ("train", "valid"):
-        Image.new("RGB", (16, 16), "white").save(target / f"{split}.png")
+        Image.new("RGB", (16, 16), {"train": "white", "valid": "snow"}[split]).save(
+            target / f"{split}.png"
+        )
         rows = [{"file_name": f"{split}.png", "ground_truth": json.dumps(row)} for row in ROWS]
         text = "".join(json.dumps(row) + "\n" for row in rows)
         (target / f"{split}.jsonl").write_text(text)

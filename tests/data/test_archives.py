@@ -47,8 +47,8 @@ def test_texts_and_json(tmp_path):
 
 
 def test_shards_and_splits(tmp_path):
-    for name, text in (("train-0", "a"), ("train-1", "b"), ("val-0", "c")):
-        pack(tmp_path / f"{name}.tar", **{f"{text}_png": png(), f"{text}_txt": text})
+    for number, (name, text) in enumerate((("train-0", "a"), ("train-1", "b"), ("val-0", "c"))):
+        pack(tmp_path / f"{name}.tar", **{f"{text}_png": png(number), f"{text}_txt": text})
     splits = load_splits(tmp_path)
     assert {n: [s.text for s in found] for n, found in splits.items()} == {
         "train": ["a", "b"],

@@ -157,7 +157,7 @@ def test_images_are_not_held(tmp_path, monkeypatch):
     dataset = load_dataset(tmp_path)
     assert len(dataset) == len(most) == count and max(most) < count * size / 2
     assert pa.total_allocated_bytes() <= before
-    assert dataset[count - 1].image._read() == images[-1]
+    assert dataset[count - 1].image.read() == images[-1]
 
 
 def broken(path):

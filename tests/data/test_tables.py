@@ -1,12 +1,17 @@
 """Tables with other columns, marks and encodings, and JSON."""
 
 import json
+import re
 
 import pytest
 
+from mlx_vedec.data.dataset_checks import checked_ids
 from mlx_vedec.data.datasets import load_dataset, load_splits
+from mlx_vedec.data.labels import Labeller
+from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import DataError, OptionError
 from tests.data.folders import dump, save, write
+from tests.support import training_parts as parts
 
 
 def seen(dataset):
@@ -133,6 +138,7 @@ def test_paths_stay_as_they_are_written(tmp_path, name):
 SHAPES = [
     {"1.png": "tea"},
     {"1.png": {"text": "tea", "lang": "en"}},
+    {"page 1": {"file_name": "1.png", "text": "tea"}},
     [{"image": "1.png", "text": "tea"}],
     {"data": [{"file_name": "1.png", "text": "tea"}], "version": 1},
 ]
@@ -206,3 +212,13 @@ def test_texts_come_as_they_are_written(tmp_path, text, name):
     }
     write(tmp_path / name, content[name])
     assert seen(load_dataset(tmp_path)) == [(str(tmp_path / "1.png"), text)]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u00a0\t", "\u200b", "\u202b\u202c", "\ufeff\u3000"])
+def test_texts_in_which_nothing_is_seen(tmp_path, text):
+    """Spaces of any width, and marks of direction, are no text to learn."""
+    rows = [Sample(str(save(tmp_path / "1.png")), text, where="here")]
+    blank = f" but for {ascii(text)}" if text else ""
+    message = re.escape(f"here: the text is empty{blank}; expected what is to be read")
+    with pytest.raises(DataError, match=message):
+        checked_ids(rows, Labeller(parts.model(), parts.processor()), ask=False)

@@ -117,8 +117,8 @@ def test_names_that_are_cut_short(tmp_path):
 
 def test_lists_of_splits(tmp_path):
     """As PaddleOCR has them, with the folder of each split before the names."""
-    for split, folder in (("train", "train"), ("val", "test")):
-        save(tmp_path / folder / "word_1.png")
+    for number, (split, folder) in enumerate((("train", "train"), ("val", "test"))):
+        save(tmp_path / folder / "word_1.png", number)
         write(tmp_path / f"rec_gt_{split}.txt", f"{folder}/word_1.png\t{split}\n")
     splits = load_splits(tmp_path)
     assert {name: found[0].text for name, found in splits.items()} == {
