@@ -30,6 +30,7 @@ from .batch import Batch, Job
 from .requests import Broken, Closing, Failed, Gone, Read, Request
 
 LOG = logging.getLogger("mlx_vedec")
+REST = 10.0  # seconds without a request, after which MLX gives the memory back that it keeps
 
 
 class Worker:
@@ -106,8 +107,12 @@ class Worker:
     def _receive(self) -> None:
         """Take what was submitted; where nothing is being read, wait for it."""
         if not self.requests and self.ends is None:
-            mx.clear_cache()
-            self._enter(self.submitted.get())
+            try:
+                first = self.submitted.get(timeout=REST)
+            except queue.Empty:
+                mx.clear_cache()
+                first = self.submitted.get()
+            self._enter(first)
         while not self.submitted.empty():
             self._enter(self.submitted.get())
 
