@@ -42,6 +42,7 @@ class Service:
         self.pictures = PictureRoom()
         self.started = int(time.time())
         self._fetch = fetch
+        self.stopping = False  # whether no more requests are taken in
         self._here = 0  # requests that have a place
         self._left = threading.Condition()
         self._seconds = 1.0  # that requests took lately
@@ -51,7 +52,7 @@ class Service:
     def place(self) -> Iterator[None]:
         """Within it a request is one of those that were taken in; 429 where there are too many."""
         with self._left:
-            if self.worker.ends is not None:
+            if self.stopping:
                 raise Refusal(503, "the server is being stopped; ask again later")
             if self._here >= self.limits.max_queue:
                 raise Refusal(

@@ -57,7 +57,7 @@ class Worker:
     def reading(self, request: Request) -> Iterator[None]:
         """Within it a request is read; `Closing` where no more are."""
         with self._closing:
-            if self.closed or self.ends is not None:
+            if self.closed:
                 raise Closing
             self.submitted.put(request)
         try:
@@ -65,7 +65,7 @@ class Worker:
         finally:
             request.cancelled = True  # which changes nothing once it is read
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float = 0.0) -> None:
         """Let `run` return when all is read, or after so many seconds."""
         self.ends = time.monotonic() + grace
         self.submitted.put(None)
