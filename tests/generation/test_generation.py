@@ -256,7 +256,7 @@ def test_a_flow_is_watched_and_left():
             if key not in flow.ended:
                 seen[key].append(token)
 
-    flow = Flow(step, watch)
+    flow = Flow(step, watch=watch)
     cohort = begin(step, cache, Sampling(Options(12, (33,), 0)), mx.array([[30], [1], [20]]))
     flow.add(cohort, cache)
     for _ in range(3):
