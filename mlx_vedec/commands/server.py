@@ -182,7 +182,7 @@ def _stop_by_signals(server: Server) -> None:
     """Let SIGTERM and Ctrl-C end what is being read first; the second one ends it at once."""
 
     def stop(*_: object) -> None:
-        if server.worker.ends is not None:
+        if server.service.stopping:
             raise KeyboardInterrupt
         server.stop()
 

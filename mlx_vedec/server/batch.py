@@ -127,7 +127,9 @@ class Batch:
 
 def _tell_taken(jobs: list[tuple[int, Job]], state: Any) -> None:
     """The tokens that the texts of images, each with its place, took last."""
-    columns = [x.tolist() for x in (state.next, state.counts, state.picked[:, -1])]
+    last = mx.maximum(state.counts - 1, 0)[:, None]
+    logprobs = mx.take_along_axis(state.picked, last, axis=1)[:, 0]
+    columns = [x.tolist() for x in (state.next, state.counts, logprobs)]
     rows = [*zip(*columns, strict=True)]
     for place, job in jobs:
         own = slice(place * len(job.told), (place + 1) * len(job.told))

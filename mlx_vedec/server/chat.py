@@ -9,7 +9,7 @@ from typing import Any
 
 from ..generation.options import Options
 from ..reading.results import GenerationResult
-from .asked import Chat
+from .chat_fields import Chat
 from .fields import as_json
 from .handler import Handler
 from .pictures import data_of

@@ -64,10 +64,7 @@ def settled(
     grammar: bool,
     most_rows: int,
 ) -> Options:
-    """The options that a text is read by; an `OptionError` where they are wrong.
-
-    Draws without a seed are given one, so that a text that has to be begun again is the same.
-    """
+    """The options that a text is read by; an `OptionError` where they are wrong."""
     for name, value in options.items():
         if _items(value) > OPTION_ITEMS:
             raise Refusal(
@@ -76,8 +73,6 @@ def settled(
     found = settle(model, processor, {**options}, grammar=grammar)
     if not found.do_sample:
         found = replace(found, seed=None)  # alike options are decoded together
-    elif found.seed is None:
-        found = replace(found, seed=random.randrange(SEEDS))
     if found.sequences_per_image > most_rows:
         raise Refusal(
             400,
@@ -93,6 +88,13 @@ def settled(
             param="stop",
         )
     return found
+
+
+def with_seed(options: Options) -> Options:
+    """Options that draw, with a seed: a text that has to be begun again is then the same."""
+    if options.do_sample and options.seed is None:
+        return replace(options, seed=random.randrange(SEEDS))
+    return options
 
 
 def _items(value: Any) -> int:

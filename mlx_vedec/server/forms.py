@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from .refusals import Refusal
 
 MOST = 100  # fields of a form
+TEXTS = ("prompt", "format", "model", "stop_strings")
 
 
 def multipart(content: bytes, boundary: bytes) -> list[tuple[str, bytes]]:
@@ -62,17 +63,24 @@ def query_fields(query: str) -> list[tuple[str, str]]:
 
 
 def collected(fields: Iterator[tuple[str, str]]) -> Mapping[str, Any]:
-    """Fields by their names, each once, their values in JSON or else texts."""
+    """Fields by their names, each once; values are what they say in JSON, or else texts.
+
+    Those of `TEXTS` are texts whatever they look like, or lists of them.
+
+    >>> collected(iter([("boxes", "true"), ("prompt", "12"), ("format", "text")]))
+    {'boxes': True, 'prompt': '12', 'format': 'text'}
+    """
     found: dict[str, Any] = {}
     for name, text in fields:
         if name in found:
             raise Refusal(400, f"{ascii(name[:80])} is there twice; send it once", param=name[:80])
-        found[name] = _value(text)
+        found[name] = _value(name, text)
     return found
 
 
-def _value(text: str) -> Any:
+def _value(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return text
+    return text if name in TEXTS and not isinstance(value, list) else value

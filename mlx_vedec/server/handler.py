@@ -137,6 +137,8 @@ class Handler(BaseHTTPRequestHandler):
             self._refuse(Refusal(400, str(error)))
         except OSError:  # the client's connection
             raise
+        except RecursionError:
+            self._refuse(Refusal(400, "the request is nested too deeply; send it flatter"))
         except Broken:
             self._refuse(BROKEN)
         except Exception:

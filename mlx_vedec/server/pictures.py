@@ -35,7 +35,8 @@ def data_of(uri: str, field: str) -> bytes:
             param=field,
         )
     try:
-        return base64.b64decode(uri[head.end() :], validate=True)
+        said = uri[head.end() :].encode().translate(None, b" \r\n")  # it may have lines
+        return base64.b64decode(said, validate=True)
     except (binascii.Error, ValueError) as error:
         raise Refusal(400, f"{field} is not in base64 ({error}); encode it", param=field) from None
 

@@ -14,7 +14,7 @@ from ..pages.formats import WITH_WORDS, as_dict, check_format, line_dict
 from ..pages.page import Page
 from ..pages.reading import WHOLE_PAGES, PageWork, begin_page, name_of
 from ..pages.sheets import Sheet
-from .asked import check_model
+from .chat_fields import check_model
 from .fields import OWN, refuse_unknown
 from .forms import boundary_of, collected, multipart, query_fields
 from .handler import Handler
@@ -38,7 +38,7 @@ TRUTHS = {True: True, False: False, "": True}  # 1 and 0 are among them
 
 
 @dataclass(frozen=True)
-class Asked:
+class PageRequest:
     """What is to be read, and what is answered."""
 
     options: dict[str, Any]
@@ -50,7 +50,7 @@ class Asked:
     stream: bool = False
 
     @classmethod
-    def of(cls, fields: Mapping[str, Any], model: str) -> Asked:
+    def of(cls, fields: Mapping[str, Any], model: str) -> PageRequest:
         """What fields say; `Refusal` for other fields or values."""
         fields = {name: value for name, value in fields.items() if value is not None}
         refuse_unknown(fields, FIELDS | OWN)
@@ -60,10 +60,12 @@ class Asked:
         if stream and format != "json":
             raise Refusal(400, f"a stream is JSON, not {format}; leave one of them out")
         prompt = fields.get("prompt")
+        if not isinstance(prompt, str | None):
+            raise Refusal(400, f"prompt is {shown(prompt)}; expected a text", param="prompt")
         return cls(
             options={name: value for name, value in fields.items() if name in OWN},
             format=format,
-            prompt=None if prompt is None else str(prompt),
+            prompt=prompt,
             split_lines=_truth(fields, "split_lines"),
             boxes=_truth(fields, "boxes") or (format != "json" and format in WITH_WORDS),
             grammar=_truth(fields, "grammar"),
@@ -83,7 +85,7 @@ def read(handler: Handler) -> None:
     service = handler.service
     with service.place():
         content, fields = received(handler)
-        asked = Asked.of(fields, service.name)
+        asked = PageRequest.of(fields, service.name)
         deadline = service.deadline()
         options = service.settled(asked.options, grammar=asked.grammar)
         processor = service.processor

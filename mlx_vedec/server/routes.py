@@ -46,5 +46,5 @@ def _described(service: Service) -> dict[str, Any]:
 
 
 def _health(handler: Handler) -> None:
-    stopping = handler.service.worker.ends is not None
+    stopping = handler.service.stopping
     handler.answer(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})

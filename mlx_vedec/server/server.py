@@ -90,8 +90,14 @@ class Server:
             listening.join()
 
     def stop(self) -> None:
-        """Have `run` return: at once where nothing is being read, else within the grace."""
-        self.worker.stop(self.limits.grace)
+        """Have `run` return, when all that was taken in is answered or the grace is over."""
+        if not self.service.stopping:
+            self.service.stopping = True
+            threading.Thread(target=self._end, daemon=True).start()
+
+    def _end(self) -> None:
+        self.service.wait_until_left(self.limits.grace)
+        self.worker.stop()
 
     def _warm_up(self) -> None:
         """Read something, as the first text takes longer."""

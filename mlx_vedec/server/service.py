@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from ..generation.options import Options
 from .access import Access
 from .corrections import Corrections
-from .fields import settled
+from .fields import settled, with_seed
 from .limits import Limits
 from .pictures import PictureRoom
 from .refusals import Refusal
 from .worker import Worker
+
+KEPT = 31  # settled options, which take a while to settle
 
 
 class Service:
@@ -41,15 +45,17 @@ class Service:
         self.pictures = PictureRoom()
         self.started = int(time.time())
         self._fetch = fetch
+        self.stopping = False  # whether no more requests are taken in
         self._here = 0  # requests that have a place
         self._left = threading.Condition()
         self._seconds = 1.0  # that requests took lately
+        self._settled: dict[str, Options] = {}  # of requests before, by what they asked for
 
     @contextmanager
     def place(self) -> Iterator[None]:
         """Within it a request is one of those that were taken in; 429 where there are too many."""
         with self._left:
-            if self.worker.ends is not None:
+            if self.stopping:
                 raise Refusal(503, "the server is being stopped; ask again later")
             if self._here >= self.limits.max_queue:
                 raise Refusal(
@@ -81,7 +87,13 @@ class Service:
     def settled(self, options: Mapping[str, Any], *, grammar: bool) -> Options:
         """The options of a request."""
         most = self.limits.max_batch * self.worker.usual_rows
-        return settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
+        asked = json.dumps([options, grammar], sort_keys=True)
+        found = self._settled.get(asked)
+        if found is None:
+            found = settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
+            if len(asked) < 1000:
+                self._settled = {**dict(islice(self._settled.items(), KEPT)), asked: found}
+        return with_seed(found)
 
     def fetch(self, url: str, deadline: float) -> bytes:
         """The content of an address, where addresses are let."""

@@ -32,6 +32,7 @@ from .requests import Broken, Closing, Failed, Gone, Late, Read, Request, Task
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("mlx_vedec")
+REST = 10.0  # seconds without a request, after which MLX gives the memory back that it keeps
 
 
 class Worker:
@@ -58,7 +59,7 @@ class Worker:
     def reading(self, request: Request) -> Iterator[None]:
         """Within it a request is read; `Closing` where no more are."""
         with self._closing:
-            if self.closed or self.ends is not None:
+            if self.closed:
                 raise Closing
             self.submitted.put(request)
         try:
@@ -81,7 +82,7 @@ class Worker:
             raise found.error
         return found
 
-    def stop(self, grace: float) -> None:
+    def stop(self, grace: float = 0.0) -> None:
         """Let `run` return when all is read, or after so many seconds."""
         self.ends = time.monotonic() + grace
         self.submitted.put(None)
@@ -123,8 +124,12 @@ class Worker:
     def _receive(self) -> None:
         """Take what was submitted; where nothing is being read, wait for it."""
         if not self.requests and self.ends is None:
-            mx.clear_cache()
-            self._enter(self.submitted.get())
+            try:
+                first = self.submitted.get(timeout=REST)
+            except queue.Empty:
+                mx.clear_cache()
+                first = self.submitted.get()
+            self._enter(first)
         while not self.submitted.empty():
             self._enter(self.submitted.get())
 

@@ -127,6 +127,17 @@ def test_a_seed_gives_the_same_text_alone_and_beside_others(server):
     assert texts(asked(server, "POST", CHAT, {**body, "seed": 12})) != alone
 
 
+def test_base64_in_lines(server):
+    kind, _, said = data_uri(LINE).partition(",")
+    url = (
+        kind.replace(";", ";charset=utf-8;")
+        + ","
+        + "\n".join(said[i : i + 76] for i in range(0, len(said), 76))
+    )
+    _, answer, _ = asked(server, "POST", CHAT, chat_of(url))
+    assert answer["choices"][0]["message"]["content"] == TEXT
+
+
 def test_the_last_image_and_what_was_said_before(server):
     """As chat programs send all that was said again."""
     earlier = chat_of(LINES[0])["messages"]

@@ -41,7 +41,9 @@ def started(*flags, **environment):
             child.kill()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_what_is_being_read_is_finished(number):
     """And the port is free again, the exit code 0, and no key in what is printed."""
     environment = {KEY: "secret-key"}

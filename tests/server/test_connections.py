@@ -3,7 +3,7 @@
 import json
 import socket
 import threading
-from contextlib import closing
+from contextlib import closing, suppress
 
 import pytest
 
@@ -197,6 +197,34 @@ def test_a_client_that_goes_away_is_forgotten(reader, monkeypatch):
         held.set()
         assert server.service.wait_until_left(20)
         assert not server.worker.requests and not server.worker.batches
+
+
+def test_what_has_begun_to_come_is_read_though_the_server_is_stopped(reader):
+    """A request that it was told to send on; a new one is not taken in."""
+    body = json.dumps(chat_of(LINE)).encode()
+    with serving(*reader, Limits(grace=30)) as server:
+        address = ("127.0.0.1", server.listener.port)
+        with socket.create_connection(address, 20) as client:
+            expects = b"Expect: 100-continue\r\nContent-Length: %d\r\n\r\n" % len(body)
+            client.sendall(HEAD + expects)
+            assert client.recv(99).startswith(b"HTTP/1.1 100 ")
+            server.stop()
+            assert asked(server, "POST", CHAT, chat_of(LINE))[0] == 503
+            assert asked(server, "GET", "/health")[:2] == (503, {"status": "stopping"})
+            client.sendall(body)
+            assert client.recv(2**16).startswith(b"HTTP/1.1 200 ")
+
+
+def test_what_does_not_end_is_given_up(reader):
+    with serving(*reader, Limits(grace=0)) as server:
+        address = ("127.0.0.1", server.listener.port)
+        with socket.create_connection(address, 20) as client:
+            client.sendall(HEAD + b"Expect: 100-continue\r\nContent-Length: 9\r\n\r\n")
+            assert client.recv(99).startswith(b"HTTP/1.1 100 ")
+            server.stop()
+            while not server.worker.closed:  # which it soon is, whatever the client does
+                with suppress(OSError):
+                    asked(server, "GET", "/health")
 
 
 def test_limits_that_are_none():

@@ -204,6 +204,13 @@ def test_forms_that_tests_write(server):
     assert (status, answer["text"], answer["finish_reason"]) == (200, TEXT[:5], "length")
 
 
+def test_texts_that_look_like_numbers(server):
+    _, answer, _ = read(server, LINE.read_bytes(), stop_strings="206")
+    assert answer["text"] == "wheel 206"  # the library's, whose texts end with what stopped them
+    status, answer, _ = read(server, LINE.read_bytes(), prompt="[1]")
+    assert status == 400 and "prompt is a list; expected a text" in answer["error"]["message"]
+
+
 def test_what_donut_says_is_data(donut):  # noqa: F811
     """A question in the message, the answer as JSON in the text, and as data beside it."""
     model, processor = donut

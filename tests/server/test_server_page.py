@@ -9,7 +9,7 @@ import pytest
 
 from mlx_vedec.commands.server import parser
 from mlx_vedec.server import limits, pictures
-from mlx_vedec.server.asked import AS_OPTIONS, FIELDS
+from mlx_vedec.server.chat_fields import AS_OPTIONS, FIELDS
 from mlx_vedec.server.limits import Limits
 from mlx_vedec.server.read import FIELDS as READ_FIELDS, TYPES
 from tests.conftest import ROOT

@@ -57,7 +57,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize("max_batch", [4, 16])
+@pytest.mark.parametrize("max_batch", [4, pytest.param(16, marks=pytest.mark.slow)])
 def test_texts_under_load_are_those_of_one_by_one(reader, max_batch):
     asked = [request_for(reader, line, **KINDS[i % 8]) for i, line in enumerate([*LINES, *LINES])]
     run(Worker(*reader, max_batch), *asked)
