@@ -13,6 +13,7 @@ from .ink import Array, Floats, Mask
 LIKE = 2.2  # most times that one letter is as high as its neighbour
 SHARED = 0.6  # of the lower letter's height, that neighbours have in common
 OVERLAP = 0.5  # by how much of the narrower one's width neighbours may stand over each other
+MARK = 0.62  # of the height of letters, that marks are lower than
 MOST_PAIRS = 2_000_000  # looked at in one go
 
 
@@ -151,9 +152,15 @@ def quantiles(values: Array, home: Array, share: float) -> Array:
     return values[order][counts.cumsum() - counts + (share * counts).astype(int)]
 
 
+def are_letters(shapes: Array, home: Array) -> Mask:
+    """Which shapes are no marks: not far lower than the upper quarter of their group."""
+    high = heights(shapes)
+    return high >= MARK * quantiles(high, home, 0.75)[home]
+
+
 def cores(shapes: Array, home: Array) -> Array:
-    """Of each group the box, from its usual top to its usual bottom: (groups, 5)."""
-    cores = hulls(shapes, home)
-    top, bottom = (quantiles(shapes[:, axis], home, 0.5) for axis in (1, 3))
-    cores[:, 1], cores[:, 3] = top, np.maximum(bottom, top + 1)
-    return cores
+    """Of each group the box from the usual top of its letters to their usual foot: (groups, 5)."""
+    found, tall = hulls(shapes, home), are_letters(shapes, home)
+    top, bottom = (quantiles(shapes[tall, axis], home[tall], 0.5) for axis in (1, 3))
+    found[:, 1], found[:, 3] = top, np.maximum(bottom, top + 1)
+    return found

@@ -12,10 +12,10 @@ import numpy as np
 from PIL import Image
 
 from .boxes import Box
-from .chains import heights, members, widths
+from .chains import MARK, heights, members, widths
 from .ink import Array, Mask, dark_on_light, find_ink, labeled_runs, leveled, may_be_print, outlines
 from .pictures import Pictures
-from .rows import MARK, SMALLEST, cut_between, rows_of, usual_height, with_marks
+from .rows import SMALLEST, cut_between, rows_of, usual_height, with_marks
 from .rules import is_rule, sides_of
 
 # In letter heights.

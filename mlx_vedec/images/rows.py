@@ -10,6 +10,8 @@ from __future__ import annotations
 import numpy as np
 
 from .chains import (
+    MARK,
+    are_letters,
     cores,
     heights,
     hulls,
@@ -38,7 +40,6 @@ MARKS = 4  # most of them beside each other, as high as letters: "?!
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
 CONTACT = 0.5  # widest where it is cut: initials, which reach over lines too, are thicker
-MARK = 0.62  # of a line's letters, that rows of marks are lower than
 
 SMALLEST = 4  # pixels: lower print cannot be read
 
@@ -126,10 +127,10 @@ def _without_marks(shapes: Array, home: Array) -> Array:
 def _measures(shapes: Array, home: Array) -> tuple[Array, Array, Array]:
     """Of each line its box and the number of its letters (lines, 5), its foot, and their height.
 
-    Marks are no letters: what is far lower than the upper quarter of a line's shapes.
+    Marks are no letters.
     """
     whole, high = hulls(shapes, home), heights(shapes)
-    letters = high >= MARK * quantiles(high, home, 0.75)[home]
+    letters = are_letters(shapes, home)
     whole[:, 4] = np.bincount(home[letters], minlength=len(whole))
     feet = quantiles(shapes[letters, 3], home[letters], 0.5)
     return whole, feet, quantiles(high[letters], home[letters], 0.5)
