@@ -153,6 +153,7 @@ def main() -> None:
         if args.worst is not None and row.scores is not None and row.scores.line_f1.ratio < 1:
             args.worst.mkdir(parents=True, exist_ok=True)
             row.page.overlay(width=2).save(args.worst / f"{row.name}.png")
+    _print_groups(rows)
     _print_totals(rows)
 
 
@@ -167,6 +168,23 @@ def _arguments() -> argparse.Namespace:
     p.add_argument("--blas", choices=[*LIBRARIES], default="openblas")
     p.add_argument("--cpu", action="store_true", help="one thread")
     return p.parse_args()
+
+
+def _print_groups(rows: list[Row]) -> None:
+    """The metrics of the pages with each disturbance, which their names end in."""
+    groups: dict[str, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.name.rpartition("-")[2], []).append(row)
+    print(f"\n{'disturbance':20} {'pages':>5} {'F1':>9} {'found':>9} {'true':>9} {'Tess.':>9}")
+    for name, group in sorted(groups.items()):
+        columns = (
+            [row.scores.line_f1 for row in group if row.scores is not None],
+            [row.cer for row in group],
+            [row.true_lines for row in group if row.true_lines is not None],
+            [row.tesseract for row in group if row.tesseract is not None],
+        )
+        print(f"{name:20} {len(group):5}", *(f"{_percent(column):>9}" for column in columns))
+    print()
 
 
 def _print_totals(rows: list[Row]) -> None:
