@@ -86,11 +86,11 @@ class Flow:
     """
 
     step: Step
-    advance_search: Advance = Search.advance
-    size: Callable[[int], int] = int
     cohorts: list[Cohort] = field(default_factory=list)
     ended: set[Hashable] = field(default_factory=set)
     cache: DecoderCache | None = None
+    advance_search: Advance = Search.advance
+    size: Callable[[int], int] = int
 
     def __len__(self) -> int:
         """Images that have not ended."""
