@@ -40,7 +40,8 @@ def on_gpu() -> bool:
 def has_compiler() -> bool:
     """Whether MLX can make code for a CPU, with a compiler that it looks for.
 
-    Without one it fuses nothing. One that is there but does not work would end a generation that did not ask for it.
+    Without one it fuses nothing. One that is there but does not work would end a generation that
+    did not ask for it.
     """
     if shutil.which("g++") is None:
         return False
