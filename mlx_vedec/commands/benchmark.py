@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     add_shared(p, "image_size", type=size, unset=sizes)
     add_shared(p, "-b batch_size", unset="1, or all of the images")
     add_option(p, "num_beams", unset="the checkpoint's")
+    add_option(p, "compile")
     p.add_argument(
         *("-m", "--max-tokens", "-g", "--generation-tokens"),
         help="Tokens of each text (default: 32, or as many as there are positions).",
@@ -106,7 +107,7 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
 
 
 def _options(args: argparse.Namespace) -> dict[str, Any]:
-    names = ("batch_size", "num_beams", "max_tokens", "num_trials", "warmup")
+    names = ("batch_size", "num_beams", "compile", "max_tokens", "num_trials", "warmup")
     number = count(1)
 
     def show(trial: Trial) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import mlx.core as mx
 
 from ..errors import OptionError
-from ..layers.compiled import Traces
+from ..layers.compiled import Traces, on_gpu
 from ..layers.kv_cache import STEP, bucket
 from .options import Options, functions_of
 from .search import Search
 
 MOST_OPTIONS = 8  # settings whose functions are kept
+MOST_SCORES = 2**20  # in a step on a CPU: what is fused goes number by number, and is slower then
 
 
 def check_compiles(options: Options) -> None:
@@ -27,11 +28,10 @@ def check_compiles(options: Options) -> None:
 
 
 class CompiledSearches:
-    """`Search.advance` as a function compiled once for all shapes and settings that come.
+    """`Search.advance` as a function that is compiled once for every shape and setting that comes.
 
-    Searches of equal options share one. Its buffers are of few sizes, and steps that have to look
-    at values are not compiled; nor is a search with functions, or one that follows the variance of
-    its largest logits.
+    Searches of equal options share one. Buffers are of few sizes. Steps that have to look at values
+    are taken by the search itself, as are those of one with functions, or with a mask.
     """
 
     def __init__(self) -> None:
@@ -41,7 +41,8 @@ class CompiledSearches:
     def __call__(self, search: Search, state: Any, logits: mx.array) -> Any:
         """The state one token on, given the logits (N, V) of the tokens fed."""
         length = state.length
-        if not search.compiles or search.stopping.late or search.looks(length):
+        slow = logits.size > MOST_SCORES and not on_gpu()
+        if slow or not search.compiles or search.stopping.late or search.looks(length):
             return search.advance(state, logits)
         arrays = state.with_room(bucket(length + 1, STEP)).arrays()
         found = self._function(search, type(state))(arrays, logits, mx.array(length))

@@ -87,12 +87,12 @@ class Flow:
     """
 
     step: Step
-    advance_search: Advance = Search.advance
-    size: Callable[[int], int] = int
-    watch: Callable[[Cohort, Any], object] = lambda cohort, state: None
     cohorts: list[Cohort] = field(default_factory=list)
     ended: set[Hashable] = field(default_factory=set)
     cache: DecoderCache | None = None
+    advance_search: Advance = Search.advance
+    size: Callable[[int], int] = int
+    watch: Callable[[Cohort, Any], object] = lambda cohort, state: None
 
     def __len__(self) -> int:
         """Images that have not ended."""

@@ -38,5 +38,15 @@ def on_gpu() -> bool:
 
 @cache
 def has_compiler() -> bool:
-    """Whether MLX finds the compiler that it makes code for a CPU with; else it fuses nothing."""
-    return shutil.which("g++") is not None
+    """Whether MLX can make code for a CPU, with a compiler that it looks for.
+
+    Without one it fuses nothing. One that is there but does not work would end a generation that
+    did not ask for it.
+    """
+    if shutil.which("g++") is None:
+        return False
+    try:
+        mx.eval(mx.compile(lambda x: mx.exp(x) + x)(mx.array(1.0)))
+    except RuntimeError:
+        return False
+    return True

@@ -57,6 +57,7 @@ def benchmark(
     batch_size: int | None = None,
     num_beams: int | None = None,
     max_tokens: int | None = None,
+    compile: bool | None = None,
     num_trials: int = 5,
     warmup: int = 1,
     clock: Clock = time.perf_counter,
@@ -67,7 +68,8 @@ def benchmark(
     images -- one or several, in turn until the batch is full; by default a line of print. Without a
     processor, or with image_size, (h, w) in pixels, the pixels are random. batch_size -- by default
     as many as there are images. num_beams -- the checkpoint's by default. max_tokens -- of each
-    text, 2 or more; by default 32, or as many as there are positions. warmup -- runs before those
+    text, 2 or more; by default 32, or as many as there are positions. compile -- the steps of
+    decoding, as the option of `generate`. warmup -- runs before those
     that count. clock -- seconds. progress -- is called after each run that counts.
 
     What cannot fit into memory raises an error before it is computed, the weights included.
@@ -82,7 +84,7 @@ def benchmark(
     check_process()
     images = [*listed_images(images)]
     rows = batch_size or max(1, len(images))
-    prompt, options = _prompt(model, num_beams, max_tokens)
+    prompt, options = _prompt(model, num_beams, max_tokens, compile)
     pixels = _pixels(model, processor, images, image_size, rows)
     estimate = estimate_memory(
         model,
@@ -183,7 +185,10 @@ def _own_size(model: VisionEncoderDecoderModel) -> Pair:
 
 
 def _prompt(
-    model: VisionEncoderDecoderModel, num_beams: int | None, max_tokens: int | None
+    model: VisionEncoderDecoderModel,
+    num_beams: int | None,
+    max_tokens: int | None,
+    compile: bool | None,
 ) -> tuple[mx.array, Options]:
     """The start token (1, 1), and options by which nothing ends before max_tokens."""
     decoder = model.decoder
@@ -193,7 +198,7 @@ def _prompt(
         raise OptionError(
             f"max_tokens is {repr(max_tokens)}; expected 2 or more: one is the prefill's"
         )
-    asked = {"num_beams": num_beams, "max_tokens": max_tokens}
+    asked = {"num_beams": num_beams, "max_tokens": max_tokens, "compile": compile}
     fixed = {"num_return_sequences": 1, "do_sample": False}
     prompt, options = model.prompt(1, None, model.generation_options(**asked, **fixed))
     return prompt, replace(options, **ENDLESS)

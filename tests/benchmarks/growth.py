@@ -2,7 +2,7 @@
 
 A small ViT (4 layers of 192) and a small TrOCR decoder (4 layers of 256), random float32 weights;
 one thing grows, the rest stays: an image of 64 by 64 pixels, 32 tokens, 1000 ids. Memory is what a
-run holds beside the weights at its worst moment.
+run holds beside the weights at its worst moment; of several runs it is the last one's.
 
 python -m tests.benchmarks.growth [--short] [--rounds N] [--blas openblas|blis|none] [--cpu]
                                   [--only NAME …] [--plot FOLDER]
@@ -91,6 +91,13 @@ AXES = {
         "do not depend on it: a small one hardly counts, a large one is most of a step.",
         model=lambda size: {"vocab_size": size},
     ),
+    "runs": Axis(
+        "images read one after another, by compiled steps",
+        (1, 10, 100, 1000),
+        "decode",
+        "The functions of a shape are made once and hold no arrays: nothing grows.",
+        run=lambda count: {"num_trials": count, "compile": True},
+    ),
 }
 
 
@@ -154,8 +161,8 @@ def measured(axis: Axis, values: Sequence[int], rounds: int) -> Table:
         for value, model in models.items():
             mx.clear_cache()
             before = mx.get_active_memory()
-            found = benchmark(model, **axis.run(value), num_trials=1, warmup=0, clock=clock)
-            [trial] = found.trials
+            found = benchmark(model, **{"num_trials": 1, **axis.run(value)}, warmup=0, clock=clock)
+            trial = found.trials[-1]
             amounts = (trial.peak_memory - before, trial.image_cache, trial.own_cache)
             held[value] = dict(zip(BYTES, (*amounts, found.weights), strict=True))
             if number:

@@ -11,6 +11,7 @@ from mlx_vedec.commands import COMMANDS, flags
 # Flags of one name that mean something else in these commands than in the others.
 OWN = {
     "adapter_path": {"lora"},  # the folder that it writes
+    "compile": {"lora"},  # the step of training
     "config": {"lora"},  # a file of flags; convert changes fields of a config
     "layout": {"evaluate"},  # of many pages
     "dtype": {"convert", "lora"},  # to write; to compute in

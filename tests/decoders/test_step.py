@@ -1,6 +1,7 @@
 """The step as a function of arrays, against the decoder with the cache that grows."""
 
 import mlx.core as mx
+import mlx.nn as nn
 import numpy as np
 import pytest
 
@@ -14,6 +15,7 @@ KINDS = {
     "window": {"max_size": 6, "keep": 2},
     "8 bits": {"bits": 8},
     "window in 8 bits": {"max_size": 6, "keep": 2, "bits": 8},
+    "weights in 8 bits": {},
 }
 
 
@@ -33,6 +35,8 @@ def started(decoder, **options):
 @pytest.mark.parametrize("family", DECODERS)
 def test_every_family_takes_the_same_steps_as_a_function_of_arrays(family, kind):
     decoder = small_model(family)
+    if kind.startswith("weights"):
+        nn.quantize(decoder, bits=8, class_predicate=lambda _, m: isinstance(m, nn.Linear))
     growing, cache = started(decoder, **KINDS[kind]), started(decoder, **KINDS[kind])
     tokens = mx.array([3, 4, 5, 6])
     for parents in ([1, 0, 2, 2], None, [0, 0, 3, 2], None, None):

@@ -3,6 +3,7 @@
 import copy
 import gc
 import pickle
+import shutil
 import weakref
 
 import mlx.core as mx
@@ -13,6 +14,7 @@ from mlx_vedec import batch_generate, load
 from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.decoders.step import CompiledStep
 from mlx_vedec.errors import OptionError, TokenError
+from mlx_vedec.generation import compiled as searching
 from mlx_vedec.layers import compiled
 from mlx_vedec.layers.compiled import Traces, has_compiler
 from mlx_vedec.model import compiling
@@ -117,7 +119,7 @@ def test_compiled_texts_are_the_same(model, way):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not has_compiler(), reason="MLX makes code for a CPU with g++, which is absent")
+@pytest.mark.skipif(not shutil.which("g++"), reason="MLX makes code for a CPU with g++")
 @pytest.mark.parametrize("way", ["sampling", "beams", "rules"])
 def test_texts_of_compiled_code_are_the_same(model, way):
     test_compiled_texts_are_the_same(model, way)
@@ -164,6 +166,15 @@ def test_compiled_steps_hold_no_model():
     assert [ref() for ref in gone] == [None, None]
 
 
+def test_a_search_over_many_scores_stays_outside_on_a_cpu(model, monkeypatch):
+    before = model._compiling.searches.traces.made
+    for most, grows in ((3 * 37 - 1, False), (3 * 37, True)):
+        monkeypatch.setattr(searching, "MOST_SCORES", most)
+        options = {"suppress_tokens": [4, 30]}
+        assert generated(model, compile=True, **options) == generated(model, **options)
+        assert (model._compiling.searches.traces.made > before) == grows
+
+
 def test_too_many_shapes_are_forgotten(model, monkeypatch):
     monkeypatch.setattr(compiled, "MOST", 2)
     for rows in (1, 2, 3, 1, 2):
@@ -184,6 +195,17 @@ def test_on_a_cpu_a_model_is_compiled_when_it_pays(monkeypatch, capfd):
         generated(model, rows=1, compile=False)
         assert model._compiling.traces == before
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(("found", "fails"), [(None, False), ("/usr/bin/g++", True)])
+def test_a_compiler_that_does_not_work_is_none(monkeypatch, found, fails):
+    def compile_(function):
+        assert fails
+        raise RuntimeError("[Compile::eval_cpu] Failed to compile function")
+
+    monkeypatch.setattr(shutil, "which", lambda name: found)
+    monkeypatch.setattr(mx, "compile", compile_)
+    assert not has_compiler.__wrapped__()
 
 
 def test_on_a_gpu_it_pays_at_once(monkeypatch):
