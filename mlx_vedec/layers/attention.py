@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from .cpu import by_tokens
+from .cpu import by_tokens, plain
 from .cpu_formulas import attend
 from .dropout import Dropout
 from .kv_cache import KeysValues, KVCache, Memory
@@ -30,9 +30,11 @@ class AttentionCore(nn.Module):
     def remember(self, memory: mx.array) -> KeysValues:
         """Memory (B, S, D) to keys and values (B, H, S, Dh) to be attended many times.
 
-        They are made contiguous, since a transposed view would be copied at every step.
+        They are made contiguous, since a transposed view would be copied at every step; and by one
+        core, since those of all layers are there at once, and of shares there would be copies.
         """
-        keys, values = self._keys_values(memory)
+        with plain():
+            keys, values = self._keys_values(memory)
         return mx.contiguous(keys), mx.contiguous(values)
 
     def __call__(
