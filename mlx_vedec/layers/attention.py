@@ -5,7 +5,7 @@ from __future__ import annotations
 import mlx.core as mx
 import mlx.nn as nn
 
-from .cpu import by_tokens
+from .cpu import by_tokens, plain
 from .cpu_formulas import attend
 from .dropout import Dropout
 from .kv_cache import KeysValues, LayerCache, Memory
@@ -31,9 +31,12 @@ class AttentionCore(nn.Module):
         """Memory (B, S, D) to keys and values (B, H, S, Dh) to be attended many times.
 
         They are made contiguous, since a transposed view would be copied at every step: by
-        flattening, as MLX cannot export `mx.contiguous`.
+        flattening, as MLX cannot export `mx.contiguous`. And by one core, since those of all layers
+        are there at once, and of shares there would be copies.
         """
-        keys, values = (part.flatten().reshape(part.shape) for part in self._keys_values(memory))
+        with plain():
+            pair = self._keys_values(memory)
+        keys, values = (part.flatten().reshape(part.shape) for part in pair)
         return keys, values
 
     def __call__(

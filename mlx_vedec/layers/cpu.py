@@ -19,7 +19,8 @@ from types import SimpleNamespace
 import mlx.core as mx
 
 PIECE = 1 << 18  # numbers of a piece: 1 MiB, a core's second cache
-SHARE = 1 << 16  # numbers that pay for handing work to another core
+SHARE = 1 << 16  # numbers that pay for handing work to another core,
+PRODUCTS = 1 << 25  # and products, of a linear layer of equal widths
 Function = Callable[[mx.array], mx.array]
 OnPiece = Callable[[mx.array, slice], mx.array]
 
@@ -139,11 +140,12 @@ def by_tokens(function: Function, x: mx.array, numbers: int | None = None) -> mx
 
     numbers -- how many are computed on the way for each token, of which a piece is held at a time
     """
-    if not on_cpu():
-        return function(x)
-    tokens = x.reshape(-1, x.shape[-1])
+    dims = x.shape[-1]
+    shares = x.size * dims // PRODUCTS if numbers is None else x.size // dims * numbers // SHARE
+    if not on_cpu() or shares < 2:
+        return function(x)  # as in a decode step
+    tokens = x.reshape(-1, dims)
     if numbers is None:
-        shares = tokens.size // SHARE
         found = _shared(lambda share, _: function(tokens[share]), len(tokens), shares)
     else:
         found = in_pieces(lambda piece, _: function(piece), tokens, axis=0, numbers=numbers)

@@ -78,15 +78,23 @@ def _attend(
         sums = weights.sum(axis=-1, keepdims=True)
         return (weights @ values[images, heads]) / sums
 
-    def along(axis: int, block: mx.array, *cut: slice) -> mx.array:
-        if axis == 3:
-            return attended(block, *cut)
-        numbers = math.prod(block.shape[:3]) // block.shape[axis] * total
-        return in_pieces(
-            lambda x, i: along(axis + 1, x, *cut, i), block, axis=axis, numbers=numbers
-        )
+    return _cut_up(attended, total, queries * (scale * math.log2(math.e)))
 
-    return along(0, queries * (scale * math.log2(math.e)))
+
+def _cut_up(
+    function: Callable[..., mx.array], total: int, block: mx.array, *cut: slice
+) -> mx.array:
+    """What a function makes of pieces of (B, H, L, Dh), whose places along B, H and L it is told.
+
+    Outside `_attend`: a function in it that calls itself would keep its arrays alive.
+    """
+    axis = len(cut)
+    if axis == 3:
+        return function(block, *cut)
+    numbers = math.prod(block.shape[:3]) // block.shape[axis] * total
+    return in_pieces(
+        lambda x, i: _cut_up(function, total, x, *cut, i), block, axis=axis, numbers=numbers
+    )
 
 
 def _exponents(mask: mx.array) -> mx.array:

@@ -23,7 +23,7 @@ from ..encoders.windows import PIECE
 from ..errors import OptionError
 from ..generation.options import OPTIONS
 from ..generation.values import at_least
-from ..layers.cpu import held_at_once
+from ..layers.cpu import held_at_once, on_cpu
 from ..layers.kv_cache import STEP, bucket
 from ..layers.kv_quantization import kv_group_size
 from ..layers.packed import float_type, is_quantized
@@ -256,7 +256,6 @@ def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
     hidden = held_at_once(max(len(leaf.weight) for leaf in linears) * tokens) * width
     weights = held_at_once(layer.attn.num_heads * seen * tokens) * width
     wide = len(layer.attn.o_proj.weight) * tokens * width
-    on_cpu = mx.default_device().type == mx.DeviceType.cpu
-    copies, arrays = (6, 7) if on_cpu else (2, 4)
+    copies, arrays = (6, 7) if on_cpu() else (2, 4)
     arrays += 2 * ("gate_proj" in layer.mlp)  # a gate is as wide, and so is its activation
-    return max(copies * weights, weights + arrays * hidden) + 14 * wide
+    return max(copies * weights, weights + arrays * hidden) + 15 * wide

@@ -26,4 +26,20 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "BLIS_NUM_THREADS")
 
 from tests.support import blas  # noqa: E402  (reads the environment)
 
+
+class Clocks:
+    """Wall and processor time from now on."""
+
+    def __init__(self) -> None:
+        self.begun = time.perf_counter(), time.process_time()
+
+    def seconds(self) -> dict[str, float]:
+        """How much of both has passed."""
+        wall, processor = self.begun
+        return {
+            "seconds": time.perf_counter() - wall,
+            "processor": time.process_time() - processor,
+        }
+
+
 BLAS = (_asked[1] if _asked else "the fast BLAS found first") if blas.LOADED else "MLX's own BLAS"

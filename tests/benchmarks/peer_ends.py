@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from . import ONE_THREAD, clock
+from . import ONE_THREAD, Clocks, clock
 
 STEPS = 8  # of a decoding, of which the middle one counts
 
@@ -43,7 +43,7 @@ class Peer:
         self.name, self.version, self.missing = name, said.get("version"), said.get("missing")
 
     def ask(self, **call: Any) -> dict[str, Any]:
-        """What the other end answers: `seconds`, and `tokens` where it decodes a folder's model."""
+        """What the other end answers: `seconds`; for a folder's model `processor` and `tokens`."""
         assert self.process.stdin is not None
         print(json.dumps(call), file=self.process.stdin, flush=True)
         return self._line()
@@ -87,13 +87,13 @@ def _reader(model: Any, encode: Callable[[Any], Any]) -> Callable[..., dict[str,
 
     def read(pixels: str, rows: int, **options: Any) -> dict[str, Any]:
         given = torch.from_numpy(np.load(pixels)[:rows])
-        start = clock()
+        clocks = Clocks()
         with torch.inference_mode():
             if not options:
                 encode(given)
-                return {"seconds": clock() - start}
+                return clocks.seconds()
             tokens = model.generate(given, do_sample=False, **options)
-        return {"seconds": clock() - start, "tokens": tokens.tolist()}
+        return {**clocks.seconds(), "tokens": tokens.tolist()}
 
     return read
 

@@ -1,19 +1,24 @@
 """Other libraries beside this one, each in a process of its own, in turn in one run.
 
 Whole models: transformers on torch with its own BLAS, and ONNX Runtime through optimum, from the
-folders and pixels that are read here, whose tokens have to be the same. Decode steps: the decoders
+folders and pixels that are read here, whose tokens have to be the same: what is encoded and decoded
+of 1 and of 8 images, in wall and in processor time. A ratio is one of minima, since what else a
+machine does only adds to a time. Decode steps: the decoders
 of mlx-vlm's Florence-2 and of mlx-whisper with random weights, as wide and deep as a TrOCR decoder
 here, under the same BLAS. What is not installed is named; optimum and the MLX libraries may be in
 other environments, with numpy and torch or MLX.
 
 python -m tests.benchmarks.peers [--short] [--rounds N] [--blas openblas|blis|none] [--cpu]
-                                 [--python NAME=PATH …] [--only NAME …]
+                                 [--python NAME=PATH …] [--only NAME …] [--compile yes|no]
 """
 
 from __future__ import annotations
 
+import statistics
 import tempfile
 from argparse import ArgumentParser
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +29,7 @@ from mlx_vedec import TrOCRConfig, load
 from mlx_vedec.measuring.shapes import random_model
 from mlx_vedec.model.vision_encoder_decoder import VisionEncoderDecoderModel
 
-from . import BLAS, LIBRARIES, clock
+from . import BLAS, LIBRARIES, Clocks
 from .measure import arguments, in_turn, show_ratio, show_times
 from .peer_ends import STEPS, Peer
 from .shapes import decoder_model, per_step
@@ -33,23 +38,27 @@ FOLDERS = "transformers", "optimum-onnx"
 DECODERS = "mlx-vlm", "mlx-whisper"
 ALL = [*FOLDERS, *DECODERS]
 SHAPE = {"layers": 6, "dims": 768, "heads": 12, "source": 577, "vocabulary": 51289}
-TASKS: dict[str, tuple[int, dict[str, Any]]] = {  # rows, and options where tokens are decoded
-    "encode": (1, {}),
-    "greedy": (1, {"num_beams": 1}),
-    "4 beams": (1, {"num_beams": 4}),
-    "greedy, 8 images": (8, {"num_beams": 1}),
+TASKS: dict[str, dict[str, Any]] = {  # options where tokens are decoded
+    "encode": {},
+    "greedy": {"num_beams": 1},
+    "4 beams": {"num_beams": 4},
 }
+ROWS = 1, 8
+TOKENS = 32
+Seconds = tuple[float, float]  # wall and processor time
+Cell = dict[str, list[Seconds]]  # by side
 LINES = [f"tests/data/lines/seen_00{number}.png" for number in (0, 1, 2, 3, 4, 5, 6, 9)]
 
 
 def main() -> None:
     """Print the ratios of whole models, then of decode steps."""
-    chosen = arguments(__doc__, rounds=(10, 3), add=add_options)
+    chosen = arguments(__doc__, rounds=(8, 3), add=add_options)
     pythons = dict(pair.split("=", 1) for pair in chosen.python)
     with tempfile.TemporaryDirectory() as scratch:
         if set(FOLDERS) & set(chosen.only):
-            compare_bundled(Path(scratch), chosen, pythons)
-            compare_small(Path(scratch), chosen, pythons)
+            cells = compare_bundled(Path(scratch), chosen, pythons)
+            cells += compare_small(Path(scratch), chosen, pythons)
+            summarize(cells)
     if set(DECODERS) & set(chosen.only):
         compare_steps(chosen, pythons)
 
@@ -58,54 +67,97 @@ def add_options(parser: ArgumentParser) -> None:
     """What this script takes beside the common options."""
     parser.add_argument("--python", nargs="*", default=[], help="a peer's interpreter: NAME=PATH")
     parser.add_argument("--only", nargs="*", choices=ALL, default=ALL)
+    parser.add_argument("--compile", choices=("yes", "no"), help="our steps; else as by default")
 
 
-def compare_bundled(scratch: Path, chosen: Any, pythons: dict[str, str]) -> None:
+def compare_bundled(scratch: Path, chosen: Any, pythons: dict[str, str]) -> list[Cell]:
     """The bundled model and eight of its lines."""
     model, processor = load()
     pixels = scratch / "lines.npy"
     np.save(pixels, np.array(processor.pixels(LINES)).transpose(0, 3, 1, 2))
-    print("the bundled model, float32, whole lines")
     model.save_pretrained(scratch / "bundled")  # in float32, as it was loaded on a CPU
-    compare(model, scratch / "bundled", pixels, {}, chosen, pythons)
+    return compare("bundled", model, scratch / "bundled", pixels, chosen, pythons)
 
 
-def compare_small(scratch: Path, chosen: Any, pythons: dict[str, str]) -> None:
+def compare_small(scratch: Path, chosen: Any, pythons: dict[str, str]) -> list[Cell]:
     """A model of trocr-small's shape, random and saved, on noise."""
-    model, tokens = random_model("trocr-small"), 8 if chosen.short else 20
+    model = random_model("trocr-small")
     folder, pixels = scratch / "small", scratch / "noise.npy"
     model.save_pretrained(folder)
-    noise = np.random.default_rng(0).standard_normal((8, 3, 384, 384))
+    noise = np.random.default_rng(0).standard_normal((max(ROWS), 3, 384, 384))
     np.save(pixels, noise.astype(np.float32))
-    print(f"trocr-small's shape, random float32 weights, {tokens} tokens")
-    compare(model, folder, pixels, {"max_new_tokens": tokens}, chosen, pythons)
+    return compare("trocr-small's shape", model, folder, pixels, chosen, pythons)
 
 
 def compare(
+    name: str,
     model: VisionEncoderDecoderModel,
     folder: Path,
     pixels: Path,
-    options: dict[str, Any],
     chosen: Any,
     pythons: dict[str, str],
-) -> None:
+) -> list[Cell]:
     """Every task of a folder in turn, once the tokens are known to be the same."""
     peers = begun({name: {"folder": str(folder)} for name in FOLDERS}, chosen, pythons)
-    for task, (rows, more) in TASKS.items():
-        settings = {**more, **options} if more else {}
-        tokens = read(model, pixels, rows, settings)["tokens"]
-        asked = {"pixels": str(pixels), "rows": rows, **settings}
-        for peer in peers:
-            found = peer.ask(**asked).get("tokens", [])
-            assert found == tokens, f"{task}, {peer.name}: {found}, not {tokens}"
-        sides: dict[str, Any] = {
-            "mlx_vedec": lambda rows=rows, s=settings: read(model, pixels, rows, s)["seconds"]
-        }
-        for p in peers:
-            sides[p.name] = lambda peer=p, asked=asked: peer.ask(**asked)["seconds"]
-        print(f" {task}")
-        show(sides, chosen.rounds, rows)
+    ours = {} if chosen.compile is None else {"compile": chosen.compile == "yes"}
+    cells = []
+    print(f"{name}, float32, up to {TOKENS} tokens; seconds, wall and processor; ratios of minima")
+    for task, options in TASKS.items():
+        for rows in ROWS:
+            settings = {**options, "max_new_tokens": TOKENS} if options else {}
+            own = {**settings, **ours} if options else {}
+            asked = {"pixels": str(pixels), "rows": rows, **settings}
+            sides = {"mlx_vedec": partial(read, model, pixels, rows, own)}
+            sides |= {peer.name: partial(peer.ask, **asked) for peer in peers}
+            cells.append(measured(sides, chosen.rounds))
+            show_cell(f"{task}, {rows} image{'s' * (rows > 1)}", cells[-1])
     end(peers)
+    return cells
+
+
+def measured(sides: Mapping[str, Callable[[], dict[str, Any]]], rounds: int) -> Cell:
+    """Seconds of every side, once in each round, after a first round that does not count."""
+    cell: Cell = {name: [] for name in sides}
+    for number in range(rounds + 1):
+        answers = {name: side() for name, side in sides.items()}
+        tokens = [answer.get("tokens", []) for answer in answers.values()]
+        assert all(found == tokens[0] for found in tokens), dict(zip(sides, tokens, strict=True))
+        if number:
+            for name, answer in answers.items():
+                cell[name].append((answer["seconds"], answer["processor"]))
+    return cell
+
+
+def least(times: list[Seconds]) -> Seconds:
+    """The least of the wall times, and the least of the processor's."""
+    return min(wall for wall, _ in times), min(processor for _, processor in times)
+
+
+def ratios(cell: Cell, other: str) -> Seconds:
+    """Our least times over another's."""
+    (our_wall, ours), (their_wall, theirs) = least(cell["mlx_vedec"]), least(cell[other])
+    return our_wall / their_wall, ours / theirs
+
+
+def show_cell(title: str, cell: Cell) -> None:
+    """A line: the least times of every side, and ours over each other."""
+    found = {name: least(times) for name, times in cell.items()}
+    times = "; ".join(
+        f"{name} {wall:.3f} {processor:.3f}" for name, (wall, processor) in found.items()
+    )
+    for other in list(cell)[1:]:
+        wall, processor = ratios(cell, other)
+        times += f"; / {other}: wall {wall:.2f}, processor {processor:.2f}"
+    print(f"  {title:18} {times}", flush=True)
+
+
+def summarize(cells: list[Cell]) -> None:
+    """The worst and the median ratio of all cells, for each other side."""
+    for other in list(cells[0])[1:]:
+        found = [ratios(cell, other) for cell in cells]
+        for kind, values in zip(("wall", "processor"), zip(*found, strict=True), strict=True):
+            worst, middle = max(values), statistics.median(values)
+            print(f"{kind} time / {other}: worst {worst:.2f}, median {middle:.2f}")
 
 
 def read(
@@ -114,13 +166,13 @@ def read(
     """What a peer's other end does, here: seconds and tokens of the pixels in a file."""
     given = mx.array(np.load(pixels)[:rows].transpose(0, 2, 3, 1))
     mx.eval(given)
-    start = clock()
+    clocks = Clocks()
     if not options:
-        mx.eval(model.encode(given))
-        return {"seconds": clock() - start, "tokens": []}
+        mx.eval(model.features(given))
+        return clocks.seconds()
     tokens: Any = model.generate(given, do_sample=False, **options)
     mx.eval(tokens)
-    return {"seconds": clock() - start, "tokens": tokens.tolist()}
+    return {**clocks.seconds(), "tokens": tokens.tolist()}
 
 
 def compare_steps(chosen: Any, pythons: dict[str, str]) -> None:

@@ -1,5 +1,6 @@
 """What is computed otherwise on a CPU has the same values, in order, and the same derivatives."""
 
+import gc
 import math
 import threading
 from contextlib import nullcontext
@@ -38,6 +39,7 @@ def cores(request, monkeypatch):
     monkeypatch.setattr(cpu, "cores", lambda: request.param)
     monkeypatch.setattr(cpu, "PIECE", 5000)
     monkeypatch.setattr(cpu, "SHARE", 1000)
+    monkeypatch.setattr(cpu, "PRODUCTS", 1000)
     return request.param
 
 
@@ -93,7 +95,7 @@ def test_pieces_are_small_and_come_back_in_order(cores, axis):
 
 def test_shares_are_not_shared_again(monkeypatch):
     monkeypatch.setattr(cpu, "cores", lambda: 2)
-    monkeypatch.setattr(cpu, "SHARE", 1)
+    monkeypatch.setattr(cpu, "PRODUCTS", 1)
     calls = []
     inner = lambda x: calls.append(len(x)) or x  # noqa: E731
     cpu.by_rows(lambda rows: cpu.by_tokens(inner, rows), values(4, 8))
@@ -212,3 +214,28 @@ def test_cores_are_those_that_may_be_used(monkeypatch):
     for asked, expected in (("", 4), ("2", 2), ("3,1", 3), ("99", 4), ("0", 4), ("many", 4)):
         monkeypatch.setenv("OMP_NUM_THREADS", asked)
         assert cpu.cores() == expected
+
+
+def test_a_layer_s_keys_and_values_do_not_wait_for_the_garbage_collector(cores):
+    """Many layers in one evaluation hold what one does, and not their keys and values."""
+    attn = Attention(64, 2)
+    attn.eval()
+    x = values(1, 200, 64)
+    mx.eval(attn.parameters(), x)
+
+    def peak(layers):
+        mx.clear_cache()
+        before = mx.get_active_memory()
+        mx.reset_peak_memory()
+        found = x
+        for _ in range(layers):
+            found = attn(found)
+        mx.eval(found)
+        return mx.get_peak_memory() - before
+
+    gc.collect()
+    gc.disable()
+    try:
+        assert peak(40) - peak(4) < 10 * x.nbytes
+    finally:
+        gc.enable()
