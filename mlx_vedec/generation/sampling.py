@@ -142,6 +142,8 @@ class Sampling(Search):
             ids = as_ids(drawn, "ids of the sampler", f"({len(scores)},)")
             outside = (ids < 0) | (ids >= scores.shape[1])
             return mx.where(outside, 0, ids), outside
+        if self.options.do_sample and self.key is None:
+            return mx.random.categorical(scores), None
         if self.options.do_sample:
             per_image = mx.unflatten(scores, 0, (-1, self.options.num_return_sequences))
             noisy = (per_image + self._noise(per_image.shape)).flatten(0, 1)
