@@ -240,6 +240,25 @@ def test_special_tokens_beyond_the_end_move_to_it():
     assert learned.tokenizer.eos_token_id == 2 and learned.tokenizer.bos_token == "<|end|>"
 
 
+def test_the_frame_of_a_text_moves_with_its_tokens():
+    pipeline = json.loads(gpt2().content)
+    end = gpt2().eos_token_id
+    frame = processors.RobertaProcessing(("<|end|>", end), ("<|end|>", end))
+    backend = Backend.from_str(json.dumps(pipeline))
+    backend.post_processor = processors.Sequence([processors.ByteLevel(), frame])
+    for make in (learn_vocabulary, shrink_vocabulary):
+        made = make(reader(backend), ["ab"]).tokenizer
+        row, end = made.encode("ab"), made.backend.token_to_id("<|end|>")
+        assert (row[0], row[-1]) == (end, end) and made.decode(row) == "<|end|>ab<|end|>"
+
+
+def test_a_token_that_ends_no_word_is_the_letter():
+    ids = {"<unk>": 0, "a</w>": 1, "a": 2, "b</w>": 3}
+    model = models.BPE(ids, [], unk_token="<unk>", end_of_word_suffix="</w>")
+    learned = learn_vocabulary(reader(Backend(model)), ["ab"])
+    assert learned.sources == (0, 2, 3)
+
+
 def test_a_token_for_unknown_text_is_for_nothing_else():
     """GPT-2's ends a text: learned as a label it would end it in the middle."""
     learned = learn_vocabulary(gpt2(), ["ab"]).tokenizer
@@ -342,7 +361,7 @@ def test_a_word_that_was_unknown_still_is():
     backend = Backend(models.WordPiece(ids, unk_token="[UNK]"))
     old = reader(backend)
     assert old.backend.encode("abc").tokens == ["[UNK]"]
-    new = shrink_vocabulary(old, ["abc", "x"]).tokenizer.backend
+    new = shrink_vocabulary(old, ["abc", "xbc"]).tokenizer.backend
     assert new.encode("abc").tokens == ["[UNK]"] and "##d" not in new.get_vocab()
 
 
