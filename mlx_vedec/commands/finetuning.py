@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from .common import say
 from .flags import data_options, size
+from .lora_vocabulary import check_options, other_vocabulary
 
 if TYPE_CHECKING:
     import mlx.core as mx
@@ -68,7 +69,7 @@ class Finetuning:
                 raise OptionError(
                     f"{name} is {options[name]}; expected {least} or more, to {most:,}"
                 )
-        self._check_vocabulary()
+        check_options(options)
         self.model, self.processor = load(
             options.get("model"),
             adapter_path=None if options.get("train") else self.folder,
@@ -101,27 +102,6 @@ class Finetuning:
         """The folder of --resume-adapter-file."""
         path = self.options.get("resume_adapter_file")
         return None if path is None else Path(path).parent if Path(path).is_file() else Path(path)
-
-    def _check_vocabulary(self) -> None:
-        """Raise `OptionError` for options of the vocabulary that do not go together."""
-        from ..errors import OptionError
-
-        new, shrunk, size = (
-            self.options.get(name)
-            for name in ("new_vocabulary", "shrink_vocabulary", "vocabulary_size")
-        )
-        if new and shrunk:
-            raise OptionError(
-                "new_vocabulary and shrink_vocabulary are both given; expected one: a new "
-                "vocabulary has no tokens that the texts do not need"
-            )
-        if size is not None and not new:
-            raise OptionError("vocabulary_size is given without new_vocabulary; give both")
-        if (new or shrunk) and self.start is not None:
-            raise OptionError(
-                "--resume-adapter-file brings adapters that are for their own vocabulary; leave "
-                "out --new-vocabulary and --shrink-vocabulary"
-            )
 
     def _restore(self, folder: Path) -> None:
         """Take the tokens, image size and image processor that adapters to begin with came with."""
@@ -227,31 +207,17 @@ class Finetuning:
 
         rows -- how many tokens the model had before any were added
         """
-        from ..reading.vocabularies import check_same, new_vocabulary, shrink_vocabulary
+        from ..reading.vocabularies import check_same
 
-        before, size = len(self.processor.required_tokenizer), self.options.get("vocabulary_size")
-        texts, model, reader = self._texts(), self.model, self.processor
-        if self.options.get("new_vocabulary"):
-            made = new_vocabulary(model, reader, texts, vocabulary_size=size)
-        elif self.options.get("shrink_vocabulary"):
-            made = shrink_vocabulary(model, reader, texts)
-        else:
+        before = len(self.processor.required_tokenizer)
+        made = other_vocabulary(self.model, self.processor, self.splits["train"], self.options)
+        if made is None:
             return
         self.vocabulary = made.for_rows(rows)
         if self.options.get("resume"):
             check_same(self.vocabulary, self.folder)
         count, new = len(self.vocabulary.sources), self.vocabulary.new
         self.say(f"vocabulary: {count:,} tokens, {new:,} of them new, in place of {before:,}")
-
-    def _texts(self) -> list[str]:
-        """The texts and prompts of train; those that are no texts are told of with the batches."""
-        prompt_text = self.processor.prompt_text
-        return [
-            text
-            for sample in self.splits["train"]
-            for text in (sample.text, sample.prompt and prompt_text(sample.prompt))
-            if isinstance(text, str) and not any("\ud800" <= x <= "\udfff" for x in text)
-        ]
 
     def _batches(self) -> tuple[Batches, Batches | None]:
         """The batches to train on and to validate on; one error for what is wrong with both."""

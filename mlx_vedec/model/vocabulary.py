@@ -25,8 +25,8 @@ def named_ids(model: VisionEncoderDecoderModel) -> set[int]:
     """
     rows = model.config.decoder.vocab_size
     values = (value for config in _configs(model) for _, value in _named(config))
-    ids = {id for value in values for id in (value if isinstance(value, tuple | list) else [value])}
-    return {id for id in ids if type(id) is int and 0 <= id < rows}
+    listed = (value if isinstance(value, tuple | list) else [value] for value in values)
+    return {id for ids in listed for id in ids if type(id) is int and 0 <= id < rows}
 
 
 def replace_tokens(model: VisionEncoderDecoderModel, sources: Sequence[int | None]) -> None:
@@ -95,8 +95,6 @@ def _moved(name: str, value: Any, ids: Mapping[int, int]) -> Any:
     if name == "sequence_bias":
         pairs = value.items() if isinstance(value, Mapping) else value
         return [[[ids[id] for id in word], x] for word, x in pairs if ids.keys() >= {*word}]
-    return (
-        [ids.get(id, id) for id in value]
-        if isinstance(value, tuple | list)
-        else ids.get(value, value)
-    )
+    if isinstance(value, tuple | list):
+        return [_moved(name, id, ids) for id in value]
+    return ids.get(value, value) if type(value) is int else value

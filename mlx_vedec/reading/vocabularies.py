@@ -37,8 +37,8 @@ def new_vocabulary(
 
     It has a token for each character, and with vocabulary_size also for frequent sequences, until
     there are so many. Special tokens stay, and tokens that the old vocabulary has too keep their
-    rows in the embedding and the head. New rows are drawn at random and have to be trained, as
-    `tables` names them: `LoraConfig(train_modules=tables(model))`.
+    rows in the embedding and the head. New rows are drawn at random and have to be trained: all
+    weights are, or beside adapters `LoraConfig(train_modules=new_tokens.tables(model))`.
     """
     tokenizer, named = _read_by(model, processor)
     return _give(

@@ -20,6 +20,7 @@ from .vocabularies import (
     checked_texts,
     is_byte_level,
     kept_tokens,
+    marks,
     named_roles,
     numbered,
     pair_of,
@@ -69,14 +70,9 @@ def _letters(tokenizer: Tokenizer, model: Mapping[str, Any], words: Iterable[str
     letters = {character for word in words for character in word}
     if is_byte_level(tokenizer):
         letters.update(pre_tokenizers.ByteLevel.alphabet())
-    before, after = _marks(model)
+    before, after = marks(model)
     marked = {f"{before}{letter}" for letter in letters} | {f"{x}{after}" for x in letters}
     return letters | marked | set(filter(BYTE.fullmatch, tokenizer.backend.get_vocab()))
-
-
-def _marks(model: Mapping[str, Any]) -> tuple[str, str]:
-    """What a token has before it that goes on with a word, and after it that ends one."""
-    return model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
 
 
 def _unknown(model: Mapping[str, Any]) -> str | None:
@@ -111,9 +107,9 @@ def _merging(model: Mapping[str, Any], used: Collection[str], words: Iterable[st
     needed: dict[tuple[str, str], int] = {}
     for token in used:
         if not BYTE.fullmatch(token):
-            needed.update((pair, ranks[pair]) for pair in _merges_of(token, ranks, *_marks(model)))
+            needed.update((pair, ranks[pair]) for pair in _merges_of(token, ranks, *marks(model)))
     pairs = sorted(needed, key=lambda pair: needed[pair])
-    before, _ = _marks(model)
+    before, _ = marks(model)
     parts = {part for a, b in pairs for part in (a, b, a + b.removeprefix(before))}
     return parts, {"merges": [[*pair] for pair in pairs]}
 

@@ -25,7 +25,7 @@ from .special_tokens import NUMBERED, ROLES, content_of
 from .tokenizer import Tokenizer
 
 UNKNOWN = "<unk>"
-MARKERS = ("##", "</w>")  # of WordPiece before what goes on with a word, of CLIP's BPE after one
+SPACE = "▁"  # SentencePiece's
 PLAIN_CLASS = "PreTrainedTokenizerFast"  # which takes a tokenizer.json as it is
 
 
@@ -191,11 +191,31 @@ def pair_of(merge: str | Sequence[str]) -> tuple[str, str]:
 def _ids_by_text(tokenizer: Tokenizer) -> dict[str, int]:
     """The ids of a tokenizer's tokens by the text that each stands for.
 
-    Of several for one text it is that within a word, and of these the first.
+    Of several for one text it is that which goes on with a word, or else does not end one, and of
+    these the first.
     """
-    spell = _bytes_to_text if is_byte_level(tokenizer) else _bare
-    tokens = sorted(tokenizer.backend.get_vocab().items(), key=lambda token: -token[1])
-    return {spell(token): id for token, id in sorted(tokens, key=lambda token: _within(token[0]))}
+    before, after = marks(json.loads(tokenizer.content)["model"])
+    of_bytes = is_byte_level(tokenizer)
+
+    def within(named: tuple[str, int]) -> tuple[bool, bool, int]:
+        token, id = named
+        goes_on = before != "" and token.startswith(before)
+        return goes_on, after == "" or not token.endswith(after), -id
+
+    def spell(token: str) -> str:
+        bare = token.removeprefix(before).removesuffix(after) or token
+        return _bytes_to_text(bare) if of_bytes else bare.replace(SPACE, " ")
+
+    ordered = sorted(tokenizer.backend.get_vocab().items(), key=within)
+    return {spell(token): id for token, id in ordered}
+
+
+def marks(model: Mapping[str, Any]) -> tuple[str, str]:
+    """What a token has before it that goes on with a word, and after it that ends one.
+
+    model -- of a `tokenizer.json`. WordPiece has the first, CLIP's BPE the second.
+    """
+    return model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
 
 
 def is_byte_level(tokenizer: Tokenizer) -> bool:
@@ -206,17 +226,6 @@ def is_byte_level(tokenizer: Tokenizer) -> bool:
 def _bytes_to_text(token: str) -> str:
     """The text of a token of bytes; of bytes that are no text, one that no text has."""
     return decoders.ByteLevel().decode([token])
-
-
-def _within(token: str) -> int:
-    """2 for a token that only goes on with a word, 0 for one that only ends it, else 1."""
-    return 1 + token.startswith(MARKERS[0]) - token.endswith(MARKERS[1])
-
-
-def _bare(token: str) -> str:
-    """The text of a token without the marks of a word's parts; ▁ is a space."""
-    bare = token.removeprefix(MARKERS[0]).removesuffix(MARKERS[1]) or token
-    return bare.replace("▁", " ")
 
 
 def numbered(

@@ -76,9 +76,11 @@ def test_configs_follow_their_tokens():
 def test_a_bias_by_word_and_ids_out_of_use():
     model = tiny_model()
     model.generation_config.sequence_bias = {(9,): 1.0, (30,): 2.0}
+    model.config.extra["odd_token_id"] = {"of": [9]}
     model.config.decoder.bos_token_id = 50256  # a default, of another vocabulary
     replace_tokens(model, SOURCES)
     assert model.generation_config.sequence_bias == (((4,), 1.0),)
+    assert model.config.extra["odd_token_id"] == {"of": [9]}
     assert model.config.decoder.bos_token_id == 50256
 
 

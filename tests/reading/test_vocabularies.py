@@ -6,7 +6,6 @@ import runpy
 import sys
 
 import font_amatic_sc
-import mlx.core as mx
 import pytest
 from PIL import ImageFont
 
@@ -75,4 +74,3 @@ def test_the_example(tmp_path, monkeypatch, capsys):
     model, processor = load(tmp_path / "model")
     assert isinstance(model, VisionEncoderDecoderModel)
     assert processor.decode(processor.tokenizer.encode("ёж"), skip_special_tokens=True) == "ёж"
-    assert model.generate(mx.zeros((1, 32, 384, 3)), max_new_tokens=2).shape[1] == 3
