@@ -71,7 +71,7 @@ class Worker:
         """What a function gives in the thread with the model; `Late` where that comes late."""
         task = Task(function)
         with self._closing:
-            if self.closed or self.ends is not None:
+            if self.closed:
                 raise Closing
             self.submitted.put(task)
         try:
