@@ -208,6 +208,8 @@ def _readings(
     for sheet in sheets:
         found = next(pages)
         known = found if whole else next(pages)
+        if known.error is not None:  # such as a layout that is not of this image
+            found = known
         true = layout_for(sheet, None, found.picture)
         assert true is not None
         if progress is not None:

@@ -170,20 +170,32 @@ def _arguments() -> argparse.Namespace:
     return p.parse_args()
 
 
+def _kind(name: str) -> str:
+    """How a page lies, by the disturbance that its name ends in."""
+    disturbance = name.rpartition("-")[2]
+    if disturbance.startswith("photograph"):
+        return "photographed"
+    if disturbance.startswith("turn"):
+        return "turned by 90, 180 or 270 degrees"
+    if disturbance in ("skew_10", "skew_15"):
+        return "skewed by 6 to 15 degrees"
+    return "skewed by less" if "skew" in disturbance else "straight"
+
+
 def _print_groups(rows: list[Row]) -> None:
-    """The metrics of the pages with each disturbance, which their names end in."""
+    """The metrics of the pages that lie alike."""
     groups: dict[str, list[Row]] = {}
     for row in rows:
-        groups.setdefault(row.name.rpartition("-")[2], []).append(row)
-    print(f"\n{'disturbance':20} {'pages':>5} {'F1':>9} {'found':>9} {'true':>9} {'Tess.':>9}")
-    for name, group in sorted(groups.items()):
+        groups.setdefault(_kind(row.name), []).append(row)
+    print(f"\n{'':33} {'pages':>5} {'F1':>9} {'found':>9} {'true':>9} {'Tess.':>9}")
+    for kind, group in sorted(groups.items()):
         columns = (
             [row.scores.line_f1 for row in group if row.scores is not None],
             [row.cer for row in group],
             [row.true_lines for row in group if row.true_lines is not None],
             [row.tesseract for row in group if row.tesseract is not None],
         )
-        print(f"{name:20} {len(group):5}", *(f"{_percent(column):>9}" for column in columns))
+        print(f"{kind:33} {len(group):5}", *(f"{_percent(column):>9}" for column in columns))
     print()
 
 

@@ -134,6 +134,17 @@ def test_a_page_that_cannot_be_read(reader, folder, tmp_path):
     assert values(found)["line_f1"] == 0.5
 
 
+def test_a_layout_of_another_image(reader, folder, tmp_path):
+    for path in folder.iterdir():
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    with Image.open(folder / "a.png") as picture:
+        picture.resize((320, 90)).save(tmp_path / "a.png")
+    found = evaluate_pages(*reader, tmp_path, bootstrap=0)
+    (row,) = found.unread
+    assert "expected the same proportions" in row.error and (row.cer, row.prediction) == (1, "")
+    assert values(found)["line_f1"] == 0.5
+
+
 def test_whole_page_readers_have_texts_alone(reader, folder, finds, monkeypatch):
     finds(lambda page: page)
     model, _ = reader
