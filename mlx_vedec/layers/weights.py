@@ -17,7 +17,7 @@ class Weights:
 
     >>> weights = Weights(nn.Linear(2, 3))
     >>> weights.names
-    ['weight', 'bias']
+    ['bias', 'weight']
     """
 
     def __init__(self, module: nn.Module) -> None:

@@ -10,7 +10,7 @@ import mlx.core as mx
 import pytest
 from mlx.utils import tree_flatten
 
-from mlx_vedec import batch_generate, load
+from mlx_vedec import batch_generate, load, stream_generate
 from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.decoders.step import CompiledStep
 from mlx_vedec.errors import OptionError, TokenError
@@ -134,6 +134,21 @@ def test_a_batch_that_empties_and_fills_takes_few_shapes():
     found = [r.tokens for r in batch_generate(bundled, processor, lines, **shared, compile=True)]
     assert found == plain and len({len(tokens) for tokens in found}) > 5
     assert bundled._compiling.traces < 24
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_streams_are_the_same(beams):
+    line = DATA / "lines" / "seen_006.png"
+    model, processor = load()
+    plain, found = (
+        [
+            (response.text, response.token)
+            for response in stream_generate(model, processor, line, compile=on, num_beams=beams)
+        ]
+        for on in (False, True)
+    )
+    assert found == plain and len(plain) > 5
+    assert model._compiling.traces > 0
 
 
 def test_weights_that_change_are_read_and_modules_that_change_are_traced_anew():
