@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ..layers.cpu_formulas import log_sum_exp
 from .options import Options
 from .rules import applied
 from .search import Decoded, Search
@@ -134,7 +135,7 @@ class BeamSearch(Search):
     def advance(self, state: Beams, logits: mx.array) -> Beams:
         """The beams one token on, given the logits (N, V) of the running ones."""
         logits = logits.astype(mx.float32)
-        scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        scores = logits - log_sum_exp(logits)
         tokens = state.running.tokens.flatten(0, 1)
         scores = applied(self.warpers, tokens, applied(self.processors, tokens, scores))
         exact = self._may_lack(state.length)

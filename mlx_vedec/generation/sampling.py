@@ -9,6 +9,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..layers.cpu_formulas import log_sum_exp
 from ..layers.token_ids import as_ids
 from .options import Options
 from .repetition import Variance
@@ -82,7 +83,7 @@ class Sampling(Search):
         """The rows with one more token each, given the logits (N, V) that follow them."""
         logits = logits.astype(mx.float32)
         allowed = applied(self.processors, state.tokens, logits)
-        total = mx.logsumexp(allowed, axis=-1, keepdims=True)
+        total = log_sum_exp(allowed)
         logprobs = allowed - total
         scores = applied(self.warpers, state.tokens, allowed)
         ids, no_id = self._draw(scores, logprobs)
