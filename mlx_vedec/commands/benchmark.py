@@ -1,6 +1,7 @@
 """`mlx_vedec benchmark`: measure how fast a model reads images here, and with how much memory.
 
-Every text has exactly the number of tokens that is asked for: no end token ends it earlier.
+Every text has exactly the number of tokens that is asked for: no end token ends it earlier. The
+table at the end can be pasted into an issue; PERFORMANCE.md collects such rows.
 """
 
 from __future__ import annotations
@@ -66,7 +67,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _benchmark(args: argparse.Namespace) -> int:
     found = _random(args) if args.shape is not None else _loaded(args)
-    print(json.dumps(found.to_dict(), ensure_ascii=False) if args.json else found)
+    if args.json:
+        print(json.dumps(found.to_dict(), ensure_ascii=False))
+    else:
+        print(f"{found}\n\n{found.table()}")
     return 0
 
 

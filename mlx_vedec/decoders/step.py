@@ -15,6 +15,7 @@ from typing import Any
 import mlx.core as mx
 
 from ..layers.compiled import Traces
+from ..layers.cpu import plain
 from ..layers.decoder_cache import DecoderCache
 from ..layers.kv_quantization import Parts
 from ..layers.outputs import Trace
@@ -126,7 +127,7 @@ class CompiledStep:
 
         def function(arrays: list[mx.array], *given: Any) -> Stepped:
             traces.add()
-            with weights.replaced(arrays):
+            with weights.replaced(arrays), plain():
                 return step(decoder, *given, storage=storage)
 
         return mx.compile(function)

@@ -13,6 +13,7 @@ from typing import Any
 import mlx.core as mx
 import numpy as np
 
+from ..layers.cpu_formulas import log_sum_exp
 from .options import Options
 from .rules import applied
 from .search import Decoded, Search
@@ -175,7 +176,7 @@ class BeamSearch(Search):
     def advanced(self, state: Beams, logits: mx.array, late: bool) -> Beams:
         """The beams one token on, given the logits (N, V) of the running ones."""
         logits = logits.astype(mx.float32)
-        scores = logits - mx.logsumexp(logits, axis=-1, keepdims=True)
+        scores = logits - log_sum_exp(logits)
         texts = state.texts
         scores = applied(self.warpers, texts, applied(self.processors, texts, scores))
         exact = isinstance(state.length, int) and self.looks(state.length)

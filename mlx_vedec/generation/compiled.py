@@ -64,7 +64,8 @@ class CompiledSearches:
 
         def function(arrays: list[mx.array], logits: mx.array, length: mx.array) -> list[mx.array]:
             traces.add()
-            return search.advanced(kind.of(arrays, length), logits, late=False).arrays()
+            with plain():  # what is compiled is fused anyway
+                return search.advanced(kind.of(arrays, length), logits, late=False).arrays()
 
         drawn = mx.random.state if search.options.do_sample else None
         return mx.compile(function, inputs=drawn, outputs=drawn)

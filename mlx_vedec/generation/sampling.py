@@ -10,6 +10,7 @@ from typing import Any
 
 import mlx.core as mx
 
+from ..layers.cpu_formulas import log_sum_exp
 from ..layers.token_ids import as_ids
 from .options import Options
 from .repetition import Variance
@@ -103,7 +104,7 @@ class Sampling(Search):
         logits, length = logits.astype(mx.float32), state.length
         texts = Texts(state.tokens, length)
         allowed = applied(self.processors, texts, logits)
-        total = mx.logsumexp(allowed, axis=-1, keepdims=True)
+        total = log_sum_exp(allowed)
         logprobs = allowed - total
         scores = applied(self.warpers, texts, allowed)
         ids, no_id = self._draw(scores, logprobs)

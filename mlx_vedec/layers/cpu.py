@@ -93,7 +93,7 @@ def held_at_once(numbers: int) -> int:
 
     On a core, those of a piece and what of the next one has begun.
     """
-    return min(numbers, cores() * PIECE * 3 // 2) if on_cpu() else numbers
+    return min(numbers, cores() * PIECE * 5 // 4) if on_cpu() else numbers
 
 
 def cores() -> int:

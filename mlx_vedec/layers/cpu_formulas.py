@@ -1,4 +1,4 @@
-"""Activations and attention as a CPU computes them, of sums and products.
+"""Activations, attention and log-probabilities as a CPU computes them, of sums and products.
 
 On x86 and on Arm outside macOS, MLX takes 12 ns for each `exp` and 26 for each `erf`, number by
 number, but 0.2 for sums and products, which compilers vectorize.
@@ -13,6 +13,7 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import mlx.core as mx
@@ -108,6 +109,23 @@ def _exponents(mask: mx.array) -> mx.array:
 def _part(x: mx.array, axis: int, place: slice) -> mx.array:
     """Places along an axis, unless all are one."""
     return x if x.shape[axis] == 1 else x[(slice(None),) * axis + (place,)]
+
+
+def log_sum_exp(x: mx.array) -> mx.array:
+    """`mx.logsumexp` over the last axis, which is kept as 1."""
+    numbers, found = x.shape[-1], partial(mx.logsumexp, axis=-1, keepdims=True)
+    return _alike(_log_sum_exp, found)(x) if numbers and _gains(x, x.size) else found(x)
+
+
+def _log_sum_exp(x: mx.array) -> mx.array:
+    def of_rows(rows: mx.array, _: slice) -> mx.array:
+        top = mx.maximum(rows.max(axis=-1, keepdims=True), mx.finfo(mx.float32).min)
+        powers = exp2((rows - top) * math.log2(math.e))
+        return top + mx.log(powers.sum(axis=-1, keepdims=True))
+
+    rows = x.reshape(-1, x.shape[-1])
+    found = in_pieces(of_rows, rows, axis=0, numbers=x.shape[-1])
+    return found.reshape(*x.shape[:-1], 1)
 
 
 def exp2(x: mx.array) -> mx.array:

@@ -112,6 +112,7 @@ def benchmark(
         trials=tuple(trials),
         dtype=str(float_type(model)).removeprefix("mlx.core."),
         weights=sum(x.nbytes for x in parameters(model).values()),
+        step_weights=sum(x.nbytes for x in parameters(model.decoder).values()),
         bits_per_weight=bits_per_weight(model),
         quantization=quantization_block(model),
     )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+from .chips import peak_bandwidth
 from .machine import Measured
 
 
@@ -128,7 +129,8 @@ class Benchmark(Measured):
     """What was measured, with what model, and where.
 
     model -- its name. dtype -- of the weights that are not quantized. weights -- bytes, those of
-    adapters included. quantization -- as in `config.json`. load -- where loading was measured
+    adapters included. step_weights -- bytes of the decoder's, which every step reads. quantization
+    -- as in `config.json`. load -- where loading was measured
     """
 
     model: str
@@ -136,6 +138,7 @@ class Benchmark(Measured):
     trials: tuple[Trial, ...]
     dtype: str
     weights: int
+    step_weights: int
     bits_per_weight: float
     quantization: Mapping[str, Any] | None = None
     load: Loading | None = None
@@ -149,17 +152,63 @@ class Benchmark(Measured):
         """GB that MLX held in the trial that needed most."""
         return max(trial.peak_memory for trial in self.trials) / 1e9
 
+    @property
+    def bandwidth(self) -> float:
+        """Bytes of weights, keys and values that decoding reads per second, the median.
+
+        A text's cache counts by half, as it grows from nothing.
+        """
+        return statistics.median(
+            (self.step_weights + trial.image_cache + trial.own_cache / 2)
+            * (trial.tokens / trial.images)
+            / trial.decode
+            for trial in self.trials
+        )
+
+    @property
+    def chip(self) -> str:
+        """The name of what computed."""
+        named = self.device.get("device_name") or self.machine.get("processor")
+        return str(named or self.device["type"])
+
     def of(self, model: str | None = None, load: Loading | None = None) -> Benchmark:
         """This benchmark under another name of the model, and with the time of loading."""
         return replace(self, model=model or self.model, load=load or self.load)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it, ready for JSON; sizes are bytes, `peak_memory` is GB as in mlx-lm."""
+        """All of it, ready for JSON; sizes are bytes, `peak_memory` is GB as in mlx-lm.
+
+        `bandwidth` is in bytes per second.
+        """
         medians = {name: asdict(self.spread(name)) for name in FIGURES}
-        return {**asdict(self), **medians, "peak_memory": self.peak_memory}
+        own = {"peak_memory": self.peak_memory, "bandwidth": self.bandwidth, "chip": self.chip}
+        return {**asdict(self), **medians, **own}
 
     def __str__(self) -> str:
         return "\n".join(f"{name:24}{what}" for name, what in self._lines())
+
+    def table(self) -> str:
+        """Head and row of the table of chips in PERFORMANCE.md, to paste into an issue."""
+        cells = dict(self._cells())
+        return "\n".join(
+            f"| {' | '.join(row)} |" for row in (cells, ["---"] * len(cells), cells.values())
+        )
+
+    def _cells(self) -> Iterator[tuple[str, str]]:
+        peak = peak_bandwidth(self.chip)
+        yield "chip", self.chip
+        yield "versions", ", ".join(f"{name} {number}" for name, number in self.versions.items())
+        yield "model", self.model
+        yield (
+            "type",
+            self.dtype + (f", {self.bits_per_weight:.2f} bits" if self.quantization else ""),
+        )
+        yield "work", str(self.work)
+        yield "encode", f"{1000 * self.spread('encode').median:.1f} ms"
+        yield "first token", f"{1000 * self.spread('first_token').median:.1f} ms"
+        yield "decoding", f"{_short(self.spread('generation_tps').median)} tokens/s"
+        yield "read", f"{_short(self.bandwidth / 1e9)} GB/s"
+        yield "of the chip's", "unknown" if peak is None else f"{self.bandwidth / peak:.0%}"
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         *others, last = self.trials

@@ -256,6 +256,6 @@ def _layer(layer: Any, tokens: int, seen: int, width: int) -> int:
     hidden = held_at_once(max(len(leaf.weight) for leaf in linears) * tokens) * width
     weights = held_at_once(layer.attn.num_heads * seen * tokens) * width
     wide = len(layer.attn.o_proj.weight) * tokens * width
-    copies, arrays = (6, 7) if on_cpu() else (2, 4)
+    copies, arrays = (7, 7) if on_cpu() else (2, 4)
     arrays += 2 * ("gate_proj" in layer.mlp)  # a gate is as wide, and so is its activation
     return max(copies * weights, weights + arrays * hidden) + 15 * wide

@@ -1,54 +1,62 @@
-"""What an encoder gains on a CPU by `layers/cpu.py`: rows shared out among cores.
+"""What an encoder gains on a CPU by `layers/cpu.py` and `cpu_formulas.py`.
 
-`python -m tests.benchmarks.cores` prints seconds of wall time, the shortest of five, without
-and with it, each side in a process of its own, in turn.
+`python -m tests.benchmarks.cores` prints seconds of wall and of processor time, the shortest of
+five, and the peak of memory, without and with them, each side in a process of its own, in turn.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
-import time
+from contextlib import nullcontext
 
 import mlx.core as mx
 
 from mlx_vedec.layers import cpu
 from mlx_vedec.measuring.shapes import random_model
 
+from . import Clocks
 
-def seconds(shape: str, rows: int, plain: bool) -> float:
-    """The shortest of five encodings of `rows` random images."""
-    if plain:
-        cpu.cores = lambda: 1
+
+def measured(shape: str, rows: int, plain: bool) -> list[float]:
+    """The shortest of five encodings of `rows` random images, on two clocks; MB at the peak."""
     model = random_model(shape)
+    model.eval()
     images = mx.random.normal((rows, *[model.config.encoder.image_size] * 2, 3))
     mx.eval(model.parameters(), images)
-    times = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        mx.eval(model.encode(images))
-        times.append(time.perf_counter() - begun)
-    return min(times)
+    mx.reset_peak_memory()
+    before, times = mx.get_active_memory(), []
+    with cpu.plain() if plain else nullcontext():
+        for _ in range(5):
+            clocks = Clocks()
+            mx.eval(model.features(images))
+            times.append([*clocks.seconds().values()])
+    peak = (mx.get_peak_memory() - before) / 1e6
+    return [*(min(clock) for clock in zip(*times, strict=True)), peak]
 
 
 def main() -> None:
+    """Print a line for each number of images."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--shape", default="trocr-small")
     parser.add_argument("--rows", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--side", choices=("plain", "own"))
     args = parser.parse_args()
     if args.side:
-        print(seconds(args.shape, args.rows[0], args.side == "plain"))
+        print(json.dumps(measured(args.shape, args.rows[0], args.side == "plain")))
         return
     for rows in args.rows:
         own = [sys.executable, "-m", "tests.benchmarks.cores", "--shape", args.shape]
-        found = {"plain": [], "own": []}
+        found: dict[str, list[list[float]]] = {"plain": [], "own": []}
         for side in ("plain", "own") * 2:
             command = [*own, "--rows", str(rows), "--side", side]
-            found[side].append(float(subprocess.check_output(command)))
-        plain, ours = (min(found[side]) for side in ("plain", "own"))
-        print(f"{args.shape}, {rows} images: {plain:.2f} s, {ours:.2f} s, {ours / plain:.2f}")
+            found[side].append(json.loads(subprocess.check_output(command)))
+        print(f"{args.shape}, {rows} image{'s' * (rows > 1)}")
+        for side, runs in found.items():
+            wall, processor, peak = (min(values) for values in zip(*runs, strict=True))
+            print(f"  {side:6} {wall:.2f} s, {processor:.2f} s of processor time, {peak:.0f} MB")
 
 
 if __name__ == "__main__":

@@ -150,6 +150,19 @@ def test_attention_in_pieces_is_attention(cores, mask):
     assert all(mx.array_equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
+def test_log_sum_exp_is_mlx_s_own(cores):
+    """Of scores that are left out, too, and of rows without any score."""
+    x = values(3, 2, 7000, scale=9.0)
+    x = mx.where(values(3, 2, 7000, seed=1) > 0, x, -math.inf)
+    own = mx.logsumexp(x, axis=-1, keepdims=True)
+    assert mx.allclose(formulas.log_sum_exp(x), own, rtol=1e-6, atol=1e-6)
+    assert mx.array_equal(
+        formulas.log_sum_exp(x[0, 0, :9]), mx.logsumexp(x[0, 0, :9], keepdims=True)
+    )
+    nothing = formulas.log_sum_exp(mx.full((2, formulas.SMALL), -math.inf))
+    assert nothing.max() < -1e38
+
+
 def test_a_row_that_attends_to_nothing_is_a_mean():
     """As in MLX's own attention with a boolean mask."""
     q, k = values(1, 2, 80, 8), values(1, 2, 80, 8, seed=1)

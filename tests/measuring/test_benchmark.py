@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from typing import Any
 
 import mlx.core as mx
 import pytest
@@ -208,7 +209,7 @@ def trial(**parts):
 
 def test_medians_and_quartiles():
     trials = tuple(trial(decode=seconds) for seconds in (1.0, 2.0, 3.0, 4.0, 5.0))
-    found = Benchmark("a model", Work(3, (4, 4), True, 1, 11), trials, "float32", 8, 32.0)
+    found = Benchmark("a model", Work(3, (4, 4), True, 1, 11), trials, "float32", 8, 4, 32.0)
     assert found.spread("decode") == Spread(3.0, 2.0, 4.0)
     assert found.spread("generation_tps") == Spread(10.0, 7.5, 15.0)
     assert found.spread("images_per_second").median == pytest.approx(3 / 4.75)
@@ -216,6 +217,23 @@ def test_medians_and_quartiles():
     assert Spread.of([1.0, 2.0]) == Spread(1.5, 1.25, 1.75)
     assert "10 (7.5 to 15) tokens/s" in str(found)
     assert "10 tokens/s" in str(Benchmark(**{**vars(found), "trials": trials[2:3]}))
+
+
+def test_a_step_reads_the_decoder_and_the_caches():
+    """On a chip whose memory is known, as a share of what it gives."""
+    runs = tuple(trial(decode=2.0, image_cache=30, own_cache=20) for _ in range(3))
+    place: dict[str, Any] = {"machine": {"processor": "a CPU"}, "versions": {"mlx": "1"}}
+    place["device"] = {"type": "gpu", "device_name": "Apple M1 Pro"}
+    work = Work(3, (4, 4), True, 1, 11)
+    found = Benchmark("m", work, runs, "float32", 10**9, 10**9 - 40, 32.0, **place)
+    assert found.bandwidth == 10**9 * 10 / 2.0
+    head, line, row = found.table().splitlines()
+    assert row.startswith("| Apple M1 Pro | mlx 1 | m | float32 | 3 images of 4×4 random pixels")
+    assert row.endswith("| 1000.0 ms | 1250.0 ms | 15 tokens/s | 5 GB/s | 2% |")
+    assert head.count("|") == line.count("|") == row.count("|")
+    place["device"] = {"type": "cpu"}
+    other = Benchmark("m", work, runs, "float32", 10**9, 10**9 - 40, 32.0, **place)
+    assert other.chip == "a CPU" and other.table().endswith("| unknown |")
 
 
 def test_all_of_it_is_json():
@@ -273,6 +291,7 @@ def test_the_command_on_the_bundled_model(capsys):
     assert "1 image of 32×384 pixels, 4 tokens each, greedy; no end token" in out
     for line in ("machine", "device", "versions", "load", "time to first token", "peak memory"):
         assert f"\n{line}" in "\n" + out
+    assert out.splitlines()[-3].startswith("| chip | versions | model |")
     assert [line[:9] for line in err.splitlines()] == ["Trial 1: ", "Trial 2: "]
 
 

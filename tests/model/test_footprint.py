@@ -47,8 +47,8 @@ def peak(work) -> int:
 @pytest.mark.parametrize("size", [128, 224])
 @pytest.mark.parametrize("images", [1, 4])
 @pytest.mark.parametrize("kind", ENCODERS)
-def test_an_encoder_takes_at_most_the_bound_and_at_least_half(kind, images, size, monkeypatch):
-    """On one core: with several it depends on what is under way at once, and is no more."""
+def test_an_encoder_takes_at_most_the_bound_and_not_much_less(kind, images, size, monkeypatch):
+    """On one core; how many arrays are under way at once depends on the machine's other work."""
     monkeypatch.setattr(cpu, "cores", lambda: 1)
     family = ENCODERS[kind]
     encoder = family(family.config_class(**STAGES.get(kind, WIDE), image_size=size))
@@ -58,7 +58,7 @@ def test_an_encoder_takes_at_most_the_bound_and_at_least_half(kind, images, size
     model.encoder, model.config.encoder = encoder, encoder.config
     bound = estimate_memory(model, batch_size=images).encoder
     taken = peak(lambda: encoder(mx.random.normal((images, size, size, 3))).last_hidden_state)
-    assert taken <= bound <= 2 * taken
+    assert taken <= bound <= 2.5 * taken
 
 
 def test_large_maps_are_worked_on_in_pieces(monkeypatch):
