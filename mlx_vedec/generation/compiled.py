@@ -10,6 +10,7 @@ import mlx.core as mx
 
 from ..errors import OptionError
 from ..layers.compiled import Traces, on_gpu
+from ..layers.cpu import plain
 from ..layers.kv_cache import STEP, bucket
 from .options import Options, functions_of
 from .search import Search
