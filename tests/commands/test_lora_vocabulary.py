@@ -140,9 +140,9 @@ def test_a_vocabulary_is_shrunk(tune, model, tmp_path):
 def test_tags_and_prompts_are_kept(run, place, tmp_path):
     """Donut's: tags are tokens and no characters, and questions are spelled too."""
     write(place, [*TASK, *"abcdefghij"], "DonutProcessor")
-    target = fill(tmp_path / "data")
-    row = {"image": "line.png", "text": "hat</s_answer>", "prompt": "ξ"}
+    target = fill(tmp_path / "data", train=(), valid=())
     for split in ("train", "valid"):
+        row = {"image": f"{split}.png", "text": "hat</s_answer>", "prompt": "ξ"}
         (target / f"{split}.jsonl").write_text(json.dumps(row) + "\n")
     common = ("--model", place, "--data", target, "--adapter-path", tmp_path / "out")
     code, _, err = run("lora", *common, "--train", "--iters", 1, "--new-vocabulary")
