@@ -81,6 +81,6 @@ class Frame:
             self.size,
             Image.Transform.PERSPECTIVE,
             rows.ravel()[:8].tolist(),
-            Image.Resampling.BILINEAR,
+            Image.Resampling.BICUBIC,
             fillcolor=WHITE,
         )
