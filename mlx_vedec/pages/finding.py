@@ -8,14 +8,14 @@ import numpy as np
 from PIL import Image
 
 from ..images.boxes import Size
-from ..images.frames import Frame
 from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
 from ..images.lines import LevelLine, alike, lines_of
-from ..images.panels import without_panels
-from ..images.perspective import vanishing_point
-from ..images.turning import angle_of
+from .frames import Frame
 from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
+from .panels import without_panels
+from .perspective import vanishing_point
+from .turning import angle_of
 
 MOST_PIXELS = 45_000_000  # that lines are looked for in; a larger picture is made smaller
 SOME_INK = 0.002  # share of the pixels of a page, from which it is not blank

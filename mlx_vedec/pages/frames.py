@@ -8,8 +8,8 @@ from math import ceil, cos, radians, sin
 import numpy as np
 from PIL import Image
 
-from .boxes import Size
-from .ink import Floats
+from ..images.boxes import Size
+from ..images.ink import Floats
 
 WHITE = 255
 
