@@ -48,10 +48,13 @@ def find_ink(grey: Image.Image) -> Mask:
     return np.asarray(grey) <= ink_level(grey)
 
 
-def ink_level(grey: Image.Image) -> int:
-    """The lightest grey that is ink; -1 if all pixels are of one kind."""
+def ink_level(grey: Image.Image, clear: float = 4.0) -> int:
+    """The lightest grey that is ink; -1 if all pixels are of one kind.
+
+    clear -- how far apart ink and paper are at least, in the spread around them
+    """
     best, apart, noise = two_kinds(np.array(grey.histogram(), float))
-    return -1 if apart < max(FAINTEST, 4 * noise) else best
+    return -1 if apart < max(FAINTEST, clear * noise) else best
 
 
 def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:

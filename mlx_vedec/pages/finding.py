@@ -8,17 +8,18 @@ import numpy as np
 from PIL import Image
 
 from ..images.boxes import Size
-from ..images.frames import Frame
 from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
 from ..images.lines import LevelLine, alike, lines_of
-from ..images.panels import without_panels
-from ..images.perspective import vanishing_point
-from ..images.turning import angle_of
+from .frames import Frame
 from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
+from .panels import without_panels
+from .perspective import vanishing_point
+from .turning import angle_of
 
 MOST_PIXELS = 45_000_000  # that lines are looked for in; a larger picture is made smaller
 SOME_INK = 0.002  # share of the pixels of a page, from which it is not blank
+CLEAR = 3.0  # spreads of its greys that ink and paper are apart; around the paper may be a desk
 RISE = 0.12  # letter heights that a line may sink by from its start to its end and still be level
 ASCENT, DESCENT = 1.25, 0.35  # letter heights that an outline reaches above and below the foot
 
@@ -29,7 +30,7 @@ def find_layout(picture: Image.Image) -> Layout:
     step = 2 if grey.width * grey.height > MOST_PIXELS else 1
     grey = grey.reduce(step) if step > 1 else grey
     light = leveled(grey, max(1, max(grey.size) // 64))
-    darkest = ink_level(light)
+    darkest = ink_level(light, CLEAR)
     ink = np.asarray(light) <= darkest
     if not may_be_print(ink):
         _warn_of_no_lines()

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from mlx_vedec.images.frames import Frame
 from mlx_vedec.images.ink import shapes_of
-from mlx_vedec.images.turning import angle_of
 from mlx_vedec.pages.finding import find_layout
+from mlx_vedec.pages.frames import Frame
 from mlx_vedec.pages.order import regions_of
+from mlx_vedec.pages.turning import angle_of
 
 WORDS = "the quiet page of print has many a line that began with (some) more words, and 7 by it"
 

@@ -11,8 +11,8 @@ from math import degrees, radians
 
 import numpy as np
 
-from .chains import heights, neighbours, widths
-from .ink import Array, Floats
+from ..images.chains import heights, neighbours, widths
+from ..images.ink import Array, Floats
 
 MOST_POINTS = 3_000  # letters that are looked at
 FEWEST = 12  # letters that say how a page is turned
