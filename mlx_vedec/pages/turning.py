@@ -17,7 +17,9 @@ from ..images.ink import Array, Floats
 MOST_POINTS = 3_000  # letters that are looked at
 FEWEST = 12  # letters that say how a page is turned
 COARSE, FINE = 0.4, 0.12  # widths of the places that feet are counted in, in letter heights
-CLEARER = 1.15  # how much sharper another view has to be than that of a level page
+CLEARER = 1.15  # how much sharper another view has to be than that of a level page,
+OVERTURNED = 1.3  # and the one from above, of a page that stands on its head
+TALL, TALLS = 1.25, 0.1  # letters higher than the low ones by so much, and the share that they have
 LEVEL = 0.2  # letter heights that the lines of a page may sink by and still be level
 LEAST = 0.1  # that such a share counts as
 REACH = 3.0  # letter heights, in which others are looked for
@@ -26,7 +28,8 @@ REACH = 3.0  # letter heights, in which others are looked for
 def angle_of(shapes: Array) -> float:
     """Degrees, -180 to 180 clockwise, that lines are turned by from level; of their letters (N, 5).
 
-    0 where there are too few letters to say.
+    0 where there are too few letters to say. A page is taken to stand on its head only where its
+    letters are of two heights, as small ones are.
     """
     shapes = _letters(shapes)
     if len(shapes) < FEWEST:
@@ -40,7 +43,8 @@ def angle_of(shapes: Array) -> float:
     views = [_sharpest(letters, quarter, high) for quarter in range(4)]
     views = [(score * weight, angle) for (score, angle), weight in zip(views, weights, strict=True)]
     level, best = views[0], max(views)
-    if level[0] * CLEARER >= best[0]:
+    clearer = CLEARER if best != views[2] else OVERTURNED if _of_two_heights(shapes) else np.inf
+    if level[0] * clearer >= best[0]:
         best = level
     quarter = 90 * round(best[1] / 90)
     extent = float(np.ptp(letters[:, :4], axis=0).max())
@@ -57,6 +61,12 @@ def _letters(shapes: Array) -> Array:
     fits &= np.minimum(high, wide) * 8 > large
     fits &= shapes[:, 4] > 0.12 * high * wide
     return shapes[fits]
+
+
+def _of_two_heights(letters: Array) -> bool:
+    """Whether there are low letters and tall ones: capitals and digits stand as sharply on end."""
+    high = heights(letters)
+    return bool(np.mean(high > TALL * np.percentile(high, 25)) > TALLS)
 
 
 def _beside(letters: Array) -> float:

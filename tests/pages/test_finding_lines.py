@@ -59,6 +59,15 @@ def test_pages_at_any_angle(angle):
     assert in_order(find_layout(turned), places)
 
 
+@pytest.mark.parametrize("write", [str.upper, lambda line: "".join(str(ord(c) % 10) for c in line)])
+def test_letters_of_one_height_do_not_say_that_a_page_is_on_its_head(write):
+    page = paper()
+    middles = put(page, 80, 60, [write(line) for line in text(12)])
+    layout = find_layout(page)
+    assert in_order(layout, middles)
+    assert all(line.baseline[0][0] < line.baseline[-1][0] for line in layout.lines)
+
+
 def test_baselines_run_as_the_lines_are_read():
     page = paper()
     put(page, 80, 60, text(12))
