@@ -42,7 +42,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add_shared(p, "batch_size", default=16)
     add_shared(p, "-p prompt", "grammar")
-    add_flag(p, "split_lines", "Cut a clean printed page into its lines and read each.", **YES)
+    add_flag(p, "split_lines", "Cut a printed page into its lines and read each.", **YES)
     add_flag(
         p,
         "layout",

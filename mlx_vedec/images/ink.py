@@ -69,7 +69,7 @@ def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:
 
 def may_be_print(ink: Mask) -> bool:
     """Whether the ink has few enough runs for a page of print: those of noise take gigabytes."""
-    return np.count_nonzero(ink[:, 1:] & ~ink[:, :-1]) <= MOST_RUNS
+    return bool(np.count_nonzero(ink[:, 1:] & ~ink[:, :-1]) <= MOST_RUNS)
 
 
 def labeled_runs(ink: Mask) -> tuple[Array, Array]:

@@ -25,6 +25,7 @@ ON_FOOT = 0.15  # that letters stand above or below the foot of their line, and 
 ALIGNED = 0.5  # least share of a line's letters that stand on its foot
 FEW = 4  # letters, that may stand anyhow
 SHORTEST, TALLEST = 0.5, 10.0  # of what stands alone, in the usual height of the page's letters
+NOISE = 10  # times more shapes in all rows than in those of print
 FLAT = 4  # as high as letters are wide that are no letters
 
 MOST_SHAPES = 200_000
@@ -124,7 +125,7 @@ def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
     hidden = Pictures(light, usual, print_).around(shapes)
     if (hidden & letters).any():
         lines = _lines(runs, index, shapes, letters & ~hidden, rules)
-    return _without_specks(lines), rules[:, :4]
+    return _without_specks(lines, int(shapes[:, 4].sum() - rules[:, 4].sum())), rules[:, :4]
 
 
 def _may_be_letters(shapes: Array, usual: float, page: int) -> Mask:
@@ -156,14 +157,22 @@ def _lines(
 
 def _line(letters: Array) -> LevelLine:
     high = heights(letters)
-    size = float(np.median(high[high >= MARK * np.quantile(high, 0.75)]))
+    size = float(np.median(high[high >= MARK * np.sort(high)[int(0.75 * len(high))]]))
     slope, foot = _foot(letters[high >= MARK * size], size)
     return LevelLine(letters, size, foot, slope)
 
 
-def _without_specks(lines: list[LevelLine]) -> list[LevelLine]:
-    """The lines without rows that do not stand on a line, and without large or small things."""
+def _without_specks(lines: list[LevelLine], dark: int) -> list[LevelLine]:
+    """The lines without rows that do not stand on a line, and without large or small things.
+
+    dark -- pixels of all shapes. Where no line is long, the lines have most of them, or are noise
+    """
     sure = [line for line in lines if line.is_print]
+    if not sure and 2 * sum(int(line.letters[:, 4].sum()) for line in lines) < dark:
+        return []
+    printed, every = (sum(len(line.letters) for line in some) for some in (sure, lines))
+    if sure and NOISE * printed < every:
+        return []
     high = float(np.median([line.high for line in sure])) if sure else 0.0
     few = [line for line in lines if len(line.tall) < FEW]
     return sure + [line for line in few if _may_stand_alone(line, high)]

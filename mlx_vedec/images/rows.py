@@ -102,6 +102,8 @@ def _like_others(words: Array, left: Array, right: Array, apart: Mask) -> Mask:
 def _without_marks(shapes: Array, home: Array) -> Array:
     """The lines without rows of dots, and without ones of a letter or two, that may be marks."""
     inside = home >= 0
+    if not inside.any():
+        return home
     _, home[inside] = np.unique(home[inside], return_inverse=True)
     whole, feet, high = _measures(shapes[inside], home[inside])
     inked = np.bincount(home[inside], widths(shapes[inside]))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 from PIL import Image
 
 from ..images.boxes import Size
-from ..images.frames import Frame
 from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
 from ..images.lines import LevelLine, alike, lines_of
-from ..images.panels import without_panels
-from ..images.perspective import vanishing_point
-from ..images.turning import turn_of
+from .frames import Frame
 from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
+from .panels import without_panels
+from .perspective import vanishing_point
+from .turning import angle_of
 
-MOST_PIXELS = 24_000_000  # that lines are looked for in; a larger picture is made smaller
+MOST_PIXELS = 45_000_000  # that lines are looked for in; a larger picture is made smaller
+SOME_INK = 0.002  # share of the pixels of a page, from which it is not blank
 RISE = 0.12  # letter heights that a line may sink by from its start to its end and still be level
 ASCENT, DESCENT = 1.25, 0.35  # letter heights that an outline reaches above and below the foot
 
@@ -29,16 +32,26 @@ def find_layout(picture: Image.Image) -> Layout:
     darkest = ink_level(light)
     ink = np.asarray(light) <= darkest
     if not may_be_print(ink):
+        _warn_of_no_lines()
         return Layout()
-    turn = turn_of(shapes_of(ink))
-    frame = Frame.turned(grey.size, turn.angle)
+    frame = Frame.turned(grey.size, angle_of(shapes_of(ink)))
     lines, rules = _lines_in(frame, grey, light, darkest)
     vanishing = vanishing_point(lines, frame.size)
     if vanishing is not None:
         frame = frame.rectified(vanishing)
         lines, rules = _lines_in(frame, grey, light, darkest)
+    if not lines and ink.mean() > SOME_INK:
+        _warn_of_no_lines()
     frame = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
     return Layout(_regions(alike(lines), rules, frame, picture.size))
+
+
+def _warn_of_no_lines() -> None:
+    warnings.warn(
+        "no lines were found on a page that is not blank; expected print; give the page a layout "
+        "(see PAGES.md), or check that it is the picture you mean",
+        stacklevel=2,
+    )
 
 
 def _lines_in(

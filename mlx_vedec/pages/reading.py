@@ -6,6 +6,7 @@ import itertools
 import math
 import os
 import re
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,11 +21,12 @@ from ..reading.generate import batch_generate, check_batch_size, check_reader
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .finding import find_layout
-from .layout import Alternative, Layout, Line, Region, Word, box_around, corners
+from .layout import Alternative, FoundLine, Layout, Line, Region, Word, box_around, corners
 from .page import Page
 from .sheets import Given, Sheet, all_sheets, layout_for, with_image
 from .strips import pieces_of
 
+UNSURE = 0.6  # confidence, below which a line was hardly read
 WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that need no lines
 
 
@@ -57,7 +59,7 @@ def read_page(
     image  -- what `load_image` takes, a PDF of one page, or a layout file that names its image
     layout -- where its lines are: a PAGE, ALTO or hOCR file, a folder with one of the image's name,
               or a `Page`. By default what is found beside the image; where that is nothing, and for
-              False, the lines of a clean printed page are found here
+              False, the lines of a printed page are found here
     boxes  -- where each word stands, too. options -- those of `batch_generate`, such as num_beams
 
     A page that cannot be read is a `ValueError`. A line that cannot be has its own `.error`.
@@ -86,7 +88,7 @@ def read_lines(
     boxes: bool = False,
     **options: Any,
 ) -> list[GenerationResult]:
-    """The lines that are found on a clean printed page, top to bottom, each with its `box`.
+    """The lines that are found on a printed page, in reading order, each with its `box`.
 
     They are the results of `read_page(..., layout=False)`.
     """
@@ -248,9 +250,23 @@ def _finished(work: _Work) -> Page:
         parts = [_placed(next(results), next(moves)) for _ in range(count)]
         lines.append(_with_result(line, parts))
     page = _with_lines(work.page, lines)
+    _warn_if_unsure(page)
     if len(lines) == 1 and lines[0].result is not None and lines[0].result.data is None:
         return _in_parts(page, lines[0])
     return page
+
+
+def _warn_if_unsure(page: Page) -> None:
+    """Say so where most of the lines that were found on a page look unlike what can be read."""
+    found = [line for line in page.lines if isinstance(line, FoundLine) and line.text]
+    low = [line for line in found if (line.confidence or 0.0) < UNSURE]
+    if 2 * len(low) > len(found):
+        warnings.warn(
+            f"{page.name}: {len(low)} of {len(found)} lines were read with a confidence below "
+            f"{UNSURE}; the page looks unlike what this checkpoint reads; check the lines with "
+            "page.overlay(), or give the page a layout (see PAGES.md)",
+            stacklevel=2,
+        )
 
 
 def _in_parts(page: Page, whole: Line) -> Page:

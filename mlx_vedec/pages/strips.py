@@ -29,6 +29,7 @@ STEP = 8.0  # pixels between the places of an outline that are looked at
 BEYOND = 3  # sides of the page that an outline or a baseline may be away from its corner
 LONGEST = 60_000  # pixels of a line along its baseline
 MOST_PLACES = 5_000  # of an outline, that are looked at
+SPARE = 0.4  # line heights at its ends, where a fine dot may stand that was not seen
 COLUMNS = 8  # that are straightened as one
 
 
@@ -320,7 +321,8 @@ def _turned(picture: Image.Image, line: FoundLine) -> tuple[Strip, Box]:
     feet = lower[0] + shares * (lower[1] - lower[0])
     normals = (upper[0] - lower[0] + shares * (upper[1] - upper[0] - lower[1] + lower[0])) / size[1]
     strip = Strip(image, feet, normals, float(size[1]), picture.size)
-    return strip, (margin, margin, margin + width, margin + height)
+    spare = round(SPARE * height)
+    return strip, (margin - spare, margin, margin + width + spare, margin + height)
 
 
 def _on_canvases(

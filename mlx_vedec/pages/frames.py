@@ -8,8 +8,8 @@ from math import ceil, cos, radians, sin
 import numpy as np
 from PIL import Image
 
-from .boxes import Size
-from .ink import Floats
+from ..images.boxes import Size
+from ..images.ink import Floats
 
 WHITE = 255
 
@@ -81,6 +81,6 @@ class Frame:
             self.size,
             Image.Transform.PERSPECTIVE,
             rows.ravel()[:8].tolist(),
-            Image.Resampling.BILINEAR,
+            Image.Resampling.BICUBIC,
             fillcolor=WHITE,
         )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from .ink import Array, Mask, dark_on_light, ink_level, labeled_runs, leveled, outlines
+from ..images.ink import Array, Mask, dark_on_light, ink_level, labeled_runs, leveled, outlines
 
 FILLED = 0.5  # least share of a panel that is dark
 STRAIGHT = 0.8  # least share of its upper and lower edge that is on a straight line

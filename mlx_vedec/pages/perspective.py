@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .boxes import Size
-from .ink import Floats
-from .lines import LevelLine
+from ..images.boxes import Size
+from ..images.ink import Floats
+from ..images.lines import LevelLine
 
 FEWEST = 6  # lines that say where they meet
 LONG = 8  # least width of such a line, in letter heights

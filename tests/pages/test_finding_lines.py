@@ -1,0 +1,172 @@
+"""The lines of drawn pages: at any angle, in columns, on panels, beside pictures and tables."""
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFont
+
+from mlx_vedec.images.ink import shapes_of
+from mlx_vedec.pages.finding import find_layout
+from mlx_vedec.pages.frames import Frame
+from mlx_vedec.pages.order import regions_of
+from mlx_vedec.pages.turning import angle_of
+
+WORDS = "the quiet page of print has many a line that began with (some) more words, and 7 by it"
+
+
+def text(count, seed=0):
+    """Lines of a few words each, no two alike."""
+    rng = np.random.default_rng(seed)
+    return [" ".join(rng.choice(WORDS.split(), 5)) for _ in range(count)]
+
+
+def put(page, left, top, lines, size=20, leading=1.4, ink=0):
+    """Draw lines, and return the middle of each."""
+    font, pen = ImageFont.load_default(size=size), ImageDraw.Draw(page)
+    middles = []
+    for number, line in enumerate(lines):
+        y = top + round(number * leading * size)
+        pen.text((left, y), line, fill=ink, font=font)
+        middles.append((left + font.getlength(line) / 2, y + 0.6 * size))
+    return middles
+
+
+def paper(width=900, height=700):
+    return Image.new("L", (width, height), 255)
+
+
+def is_inside(polygon, place):
+    mask = Image.new("1", (1200, 1200))
+    ImageDraw.Draw(mask).polygon(polygon, fill=1)
+    return bool(mask.getpixel((round(place[0]), round(place[1]))))
+
+
+def in_order(layout, places):
+    """Whether each place is in one line, and the lines are in the order of the places."""
+    lines = layout.lines
+    return len(lines) == len(places) and all(
+        is_inside(line.polygon, place) for line, place in zip(lines, places, strict=True)
+    )
+
+
+@pytest.mark.parametrize("angle", [0, 1, -4.5, 11, -15, 90, 92, 180, 270])
+def test_pages_at_any_angle(angle):
+    page = paper()
+    middles = put(page, 80, 60, text(12))
+    frame = Frame.turned(page.size, -angle)
+    turned = frame.image(page)
+    there = np.linalg.inv(frame.matrix)
+    places = [(there @ (x, y, 1))[:2] for x, y in middles]
+    assert in_order(find_layout(turned), places)
+
+
+def test_baselines_run_as_the_lines_are_read():
+    page = paper()
+    put(page, 80, 60, text(12))
+    line = find_layout(page.rotate(180)).lines[0]
+    (x, _), (u, _) = line.baseline
+    assert x > u and line.polygon[0][1] > line.polygon[3][1]
+    assert line.box[0] <= min(p[0] for p in line.polygon)
+
+
+def test_columns_below_a_headline():
+    page = paper(1100, 900)
+    places = put(page, 60, 30, ["A headline over both of them"], size=56)
+    places += put(page, 60, 140, text(20, seed=1))
+    places += put(page, 520, 150, text(20, seed=2))
+    assert in_order(find_layout(page), places)
+
+
+def test_wide_gaps_are_no_gutters():
+    """Five words a line, far apart and some of them below each other."""
+    page = paper()
+    places = put(page, 60, 60, [line.replace(" ", "   ") for line in text(6, seed=3)])
+    assert in_order(find_layout(page), places)
+
+
+def test_the_rows_of_a_table():
+    page, pen = paper(), None
+    places = put(page, 60, 30, text(3))
+    pen = ImageDraw.Draw(page)
+    for row in range(4):
+        pen.rectangle((60, 150 + 40 * row, 660, 190 + 40 * row), outline=0, width=2)
+        for column in range(3):
+            pen.line((60 + 200 * column, 150 + 40 * row, 60 + 200 * column, 190 + 40 * row), 0, 2)
+            places += put(page, 75 + 200 * column, 158 + 40 * row, [f"cell {row}{column}"])
+    assert in_order(find_layout(page), places)
+
+
+@pytest.mark.parametrize("shade, ink", [(30, 255), (120, 255), (120, 0)])
+def test_panels(shade, ink):
+    page = paper()
+    places = put(page, 60, 30, text(5))
+    ImageDraw.Draw(page).rectangle((30, 200, 800, 330), fill=shade)
+    places += put(page, 60, 220, text(3, seed=4), ink=ink)
+    places += put(page, 60, 370, text(5, seed=5))
+    assert in_order(find_layout(page), places)
+
+
+def test_pictures_are_left_out():
+    page = paper()
+    grain = np.random.default_rng(0).integers(0, 255, (15, 20), dtype=np.uint8)
+    page.paste(Image.fromarray(grain).resize((300, 240), Image.Resampling.BICUBIC), (20, 250))
+    places = put(page, 60, 40, text(6)) + put(page, 360, 250, text(8, seed=6))
+    places += put(page, 60, 520, text(5, seed=7))
+    assert in_order(find_layout(page), places)
+
+
+def test_perspective():
+    page = paper()
+    middles = put(page, 80, 60, [f"{a} {b}" for a, b in zip(text(16), text(16, 8), strict=True)])
+    rows = np.array([[1.0, 0.1, 0], [0.09, 1.0, 0], [1.2e-4, 0, 1]])
+    inverse = np.linalg.inv(rows)
+    seen = page.transform(
+        (900, 800),
+        Image.Transform.PERSPECTIVE,
+        (inverse / inverse[2, 2]).ravel()[:8].tolist(),
+        Image.Resampling.BILINEAR,
+        fillcolor=255,
+    )
+    places = [v[:2] / v[2] for v in (rows @ (x, y, 1) for x, y in middles)]
+    assert in_order(find_layout(seen), places)
+
+
+def test_lines_that_say_the_same():
+    """Their letters stand below each other, and look as sharp from the side."""
+    page = paper(600, 900)
+    put(page, 40, 30, [WORDS[:50]] * 28)
+    assert angle_of(shapes_of(np.asarray(page) < 128)) == 0
+    assert len(find_layout(page).lines) == 28
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3000, 3), (900, 900)])
+def test_blank_pages(size):
+    for shade in (0, 255):
+        assert find_layout(Image.new("L", size, shade)).lines == ()
+
+
+def test_noise_is_no_print():
+    noise = np.random.default_rng(0).integers(0, 256, (600, 500), dtype=np.uint8)
+    with pytest.warns(UserWarning, match="no lines were found on a page that is not blank"):
+        assert find_layout(Image.fromarray(noise)).lines == ()
+    spots = np.where(np.random.default_rng(1).random((600, 500)) < 0.03, 0, 255)
+    with pytest.warns(UserWarning, match="no lines were found on a page that is not blank"):
+        assert find_layout(Image.fromarray(spots.astype(np.uint8))).lines == ()
+
+
+def test_paragraphs_and_rules_end_regions():
+    boxes = np.array([(0, y, 90, y + 10) for y in (0, 12, 24, 48, 60)])
+    feet, high = boxes[:, 3].astype(float), np.full(5, 6.0)
+    none = np.zeros((0, 4), int)
+    assert regions_of(boxes, feet, high, none) == [[0, 1, 2], [3, 4]]
+    assert regions_of(boxes[:3], feet[:3], high[:3], np.array([(0, 22, 90, 23)])) == [[0, 1], [2]]
+    assert regions_of(none, feet[:0], high[:0], none) == []
+
+
+def test_frames_lead_back():
+    frame = Frame.turned((200, 100), 90)
+    assert frame.size == (100, 200)
+    assert np.allclose(frame.to_picture([(0, 0), (100, 0)]), [(200, 0), (200, 100)])
+    level = Frame.turned((200, 100), 0).rectified((5000.0, 50.0))
+    start, end = level.to_picture([(0, 20), (level.size[0], 20)])
+    towards = (5000 - start[0]) / (50 - start[1])
+    assert np.isclose((end[0] - start[0]) / (end[1] - start[1]), towards)
