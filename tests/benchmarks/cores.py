@@ -11,6 +11,7 @@ import json
 import subprocess
 import sys
 from contextlib import nullcontext
+from typing import Any
 
 import mlx.core as mx
 
@@ -24,7 +25,8 @@ def measured(shape: str, rows: int, plain: bool) -> list[float]:
     """The shortest of five encodings of `rows` random images, on two clocks; MB at the peak."""
     model = random_model(shape)
     model.eval()
-    images = mx.random.normal((rows, *[model.config.encoder.image_size] * 2, 3))
+    config: Any = model.config.encoder
+    images = mx.random.normal((rows, *[config.image_size] * 2, 3))
     mx.eval(model.parameters(), images)
     mx.reset_peak_memory()
     before, times = mx.get_active_memory(), []
