@@ -23,7 +23,7 @@ def main() -> None:
         __doc__,
         rounds=(40, 8),
         layers=(12, 2),
-        add=lambda p: p.add_argument("--tokens", type=int, nargs="+", default=[4256, 662]),
+        add=lambda p: p.add_argument("--tokens", type=int, nargs="+", default=[4256, 659]),
     )
     models = {tokens: trocr(chosen.layers) for tokens in (ALL, *chosen.tokens)}
     for tokens in chosen.tokens:
