@@ -7,63 +7,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from .bart import BartForCausalLM, MvpForCausalLM, PLBartForCausalLM, TrOCRForCausalLM
-from .bert import BertGenerationDecoder, BertLMHeadModel, ErnieForCausalLM
-from .big_bird import BigBirdForCausalLM
-from .bigbird_pegasus import BigBirdPegasusForCausalLM
+from ..checkpoints.families import Families
 from .decoder import Decoder
-from .distilbert import DistilBertForCausalLM
-from .electra import ElectraForCausalLM
-from .gpt2 import GPT2LMHeadModel, GPTSw3LMHeadModel
-from .mbart import (
-    BlenderbotForCausalLM,
-    BlenderbotSmallForCausalLM,
-    MarianForCausalLM,
-    MBartForCausalLM,
-    PegasusForCausalLM,
-)
-from .rembert import RemBertForCausalLM
-from .roberta import (
-    CamembertForCausalLM,
-    Data2VecTextForCausalLM,
-    RobertaForCausalLM,
-    RobertaPreLayerNormForCausalLM,
-    XLMRobertaForCausalLM,
-    XLMRobertaXLForCausalLM,
-)
-from .roc_bert import RoCBertForCausalLM
-from .roformer import RoFormerForCausalLM
-from .xglm import XGLMForCausalLM
-from .xmod import XmodForCausalLM
 
-DECODERS: dict[str, type[Decoder[Any]]] = {
-    "bart": BartForCausalLM,
-    "bert": BertLMHeadModel,
-    "bert-generation": BertGenerationDecoder,
-    "big_bird": BigBirdForCausalLM,
-    "bigbird_pegasus": BigBirdPegasusForCausalLM,
-    "blenderbot": BlenderbotForCausalLM,
-    "blenderbot-small": BlenderbotSmallForCausalLM,
-    "camembert": CamembertForCausalLM,
-    "data2vec-text": Data2VecTextForCausalLM,
-    "distilbert": DistilBertForCausalLM,
-    "electra": ElectraForCausalLM,
-    "ernie": ErnieForCausalLM,
-    "gpt-sw3": GPTSw3LMHeadModel,
-    "gpt2": GPT2LMHeadModel,
-    "marian": MarianForCausalLM,
-    "mbart": MBartForCausalLM,
-    "mvp": MvpForCausalLM,
-    "pegasus": PegasusForCausalLM,
-    "plbart": PLBartForCausalLM,
-    "rembert": RemBertForCausalLM,
-    "roberta": RobertaForCausalLM,
-    "roberta-prelayernorm": RobertaPreLayerNormForCausalLM,
-    "roc_bert": RoCBertForCausalLM,
-    "roformer": RoFormerForCausalLM,
-    "trocr": TrOCRForCausalLM,
-    "xglm": XGLMForCausalLM,
-    "xlm-roberta": XLMRobertaForCausalLM,
-    "xlm-roberta-xl": XLMRobertaXLForCausalLM,
-    "xmod": XmodForCausalLM,
-}
+DECODERS: Families[Decoder[Any]] = Families(
+    __name__,
+    {
+        "bart": "bart.BartForCausalLM",
+        "bert": "bert.BertLMHeadModel",
+        "bert-generation": "bert.BertGenerationDecoder",
+        "big_bird": "big_bird.BigBirdForCausalLM",
+        "bigbird_pegasus": "bigbird_pegasus.BigBirdPegasusForCausalLM",
+        "blenderbot": "mbart.BlenderbotForCausalLM",
+        "blenderbot-small": "mbart.BlenderbotSmallForCausalLM",
+        "camembert": "roberta.CamembertForCausalLM",
+        "data2vec-text": "roberta.Data2VecTextForCausalLM",
+        "distilbert": "distilbert.DistilBertForCausalLM",
+        "electra": "electra.ElectraForCausalLM",
+        "ernie": "bert.ErnieForCausalLM",
+        "gpt-sw3": "gpt2.GPTSw3LMHeadModel",
+        "gpt2": "gpt2.GPT2LMHeadModel",
+        "marian": "mbart.MarianForCausalLM",
+        "mbart": "mbart.MBartForCausalLM",
+        "mvp": "bart.MvpForCausalLM",
+        "pegasus": "mbart.PegasusForCausalLM",
+        "plbart": "bart.PLBartForCausalLM",
+        "rembert": "rembert.RemBertForCausalLM",
+        "roberta": "roberta.RobertaForCausalLM",
+        "roberta-prelayernorm": "roberta.RobertaPreLayerNormForCausalLM",
+        "roc_bert": "roc_bert.RoCBertForCausalLM",
+        "roformer": "roformer.RoFormerForCausalLM",
+        "trocr": "bart.TrOCRForCausalLM",
+        "xglm": "xglm.XGLMForCausalLM",
+        "xlm-roberta": "roberta.XLMRobertaForCausalLM",
+        "xlm-roberta-xl": "roberta.XLMRobertaXLForCausalLM",
+        "xmod": "xmod.XmodForCausalLM",
+    },
+)

@@ -25,6 +25,7 @@ from ..generation.flow import Cohort
 from ..generation.options import Options
 from ..generation.values import is_int
 from ..images.image_processors import ImageSource
+from ..layers.compiled import on_gpu
 from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
 from ..layers.packed import bits_per_weight, float_type
@@ -97,7 +98,8 @@ def benchmark(
     )
     check_fits(estimate)
     tokens = options.max_length - options.prompt_length
-    work = Work(rows, pixels.size, pixels.random, options.num_beams, tokens)
+    compiled = on_gpu() if options.compile is None else options.compile
+    work = Work(rows, pixels.size, pixels.random, options.num_beams, tokens, compiled)
     prompt = mx.repeat(prompt, rows, axis=0)
     mx.eval(model.parameters(), pixels.make())
     trials = []

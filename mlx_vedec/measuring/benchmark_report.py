@@ -34,20 +34,27 @@ class Spread:
 
 @dataclass(frozen=True)
 class Work:
-    """What each run does: so many texts of so many tokens; image_size is (h, w) in pixels."""
+    """What each run does: so many texts of so many tokens; image_size is (h, w) in pixels.
+
+    compiled -- whether the steps of decoding are
+    """
 
     batch_size: int
     image_size: tuple[int, int]
     random_pixels: bool
     num_beams: int
     max_tokens: int
+    compiled: bool = False
 
     def __str__(self) -> str:
         height, width = self.image_size
         images = f"{self.batch_size} image" + "s" * (self.batch_size > 1)
         kind = "random pixels" if self.random_pixels else "pixels"
         search = f"{self.num_beams} beams" if self.num_beams > 1 else "greedy"
-        return f"{images} of {height}×{width} {kind}, {self.max_tokens} tokens each, {search}"
+        steps = ", compiled" if self.compiled else ""
+        return (
+            f"{images} of {height}×{width} {kind}, {self.max_tokens} tokens each, {search}{steps}"
+        )
 
 
 @dataclass(frozen=True)

@@ -127,8 +127,8 @@ class Corrections:
         try:
             pieces = [piece.picture for piece in pieces_of(picture, line, self.aspect)]
             widths = [_inked(piece) for piece in pieces]
-            same = len(pieces) == len(line.read)
-            texts = split_text(text, line.read, widths) if same else None
+            read = line.read if len(pieces) == len(line.read) else ("",) * len(pieces)
+            texts = split_text(text, read, widths) if pieces else None
             if texts is None:
                 [whole] = pieces_of(picture, line, None)
                 return [(whole.picture, text)]

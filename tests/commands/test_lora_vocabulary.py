@@ -82,6 +82,7 @@ def test_letters_that_the_model_knows_keep_their_rows(tune, greek, model, tmp_pa
         assert mx.allclose(old[was], new[now], atol=1e-6), token
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--new-vocabulary", "--shrink-vocabulary"])
 def test_a_resumed_training_has_the_tokens_it_was_begun_with(tune, greek, tmp_path, flag):
     assert tune(flag, "--iters", 2)[0] == 0
@@ -97,6 +98,7 @@ def test_a_resumed_training_has_the_tokens_it_was_begun_with(tune, greek, tmp_pa
     assert "the texts have another vocabulary than the training in" in err.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_training_that_was_given_up_leaves_no_vocabulary(tune, data, model, tmp_path):
     """It ended before there was anything to resume, and another one has its folder."""
     assert tune("--new-vocabulary", "--iters", 1)[0] == 0
@@ -154,6 +156,7 @@ def test_tags_and_prompts_are_kept(run, place, tmp_path):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--new-vocabulary", "--shrink-vocabulary"])
 def test_tags_that_are_added_and_another_vocabulary(run, place, receipts, tmp_path, flag):
     """The base that adapters are loaded on has neither."""

@@ -4,6 +4,7 @@ import io
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import mlx.core as mx
@@ -231,6 +232,7 @@ def test_a_step_reads_the_decoder_and_the_caches():
     assert row.startswith("| Apple M1 Pro | mlx 1 | m | float32 | 3 images of 4×4 random pixels")
     assert row.endswith("| 1000.0 ms | 1250.0 ms | 15 tokens/s | 5 GB/s | 2% |")
     assert head.count("|") == line.count("|") == row.count("|")
+    assert str(replace(work, compiled=True)) == f"{work}, compiled"
     place["device"] = {"type": "cpu"}
     other = Benchmark("m", work, runs, "float32", 10**9, 10**9 - 40, 32.0, **place)
     assert other.chip == "a CPU" and other.table().endswith("| unknown |")
