@@ -148,7 +148,8 @@ class _Search:
         both = sorted(chosen & self.frozen())
         if both:
             raise OptionError(
-                f"train_modules and freeze both name {listed(both, 4)}; leave it out of one"
+                f"train_modules and freeze both name {listed(both, 4)}; leave it out of one (new "
+                "tokens have the embedding and the head trained, whatever train_modules says)"
             )
         return chosen
 

@@ -167,18 +167,34 @@ def _of_pages(
     options: dict[str, Any],
 ) -> Evaluation | None:
     """The evaluation of a folder of pages with their layouts; None where the data is no such."""
-    from ..errors import OptionError
     from ..measuring.page_evaluation import evaluate_pages, page_sheets
 
-    as_samples = any(vars(args)[name] is not None for name in ("split", *DATA))
-    pages = [] if as_samples else page_sheets(args.data)
+    of_samples = [name for name in ("split", *DATA) if vars(args)[name] is not None]
+    pages = [] if of_samples else page_sheets(args.data)
     if not pages:
-        if args.layout is not None:
-            raise OptionError(f"--layout is for pages; {args.data} has none with their layouts")
-        return None
+        return _check_no_pages(args, of_samples)
     shown = Progress(len(pages)) if options["group"].size() == 1 else None
     progress = shown and (lambda page: shown.step(page.name))
     return evaluate_pages(model, processor, pages, layout=args.layout, progress=progress, **options)
+
+
+def _check_no_pages(args: argparse.Namespace, of_samples: Sequence[str]) -> None:
+    """Refuse what is for pages alone, where the data are read as samples.
+
+    of_samples -- names of the given flags that have them read so
+    """
+    from ..errors import OptionError
+    from ..measuring.page_evaluation import OF_LINES
+    from ..measuring.page_scores import TRUE_LINES
+
+    asked = [name for name in args.metrics or () if name in (*OF_LINES, TRUE_LINES)]
+    given = ["--layout"] * (args.layout is not None) + asked
+    if given:
+        flags = " and ".join(f"--{name.replace('_', '-')}" for name in of_samples)
+        why = f"{args.data} has none with their layouts"
+        if flags:
+            why = f"{flags} has each line read as a sample; leave it out to read whole pages"
+        raise OptionError(f"{given[0]} is for pages; {why}")
 
 
 def _of_samples(

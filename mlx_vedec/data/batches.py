@@ -223,7 +223,8 @@ class Batches:
         """Warn of the first image that is no line, where the checkpoint reads lines."""
         if not self._warned and (said := self.processor.shape_warning(image, where)):
             self._warned = True
-            warnings.warn(said, stacklevel=2)
+            advice = "it is learned squeezed; cut it and its text in two, or leave it out"
+            warnings.warn(f"{said}; {advice}", stacklevel=2)
 
 
 def _widths(lengths: Sequence[int], most: int | None) -> np.ndarray:

@@ -208,7 +208,8 @@ class Decoder(Pretrained, Generic[C]):
                 raise ConfigError(f"the {name} has an adapter; fuse or remove it before {doing} it")
             if isinstance(table, Quantized):
                 raise ConfigError(
-                    f"the {name} is quantized; dequantize the model before {doing} it"
+                    f"the {name} is quantized; dequantize the model before {doing} it, or give the "
+                    "one that it was made from, and quantize what comes of it"
                 )
 
     def make_cache(

@@ -85,7 +85,12 @@ class Evaluation:
 
     @property
     def calibration(self) -> tuple[Bin, ...]:
-        """The samples that could be read, by confidence: how many of each group were right."""
+        """The samples that could be read, by confidence: how many of each group were right.
+
+        Empty where no sample has a text to compare with, as on pages whose lines alone are known.
+        """
+        if not any(text for row in self.rows for text in row.references):
+            return ()
         read = [row for row in self.rows if row.error is None]
         return calibration([row.confidence for row in read], [not row.edits for row in read])
 

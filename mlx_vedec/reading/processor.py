@@ -193,6 +193,7 @@ class Processor:
         seen = self.on_canvas(picture)
         name = str(source)[:200] if isinstance(source, (str, os.PathLike)) else "the image"
         if said := self.shape_warning(seen, name):
+            said += "; --split-lines prepares them, and in Python read_page"
             warnings.warn(said, stacklevel=3)
         return seen
 
@@ -209,7 +210,7 @@ class Processor:
             return None
         return (
             f"{name} is {seen.width / seen.height:.1f}:1, but this checkpoint reads lines on a "
-            f"canvas of {aspect:g}:1; --split-lines prepares them, and in Python read_page"
+            f"canvas of {aspect:g}:1"
         )
 
     def _tokens(self, text: Text, options: Mapping[str, Any]) -> mx.array:

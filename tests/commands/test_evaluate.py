@@ -171,7 +171,18 @@ def test_a_folder_of_pages(run, tmp_path):
 
 
 def test_layouts_are_for_pages(run, data):
-    failed(run("evaluate", "--data", data / "test", "--layout", data), "--layout is for pages")
+    failed(
+        run("evaluate", "--data", data / "test", "--layout", data), "has none with their layouts"
+    )
+    for flags, named in (
+        (("--layout", data, "--split", "test"), "--layout is for pages; --split has each line"),
+        (
+            ("--metrics", "cer", "line_f1", "--data-layout", "pages"),
+            "line_f1 is for pages; --data-",
+        ),
+        (("--metrics", "true_lines_cer"), "true_lines_cer is for pages"),
+    ):
+        failed(run("evaluate", "--data", data / "test", *flags), named)
 
 
 def test_documents(run, folder):

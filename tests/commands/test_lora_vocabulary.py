@@ -192,11 +192,15 @@ def test_flags_that_do_not_go_together(tune):
     failed(tune("--vocabulary-size", 50), "vocabulary_size is given without new_vocabulary")
     failed(tune("--new-vocabulary", "--vocabulary-size", 0), "vocabulary_size is 0; expected 1")
     failed(tune("--new-vocabulary", "--vocabulary-size", 5), "vocabulary_size is 5; expected 21")
+    code, _, err = tune("--new-vocabulary", "--freeze", "embeddings")
+    assert code == 1 and "both name decoder.embed_tokens.weight" in err
+    assert "new tokens have the embedding and the head trained" in err
 
 
 @pytest.mark.parametrize("flag", ["--new-vocabulary", "--shrink-vocabulary"])
 def test_a_quantized_model(tune, tmp_path, flag):
     failed(tune(flag, "--quantize", 8), "the embedding is quantized; dequantize the model before")
+    failed(tune(flag, "--quantize", 8), "or give the one that it was made from")
     assert not (tmp_path / "out").exists()
 
 

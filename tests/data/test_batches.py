@@ -9,7 +9,9 @@ from contextlib import closing
 import mlx.core as mx
 import numpy as np
 import pytest
+from PIL import Image
 
+from mlx_vedec import load
 from mlx_vedec.data.augmentation import Augment
 from mlx_vedec.data.batches import Batches, prefetched
 from mlx_vedec.data.samples import Dataset, Sample
@@ -135,6 +137,13 @@ def test_labels_longer_than_generation_goes_are_a_warning(processor):
         UserWarning, match="1 of 2 labels .* sample 1: 7 tokens, but max_length is 6"
     ):
         batches(model, processor, [(parts.picture(), "abcd"), (parts.picture(), "abcde")])
+
+
+def test_a_picture_that_is_no_line_is_a_warning():
+    """Of a checkpoint that reads lines; with what a training can do about it."""
+    made = Batches([(Image.new("L", (900, 30), 255), "tea")], *load(), batch_size=1, workers=0)
+    with pytest.warns(UserWarning, match=r"is 30\.0:1, .* canvas of 12:1; it is learned squeezed;"):
+        next(made.epoch(0))
 
 
 def test_without_samples_or_images(model, processor):

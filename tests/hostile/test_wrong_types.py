@@ -177,6 +177,12 @@ def calls(home: Path) -> Calls:
     }
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """A folder for what is written under the name of a wrong argument, such as `x`."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def known(tmp_path_factory):
     return calls(tmp_path_factory.mktemp("wrong"))

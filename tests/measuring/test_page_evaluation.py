@@ -164,6 +164,7 @@ def test_truth_without_texts(reader, folder, tmp_path):
     Page.of(Layout((Region(bare),), true.size)).save(tmp_path / "a.xml")
     found = evaluate_pages(*reader, tmp_path, bootstrap=0)
     assert values(found) == {"line_f1": 1, "reading_order": 1}
+    assert found.calibration == () != evaluate_pages(*reader, folder, bootstrap=0).calibration
     with pytest.raises(MetricError, match="cer need texts in the layouts; expected line_f1"):
         evaluate_pages(*reader, tmp_path, metrics=["cer"])
 
