@@ -29,6 +29,7 @@ from ..layers.lora import check_no_adapters
 from ..layers.step_cache import Storage
 from ..layers.weights import Weights
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.generate import check_reader
 from ..reading.processor import Processor
 from ..text.token_bytes import TokenBytes, token_bytes
 from .export_card import CARD, Shapes, card, readme, settings
@@ -66,6 +67,7 @@ def export(
     Adapters have to be fused before. A function that does not compute what the model does is a
     `WeightsError`, and the folder is as it was then.
     """
+    check_reader(model, processor)
     target = as_path(path, "path")
     check_whole("batch_size", batch_size, 1)
     check_no_adapters(model, "exporting it")
