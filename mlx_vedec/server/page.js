@@ -10,6 +10,8 @@ let key = sessionStorage.getItem("mlx_vedec key") || "";
 
 // Talking to the server
 
+const GONE = "The server does not answer. Is it still running? Your text is still here.";
+
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
   if (key) headers.Authorization = `Bearer ${key}`;
@@ -18,7 +20,7 @@ async function ask(path, options = {}) {
     answer = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is it still running? Your text is still here.");
+    throw new Error(GONE);
   }
   if (answer.ok) return answer;
   if (answer.status === 401 && (await askForKey())) return ask(path, options);
@@ -54,7 +56,9 @@ async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (true) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Error(GONE);
+    });
     if (done) throw new Error("The server stopped before the page was read to its end.");
     text += value;
     const parts = text.split("\n\n");

@@ -270,6 +270,16 @@ def test_reading_is_cancelled_and_the_server_goes(browse):
     assert window.lines()[0] == FIRST
 
 
+def test_a_server_that_goes_while_it_answers(browse, server):
+    window = browse(server.url)
+    window.driver.execute_script(
+        "const broken = {start: (stream) => stream.error(new TypeError('network error'))};"
+        "window.fetch = async () => new Response(new ReadableStream(broken));"
+    )
+    window.read(PAGE)
+    assert GONE.search(window.text("problem")) and "Nothing was read" in window.text("status")
+
+
 def test_a_key_is_asked_for_once(browse):
     with serving(*load(), api_keys=["secret"]) as server:
         window = browse(server.url)
