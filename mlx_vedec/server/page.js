@@ -198,6 +198,7 @@ function showLine(event) {
   const own = shown.lines[event.number];
   Object.assign(own.line, event);
   own.read = event.text;
+  own.parts = event.pieces;
   own.input.value = event.text;
   own.input.disabled = false;
   own.polygon.classList.add("read");
@@ -363,13 +364,17 @@ function looks(own, index, pieces, dialog) {
     box.append(looked);
   }
   shownParts.push(box);
-  const words = piece.text.split(/\s+/);
+  const words = wordsOf(piece.text);
   const others = piece.alternatives.map((other) => other.text);
-  const alike = others.map((text) => text.split(/\s+/)).filter((parts) => parts.length === words.length);
+  const alike = others.map(wordsOf).filter((parts) => parts.length === words.length);
   const instead = [...new Set(alike.map((parts) => parts[within]))].filter((text) => text && text !== words[within]);
   if (instead.length) {
     shownParts.push(paragraph("This word may be:"));
-    shownParts.push(choices(instead, (text) => use(own, place, words.with(within, text).join(" "), dialog)));
+    shownParts.push(choices(instead, (text) => {
+      const now = wordsOf(partsOf(own)[place]);
+      const kept = now.length === words.length ? now : words;
+      use(own, place, kept.with(within, text).join(" "), dialog);
+    }));
   }
   if (others.length) {
     shownParts.push(paragraph("Other readings of this part of the line:"));
@@ -404,11 +409,20 @@ function choices(texts, chosen) {
 }
 
 function use(own, place, text, dialog) {
-  const parts = [...own.line.pieces];
-  parts[place] = text;
-  own.input.value = parts.join(" ");
+  own.parts = partsOf(own).with(place, text);
+  own.input.value = own.parts.join(" ");
   edited(own);
   dialog.close();
+}
+
+const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
+
+// The parts of a line as a person left them; as they were where words were added or taken away.
+function partsOf(own) {
+  const words = wordsOf(own.input.value);
+  const counts = own.parts.map((part) => wordsOf(part).length);
+  if (counts.reduce((sum, count) => sum + count, 0) !== words.length) return own.parts;
+  return counts.map((count) => words.splice(0, count).join(" "));
 }
 
 // Taking it away

@@ -162,6 +162,22 @@ def test_a_page_is_read_corrected_and_taken_away(window, corrections):
     assert "We have unpacked three books." in texts
 
 
+def test_other_readings_keep_what_was_corrected_in_the_line(browse, server):
+    window = browse(server.url)
+    window.read(PAGE)
+    line = window.all("#text input")[0]
+    line.clear()
+    line.send_keys("Arbour Books: Order No. 48213")
+    chosen = []
+    for word in (1, 4):  # in two parts of the line
+        window.all("#marks rect")[word].click()
+        window.until(lambda: window.all("#word .choices button"))
+        other = window.one("#word .choices button")
+        chosen.append(other.text)
+        other.click()
+    assert window.lines()[0] == f"Arbour {chosen[0]} Order No. {chosen[1]}"
+
+
 def test_by_the_keyboard_alone(browse, server):
     window = browse(server.url)
     for _ in range(3):
