@@ -136,6 +136,7 @@ function begin(file) {
   byId("text").replaceChildren();
   byId("marks").replaceChildren();
   byId("view").hidden = false;
+  byId("view").style.aspectRatio = "";
   byId("image").src = shown.url;
   byId("results").hidden = true;
   byId("cancel").hidden = false;
@@ -155,6 +156,7 @@ function showPage(page) {
   shown.page = page;
   byId("marks").setAttribute("viewBox", `0 0 ${page.width} ${page.height}`);
   byId("marks").setAttribute("preserveAspectRatio", "none");
+  byId("view").style.aspectRatio = `${page.width} / ${page.height}`;
   if (about.whole) return say("Reading…");
   const list = document.createElement("ol");
   page.regions.forEach((region, r) =>
@@ -250,6 +252,8 @@ function finish(event, seconds) {
   say(event.text || event.data !== undefined
     ? `${read} read in ${seconds.toFixed(1)} s. Correct the text, or click a word for other readings.`
     : "There is no text on this image.");
+  const { complete, naturalWidth } = byId("image");
+  if (complete && !naturalWidth) complain(new Error("This browser does not show images of this format; its text is read all the same."));
 }
 
 function wholeText(text) {

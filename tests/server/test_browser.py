@@ -245,6 +245,17 @@ def test_what_is_wrong_is_said_in_words(window, tmp_path, kind):
     window.picture(kind.replace(" ", "-"))
 
 
+def test_an_image_that_the_browser_does_not_show(window, tmp_path):
+    """Its lines stand where they would stand on it."""
+    with Image.open(PAGE) as picture:
+        picture.save(tmp_path / "page.tif")
+    window.read(tmp_path / "page.tif")
+    assert "does not show images of this format" in window.text("problem")
+    assert window.lines()[0] == FIRST
+    size = window.one("#marks").size
+    assert abs(size["width"] / size["height"] - picture.width / picture.height) < 0.1
+
+
 @pytest.mark.parametrize(("name", "width", "dark"), [("phone", 390, False), ("dark", 1280, True)])
 def test_on_a_phone_and_in_the_dark(browse, server, name, width, dark):
     window = browse(server.url, width, 844, dark)
