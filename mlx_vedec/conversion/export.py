@@ -18,7 +18,7 @@ import numpy as np
 from ..checkpoints.folders import check_target, replacing, settle
 from ..decoders.step import next_logits, step
 from ..encoders.patches import Pair, pair
-from ..errors import ConfigError, WeightsError, as_path, check_whole
+from ..errors import ConfigError, OptionError, WeightsError, as_path, check_whole
 from ..files import make_folder, write_file, write_json, write_tensors
 from ..images.loading import load_image
 from ..layers.computing import computing
@@ -74,7 +74,7 @@ def export(
     length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     options = model.generation_options(**{**processor.task_options(), **length})
     ids, options = model.prompt(1, _rows(processor.prompt_ids(prompt)), options)
-    pixels = {Path(one).stem: processor.pixels(load_image(one)) for one in samples}
+    pixels = _pixels_of(processor, samples)
     settle(target)
     check_target(target, overwrite, CARD)
     with replacing(target) as new:
@@ -223,6 +223,19 @@ def _image_size(model: VisionEncoderDecoderModel, processor: Processor) -> Pair:
             "exported function takes one; give it with --image-size, or resize_images"
         )
     return pair(images.made_size)
+
+
+def _pixels_of(processor: Processor, samples: Sequence[str | Path]) -> dict[str, mx.array]:
+    """The pixels of the samples, each by the name that its file gets."""
+    found: dict[str, mx.array] = {}
+    for sample in samples:
+        name = Path(sample).stem
+        if name in found:
+            raise OptionError(
+                f"two of the samples would be written as samples/{name}.npy; rename one of them"
+            )
+        found[name] = processor.pixels(load_image(sample))
+    return found
 
 
 def _rows(ids: list[int] | None) -> list[list[int]] | None:

@@ -154,6 +154,7 @@ def test_rules_that_readers_do_not_follow_are_told(tmp_path):
         ({"max_new_tokens": 0}, OptionError, "max_new_tokens is 0"),
         ({"prompt": 7}, OptionError, "prompt is 7"),
         ({"samples": ["nowhere.png"]}, ValueError, "nowhere.png"),
+        ({"samples": [LINES[0], LINES[0]]}, OptionError, "would be written as samples/"),
     ],
 )
 def test_what_is_refused(options, error, said, tmp_path):
