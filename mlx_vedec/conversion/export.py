@@ -82,7 +82,8 @@ def export(
         start = np.array(ids)[0].tolist()
         exported = _Exported(model, batch_size, start, options.max_length - 1)
         shapes = exported.write(new, size)
-        said = settings(processor, table, options, start, batch_size)
+        taken = {"pixels": " ".join(map(str, shapes["encoder"].inputs[0]))}
+        said = {**taken, **settings(processor, table, options, start, batch_size)}
         names = {f"{name}.weights": " ".join(its.weights) for name, its in shapes.items()}
         write_tensors(new / WEIGHTS, exported.weights, {"format": "mlx", **said, **names})
         _write_table(new / TOKENS, table)
