@@ -18,7 +18,7 @@ import numpy as np
 from ..checkpoints.folders import check_target, replacing, settle
 from ..decoders.step import next_logits, step
 from ..encoders.patches import Pair, pair
-from ..errors import ConfigError, OptionError, WeightsError, as_path, check_whole
+from ..errors import ConfigError, OptionError, WeightsError, as_path, check_type, check_whole, shown
 from ..files import make_folder, write_file, write_json, write_tensors
 from ..images.loading import load_image
 from ..layers.computing import computing
@@ -29,6 +29,7 @@ from ..layers.lora import check_no_adapters
 from ..layers.step_cache import Storage
 from ..layers.weights import Weights
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..reading.generate import check_reader
 from ..reading.processor import Processor
 from ..text.token_bytes import TokenBytes, token_bytes
 from .export_card import CARD, Shapes, card, readme, settings
@@ -38,6 +39,7 @@ Function = Callable[..., Arrays]
 WEIGHTS, TOKENS = "model.safetensors", "tokens.safetensors"
 CLOSE = {mx.float32: 1e-4, mx.float16: 2e-2, mx.bfloat16: 1e-1}  # of the largest number
 MLX: Any = mx  # whose types have no room for inputs by name
+MOST_IMAGES = 1024  # of one call
 STEPS = 3  # that are compared with the model's own
 
 
@@ -67,7 +69,10 @@ def export(
     `WeightsError`, and the folder is as it was then.
     """
     target = as_path(path, "path")
+    check_reader(model, processor)
     check_whole("batch_size", batch_size, 1)
+    if batch_size > MOST_IMAGES:
+        raise OptionError(f"batch_size is {shown(batch_size)}; expected at most {MOST_IMAGES}")
     check_no_adapters(model, "exporting it")
     table = token_bytes(processor.required_tokenizer)
     size = _image_size(model, processor)
@@ -228,9 +233,10 @@ def _image_size(model: VisionEncoderDecoderModel, processor: Processor) -> Pair:
 
 def _pixels_of(processor: Processor, samples: Sequence[str | Path]) -> dict[str, mx.array]:
     """The pixels of the samples, each by the name that its file gets."""
+    check_type("samples", samples, (list, tuple), "a list of paths of images")
     found: dict[str, mx.array] = {}
     for sample in samples:
-        name = Path(sample).stem
+        name = as_path(sample, "a sample").stem
         if name in found:
             raise OptionError(
                 f"two of the samples would be written as samples/{name}.npy; rename one of them"

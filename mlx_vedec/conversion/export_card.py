@@ -88,7 +88,7 @@ def card(
     return {
         "mlx_version": version("mlx"),
         "mlx_vedec_version": __version__,
-        "model": model.name_or_path,
+        "model": getattr(model, "name_or_path", "a model"),  # which a loaded one has
         "encoder": model.encoder.config.model_type,
         "decoder": model.decoder.config.model_type,
         "dtype": str(float_type(model)).removeprefix("mlx.core."),

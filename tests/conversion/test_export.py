@@ -151,6 +151,8 @@ def test_rules_that_readers_do_not_follow_are_told(tmp_path):
     [
         ({"batch_size": 0}, OptionError, "batch_size is 0; expected a whole number, at least 1"),
         ({"batch_size": True}, OptionError, "batch_size is True"),
+        ({"batch_size": 1025}, OptionError, "batch_size is 1025; expected at most 1024"),
+        ({"samples": "a.png"}, OptionError, "samples is 'a.png'; expected a list of paths"),
         ({"max_new_tokens": 0}, OptionError, "max_new_tokens is 0"),
         ({"prompt": 7}, OptionError, "prompt is 7"),
         ({"samples": ["nowhere.png"]}, ValueError, "nowhere.png"),

@@ -100,6 +100,7 @@ def calls(home: Path) -> Calls:
             m.evaluate_pages,
             {**both, "pages": pages(home), "bootstrap": 0, "max_tokens": 2},
         ),
+        "export": (m.export, {**both, "path": new / "exported", "overwrite": True}),
         "export_peft": (fresh(m.export_peft, adapted=True), {"folder": new / "peft"}),
         "fuse": (fresh(m.fuse, adapted=True), {}),
         "fuse_checkpoint": (
