@@ -11,6 +11,7 @@ from typing import Any
 from ..generation.options import Options
 from ..layers.packed import float_type
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
+from ..pages.reading import name_of
 from ..reading.processor import Processor
 from ..text.token_bytes import TokenBytes
 from ..version import __version__
@@ -88,7 +89,7 @@ def card(
     return {
         "mlx_version": version("mlx"),
         "mlx_vedec_version": __version__,
-        "model": getattr(model, "name_or_path", "a model"),  # which a loaded one has
+        "model": name_of(model),
         "encoder": model.encoder.config.model_type,
         "decoder": model.decoder.config.model_type,
         "dtype": str(float_type(model)).removeprefix("mlx.core."),
