@@ -261,6 +261,7 @@ def near(path: Path) -> str:
     if lost is not None:
         return f"there is no folder {lost}"
     place = "this folder" if path.parent == Path() else path.parent
+    names = [name for name in names if name != path.name]  # which may be there, of another kind
     return nearest(path.name, names, f"{place} holds {seen(path.parent)}")
 
 

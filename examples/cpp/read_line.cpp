@@ -9,6 +9,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cmath>
 #include <fstream>
 #include <functional>
 #include <iostream>
@@ -94,6 +95,7 @@ class Reader {
 
   // The ids that follow the prompt, the end token among them.
   Ids read(const mx::array& pixels, int most) const {
+    check(pixels);
     const Ids prompt = settings.ids("prompt"), ends = settings.ids("eos_token_id");
     const int capacity = settings.number("capacity"), length = prompt.size();
     Arrays memory = encoder.call({pixels});
@@ -131,6 +133,13 @@ class Reader {
     return Function(path, file.first, Settings(file.second).text(name + ".weights"), compiled);
   }
 
+  void check(const mx::array& pixels) const {
+    const Ids shape(pixels.shape().begin(), pixels.shape().end());
+    if (shape != settings.ids("pixels") || pixels.dtype() != mx::float32)
+      throw std::runtime_error("the pixels are not of the shape " + settings.text("pixels") +
+                               " in float32; write them with mlx_vedec export --sample IMAGE");
+  }
+
   // The likeliest id that the checkpoint's rules allow as number `count` after the prompt.
   int choose(const mx::array& logits, int count, int most) const {
     const Ids first = settings.ids("forced_bos_token_id"), last = settings.ids("forced_eos_token_id");
@@ -139,6 +148,7 @@ class Reader {
     mx::array floats = mx::astype(logits, mx::float32);
     floats.eval();
     std::vector<float> scores(floats.data<float>(), floats.data<float>() + floats.size());
+    if (std::isnan(scores[0])) throw std::runtime_error("the logits are no numbers");
     auto forbid = [&scores](const Ids& ids) {
       for (int id : ids) scores.at(id) = -std::numeric_limits<float>::infinity();
     };
@@ -149,6 +159,13 @@ class Reader {
   }
 };
 
+int whole(const std::string& text) {
+  const bool digits = text.find_first_not_of("0123456789") == std::string::npos;
+  if (text.empty() || text.size() > 9 || !digits || std::stoi(text) < 1)
+    throw std::runtime_error("--max-tokens is '" + text + "'; expected a whole number, at least 1");
+  return std::stoi(text);
+}
+
 int main(int argc, char** argv) try {
   std::vector<std::string> words;
   bool compiled = false, timed = false;
@@ -157,7 +174,9 @@ int main(int argc, char** argv) try {
     const std::string word = argv[i];
     if (word == "--compile") compiled = true;
     else if (word == "--seconds") timed = true;
-    else if (word == "--max-tokens" && i + 1 < argc) most = std::stoi(argv[++i]);
+    else if (word == "--max-tokens") most = whole(i + 1 < argc ? argv[++i] : "");
+    else if (word.rfind("--", 0) == 0)
+      throw std::runtime_error(word + " is no flag; there are --compile, --max-tokens N, --seconds");
     else words.push_back(word);
   }
   if (words.size() < 2) throw std::runtime_error("expected: read_line FOLDER PIXELS...");

@@ -83,6 +83,7 @@ def read_as_pages(
     if args.output is not None:
         folder = Folder(Path(args.output), args.format or "text", args.overwrite)
         found = {"group": group, "plan": shown.plan, "done": shown.page, **reading}
+        found["keep_errors"] = args.watch is not None  # which reads one file at a time
         return int(read_to_folder(model, processor, given, folder, **found) > 0)
     if group.size() > 1:
         raise OptionError("several processes write to one stdout; give --output FOLDER")

@@ -18,7 +18,7 @@ import numpy as np
 from ..checkpoints.folders import check_target, replacing, settle
 from ..decoders.step import next_logits, step
 from ..encoders.patches import Pair, pair
-from ..errors import ConfigError, WeightsError, as_path, check_whole
+from ..errors import ConfigError, OptionError, WeightsError, as_path, check_type, check_whole, shown
 from ..files import make_folder, write_file, write_json, write_tensors
 from ..images.loading import load_image
 from ..layers.computing import computing
@@ -39,6 +39,7 @@ Function = Callable[..., Arrays]
 WEIGHTS, TOKENS = "model.safetensors", "tokens.safetensors"
 CLOSE = {mx.float32: 1e-4, mx.float16: 2e-2, mx.bfloat16: 1e-1}  # of the largest number
 MLX: Any = mx  # whose types have no room for inputs by name
+MOST_IMAGES = 1024  # of one call
 STEPS = 3  # that are compared with the model's own
 
 
@@ -69,14 +70,17 @@ def export(
     """
     check_reader(model, processor)
     target = as_path(path, "path")
+    check_reader(model, processor)
     check_whole("batch_size", batch_size, 1)
+    if batch_size > MOST_IMAGES:
+        raise OptionError(f"batch_size is {shown(batch_size)}; expected at most {MOST_IMAGES}")
     check_no_adapters(model, "exporting it")
     table = token_bytes(processor.required_tokenizer)
     size = _image_size(model, processor)
     length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     options = model.generation_options(**{**processor.task_options(), **length})
     ids, options = model.prompt(1, _rows(processor.prompt_ids(prompt)), options)
-    pixels = {Path(one).stem: processor.pixels(load_image(one)) for one in samples}
+    pixels = _pixels_of(processor, samples)
     settle(target)
     check_target(target, overwrite, CARD)
     with replacing(target) as new:
@@ -84,7 +88,8 @@ def export(
         start = np.array(ids)[0].tolist()
         exported = _Exported(model, batch_size, start, options.max_length - 1)
         shapes = exported.write(new, size)
-        said = settings(processor, table, options, start, batch_size)
+        taken = {"pixels": " ".join(map(str, shapes["encoder"].inputs[0]))}
+        said = {**taken, **settings(processor, table, options, start, batch_size)}
         names = {f"{name}.weights": " ".join(its.weights) for name, its in shapes.items()}
         write_tensors(new / WEIGHTS, exported.weights, {"format": "mlx", **said, **names})
         _write_table(new / TOKENS, table)
@@ -225,6 +230,20 @@ def _image_size(model: VisionEncoderDecoderModel, processor: Processor) -> Pair:
             "exported function takes one; give it with --image-size, or resize_images"
         )
     return pair(images.made_size)
+
+
+def _pixels_of(processor: Processor, samples: Sequence[str | Path]) -> dict[str, mx.array]:
+    """The pixels of the samples, each by the name that its file gets."""
+    check_type("samples", samples, (list, tuple), "a list of paths of images")
+    found: dict[str, mx.array] = {}
+    for sample in samples:
+        name = as_path(sample, "a sample").stem
+        if name in found:
+            raise OptionError(
+                f"two of the samples would be written as samples/{name}.npy; rename one of them"
+            )
+        found[name] = processor.pixels(load_image(sample))
+    return found
 
 
 def _rows(ids: list[int] | None) -> list[list[int]] | None:

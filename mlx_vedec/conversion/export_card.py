@@ -120,13 +120,13 @@ spaces between them) and how to decode:
 
 {decoding}
 
-To read an image, bring it to pixels as `image_processor` in `model.json` says: float32, channels
-last. Call `encoder` with them: what it gives, the memory, goes into every later call. Call
-`prefill` with `prompt` and the memory: it gives logits and buffers. Take the likeliest id, and
-call `step` with it, its position (the first is the length of the prompt), the buffers of the call
-before, and the memory: it gives logits and buffers again. Go on until an id is in `eos_token_id`,
-or `max_new_tokens` are there. Ids and positions are int32. A position has to be below `capacity`:
-past it logits are nan.
+To read an image, bring it to pixels as `image_processor` in `model.json` says: float32 of the shape
+`pixels`, channels last. Call `encoder` with them: what it gives, the memory, goes into every later
+call. Call `prefill` with `prompt` and the memory: it gives logits and buffers. Take the likeliest
+id, and call `step` with it, its position (the first is the length of the prompt), the buffers of
+the call before, and the memory: it gives logits and buffers again. Go on until an id is in
+`eos_token_id`, or `max_new_tokens` are there. Ids and positions are int32. A position has to be
+below `capacity`: past it logits are nan.
 
 Ids of `suppress_tokens` never come; those of `begin_suppress_tokens` not as the first that is
 chosen, and those of `eos_token_id` not among the first `min_new_tokens`. `forced_bos_token_id`

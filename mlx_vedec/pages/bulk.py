@@ -111,13 +111,15 @@ def read_to_folder(
     group: mx.distributed.Group | None = None,
     plan: Callable[[int], object] | None = None,
     done: Callable[[Page], object] | None = None,
+    keep_errors: bool = False,
     **options: Any,
 ) -> int:
     """Read the pages that a folder has no results of, and write them there; how many were bad.
 
     sheets -- pages, each with where its layout comes from, as `read_pages` takes it. group -- the
     processes that share them. plan -- is told how many pages this process reads; done -- each page,
-    once its file is there. options -- those of `read_pages`.
+    once its file is there. keep_errors -- whether the errors of earlier calls stay in the folder.
+    options -- those of `read_pages`.
 
     What goes wrong with a page or one of its lines is a line of `errors.jsonl` in the folder, which
     is gone where nothing did. Pages that failed have no file, so the next run tries them again.
@@ -128,7 +130,7 @@ def read_to_folder(
     own = folder.missing([sheet for sheet, _ in given], share=rank, of=size)
     make_folder(folder.path)
     errors = folder.path / ERRORS
-    if rank == 0:
+    if rank == 0 and not keep_errors:
         errors.unlink(missing_ok=True)
     _together(group)  # so that nobody's errors are taken for those of the last run
     if plan is not None:

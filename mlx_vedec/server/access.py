@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from ..errors import OptionError
 from .refusals import Refusal
 
 
@@ -24,6 +25,20 @@ class Access:
     hosts: Sequence[str] = ()
     origins: Sequence[str] = ()
 
+    def __post_init__(self) -> None:
+        for host in self.hosts:
+            if not (_is_address(host) or _name(host) == host.lower() != ""):
+                raise OptionError(
+                    f"{ascii(host[:100])} is no name of a host; expected one such as "
+                    "reader.example.org, without http:// and without a port"
+                )
+        for origin in self.origins:
+            if not (origin in ("*", "null") or _is_origin(origin)):
+                raise OptionError(
+                    f"{ascii(origin[:100])} is no origin as browsers send it; expected one such as "
+                    "https://example.org, in lower case and without a path"
+                )
+
     def check_host(self, named: Sequence[str]) -> str:
         """The host that a request is for, by its `Host` headers.
 
@@ -32,10 +47,7 @@ class Access:
         if len(named) != 1:
             raise Refusal(400, f"the request has {len(named)} Host headers; expected one")
         host = named[0].strip()
-        try:
-            name = urlsplit(f"//{host}").hostname or ""
-        except ValueError:
-            name = ""
+        name = _name(host)
         known = {"localhost", *(own.lower() for own in self.hosts)}
         if not (name in known or name.endswith(".localhost") or _is_address(name)):
             raise Refusal(
@@ -81,6 +93,19 @@ class Access:
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+
+def _name(host: str) -> str:
+    """The name or address in what a `Host` header says; empty where there is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _is_origin(text: str) -> bool:
+    scheme, _, host = text.partition("://")
+    return bool(scheme and _name(host)) and text == text.lower() and not set("/?#@ ") & set(host)
 
 
 def _is_address(name: str) -> bool:

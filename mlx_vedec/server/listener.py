@@ -85,9 +85,13 @@ class Listener(ThreadingHTTPServer):
 @contextmanager
 def listening(host: str, port: int) -> Iterator[None]:
     """Within it, an address that cannot be listened at is an `OptionError`."""
+    if not host:
+        raise OptionError("host is empty; expected an address, or 0.0.0.0 for all of this machine")
+    if not 0 <= port <= 65535:
+        raise OptionError(f"port is {port}; expected a whole number from 0 to 65535")
     try:
         yield
-    except (OSError, OverflowError) as error:
+    except OSError as error:
         number = getattr(error, "errno", None) or 0  # below 0 of names that lead nowhere
         said = os.strerror(number) if number > 0 else getattr(error, "strerror", error)
         raise OptionError(

@@ -10,6 +10,8 @@ let key = sessionStorage.getItem("mlx_vedec key") || "";
 
 // Talking to the server
 
+const GONE = "The server does not answer. Is it still running? Your text is still here.";
+
 async function ask(path, options = {}) {
   const headers = { ...options.headers };
   if (key) headers.Authorization = `Bearer ${key}`;
@@ -18,7 +20,7 @@ async function ask(path, options = {}) {
     answer = await fetch(path, { ...options, headers });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new Error("The server does not answer. Is it still running? Your text is still here.");
+    throw new Error(GONE);
   }
   if (answer.ok) return answer;
   if (answer.status === 401 && (await askForKey())) return ask(path, options);
@@ -54,7 +56,9 @@ async function* events(answer) {
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let text = "";
   while (true) {
-    const { done, value } = await reader.read();
+    const { done, value } = await reader.read().catch((error) => {
+      throw error.name === "AbortError" ? error : new Error(GONE);
+    });
     if (done) throw new Error("The server stopped before the page was read to its end.");
     text += value;
     const parts = text.split("\n\n");
@@ -132,6 +136,7 @@ function begin(file) {
   byId("text").replaceChildren();
   byId("marks").replaceChildren();
   byId("view").hidden = false;
+  byId("view").style.aspectRatio = "";
   byId("image").src = shown.url;
   byId("results").hidden = true;
   byId("cancel").hidden = false;
@@ -151,6 +156,7 @@ function showPage(page) {
   shown.page = page;
   byId("marks").setAttribute("viewBox", `0 0 ${page.width} ${page.height}`);
   byId("marks").setAttribute("preserveAspectRatio", "none");
+  byId("view").style.aspectRatio = `${page.width} / ${page.height}`;
   if (about.whole) return say("Reading…");
   const list = document.createElement("ol");
   page.regions.forEach((region, r) =>
@@ -194,6 +200,7 @@ function showLine(event) {
   const own = shown.lines[event.number];
   Object.assign(own.line, event);
   own.read = event.text;
+  own.parts = event.pieces;
   own.input.value = event.text;
   own.input.disabled = false;
   own.polygon.classList.add("read");
@@ -245,6 +252,8 @@ function finish(event, seconds) {
   say(event.text || event.data !== undefined
     ? `${read} read in ${seconds.toFixed(1)} s. Correct the text, or click a word for other readings.`
     : "There is no text on this image.");
+  const { complete, naturalWidth } = byId("image");
+  if (complete && !naturalWidth) complain(new Error("This browser does not show images of this format; its text is read all the same."));
 }
 
 function wholeText(text) {
@@ -359,13 +368,17 @@ function looks(own, index, pieces, dialog) {
     box.append(looked);
   }
   shownParts.push(box);
-  const words = piece.text.split(/\s+/);
+  const words = wordsOf(piece.text);
   const others = piece.alternatives.map((other) => other.text);
-  const alike = others.map((text) => text.split(/\s+/)).filter((parts) => parts.length === words.length);
+  const alike = others.map(wordsOf).filter((parts) => parts.length === words.length);
   const instead = [...new Set(alike.map((parts) => parts[within]))].filter((text) => text && text !== words[within]);
   if (instead.length) {
     shownParts.push(paragraph("This word may be:"));
-    shownParts.push(choices(instead, (text) => use(own, place, words.with(within, text).join(" "), dialog)));
+    shownParts.push(choices(instead, (text) => {
+      const now = wordsOf(partsOf(own)[place]);
+      const kept = now.length === words.length ? now : words;
+      use(own, place, kept.with(within, text).join(" "), dialog);
+    }));
   }
   if (others.length) {
     shownParts.push(paragraph("Other readings of this part of the line:"));
@@ -400,11 +413,20 @@ function choices(texts, chosen) {
 }
 
 function use(own, place, text, dialog) {
-  const parts = [...own.line.pieces];
-  parts[place] = text;
-  own.input.value = parts.join(" ");
+  own.parts = partsOf(own).with(place, text);
+  own.input.value = own.parts.join(" ");
   edited(own);
   dialog.close();
+}
+
+const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
+
+// The parts of a line as a person left them; as they were where words were added or taken away.
+function partsOf(own) {
+  const words = wordsOf(own.input.value);
+  const counts = own.parts.map((part) => wordsOf(part).length);
+  if (counts.reduce((sum, count) => sum + count, 0) !== words.length) return own.parts;
+  return counts.map((count) => words.splice(0, count).join(" "));
 }
 
 // Taking it away

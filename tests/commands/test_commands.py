@@ -106,7 +106,7 @@ def test_stdin(tmp_path):
     assert (done.returncode, done.stdout, done.stderr) == (0, "wheel 206,3\n", "")
 
 
-@pytest.mark.parametrize("flags", [(), ("--json",), ("--split-lines",)])
+@pytest.mark.parametrize("flags", [(), ("--json",), ("--split-lines",), ("--output",)])
 def test_images_that_come_to_a_folder(run, tmp_path, monkeypatch, flags):
     """Read one by one until Ctrl-C; one that cannot be read does not end it."""
 
@@ -119,11 +119,16 @@ def test_images_that_come_to_a_folder(run, tmp_path, monkeypatch, flags):
     def come():
         (tmp_path / "new.png").write_bytes(Path(LINE).read_bytes())
 
+    results = tmp_path / "results"
+    flags = (*flags, results) if "--output" in flags else flags
     (tmp_path / "old.png").write_bytes(b"is not read")
     wrong = [lambda: (tmp_path / "wrong.png").write_bytes(b"x"), *[lambda: None] * PATIENCE]
     steps = [*wrong, come, lambda: None, end]
     monkeypatch.setattr("mlx_vedec.images.watching.time.sleep", happen)
     code, out, err = run("generate", "--watch", tmp_path, *flags)
+    if "--output" in flags:
+        out = (results / "new.txt").read_text()
+        assert "wrong.png is in no format" in (results / "errors.jsonl").read_text()
     lines = out.replace("\f", "").splitlines()
     texts = [json.loads(line)["text"] for line in lines] if "--json" in flags else lines
     assert code == 0 and "wheel 206,3" in texts and "wrong.png is in no format" in err

@@ -151,9 +151,12 @@ def test_rules_that_readers_do_not_follow_are_told(tmp_path):
     [
         ({"batch_size": 0}, OptionError, "batch_size is 0; expected a whole number, at least 1"),
         ({"batch_size": True}, OptionError, "batch_size is True"),
+        ({"batch_size": 1025}, OptionError, "batch_size is 1025; expected at most 1024"),
+        ({"samples": "a.png"}, OptionError, "samples is 'a.png'; expected a list of paths"),
         ({"max_new_tokens": 0}, OptionError, "max_new_tokens is 0"),
         ({"prompt": 7}, OptionError, "prompt is 7"),
         ({"samples": ["nowhere.png"]}, ValueError, "nowhere.png"),
+        ({"samples": [LINES[0], LINES[0]]}, OptionError, "would be written as samples/"),
     ],
 )
 def test_what_is_refused(options, error, said, tmp_path):
@@ -241,6 +244,23 @@ def test_cpp_says_what_it_does_not_do(reader, tmp_path):
     assert len(found.stdout.splitlines()[0].split()) == 2
     found = run(pixels, "--max-tokens", "4")
     assert found.returncode == 1 and "position 2 is past the caches, of 2" in found.stderr
+    for words, said in (
+        (("--max-tokens", "many"), "--max-tokens is 'many'; expected a whole number"),
+        (("--max-tokens", "0"), "--max-tokens is '0'"),
+        (("--max-tokens",), "--max-tokens is ''"),
+        (("--fast",), "--fast is no flag"),
+    ):
+        found = run(pixels, *words)
+        assert found.returncode == 1 and said in found.stderr and not found.stdout
+    array = np.load(pixels)
+    for wrong, said in (
+        (array[:, :, :200], "not of the shape 1 32 384 3 in float32"),
+        (array.astype(np.float16), "not of the shape 1 32 384 3 in float32"),
+        (array * np.nan, "the logits are no numbers"),
+    ):
+        np.save(tmp_path / "wrong.npy", wrong)
+        found = run(tmp_path / "wrong.npy")
+        assert found.returncode == 1 and said in found.stderr and len(found.stderr) < 300
     export(model, processor, folder, max_new_tokens=2, batch_size=2, overwrite=True)
     found = run(pixels)
     assert found.returncode == 1 and "take 2 images at once" in found.stderr

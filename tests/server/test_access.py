@@ -7,6 +7,7 @@ import pytest
 
 from mlx_vedec.errors import OptionError
 from mlx_vedec.server.access import Access
+from mlx_vedec.server.listener import check_address
 from mlx_vedec.server.refusals import Refusal
 from mlx_vedec.server.server import Server
 from tests.server.conftest import LINE, TEXT
@@ -146,6 +147,25 @@ def test_any_origin():
         Access().check_origin("null", "localhost")
 
 
+@pytest.mark.parametrize(
+    "origin", ["example.org", "https://example.org/", "https://Example.org", "https://", "", "x:y"]
+)
+def test_origins_that_no_browser_sends(origin):
+    with pytest.raises(OptionError, match="is no origin as browsers send it"):
+        Access(origins=[SITE, origin])
+
+
+def test_origins_and_hosts_that_are_asked_for():
+    Access(origins=["*", "null", SITE, "http://[::1]:81", "chrome-extension://abc"])
+    Access(hosts=["Reader.example", "::1", "192.168.1.7", "fe80::1%eth0"])
+
+
+@pytest.mark.parametrize("host", ["http://a.example/", "a.example:81", "a.example/b", "*@a", ""])
+def test_hosts_that_no_client_names(host):
+    with pytest.raises(OptionError, match="is no name of a host"):
+        Access(hosts=[host])
+
+
 def test_a_refusal_names_no_folder_of_this_machine(tmp_path):
     refusal = Refusal(400, f"{tmp_path}/a/b.json is damaged, and {tmp_path} is a folder")
     said = json.dumps(refusal.body)
@@ -157,8 +177,10 @@ def test_what_a_server_is_not_made_of(reader, server):
         Server(*reader, port=server.listener.port)
     with pytest.raises(OptionError, match="cannot be listened at"):
         Server(*reader, host="no.such.host.invalid", port=0)
-    with pytest.raises(OptionError, match="cannot be listened at"):
+    with pytest.raises(OptionError, match="port is 99999; expected a whole number from 0 to"):
         Server(*reader, port=99999)
+    with pytest.raises(OptionError, match="host is empty; expected an address"):
+        check_address("", 0)
     with pytest.raises(OptionError, match="an API key is empty"):
         Server(*reader, port=0, api_keys=["a", " "])
     with pytest.raises(OptionError, match="model is 5; expected a VisionEncoderDecoderModel"):

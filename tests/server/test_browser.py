@@ -162,6 +162,22 @@ def test_a_page_is_read_corrected_and_taken_away(window, corrections):
     assert "We have unpacked three books." in texts
 
 
+def test_other_readings_keep_what_was_corrected_in_the_line(browse, server):
+    window = browse(server.url)
+    window.read(PAGE)
+    line = window.all("#text input")[0]
+    line.clear()
+    line.send_keys("Arbour Books: Order No. 48213")
+    chosen = []
+    for word in (1, 4):  # in two parts of the line
+        window.all("#marks rect")[word].click()
+        window.until(lambda: window.all("#word .choices button"))
+        other = window.one("#word .choices button")
+        chosen.append(other.text)
+        other.click()
+    assert window.lines()[0] == f"Arbour {chosen[0]} Order No. {chosen[1]}"
+
+
 def test_by_the_keyboard_alone(browse, server):
     window = browse(server.url)
     for _ in range(3):
@@ -229,6 +245,17 @@ def test_what_is_wrong_is_said_in_words(window, tmp_path, kind):
     window.picture(kind.replace(" ", "-"))
 
 
+def test_an_image_that_the_browser_does_not_show(window, tmp_path):
+    """Its lines stand where they would stand on it."""
+    with Image.open(PAGE) as picture:
+        picture.save(tmp_path / "page.tif")
+    window.read(tmp_path / "page.tif")
+    assert "does not show images of this format" in window.text("problem")
+    assert window.lines()[0] == FIRST
+    size = window.one("#marks").size
+    assert abs(size["width"] / size["height"] - picture.width / picture.height) < 0.1
+
+
 @pytest.mark.parametrize(("name", "width", "dark"), [("phone", 390, False), ("dark", 1280, True)])
 def test_on_a_phone_and_in_the_dark(browse, server, name, width, dark):
     window = browse(server.url, width, 844, dark)
@@ -268,6 +295,16 @@ def test_reading_is_cancelled_and_the_server_goes(browse):
     window.one("#download").click()
     window.until(lambda: GONE.search(window.text("problem")))
     assert window.lines()[0] == FIRST
+
+
+def test_a_server_that_goes_while_it_answers(browse, server):
+    window = browse(server.url)
+    window.driver.execute_script(
+        "const broken = {start: (stream) => stream.error(new TypeError('network error'))};"
+        "window.fetch = async () => new Response(new ReadableStream(broken));"
+    )
+    window.read(PAGE)
+    assert GONE.search(window.text("problem")) and "Nothing was read" in window.text("status")
 
 
 def test_a_key_is_asked_for_once(browse):
