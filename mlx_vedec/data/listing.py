@@ -56,7 +56,7 @@ class Listing:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with os.scandir(folder) as entries:
-            inside = {e.name: e.is_dir() for e in entries if not e.name.startswith(".")}
+            inside = {e.name: _is_folder(e) for e in entries if not e.name.startswith(".")}
         self.folders = [folder / name for name in sorted(inside) if inside[name]]
         self.files = [folder / name for name in sorted(inside) if not inside[name]]
 
@@ -85,6 +85,13 @@ class Listing:
             hint = "" if path.name.lower() in NAMES else nearest(path.name, NAMES, "")
             parts.append(f"the folder {path.name[:60]}" + (f" ({hint})" if hint else ""))
         return ", ".join(parts) or "nothing at all"
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def split_of(name: str) -> str | None:

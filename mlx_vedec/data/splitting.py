@@ -30,7 +30,8 @@ def check_options(valid_fraction: object, normal_form: object, seed: object) -> 
         raise OptionError(
             f"valid_fraction is {shown(valid_fraction)}; expected more than 0, less than 1"
         )
-    if normal_form is not None and normal_form not in FORMS:
+    form = isinstance(normal_form, str) and normal_form in FORMS
+    if normal_form is not None and not form:
         raise OptionError(f"normal_form is {shown(normal_form)}; expected {', '.join(FORMS)}")
 
 

@@ -91,7 +91,15 @@ def words(scratch: Path, rng: Random) -> list[str]:
             rng.choice(("vit", "zzz", "vit trocr", "")),
             *rng.choice(([], ["x"])),
         ]
+    if command == "server":  # which goes on for ever where nothing is wrong
+        return [
+            command,
+            "--port",
+            rng.choice(("-1", "x", "99999999", "")),
+            *rng.choice(([], ["x"])),
+        ]
     flags = [*import_module(f"mlx_vedec.commands.{command}").parser()._actions][1:]
+    flags = [action for action in flags if action.dest != "watch"]  # so does this
     for action in rng.sample(flags, min(len(flags), rng.choice((0, 1, 2, 4)))):
         line += action.option_strings[-1:]
         values = WRITTEN if action.dest in WRITES else (*WRONG, model, str(picture), str(home))
@@ -105,6 +113,7 @@ def words(scratch: Path, rng: Random) -> list[str]:
         "benchmark": ["--model", model, "-n", "1", "-m", "2", "--warmup", "0"],
         "fuse": ["--model", model, "--adapter-path", home / "adapters", "--save-path", "fused"],
         "inspect": [model],
+        "export": ["--model", model, "--path", "made", "--overwrite", "-m", "2"],
         "upload": ["--upload-repo", "a/b", "--path", model, "--dry-run"],
     }[command]
     if rng.random() < 0.9:  # before the others, so that those win
