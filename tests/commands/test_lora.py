@@ -143,6 +143,7 @@ def test_without_validation_the_last_weights_are_kept(tune, data, tmp_path):
     assert sorted(tensors(tmp_path / "out").values()) == sorted(last.values())
 
 
+@pytest.mark.slow
 def test_adapters_to_begin_with(tune, tmp_path):
     """Without an update they are what is written again."""
     assert tune("--rank", 3)[0] == 0
@@ -311,6 +312,7 @@ def receipts(tmp_path):
     return target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_tags_become_tokens(run, place, receipts, tmp_path, kind):
     """The adapters bring them along, with the rows that were trained."""
@@ -358,6 +360,7 @@ def made_size(model, processor, size):
     assert model.encoder.processor_size is None
 
 
+@pytest.mark.slow
 def test_another_image_size_goes_with_the_adapters(tune, run, model, data, tmp_path):
     code, _, err = tune("--image-size", "16x48", "--test")
     out, plain = tmp_path / "out", load(model)[0].config.encoder.image_size
@@ -379,6 +382,7 @@ def test_another_image_size_goes_with_the_adapters(tune, run, model, data, tmp_p
     assert mx.allclose(ours, theirs, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_at_its_image_size(tune, tmp_path):
     flags = ("--image-size", "16x48")
     assert tune(*flags)[0] == 0
@@ -405,6 +409,7 @@ def test_image_sizes_that_are_refused(tune, tmp_path, size, said):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_a_model_without_a_processor(tune, run, model, tmp_path):
     """Each command that is proposed names the processor; the adapters bring its image steps."""
     other = tmp_path / "other"
@@ -483,6 +488,7 @@ def test_there_has_to_be_something_to_do(tune):
     failed(tune(train=()), "give --train, --test or both")
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_last_checkpoint_stays(tune, tmp_path, monkeypatch):
     from mlx_vedec.training import state
 

@@ -72,6 +72,7 @@ def test_a_vocabulary_is_learned_and_goes_with_the_adapters(
     assert mx.allclose(logits(fused, tokens), logits(made, tokens), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_letters_that_the_model_knows_keep_their_rows(tune, greek, model, tmp_path):
     """Before the first update; the others are drawn."""
     assert tune("--new-vocabulary", "--learning-rate", 0)[0] == 0
@@ -113,6 +114,7 @@ def test_a_training_that_was_given_up_leaves_no_vocabulary(tune, data, model, tm
     assert len(load(model, adapter_path=tmp_path / "out")[1].tokenizer) == 31
 
 
+@pytest.mark.slow
 def test_adapters_to_begin_with_bring_their_vocabulary(tune, greek, model, tmp_path):
     assert tune("--new-vocabulary")[0] == 0
     start = ("--resume-adapter-file", tmp_path / "out")

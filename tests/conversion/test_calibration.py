@@ -77,6 +77,7 @@ def calibrated(teacher):
     return model, found, done
 
 
+@pytest.mark.slow
 def test_it_comes_nearer(teacher, calibrated):
     model, found, done = calibrated
     layers = sum(isinstance(layer, Quantized) for layer in quantizable_layers(model).values())

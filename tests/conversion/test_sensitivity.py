@@ -85,6 +85,7 @@ def test_costs_are_of_softer_distributions(processor, pictures):  # noqa: F811
     assert layer.costs[3] == pytest.approx((np.exp(p) * (p - q)).sum() / len(p), rel=1e-2)
 
 
+@pytest.mark.slow
 def test_every_layer_is_measured(measured):
     assert {x.name for x in measured.layers} == {*quantize(small_model(), 4).formats}
     for layer in measured.layers:
@@ -124,6 +125,7 @@ def test_weights_come_back_after_a_failure(monkeypatch, processor, pictures):  #
     assert all(mx.array_equal(ours[name], theirs[name]) for name in theirs)
 
 
+@pytest.mark.slow
 def test_fewer_images(processor, pictures):  # noqa: F811
     given = {"candidates": (3,), "max_images": 2}
     found = measure(small_model(), processor, pictures, **given)

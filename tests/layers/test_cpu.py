@@ -126,7 +126,7 @@ def test_large_activations_are_mlx_s_own_values(name):
     activation, own = Activation(name), ACTIVATIONS[name]
     assert mx.array_equal(activation(x), own(x))
     activation.eval()
-    assert mx.allclose(activation(x), own(x), rtol=1e-6, atol=2e-6)
+    assert mx.allclose(activation(x), own(x), rtol=1e-5, atol=5e-6)
     half = x.astype(mx.float16)
     assert mx.array_equal(activation(half), own(half))
     direct, ours = (mx.grad(lambda x, f=f: f(x).sum())(x) for f in (own, activation))
@@ -142,7 +142,7 @@ def test_attention_in_pieces_is_attention(cores, mask):
     )
     own = lambda *x: mx.fast.scaled_dot_product_attention(*x, scale=0.4, mask=MASKS[mask])  # noqa: E731
     ours = lambda *x: formulas.attend(*x, scale=0.4, mask=MASKS[mask])  # noqa: E731
-    assert mx.allclose(ours(q, k, v), own(q, k, v), rtol=1e-5, atol=2e-6)
+    assert mx.allclose(ours(q, k, v), own(q, k, v), rtol=1e-4, atol=1e-5)
     assert mx.array_equal(mx.array_equal(ours(q, k, v), own(q, k, v)), mask == "causal")
     gradients = [
         mx.grad(lambda *x, f=f: f(*x).sum(), argnums=(0, 1, 2))(q, k, v) for f in (own, ours)
@@ -155,7 +155,7 @@ def test_log_sum_exp_is_mlx_s_own(cores):
     x = values(3, 2, 7000, scale=9.0)
     x = mx.where(values(3, 2, 7000, seed=1) > 0, x, -math.inf)
     own = mx.logsumexp(x, axis=-1, keepdims=True)
-    assert mx.allclose(formulas.log_sum_exp(x), own, rtol=1e-6, atol=1e-6)
+    assert mx.allclose(formulas.log_sum_exp(x), own, rtol=1e-5, atol=5e-6)
     assert mx.array_equal(
         formulas.log_sum_exp(x[0, 0, :9]), mx.logsumexp(x[0, 0, :9], keepdims=True)
     )

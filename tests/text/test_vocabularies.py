@@ -392,6 +392,7 @@ def test_merges_of_older_files_are_one_text_each():
 PUBLISHED = ["bert-base-uncased", "trocr-small", "manga-ocr"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_tokenizers(shared, tmp_path, name):
     source = shutil.copytree(shared / "tokenizers" / name, tmp_path / name)
