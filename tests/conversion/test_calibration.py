@@ -94,6 +94,7 @@ def copy_of(model):
     return copy
 
 
+@pytest.mark.slow
 def test_only_quantized_layers_change(calibrated):
     model, before = calibrated[0], student(dtype="float16")
     own = changed(model, before)
@@ -110,6 +111,7 @@ def test_what_is_saved_is_what_was_calibrated(calibrated, tmp_path):
     assert same(calibrated[0], again)
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_what_the_model_does(teacher, calibrated):
     """The divergence on the image held out, with the quantized layers of the model itself."""
     model, found, _ = calibrated
@@ -185,6 +187,7 @@ def test_what_cannot_be_calibrated_is_refused(teacher):
     refused("in mode mxfp8, which cannot", fixed, tiny_model(*WIDE), processor)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("part", ["encoder", "decoder"])
 def test_a_model_of_nan_is_refused(teacher, part):
     model = student()

@@ -37,6 +37,7 @@ def run(*flags):
     return commands.main(["convert", "--model", str(BUNDLED), *map(str, flags)])
 
 
+@pytest.mark.slow
 def test_verified(tmp_path, capsys):
     out = tmp_path / "out"
     assert run("--mlx-path", out, "-q", "--verify", lines_in(tmp_path / "two", 2)) == 0

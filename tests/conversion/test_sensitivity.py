@@ -92,6 +92,7 @@ def test_every_layer_is_measured(measured):
         assert layer.costs[2] > layer.costs[8] and layer.costs[8] < 1e-3
 
 
+@pytest.mark.slow
 def test_sizes_are_those_of_a_model(measured):
     for target in (4.0, 6.3, 8.8):
         config = choose(measured, target)

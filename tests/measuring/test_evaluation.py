@@ -341,6 +341,7 @@ def test_alone_nothing_is_gathered():
     assert gather(value, None) == [value]
 
 
+@pytest.mark.slow
 def test_lines_that_are_too_wide_are_read_in_pieces(reader, tmp_path):
     """Those of a page, whose texts are known; stretched, hardly a character of them is right."""
     page, model, processor = Image.open("examples/page.png"), *reader

@@ -63,6 +63,7 @@ def test_ids_that_disagree_are_said_with_their_places(folder):
 LINE = "tests/data/lines/seen_000.png"
 
 
+@pytest.mark.slow
 def test_an_image_tells_which_ids_the_model_means(folder, capsys):
     """A start that ends the text at once, and an end after which the text goes on."""
     text = generate(*load(folder), LINE).text
@@ -92,6 +93,7 @@ def test_an_image_under_ids_that_agree(folder, capsys):
     assert "all of these ids read the image alike" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_reading_says_once_that_ids_disagree(folder, capsys):
     model, processor = load(folder)
     with warnings.catch_warnings():

@@ -125,6 +125,7 @@ def test_texts_of_compiled_code_are_the_same(model, way):
     test_compiled_texts_are_the_same(model, way)
 
 
+@pytest.mark.slow
 def test_a_batch_that_empties_and_fills_takes_few_shapes():
     """Lines that end leave places to others, or stay until few enough go on."""
     lines = sorted((DATA / "lines").glob("seen_*.png"))[:12] * 2

@@ -61,6 +61,7 @@ def test_an_encoder_takes_at_most_the_bound_and_not_much_less(kind, images, size
     assert taken <= bound <= 2.5 * taken
 
 
+@pytest.mark.slow
 def test_large_maps_are_worked_on_in_pieces(monkeypatch):
     """Bit by bit the same values, with less memory; whole in training, where dropouts are drawn."""
     config = ENCODERS["donut-swin"].config_class(**SWIN, image_size=112)

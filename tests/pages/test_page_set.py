@@ -126,6 +126,7 @@ def test_lines_are_found(name):
     assert found.reading_order.ratio == 1
 
 
+@pytest.mark.slow
 def test_what_is_found_is_read():
     """From found lines as well as from true ones, on a page that is turned and one that is not."""
     sheets = [sheet for sheet in page_sheets(PAGES) if sheet.stem.endswith(READ)]

@@ -61,6 +61,7 @@ def test_wrong_options(reader, options, message):
         list(mlx_vedec.batch_generate(*reader, given.pop("images"), **given))
 
 
+@pytest.mark.slow
 def test_any_value_for_any_argument(reader, tmp_path):
     """Only our errors come, and never of more than a few hundred characters."""
     page = mlx_vedec.Page(regions=(Region((Line("tea"),)),), size=(9, 9))
