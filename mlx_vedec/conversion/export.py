@@ -17,10 +17,9 @@ import numpy as np
 
 from ..checkpoints.folders import check_target, replacing, settle
 from ..decoders.step import next_logits, step
-from ..encoders.patches import Pair, pair
+from ..encoders.patches import Pair
 from ..errors import ConfigError, OptionError, WeightsError, as_path, check_type, check_whole, shown
 from ..files import make_folder, write_file, write_json, write_tensors
-from ..images.loading import load_image
 from ..layers.computing import computing
 from ..layers.cpu import plain
 from ..layers.decoder_cache import DecoderCache
@@ -70,16 +69,16 @@ def export(
     """
     check_reader(model, processor)
     target = as_path(path, "path")
-    check_reader(model, processor)
     check_whole("batch_size", batch_size, 1)
     if batch_size > MOST_IMAGES:
         raise OptionError(f"batch_size is {shown(batch_size)}; expected at most {MOST_IMAGES}")
     check_no_adapters(model, "exporting it")
     table = token_bytes(processor.required_tokenizer)
-    size = _image_size(model, processor)
+    size = _image_size(processor)
     length = {} if max_new_tokens is None else {"max_new_tokens": max_new_tokens}
     options = model.generation_options(**{**processor.task_options(), **length})
-    ids, options = model.prompt(1, _rows(processor.prompt_ids(prompt)), options)
+    given = processor.prompt_ids(prompt)
+    ids, options = model.prompt(1, [given] if given else None, options)
     pixels = _pixels_of(processor, samples)
     settle(target)
     check_target(target, overwrite, CARD)
@@ -219,7 +218,7 @@ def _pairs(parts: Sequence[mx.array]) -> list[KeysValues]:
     return [(keys, values) for keys, values in zip(parts[::2], parts[1::2], strict=True)]
 
 
-def _image_size(model: VisionEncoderDecoderModel, processor: Processor) -> Pair:
+def _image_size(processor: Processor) -> Pair:
     """Height and width of the pixels that the encoder is exported for."""
     images = processor.image_processor
     if images is None:
@@ -229,7 +228,7 @@ def _image_size(model: VisionEncoderDecoderModel, processor: Processor) -> Pair:
             f"a {type(images).__name__} with these settings makes images of many sizes, and an "
             "exported function takes one; give it with --image-size, or resize_images"
         )
-    return pair(images.made_size)
+    return images.made_size
 
 
 def _pixels_of(processor: Processor, samples: Sequence[str | Path]) -> dict[str, mx.array]:
@@ -242,12 +241,8 @@ def _pixels_of(processor: Processor, samples: Sequence[str | Path]) -> dict[str,
             raise OptionError(
                 f"two of the samples would be written as samples/{name}.npy; rename one of them"
             )
-        found[name] = processor.pixels(load_image(sample))
+        found[name] = processor.pixels(sample)
     return found
-
-
-def _rows(ids: list[int] | None) -> list[list[int]] | None:
-    return None if ids is None else [ids]
 
 
 def _write_table(path: Path, table: TokenBytes) -> None:

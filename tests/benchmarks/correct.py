@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import tempfile
 from pathlib import Path
 
@@ -23,14 +22,13 @@ from PIL import Image, ImageDraw, ImageFont
 
 from examples.lora_finetune import WORDS
 from mlx_vedec import character_error_rate, commands, load
-from tests.support.serving import asked, events_of, serving
+from tests.support.serving import asked, form_of, page_of, serving
 
 FONT = ImageFont.truetype(font_amatic_sc.font_files["AmaticSCBold"], 48)
 LINES, LEADING, MARGIN = 8, 78, 60
-FORM = {"Content_Type": "multipart/form-data; boundary=x"}
 
 
-def page_of(seed: int) -> tuple[bytes, list[str]]:
+def drawn(seed: int) -> tuple[bytes, list[str]]:
     """A page as a PNG file, and its lines."""
     draws = np.random.default_rng(seed)
     texts = [" ".join(draws.choice(WORDS, draws.integers(3, 7))) for _ in range(LINES)]
@@ -46,13 +44,8 @@ def page_of(seed: int) -> tuple[bytes, list[str]]:
 
 def sent(server: object, path: str, **fields: object) -> object:
     """What a server answers to a form."""
-    parts = [
-        b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n' % name.encode()
-        + (value if isinstance(value, bytes) else json.dumps(value).encode())
-        for name, value in fields.items()
-    ]
-    body = b"\r\n".join([*parts, b"--x--\r\n"])
-    status, content, _ = asked(server, "POST", path, body, **FORM)  # pyright: ignore
+    body, headers = form_of(**fields)
+    status, content, _ = asked(server, "POST", path, body, **headers)  # pyright: ignore
     if status != 200:
         raise SystemExit(f"{path}: {content}")
     return content
@@ -61,11 +54,7 @@ def sent(server: object, path: str, **fields: object) -> object:
 def read(server: object, image: bytes) -> dict:
     """A page as the browser has it when it is read."""
     stream = sent(server, "/v1/read", image=image, split_lines=True, boxes=True, stream=True)
-    first, *lines, _ = events_of(stream)  # pyright: ignore
-    told = iter(sorted(lines, key=lambda line: line["number"]))
-    for region in first["regions"]:
-        region["lines"] = [next(told) for _ in region["lines"]]
-    return first
+    return page_of(stream)  # pyright: ignore
 
 
 def texts_of(page: dict) -> list[dict]:
@@ -77,7 +66,7 @@ def error_rate(server: object, seeds: range) -> float:
     """Character errors on whole pages."""
     found, true = [], []
     for seed in seeds:
-        image, texts = page_of(seed)
+        image, texts = drawn(seed)
         found.append("\n".join(line["text"] for line in texts_of(read(server, image))))
         true.append("\n".join(texts))
     return character_error_rate(found, true)
@@ -101,7 +90,7 @@ def main() -> None:
                 f"before: CER {error_rate(server, unseen):.1%} on {len(unseen)} pages", flush=True
             )
             for seed in range(args.pages):
-                image, texts = page_of(seed)
+                image, texts = drawn(seed)
                 page = read(server, image)
                 lines = texts_of(page)
                 if len(lines) != len(texts):

@@ -12,11 +12,11 @@ from mlx_vedec import load, load_dataset
 from mlx_vedec.pages.page import Page
 from mlx_vedec.server import corrections as module
 from mlx_vedec.server.corrections import Corrections, split_text
+from mlx_vedec.server.sent_pages import layout_of
 from tests.conftest import ROOT
-from tests.support.serving import asked, events_of, serving
+from tests.support.serving import asked, form_of, page_of, serving
 
 PAGE = (ROOT / "examples" / "page.png").read_bytes()
-BOUNDARY = {"Content_Type": "multipart/form-data; boundary=x"}
 
 
 @pytest.fixture(scope="module")
@@ -30,29 +30,15 @@ def server(folder):
         yield found
 
 
-def form(**fields):
-    parts = [
-        b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n' % name.encode()
-        + (value if isinstance(value, bytes) else json.dumps(value).encode())
-        for name, value in fields.items()
-    ]
-    return b"\r\n".join([*parts, b"--x--\r\n"])
-
-
 def post(server, path, **fields):
-    return asked(server, "POST", path, form(**fields), **BOUNDARY)
+    body, headers = form_of(**fields)
+    return asked(server, "POST", path, body, **headers)
 
 
 @pytest.fixture(scope="module")
 def page(server):
-    """The page as the browser has it: the lines of a stream, in the regions of its first event."""
     reading = post(server, "/v1/read", image=PAGE, split_lines=True, boxes=True, stream=True)
-    first, *lines, _ = events_of(reading[1])
-    told = {line["number"]: line for line in lines}
-    numbers = iter(range(len(told)))
-    for region in first["regions"]:
-        region["lines"] = [told[next(numbers)] for _ in region["lines"]]
-    return first
+    return page_of(reading[1])
 
 
 def corrected(page, number, text):
@@ -103,7 +89,7 @@ def test_correcting_again_asks_first_and_overwrites_nothing(server, folder, page
 
 def test_two_windows_at_once_write_two_revisions(folder, page, tmp_path):
     kept = Corrections(tmp_path / "both", 12.0)
-    layout = module_layout(page)
+    layout = layout_of(page)
     with Image.open(ROOT / "examples" / "page.png") as picture:
         picture = picture.convert("RGB")
     begin = threading.Barrier(2)
@@ -117,16 +103,10 @@ def test_two_windows_at_once_write_two_revisions(folder, page, tmp_path):
     assert {row["file_name"].split("-")[1] for row in rows_in(tmp_path / "both")} == {"2"}
 
 
-def module_layout(page):
-    from mlx_vedec.server.sent_pages import layout_of
-
-    return layout_of(page)
-
-
 def test_a_write_that_fails_leaves_what_was_there(page, tmp_path, monkeypatch):
     kept = Corrections(tmp_path, 12.0)
     picture = Image.open(ROOT / "examples" / "page.png").convert("RGB")
-    kept.save(PAGE, picture, module_layout(page), 0)
+    kept.save(PAGE, picture, layout_of(page), 0)
     before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     right, calls = module.write_file, []
 
@@ -139,7 +119,7 @@ def test_a_write_that_fails_leaves_what_was_there(page, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "write_file", full)
     for _ in range(2):
         with pytest.raises(Exception, match="No space left on device.; nothing was changed"):
-            kept.save(PAGE, picture, module_layout(page), None)
+            kept.save(PAGE, picture, layout_of(page), None)
         calls += [Path()] * 4
     assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
 

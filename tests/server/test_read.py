@@ -14,26 +14,13 @@ from mlx_vedec.server.read import TYPES
 from mlx_vedec.server.refusals import Refusal
 from tests.server.conftest import LINE, TEXT
 from tests.support.readers import top_of_the_page
-from tests.support.serving import CHAT, asked, chat_of, events_of, serving
+from tests.support.serving import CHAT, asked, chat_of, events_of, form_of, serving
 from tests.tasks.test_tasks import donut, folder  # noqa: F401
 
 
 def read(server, content, **fields):
     query = urlencode(fields)
     return asked(server, "POST", f"/v1/read?{query}", content)
-
-
-def form(**fields):
-    """A form's body and type."""
-    lines = []
-    for name, value in fields.items():
-        named = f'Content-Disposition: form-data; name="{name}"; filename="a.png"\r\n\r\n'
-        lines.append(
-            b"--xyz\r\n" + named.encode() + (value if isinstance(value, bytes) else value.encode())
-        )
-    return b"\r\n".join([*lines, b"--xyz--\r\n"]), {
-        "Content-Type": "multipart/form-data; boundary=xyz"
-    }
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +49,7 @@ def test_words_and_alternatives(server, reader):
 
 def test_a_page_is_that_of_read_page(server, page):
     path, expected = page
-    body, headers = form(image=path.read_bytes(), split_lines="true", boxes="true")
+    body, headers = form_of(image=path.read_bytes(), split_lines="true", boxes="true")
     answer = asked(server, "POST", "/v1/read", body, **headers)[1]
     lines = answer["regions"][0]["lines"]
     assert answer["text"] == expected.text
@@ -129,11 +116,11 @@ def test_what_is_refused(server, fields, said):
 
 
 def test_fields_are_there_once_in_form_and_query(server):
-    body, headers = form(image=LINE.read_bytes(), boxes="true")
+    body, headers = form_of(image=LINE.read_bytes(), boxes="true")
     status, answer, _ = asked(server, "POST", "/v1/read?boxes=true", body, **headers)
     assert status == 400 and "'boxes' is there twice" in answer["error"]["message"]
     for images, number in ({"note": b"a"}, 0), ({"image": b"a", "file": b"a"}, 2):
-        body, headers = form(**images)
+        body, headers = form_of(**images)
         status, answer, _ = asked(server, "POST", "/v1/read", body, **headers)
         assert status == 400 and f"has {number} fields named image" in answer["error"]["message"]
 
@@ -179,14 +166,14 @@ def test_pixels_are_counted_back(server):
 
 
 def test_forms_that_are_none():
-    body, headers = form(a="1", b="\r\n--x\r\n2")
+    body, headers = form_of(a="1", b="\r\n--x\r\n2")
     boundary = boundary_of(headers["Content-Type"])
     assert multipart(body, boundary) == [("a", b"1"), ("b", b"\r\n--x\r\n2")]
     assert multipart(b"before\r\n" + body + b"after", boundary)[0] == ("a", b"1")
     for wrong in (b"", body[:-10], b"--xyz\r\nX: y\r\n\r\n1\r\n--xyz--", b"--xyz\r\n\r\n--xyz--"):
         with pytest.raises(Refusal):
             multipart(wrong, b"xyz")
-    many = form(**{f"a{i}": "" for i in range(101)})[0]
+    many = form_of(**{f"a{i}": "" for i in range(101)})[0]
     with pytest.raises(Refusal, match="over 100 fields"):
         multipart(many, b"xyz")
     for kind in ("multipart/form-data", "multipart/form-data; boundary=" + "a" * 300):
@@ -199,7 +186,7 @@ def test_forms_that_are_none():
 
 
 def test_forms_that_tests_write(server):
-    body, headers = form(file=LINE.read_bytes(), max_tokens="5")
+    body, headers = form_of(file=LINE.read_bytes(), max_tokens="5")
     status, answer, _ = asked(server, "POST", "/v1/read", body, **headers)
     assert (status, answer["text"], answer["finish_reason"]) == (200, TEXT[:5], "length")
 

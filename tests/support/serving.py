@@ -61,6 +61,27 @@ def events_of(content: bytes) -> list[Any]:
     return [json.loads(event.removeprefix("data: ")) for event in events]
 
 
+def form_of(**fields: Any) -> tuple[bytes, dict[str, str]]:
+    """The body of a form, and the header that says so; what is neither bytes nor text is JSON."""
+    parts = []
+    for name, value in fields.items():
+        head = f'--xyz\r\nContent-Disposition: form-data; name="{name}"; filename="a.png"\r\n\r\n'
+        if not isinstance(value, bytes):
+            value = (value if isinstance(value, str) else json.dumps(value)).encode()
+        parts.append(head.encode() + value)
+    body = b"\r\n".join([*parts, b"--xyz--\r\n"])
+    return body, {"Content-Type": "multipart/form-data; boundary=xyz"}
+
+
+def page_of(content: bytes) -> dict[str, Any]:
+    """A page as the browser has it: the lines of a stream, in the regions of its first event."""
+    first, *lines, _ = events_of(content)
+    told = iter(sorted(lines, key=lambda line: line["number"]))
+    for region in first["regions"]:
+        region["lines"] = [next(told) for _ in region["lines"]]
+    return first
+
+
 def data_uri(image: Path | bytes) -> str:
     content = image if isinstance(image, bytes) else image.read_bytes()
     return "data:image/png;base64," + base64.b64encode(content).decode()
