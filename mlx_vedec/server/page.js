@@ -97,9 +97,11 @@ function tell(model = about.model) {
 
 // Reading
 
+const unsaved = () => shown?.lines.some((line) => line.corrected) && !shown.saved;
+
 async function read(file) {
   if (!file) return;
-  if (shown?.lines.some((line) => line.corrected) && !shown.saved) {
+  if (unsaved()) {
     if (!confirm("Your corrections of this page are not saved. Read another page?")) return;
   }
   reading?.abort();
@@ -501,17 +503,18 @@ async function copy() {
 }
 
 async function save(after = shown.revision) {
+  const page = shown; // another may be shown when this one is saved
   complain(null);
   const fields = { image: shown.file, page: JSON.stringify(sentPage()), after: JSON.stringify(after) };
   try {
     const found = await (await ask("page/corrections", form(fields))).json();
-    shown.revision = found.revision;
-    shown.saved = true;
+    page.revision = found.revision;
+    page.saved = true;
     say(`Saved: ${found.lines} line images to learn from, ${found.corrected} of them corrected.`);
   } catch (error) {
     if (error.code !== "corrected_before") return complain(error);
     byId("again-body").textContent = error.message;
-    if ((await closed(byId("again"))) === "save") return save(null);
+    if ((await closed(byId("again"))) === "save" && page === shown) return save(null);
     say("Nothing was saved.");
   }
 }
@@ -552,7 +555,7 @@ document.addEventListener("drop", (event) => {
   read(event.dataTransfer.files[0]);
 });
 addEventListener("beforeunload", (event) => {
-  if (shown?.lines.some((line) => line.corrected) && !shown.saved) event.preventDefault();
+  if (unsaved()) event.preventDefault();
 });
 
 (async () => {
