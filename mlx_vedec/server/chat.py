@@ -54,10 +54,9 @@ def chat_completions(handler: Handler) -> None:
 
 
 def _image(uri: str, service: Service, deadline: float) -> bytes:
-    field = "messages.content.image_url"
     if uri[:8].lower().startswith(("http://", "https://")):
         return service.fetch(uri, deadline)
-    return data_of(uri, field)
+    return data_of(uri)
 
 
 class _Completion:

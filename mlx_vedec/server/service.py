@@ -16,7 +16,7 @@ from .access import Access
 from .corrections import Corrections
 from .fields import settled, with_seed
 from .limits import Limits
-from .pictures import PictureRoom
+from .pictures import IMAGE_FIELD, PictureRoom
 from .refusals import Refusal
 from .worker import Worker
 
@@ -102,6 +102,6 @@ class Service:
                 400,
                 "images are not downloaded from addresses by this server; send the image itself, "
                 "as data:image/png;base64,…, or start the server with --allow-urls",
-                param="messages.content.image_url",
+                param=IMAGE_FIELD,
             )
         return self._fetch(url, deadline, self.limits.body_bytes)
