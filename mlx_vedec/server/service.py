@@ -20,7 +20,7 @@ from .pictures import IMAGE_FIELD, PictureRoom
 from .refusals import Refusal
 from .worker import Worker
 
-KEPT = 31  # settled options, which take a while to settle
+KEPT = 31  # settled options beside the newest, which take a while to settle
 
 
 class Service:
@@ -92,7 +92,7 @@ class Service:
         if found is None:
             found = settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
             if len(asked) < 1000:
-                self._settled = {**dict(islice(self._settled.items(), KEPT)), asked: found}
+                self._settled = {asked: found, **dict(islice(self._settled.items(), KEPT))}
         return with_seed(found)
 
     def fetch(self, url: str, deadline: float) -> bytes:
