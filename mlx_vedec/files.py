@@ -134,9 +134,18 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write an object as Hugging Face's files are written: indented, keys sorted."""
-    text = json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n"
-    data = text.encode("utf-8", "backslashreplace")  # JSON's own way to write half a character
+    write_text(path, json.dumps(values, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text in UTF-8; half a character as JSON would, as a backslash and its code."""
+    data = utf8(text)
     write_file(path, lambda temporary: temporary.write_bytes(data))
+
+
+def utf8(text: str) -> bytes:
+    """The bytes that `write_text` writes."""
+    return text.encode("utf-8", "backslashreplace")
 
 
 def write_tensors(

@@ -172,7 +172,8 @@ def _of_pages(
     of_samples = [name for name in ("split", *DATA) if vars(args)[name] is not None]
     pages = [] if of_samples else page_sheets(args.data)
     if not pages:
-        return _check_no_pages(args, of_samples)
+        _check_no_pages(args, of_samples)
+        return None
     shown = Progress(len(pages)) if options["group"].size() == 1 else None
     progress = shown and (lambda page: shown.step(page.name))
     return evaluate_pages(model, processor, pages, layout=args.layout, progress=progress, **options)

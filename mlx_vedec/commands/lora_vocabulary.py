@@ -54,9 +54,11 @@ def other_vocabulary(
 
 def _texts(samples: Iterable[Sample], processor: Processor) -> list[str]:
     """The texts and prompts of samples; those that are no texts are told of with the batches."""
+    from ..text.inputs import has_half_character
+
     return [
         text
         for sample in samples
         for text in (sample.text, sample.prompt and processor.prompt_text(sample.prompt))
-        if isinstance(text, str) and not any("\ud800" <= x <= "\udfff" for x in text)
+        if isinstance(text, str) and not has_half_character(text)
     ]

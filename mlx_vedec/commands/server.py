@@ -132,8 +132,9 @@ def _serve(args: argparse.Namespace) -> int:
     )
     if args.host not in LOOPBACK and not keys:
         say(f"{PROGRAM}: warning: whoever reaches {args.host} can ask; give --api-key-file")
-    if server.corrections is not None and server.corrections.problem is not None:
-        say(f"{PROGRAM}: warning: {server.corrections.problem}; corrections are not saved")
+    corrections = server.service.corrections
+    if corrections is not None and corrections.problem is not None:
+        say(f"{PROGRAM}: warning: {corrections.problem}; corrections are not saved")
     _stop_by_signals(server)
     server.run(lambda: print(f"listening at {server.url}", flush=True))
     return 0

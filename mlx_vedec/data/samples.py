@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ from ..images.deferred import DeferredImage
 from ..images.loading import ImageSource, is_url
 from ..tasks.donut import json2token
 from ..tasks.donut_prompts import ANSWER, QUESTION
+from ..text.inputs import has_half_character
 
 IMAGE = ("image", "file_name", "file")  # the names a column goes by
 TEXT = ("text", "ground_truth")
@@ -185,7 +185,7 @@ def _parsed(sample: Sample, parse: Any, added_vocab: Container[str]) -> Sample:
 
 def whole(text: str, name: str = "text") -> str:
     """The text; an error where JSON held half a surrogate pair, which cannot be encoded."""
-    if re.search("[\ud800-\udfff]", text):
+    if has_half_character(text):
         raise DataError(
             f"{name} {_shown(text)} has half a surrogate pair; expected whole characters"
         )

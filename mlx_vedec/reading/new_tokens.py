@@ -15,6 +15,7 @@ import tokenizers
 from ..checkpoints.config import read_json
 from ..errors import TokenError
 from ..files import write_json
+from ..text.inputs import has_half_character
 from ..text.tokenizer import Tokenizer
 from .generate import check_reader
 
@@ -54,7 +55,7 @@ def _is_token(token: object) -> bool:
     """Whether a text can be a token: no spaces around it, and no half of a character in it."""
     if not isinstance(token, str) or not token.strip() == token != "":
         return False
-    return not any("\ud800" <= character <= "\udfff" for character in token)
+    return not has_half_character(token)
 
 
 def tables(model: VisionEncoderDecoderModel) -> tuple[str, ...]:

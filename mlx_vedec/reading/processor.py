@@ -30,7 +30,7 @@ from ..tasks.donut_prompts import added_vocabulary, answer_text, task_prompt, ta
 from ..tasks.formulas import CLEANERS
 from ..tasks.manga import post_process
 from ..tasks.nougat import to_markdown
-from ..text.inputs import TEXT_OPTIONS, Text, rows_of
+from ..text.inputs import TEXT_OPTIONS, Text, has_half_character, rows_of
 from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
 
 if TYPE_CHECKING:
@@ -247,7 +247,7 @@ class Processor:
                 f"prompt has {len(prompt):,} characters; expected {LONGEST_PROMPT:,} at most, and "
                 "no more than the table of positions has room for"
             )
-        if prompt and any("\ud800" <= character <= "\udfff" for character in prompt):
+        if prompt and has_half_character(prompt):
             raise OptionError(
                 f"prompt is {ascii(prompt)[:80]}, with half a surrogate pair; expected whole "
                 "characters"

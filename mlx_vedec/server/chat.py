@@ -54,10 +54,9 @@ def chat_completions(handler: Handler) -> None:
 
 
 def _image(uri: str, service: Service, deadline: float) -> bytes:
-    field = "messages.content.image_url"
     if uri[:8].lower().startswith(("http://", "https://")):
         return service.fetch(uri, deadline)
-    return data_of(uri, field)
+    return data_of(uri)
 
 
 class _Completion:
@@ -113,17 +112,16 @@ class _Completion:
         said: list[int] = [0] * self.texts  # tokens whose log-probabilities are sent
         first = [True] * self.texts
         for event in events:
-            if isinstance(event, Token) and beams and (not plain or self.chat.logprobs):
-                continue  # what is told of beams has no log-probabilities yet
-            if isinstance(event, Token) and not plain:
-                self.tokens[event.sequence].append(event)
-                continue
             if isinstance(event, Token):
-                text = pieces[event.sequence].add(event.id)
-                entries = spellings[event.sequence].entries([event]) if self.chat.logprobs else []
-                said[event.sequence] += 1
-                if text or entries:
-                    yield self._delta(event.sequence, text, entries, first)
+                index = event.sequence
+                if plain and not (beams and self.chat.logprobs):  # of beams they are not known yet
+                    text = pieces[index].add(event.id)
+                    entries = spellings[index].entries([event]) if self.chat.logprobs else []
+                    said[index] += 1
+                    if text or entries:
+                        yield self._delta(index, text, entries, first)
+                elif not beams:
+                    self.tokens[index].append(event)
                 continue
             result = _checked(event)
             for index, own in enumerate(_texts(result)):

@@ -10,7 +10,7 @@ from ..errors import shown
 from ..generation.options import OPTIONS
 from ..reading.processor import DonutProcessor, Processor
 from ..tasks.donut_prompts import ANSWER, QUESTION, added_vocabulary, field_names
-from .fields import OWN, refuse_unknown, true_or_false
+from .fields import OWN, refuse_unknown, text_or_none, true_or_false
 from .limits import IMAGES, MESSAGES, MOST_LIKELIEST
 from .refusals import Refusal
 
@@ -73,14 +73,11 @@ class Chat:
         check_model(values.get("model"), model)
         image, text = _content(values.get("messages"))
         stream, logprobs = (true_or_false(values, name) for name in ("stream", "logprobs"))
-        prompt = values.get("prompt")
-        if prompt is not None and not isinstance(prompt, str):
-            raise Refusal(400, f"prompt is {shown(prompt)}; expected a text", param="prompt")
         return cls(
             image=image,
             text=text,
             options=_options(values),
-            prompt=prompt,
+            prompt=text_or_none(values, "prompt"),
             stream=stream,
             usage=_usage(values, stream=stream),
             logprobs=logprobs,

@@ -18,11 +18,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import SplitResult, urljoin, urlsplit
 
+from .pictures import IMAGE_FIELD
 from .refusals import Refusal
 
 REDIRECTS = 3
 SECONDS = 30.0  # of a whole download
-FIELD = "messages.content.image_url"
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -121,4 +121,4 @@ def is_public(address: Address) -> bool:
 
 def _refusal(url: str, why: str) -> Refusal:
     named = re.sub("//[^/@]*@", "//…@", url[:200])
-    return Refusal(400, f"the image {ascii(named)}: {why}", param=FIELD)
+    return Refusal(400, f"the image {ascii(named)}: {why}", param=IMAGE_FIELD)

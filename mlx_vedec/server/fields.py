@@ -56,6 +56,14 @@ def true_or_false(values: Mapping[str, Any], name: str) -> bool:
     return bool(value)
 
 
+def text_or_none(values: Mapping[str, Any], name: str) -> str | None:
+    """A field that is a text; None where it is not there."""
+    value = values.get(name)
+    if value is not None and not isinstance(value, str):
+        raise Refusal(400, f"{name} is {shown(value)}; expected a text", param=name)
+    return value
+
+
 def settled(
     model: VisionEncoderDecoderModel,
     processor: Processor,

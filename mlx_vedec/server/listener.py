@@ -33,7 +33,7 @@ class Listener(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, host: str, port: int, service: Service) -> None:
-        self.address_family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self.address_family = _family(host)
         self.open = 0  # connections
         self.room_changed = threading.Condition()
         own = {"service": service, "routes": routes_of(service), "open": OPEN}
@@ -103,8 +103,11 @@ def listening(host: str, port: int) -> Iterator[None]:
 def check_address(host: str, port: int) -> None:
     """Raise `OptionError` where an address cannot be listened at."""
     with listening(host, port):
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        socket.create_server((host, port), family=family).close()
+        socket.create_server((host, port), family=_family(host)).close()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
 
 
 def refuse_connection(request: socket.socket) -> None:

@@ -252,7 +252,7 @@ function finish(event, seconds) {
   tell(event.model || about.model);
   const read = shown.lines.length ? `${shown.lines.length} lines` : "The image was";
   say(event.text || event.data !== undefined
-    ? `${read} read in ${seconds.toFixed(1)} s. Correct the text, or click a word for other readings.`
+    ? `${read} read in ${seconds.toFixed(1)} s. Correct the text${about.whole ? "" : ", or click a word for other readings"}.`
     : "There is no text on this image.");
   const { complete, naturalWidth } = byId("image");
   if (complete && !naturalWidth) complain(new Error("This browser does not show images of this format; its text is read all the same."));

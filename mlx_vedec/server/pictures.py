@@ -22,23 +22,26 @@ from .requests import Late
 FORMATS = (
     *("PNG", "JPEG", "MPO", "WEBP", "GIF", "TIFF", "BMP", "PPM", "JPEG2000", "AVIF", "HEIF"),
 )
+IMAGE_FIELD = "messages.content.image_url"  # of a chat, as errors name it
 DATA = re.compile(r"data:[\w.+/-]*((?:;[\w.=+-]+)*),", re.IGNORECASE)
 
 
-def data_of(uri: str, field: str) -> bytes:
+def data_of(uri: str) -> bytes:
     """The bytes of a data URI, in base64."""
     head = DATA.match(uri[:200])
     if head is None or not head[1].lower().endswith(";base64"):
         raise Refusal(
             400,
-            f"{field} begins with {ascii(uri[:40])}; expected data:image/png;base64, and the image",
-            param=field,
+            f"{IMAGE_FIELD} begins with {ascii(uri[:40])}; expected data:image/png;base64, and the "
+            "image",
+            param=IMAGE_FIELD,
         )
     try:
         said = uri[head.end() :].encode().translate(None, b" \r\n")  # it may have lines
         return base64.b64decode(said, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise Refusal(400, f"{field} is not in base64 ({error}); encode it", param=field) from None
+        said = f"{IMAGE_FIELD} is not in base64 ({error}); encode it"
+        raise Refusal(400, said, param=IMAGE_FIELD) from None
 
 
 class PictureRoom:

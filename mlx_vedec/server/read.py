@@ -15,7 +15,7 @@ from ..pages.page import Page
 from ..pages.reading import WHOLE_PAGES, PageWork, begin_page, name_of
 from ..pages.sheets import Sheet
 from .chat_fields import check_model
-from .fields import OWN, refuse_unknown
+from .fields import OWN, refuse_unknown, text_or_none
 from .forms import boundary_of, collected, multipart, query_fields
 from .handler import Handler
 from .refusals import Refusal
@@ -59,13 +59,10 @@ class PageRequest:
         stream = _truth(fields, "stream")
         if stream and format != "json":
             raise Refusal(400, f"a stream is JSON, not {format}; leave one of them out")
-        prompt = fields.get("prompt")
-        if not isinstance(prompt, str | None):
-            raise Refusal(400, f"prompt is {shown(prompt)}; expected a text", param="prompt")
         return cls(
             options={name: value for name, value in fields.items() if name in OWN},
             format=format,
-            prompt=prompt,
+            prompt=text_or_none(fields, "prompt"),
             split_lines=_truth(fields, "split_lines"),
             boxes=_truth(fields, "boxes") or (format != "json" and format in WITH_WORDS),
             grammar=_truth(fields, "grammar"),
@@ -100,9 +97,10 @@ def read(handler: Handler) -> None:
                 if asked.stream:
                     handler.event({"type": "page", **as_dict(work.page)})
                 for event in request.events(deadline):
-                    for said in _lines(work, event):
-                        if asked.stream:
-                            handler.event(said)
+                    assert isinstance(event, Read)
+                    work.results[event.image] = event.result
+                    for said in _lines(work, event.image) if asked.stream else ():
+                        handler.event(said)
         page = work.finished()
         if whole and page.lines[0].error is not None:
             raise page.lines[0].error
@@ -147,13 +145,10 @@ def _begun(
     return work, pieces
 
 
-def _lines(work: PageWork, event: Any) -> Iterator[dict[str, Any]]:
-    """The lines that a result completes, as they are told in a stream."""
-    if not isinstance(event, Read):
-        return
-    work.results[event.image] = event.result
+def _lines(work: PageWork, image: int) -> Iterator[dict[str, Any]]:
+    """The lines that the result of an image completes, as they are told in a stream."""
     for number, (line, places) in enumerate(zip(work.page.lines, work.places, strict=True)):
-        if event.image in places and all(place in work.results for place in places):
+        if image in places and all(place in work.results for place in places):
             said = line_dict(work.read(line, places))
             pieces = [work.results[place].text for place in places]
             yield {"type": "line", "number": number, **said, "pieces": pieces}

@@ -63,6 +63,17 @@ class Closing(Exception):
     """The server takes no more requests."""
 
 
+def next_of(told: queue.SimpleQueue[Any], deadline: float) -> Any:
+    """What is told next; the error of `Failed`, and `Late` at a time of `time.monotonic`."""
+    try:
+        found = told.get(timeout=max(0.0, deadline - time.monotonic()))
+    except queue.Empty:
+        raise Late from None
+    if isinstance(found, Failed):
+        raise found.error
+    return found
+
+
 @dataclass(eq=False)
 class Task:
     """Something else that the thread with the model computes, between two steps."""
@@ -107,11 +118,6 @@ class Request:
         """What it is told until all images are read; `Late` at a time of `time.monotonic`."""
         left = len(self.pictures)
         while left:
-            try:
-                event = self.told.get(timeout=max(0.0, deadline - time.monotonic()))
-            except queue.Empty:
-                raise Late from None
-            if isinstance(event, Failed):
-                raise event.error
+            event = next_of(self.told, deadline)
             left -= isinstance(event, Read)
             yield event

@@ -60,12 +60,11 @@ class Server:
         self.worker = Worker(model, processor, self.limits.max_batch)
         access = Access([key.strip() for key in api_keys], [host, *hosts], cors)
         download = fetch if allow_urls else None
-        self.corrections = None
+        kept = None
         if corrections is not None:
             folder = as_path(corrections, "corrections")
-            self.corrections = Corrections(folder, processor.line_aspect_ratio)
-        own = download, self.corrections
-        self.service = Service(self.worker, name, self.limits, access, *own)
+            kept = Corrections(folder, processor.line_aspect_ratio)
+        self.service = Service(self.worker, name, self.limits, access, download, kept)
         self.listener = Listener(host, port, self.service)
         self.host = host
 

@@ -16,11 +16,11 @@ from .access import Access
 from .corrections import Corrections
 from .fields import settled, with_seed
 from .limits import Limits
-from .pictures import PictureRoom
+from .pictures import IMAGE_FIELD, PictureRoom
 from .refusals import Refusal
 from .worker import Worker
 
-KEPT = 31  # settled options, which take a while to settle
+KEPT = 31  # settled options beside the newest, which take a while to settle
 
 
 class Service:
@@ -92,7 +92,7 @@ class Service:
         if found is None:
             found = settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
             if len(asked) < 1000:
-                self._settled = {**dict(islice(self._settled.items(), KEPT)), asked: found}
+                self._settled = {asked: found, **dict(islice(self._settled.items(), KEPT))}
         return with_seed(found)
 
     def fetch(self, url: str, deadline: float) -> bytes:
@@ -102,6 +102,6 @@ class Service:
                 400,
                 "images are not downloaded from addresses by this server; send the image itself, "
                 "as data:image/png;base64,…, or start the server with --allow-urls",
-                param="messages.content.image_url",
+                param=IMAGE_FIELD,
             )
         return self._fetch(url, deadline, self.limits.body_bytes)

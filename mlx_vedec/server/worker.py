@@ -28,7 +28,7 @@ from ..reading.image_queue import IDLE, ImageQueue
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .batch import Batch, Job
-from .requests import Broken, Closing, Failed, Gone, Late, Read, Request, Task
+from .requests import Broken, Closing, Failed, Gone, Read, Request, Task, next_of
 
 Result = TypeVar("Result")
 LOG = logging.getLogger("mlx_vedec")
@@ -58,10 +58,7 @@ class Worker:
     @contextmanager
     def reading(self, request: Request) -> Iterator[None]:
         """Within it a request is read; `Closing` where no more are."""
-        with self._closing:
-            if self.closed:
-                raise Closing
-            self.submitted.put(request)
+        self._submit(request)
         try:
             yield
         finally:
@@ -70,17 +67,14 @@ class Worker:
     def call(self, function: Callable[[], Result], deadline: float) -> Result:
         """What a function gives in the thread with the model; `Late` where that comes late."""
         task = Task(function)
+        self._submit(task)
+        return next_of(task.told, deadline)
+
+    def _submit(self, asked: Request | Task) -> None:
         with self._closing:
             if self.closed:
                 raise Closing
-            self.submitted.put(task)
-        try:
-            found = task.told.get(timeout=max(0.0, deadline - time.monotonic()))
-        except queue.Empty:
-            raise Late from None
-        if isinstance(found, Failed):
-            raise found.error
-        return found
+            self.submitted.put(asked)
 
     def stop(self, grace: float = 0.0) -> None:
         """Let `run` return when all is read, or after so many seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,13 @@ from ..errors import OptionError
 from .tokenizer import TokenIds, Tokenizer
 
 Text = str | Sequence[str] | Sequence[Sequence[str]] | TokenIds | Sequence[TokenIds]
+HALF = re.compile("[\ud800-\udfff]")
 TEXT_OPTIONS = {"add_special_tokens", "is_split_into_words", "max_length", "padding", "truncation"}
+
+
+def has_half_character(text: str) -> bool:
+    """Whether a text has half of a surrogate pair, as JSON can hold: it cannot be encoded."""
+    return HALF.search(text) is not None
 
 
 def rows_of(

@@ -7,13 +7,13 @@ says what that rule needs beside the tokens that the texts become, and why it th
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from tokenizers import pre_tokenizers
 
 from ..errors import TokenError
+from .token_bytes import BYTE
 from .tokenizer import Tokenizer
 from .vocabularies import (
     Vocabulary,
@@ -26,8 +26,6 @@ from .vocabularies import (
     pair_of,
     with_ids,
 )
-
-BYTE = re.compile(r"<0x[0-9A-F]{2}>")  # a byte of a character that is no token
 
 
 def shrink_vocabulary(

@@ -21,6 +21,7 @@ from tokenizers.models import BPE
 from tokenizers.trainers import BpeTrainer
 
 from ..errors import DataError, OptionError, TokenError, check_whole, listed, shown
+from .inputs import has_half_character
 from .special_tokens import NUMBERED, ROLES, content_of
 from .tokenizer import Tokenizer
 
@@ -88,9 +89,10 @@ def learn_vocabulary(
     backend = tokenizers.Tokenizer(BPE(ids, merges, unk_token=unknown, fuse_unk=False))
     backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_next")
     backend.decoder = decoders.Fuse()
-    added = [t for t in json.loads(tokenizer.content)["added_tokens"] if t["content"] != unknown]
+    old = json.loads(tokenizer.content)
+    added = [t for t in old["added_tokens"] if t["content"] != unknown]
     pipeline = {**json.loads(backend.to_str()), "added_tokens": [*added, _special(unknown)]}
-    pipeline["post_processor"] = json.loads(tokenizer.content)["post_processor"]
+    pipeline["post_processor"] = old["post_processor"]
     return Vocabulary(
         with_ids(pipeline, ids, {**named_roles(tokenizer), "unk_token": unknown}), sources
     )
@@ -102,7 +104,7 @@ def checked_texts(texts: Iterable[str]) -> list[str]:
         raise DataError(f"the texts are {shown(texts)}; expected a list of texts")
     found = [*texts]
     for number, text in enumerate(found):
-        if not isinstance(text, str) or any("\ud800" <= letter <= "\udfff" for letter in text):
+        if not isinstance(text, str) or has_half_character(text):
             raise DataError(
                 f"text {number} is {shown(text)}; expected characters, and no half of one; "
                 "correct the file that it is from"

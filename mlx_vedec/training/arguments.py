@@ -10,7 +10,6 @@ from ..checkpoints.config import check_options, option
 from ..errors import TrainingError
 
 OPTIMIZERS = ("adamw", "adam", "adafactor", "muon", "sgd", "lion")
-TRACKERS = ("tensorboard", "wandb")  # by the names of their packages
 SCHEDULES = ("constant", "linear", "cosine")
 # What a resumed run may change: none of it changes how a step goes from the one before.
 MAY_DIFFER = (

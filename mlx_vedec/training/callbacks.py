@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ..errors import TrainingError, shortened
-from ..files import named_errors, write_file
+from ..files import named_errors, utf8, write_file, write_text
 from ..text.error_rates import characters
 
 Info = Mapping[str, Any]
@@ -107,9 +107,7 @@ class MetricsFile:
     def __init__(self, path: Path, step: int = 0) -> None:
         self.path = path
         kept = [line for line in read_metrics(path) if line["iteration"] <= step] if step else []
-        text = "".join(map(_line, kept))
-        data = text.encode("utf-8", "backslashreplace")
-        write_file(path, lambda temporary: temporary.write_bytes(data))
+        write_text(path, "".join(map(_line, kept)))
 
     def on_train_loss_report(self, info: Info) -> None:
         """Add a line for a report of training."""
@@ -121,7 +119,7 @@ class MetricsFile:
 
     def _add(self, record: dict[str, Any]) -> None:
         with named_errors(self.path), self.path.open("ab") as file:
-            file.write(_line(record).encode("utf-8", "backslashreplace"))
+            file.write(utf8(_line(record)))
 
 
 def _line(record: Info) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import shortened
-from ..files import write_file
+from ..files import write_text
 from ..images.loading import ImageSource, load_image
 from ..text.error_rates import characters
 from .callbacks import read_metrics
@@ -56,9 +56,7 @@ class SamplesPage:
         if len(self.pictures) != len(info["samples"]):
             self.pictures = [*map(_picture, info["images"])]
         reports = [r for r in read_metrics(self.metrics) if r.get("kind") == "val"]
-        text = HEAD + "".join(self._body(info, reports))
-        data = text.encode("utf-8", "backslashreplace")
-        write_file(self.path, lambda temporary: temporary.write_bytes(data))
+        write_text(self.path, HEAD + "".join(self._body(info, reports)))
 
     def _body(self, info: Mapping[str, Any], reports: list[dict[str, Any]]) -> Iterator[str]:
         cer = "" if info.get("cer") is None else f", CER {100 * info['cer']:.2f} %"

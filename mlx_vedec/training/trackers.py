@@ -16,12 +16,12 @@ from typing import Any
 
 from ..checkpoints.config import read_json
 from ..errors import TrainingError, nearest, shortened
-from ..files import write_json
+from ..files import utf8, write_json
 from ..images.loading import ImageSource, load_image
-from .arguments import TRACKERS
 from .samples_page import LARGEST, as_jpeg, small
 
 LOG = logging.getLogger("mlx_vedec")
+TRACKERS = ("tensorboard", "wandb")  # by the names of their packages
 RUN = "wandb.json"  # in the folder of a training: the run that it goes on with
 
 
@@ -98,7 +98,7 @@ class TensorBoard(Tracker):
         """Write the texts as one table, and the pictures the first time."""
         rows = [f"| {_cell(wanted)} | {_cell(found)} |" for found, wanted in samples]
         table = "\n".join(["| reference | prediction |", "|---|---|", *rows])
-        data = table.encode("utf-8", "backslashreplace")
+        data = utf8(table)
         text = _tensorboard("util.tensor_util").make_tensor_proto(data)
         about = _tensorboard("plugins.text.metadata").create_summary_metadata("samples", "")
         self._add(step, [{"tag": "samples", "tensor": text, "metadata": about}])

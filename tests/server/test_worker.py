@@ -7,6 +7,9 @@ import pytest
 from mlx_vedec import generate, load_image
 from mlx_vedec.errors import ImageError
 from mlx_vedec.reading.generate import settle
+from mlx_vedec.server import service
+from mlx_vedec.server.access import Access
+from mlx_vedec.server.limits import Limits
 from mlx_vedec.server.requests import Broken, Closing, Gone, Late, Read, Request, Token
 from mlx_vedec.server.worker import Worker
 from tests.server.conftest import LINE, LINES
@@ -210,3 +213,19 @@ def test_what_is_there_at_the_end(reader):
 def test_a_time_that_is_over(reader):
     with pytest.raises(Late):
         results(request_for(reader, LINE), deadline=0.0)  # which nobody reads
+
+
+def test_options_are_settled_once_while_they_are_new(reader, monkeypatch):
+    """However many others were asked for before them."""
+    settle_all, settled = service.settled, []
+
+    def counted(*given, **how):
+        settled.append(given[2])
+        return settle_all(*given, **how)
+
+    monkeypatch.setattr(service, "settled", counted)
+    found = service.Service(Worker(*reader), "name", Limits(), Access())
+    for most in (*range(1, 50), 49, 48, 1):
+        found.settled({"max_new_tokens": most}, grammar=False)
+    assert [options["max_new_tokens"] for options in settled] == [*range(1, 50), 1]
+    assert len(found._settled) == service.KEPT + 1
