@@ -90,9 +90,9 @@ def _like_others(words: Array, left: Array, right: Array, apart: Mask) -> Mask:
     found = np.zeros(len(left), bool)
     numbers = np.flatnonzero(apart)
     starts, ends, feet = words[left, 2], words[right, 0], words[left, 3]
+    reach = 9 * heights(words)[left]
     for number in numbers:
-        high = 9 * heights(words[left[number]][None])[0]
-        near = numbers[np.abs(feet[numbers] - feet[number]) < high]
+        near = numbers[np.abs(feet[numbers] - feet[number]) < reach[number]]
         near = near[(starts[near] < ends[number]) & (ends[near] > starts[number])]
         found[number] = 2 * wider[near].sum() < len(near)
     return found

@@ -87,9 +87,11 @@ def _rule_between(upper: Array, lower: Array, rules: Array) -> bool:
 
 
 def _followed(order: list[int], following: dict[int, int]) -> list[list[int]]:
-    starts = [line for line in order if line not in set(following.values())]
+    inner = {*following.values()}
     chains = []
-    for line in starts:
+    for line in order:
+        if line in inner:
+            continue
         chain = [line]
         while chain[-1] in following:
             chain.append(following[chain[-1]])
