@@ -37,8 +37,12 @@ class Pictures:
 def _parts(dark: Mask, lines: list[Box], cell: int) -> Mask:
     """The dark parts of a grid without those that are print, each with its holes."""
     printed = np.zeros_like(dark)
-    for left, top, right, bottom in lines:
-        printed[top // cell : -(-bottom // cell), left // cell : -(-right // cell)] = True
+    places = [
+        np.s_[top // cell : -(-bottom // cell), left // cell : -(-right // cell)]
+        for left, top, right, bottom in lines
+    ]
+    for place in places:
+        printed[place] = True
     runs = runs_of(dark)
     index = connected(runs)
     found = np.zeros_like(dark)
@@ -48,10 +52,7 @@ def _parts(dark: Mask, lines: list[Box], cell: int) -> Mask:
         box = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         if box.mean() >= WHOLE:
             box[:] = True
-        inside = any(
-            part[t // cell : -(-b // cell), left // cell : -(-r // cell)].all()
-            for left, t, r, b in lines
-        )
+        inside = any(part[place].all() for place in places)
         if not inside and (part & printed).sum() < IN_LINES * part.sum():
             found |= part
     return found
