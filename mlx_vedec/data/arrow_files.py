@@ -5,7 +5,7 @@ An image is a path, bytes, or as `datasets` has it both in one: `{"bytes": …, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -110,11 +110,7 @@ def _rows(path: Path, batches: Iterator[Any], chosen: Sequence[str], keep: Keep)
         values = [_images(columns[0], places, keep), *(c.to_pylist() for c in columns[1:])]
         for row in zip(*values, strict=True):
             number += 1
-            yield number, partial(_row, dict(zip(chosen, row, strict=True)))
-
-
-def _row(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return values
+            yield number, partial(dict, [*zip(chosen, row, strict=True)])
 
 
 def _images(column: Any, places: Sequence[str], keep: Keep) -> list[Any]:

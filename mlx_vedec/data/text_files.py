@@ -8,7 +8,7 @@ name, then a tab, a comma or spaces, then the text.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -51,15 +51,15 @@ def pairing(listing: Listing, texts: Listing | None = None) -> Pairing:
     read, not what is right.
     """
     texts = texts or listing
-    images: dict[str, list[Path]] = {}
-    for path in listing.images:
-        images.setdefault(_bare(path.stem), []).append(path)
-    for ending in (TRUTH, PLAIN):
-        found = {path.name[: -len(ending)]: path for path in texts.ending(ending)}
-        own = images if ending == TRUTH else _by_stem(listing.images)
-        if any(name in found for name in own) or ending == PLAIN:
-            return Pairing(ending, found, own)
-    raise AssertionError("the last ending is always taken")
+    truths = Pairing(TRUTH, _by_name(texts, TRUTH), _by_stem(listing.images, _bare))
+    if truths.names:
+        return truths
+    return Pairing(PLAIN, _by_name(texts, PLAIN), _by_stem(listing.images, str))
+
+
+def _by_name(texts: Listing, ending: str) -> dict[str, Path]:
+    """The texts by their names without the ending."""
+    return {path.name[: -len(ending)]: path for path in texts.ending(ending)}
 
 
 def _bare(stem: str) -> str:
@@ -68,10 +68,10 @@ def _bare(stem: str) -> str:
     return stem.removesuffix(kind)
 
 
-def _by_stem(images: Sequence[Path]) -> dict[str, list[Path]]:
+def _by_stem(images: Sequence[Path], change: Callable[[str], str]) -> dict[str, list[Path]]:
     found: dict[str, list[Path]] = {}
     for path in images:
-        found.setdefault(path.stem, []).append(path)
+        found.setdefault(change(path.stem), []).append(path)
     return found
 
 

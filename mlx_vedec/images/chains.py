@@ -113,17 +113,6 @@ def nearest(group: Array, far: Floats) -> Mask:
     return found
 
 
-def joined(count: int, one: Array, other: Array) -> Array:
-    """The number (count,) of the group that each is in, where pairs are in the same."""
-    labels = np.arange(count)
-    while (labels[one] != labels[other]).any():
-        lowest = np.minimum(labels[one], labels[other])
-        np.minimum.at(labels, np.concatenate([labels[one], labels[other]]), np.tile(lowest, 2))
-        while (labels[labels] != labels).any():
-            labels = labels[labels]
-    return np.unique(labels, return_inverse=True)[1]
-
-
 # Groups: the number of the group that each shape is in
 
 

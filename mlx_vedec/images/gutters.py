@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .chains import heights
 from .ink import Array, Mask
 
 # In letter heights of the lines that a gutter keeps apart.
@@ -27,7 +28,6 @@ class Gutters:
     def __init__(self, words: Array, rules: Array, gaps: Array, high: Array) -> None:
         self.words, self.gaps, self.octaves = words, gaps, octave(high)
         self.rules = rules[np.argsort(rules[:, 1] - rules[:, 3], kind="stable")][:MOST_RULES]
-        self._known: dict[int, tuple[int, Mask, Mask]] = {}
 
     def between(self, shapes: Array, left: Array, right: Array) -> tuple[Mask, Mask]:
         """Whether a gutter is in the gap of each pair of shapes, and whether it is a short one.
@@ -35,7 +35,7 @@ class Gutters:
         A short one may also be a few wide gaps between words, that happen to be below each other.
         """
         one, other = shapes[left], shapes[right]
-        high = np.minimum(one[:, 3] - one[:, 1], other[:, 3] - other[:, 1])
+        high = np.minimum(heights(one), heights(other))
         row = (np.maximum(one[:, 1], other[:, 1]) + np.minimum(one[:, 3], other[:, 3])) // 2
         found = self._rule_between(one[:, 2], other[:, 0], row, high)
         short = np.zeros_like(found)
@@ -56,11 +56,9 @@ class Gutters:
 
     def _white(self, size: int, start: Array, end: Array, row: Array) -> tuple[Mask, Mask]:
         """Whether a long gutter is between places of a row, and whether a short one is."""
-        if size not in self._known:
-            like = self.gaps[np.abs(self.octaves - size) <= 1]
-            wide = WIDER * float(np.quantile(like, 0.75)) if len(like) else 0.0
-            self._known[size] = white_columns(self.words, 2 ** (size / 2), wide)
-        cell, *whites = self._known[size]
+        like = self.gaps[np.abs(self.octaves - size) <= 1]
+        wide = WIDER * float(np.quantile(like, 0.75)) if len(like) else 0.0
+        cell, *whites = white_columns(self.words, 2 ** (size / 2), wide)
         found = []
         for white in whites:
             sums = np.pad(white.cumsum(axis=1), ((0, 0), (1, 0)))

@@ -83,8 +83,12 @@ def labeled_runs(ink: Mask) -> tuple[Array, Array]:
 
 def connected(runs: Array) -> Array:
     """The number of the connected shape that each of the runs (row, start, end) is in."""
-    labels = np.arange(runs.shape[1])
-    one, other = _touching(runs, int(runs[2].max(initial=0)) + 2)
+    return joined(runs.shape[1], *_touching(runs, int(runs[2].max(initial=0)) + 2))
+
+
+def joined(count: int, one: Array, other: Array) -> Array:
+    """The number (count,) of the group that each is in, where pairs are in the same."""
+    labels = np.arange(count)
     while (labels[one] != labels[other]).any():
         lowest = np.minimum(labels[one], labels[other])
         np.minimum.at(labels, np.concatenate([labels[one], labels[other]]), np.tile(lowest, 2))
@@ -111,6 +115,14 @@ def runs_of(mask: Mask) -> Array:
     edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
     rows, starts = np.nonzero(edges == 1)
     return np.stack([rows, starts, np.nonzero(edges == -1)[1]])
+
+
+def painted(runs: Array, shape: tuple[int, ...]) -> Mask:
+    """The mask of a shape (H, W) that is True in the runs (row, start, end) alone."""
+    mask = np.zeros(shape, np.bool_)
+    for row, start, end in runs.T.tolist():
+        mask[row, start:end] = True
+    return mask
 
 
 def _touching(runs: Array, stride: int) -> tuple[Array, Array]:

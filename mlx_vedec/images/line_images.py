@@ -18,6 +18,7 @@ from .ink import (
     labeled_runs,
     leveled,
     outlines,
+    painted,
     shapes_of,
     spans_of,
     two_kinds,
@@ -170,10 +171,7 @@ def _others(ink: Mask, top: int, bottom: int) -> Mask:
     runs, index = labeled_runs(ink)
     shapes = outlines(runs, index)
     middle = (shapes[:, 1] + shapes[:, 3]) / 2
-    others = np.zeros_like(ink)
-    for row, start, end in runs[:, ((middle < top) | (middle > bottom))[index]].T:
-        others[row, start:end] = True
-    return others
+    return painted(runs[:, ((middle < top) | (middle > bottom))[index]], ink.shape)
 
 
 # From a line to pieces

@@ -115,11 +115,11 @@ def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
     runs, index = labeled_runs(ink)
     shapes = outlines(runs, index)
     usual = usual_height(shapes)
-    letters = _may_be_letters(shapes, usual, len(ink))
+    rule, frame = is_rule(shapes, usual), _is_frame(shapes, usual)
+    letters = _may_be_letters(shapes, usual, len(ink)) & ~(rule | frame)
     if not 0 < np.count_nonzero(letters) <= MOST_SHAPES:
         return [], none
-    rules = shapes[is_rule(shapes, usual)]
-    rules = np.concatenate([rules, sides_of(ink, shapes[_is_frame(shapes, usual)], usual)])
+    rules = np.concatenate([shapes[rule], sides_of(ink, shapes[frame], usual)])
     lines = _lines(runs, index, shapes, letters, rules)
     print_ = [line.box for line in lines if line.is_print]
     hidden = Pictures(light, usual, print_).around(shapes)
@@ -129,11 +129,11 @@ def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
 
 
 def _may_be_letters(shapes: Array, usual: float, page: int) -> Mask:
-    """Which shapes may be letters or marks: no rules, frames, pictures or specks."""
+    """Which shapes may be letters or marks, if no rules or frames: no pictures or specks."""
     high, dark = heights(shapes), shapes[:, 4]
     huge = (high > LARGEST * page) & (high > 4 * usual)
     speck = dark < max(2, SPECK * usual**2)
-    return ~(is_rule(shapes, usual) | _is_frame(shapes, usual) | huge | speck)
+    return ~(huge | speck)
 
 
 def _is_frame(shapes: Array, usual: float) -> Mask:

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from .boxes import Box
-from .ink import Array, Mask, connected, runs_of
+from .ink import Array, Mask, connected, painted, runs_of
 
 LIGHTEST = 204  # of 255: what is darker is no paper
 DARK = 0.6  # least share of a picture that is no paper, around each of its places
@@ -37,23 +37,22 @@ class Pictures:
 def _parts(dark: Mask, lines: list[Box], cell: int) -> Mask:
     """The dark parts of a grid without those that are print, each with its holes."""
     printed = np.zeros_like(dark)
-    for left, top, right, bottom in lines:
-        printed[top // cell : -(-bottom // cell), left // cell : -(-right // cell)] = True
+    places = [
+        np.s_[top // cell : -(-bottom // cell), left // cell : -(-right // cell)]
+        for left, top, right, bottom in lines
+    ]
+    for place in places:
+        printed[place] = True
     runs = runs_of(dark)
     index = connected(runs)
     found = np.zeros_like(dark)
     for number in range(index.max(initial=-1) + 1):
-        part = np.zeros_like(dark)
-        for row, start, end in runs[:, index == number].T.tolist():
-            part[row, start:end] = True
+        part = painted(runs[:, index == number], dark.shape)
         rows, columns = np.flatnonzero(part.any(axis=1)), np.flatnonzero(part.any(axis=0))
         box = part[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         if box.mean() >= WHOLE:
             box[:] = True
-        inside = any(
-            part[t // cell : -(-b // cell), left // cell : -(-r // cell)].all()
-            for left, t, r, b in lines
-        )
+        inside = any(part[place].all() for place in places)
         if not inside and (part & printed).sum() < IN_LINES * part.sum():
             found |= part
     return found

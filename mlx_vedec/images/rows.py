@@ -15,7 +15,6 @@ from .chains import (
     cores,
     heights,
     hulls,
-    joined,
     links,
     members,
     neighbours,
@@ -24,7 +23,7 @@ from .chains import (
     widths,
 )
 from .gutters import Gutters
-from .ink import Array, Floats, Mask, outlines
+from .ink import Array, Floats, Mask, joined, outlines
 
 # In letter heights.
 LETTER_GAP = 0.8  # widest between letters of a word
@@ -91,9 +90,9 @@ def _like_others(words: Array, left: Array, right: Array, apart: Mask) -> Mask:
     found = np.zeros(len(left), bool)
     numbers = np.flatnonzero(apart)
     starts, ends, feet = words[left, 2], words[right, 0], words[left, 3]
+    reach = 9 * heights(words)[left]
     for number in numbers:
-        high = 9 * heights(words[left[number]][None])[0]
-        near = numbers[np.abs(feet[numbers] - feet[number]) < high]
+        near = numbers[np.abs(feet[numbers] - feet[number]) < reach[number]]
         near = near[(starts[near] < ends[number]) & (ends[near] > starts[number])]
         found[number] = 2 * wider[near].sum() < len(near)
     return found
@@ -259,10 +258,8 @@ def _own(shapes: Array, home: Array) -> None:
 
 def _distances(marks: Array, letters: Array, size: float, foot: float) -> Floats:
     """How far marks are from a line's letters, in their height; infinite where they are not its."""
-    lefts, rights = (
-        np.sort(letters[:, 0]),
-        np.maximum.accumulate(letters[np.argsort(letters[:, 0])][:, 2]),
-    )
+    letters = letters[np.argsort(letters[:, 0])]
+    lefts, rights = letters[:, 0], np.maximum.accumulate(letters[:, 2])
     place = np.searchsorted(lefts, marks[:, 0], "right")
     before = marks[:, 0] - rights[np.maximum(place - 1, 0)]
     before = np.where(place > 0, np.maximum(before, 0), np.inf)

@@ -32,7 +32,7 @@ from ..text.error_rates import AS_IS, ERRORS, SHARES, Normalization, Share, chec
 from .arguments import check_arguments
 from .confidences import Bin, calibration
 from .intervals import Difference, Estimate, check_bootstrap, differences, estimates
-from .processes import gather_results
+from .processes import in_shares
 from .references import ReadingTask, reading_tasks
 
 DATA_SHARES = {"field_f1": field_share, "tree_accuracy": tree_share}  # of documents
@@ -134,8 +134,8 @@ def evaluate(
     """
     check_arguments(processor=processor, dataset=dataset, batch_size=batch_size)
     check_arguments(normalization=normalization, seed=seed)
-    found = {"metrics": metrics, "prompt": prompt, "group": group, "progress": progress}
-    check_arguments(*found, **found)
+    optional = {"metrics": metrics, "prompt": prompt, "group": group, "progress": progress}
+    check_arguments(*optional, **optional)
     check_bootstrap(bootstrap)
     tasks = reading_tasks(dataset, processor, prompt)
     names = _names(metrics, tasks)
@@ -153,14 +153,14 @@ def evaluate(
         return [_values(result) for result in results] if share else []
 
     started = time.perf_counter()
-    found = _in_shares(read, tasks, group)
+    found: list[ResultValues] = in_shares(read, tasks, group)
     seconds = time.perf_counter() - started
     readings = [t.counted(Reading(f["text"], f["data"])) for t, f in zip(tasks, found, strict=True)]
-    shares = _shares(names, tasks, readings, normalization)
-    counts = _shares(["cer"], tasks, readings, normalization)["cer"]
+    counted = _shares((*names, "cer"), tasks, readings, normalization)
+    shares = {name: counted[name] for name in names}
     return Evaluation(
         metrics=estimates(shares, bootstrap=bootstrap, seed=seed),
-        rows=tuple(map(_row, tasks, readings, counts, found)),
+        rows=tuple(map(_row, tasks, readings, counted["cer"], found)),
         shares=shares,
         seconds=seconds,
     )
@@ -201,19 +201,6 @@ def _check_references(
     texts = [name for name in names if name in SHARES]
     for name, shares in _shares(texts, tasks, nothing, normalization).items():
         total(name, shares)
-
-
-def _in_shares(
-    read: Callable[[Sequence[ReadingTask]], list[ResultValues]],
-    tasks: Sequence[ReadingTask],
-    group: mx.distributed.Group | None,
-) -> list[ResultValues]:
-    """The results of all tasks; each process reads a share of them."""
-    rank, world = (group.rank(), group.size()) if group else (0, 1)
-    found: list[ResultValues] = [{} for _ in tasks]
-    for process, part in enumerate(gather_results(lambda: read(tasks[rank::world]), group)):
-        found[process::world] = part
-    return found
 
 
 def _lines(
@@ -285,7 +272,8 @@ def _shares(
         return best(shares, key=lambda share: share.ratio)
 
     return {
-        name: [share(name, *pair) for pair in zip(tasks, readings, strict=True)] for name in names
+        name: [share(name, *pair) for pair in zip(tasks, readings, strict=True)]
+        for name in dict.fromkeys(names)
     }
 
 

@@ -23,7 +23,7 @@ from .arguments import check_arguments
 from .evaluation import Evaluation, Row
 from .intervals import check_bootstrap, estimates
 from .page_scores import ONE_SPACE, TRUE_LINES, in_order, line_f1, matched_lines
-from .processes import gather_results
+from .processes import in_shares
 
 OF_LINES = ("line_f1", "reading_order")  # how they were found
 PAGE_METRICS = (*OF_LINES, TRUE_LINES, *SHARES)
@@ -53,13 +53,9 @@ class PageReading(NamedTuple):
             return line_f1(*self.counts)
         if metric == "reading_order":
             return Share(*self.order)
-        wanted, found, known = (
-            ONE_SPACE(normalization(text))
-            for text in (self.reference, self.found, self.from_true_lines)
-        )
-        if metric == TRUE_LINES:
-            return SHARES["cer"](known, wanted)
-        return SHARES[metric](found, wanted)
+        read = self.from_true_lines if metric == TRUE_LINES else self.found
+        read, wanted = (ONE_SPACE(normalization(text)) for text in (read, self.reference))
+        return SHARES["cer" if metric == TRUE_LINES else metric](read, wanted)
 
 
 def page_sheets(data: str | Path) -> list[Sheet]:
@@ -141,11 +137,14 @@ def evaluate_pages(
         return [*_readings(share, found, whole=whole, progress=progress)]
 
     started = time.perf_counter()
-    readings = _in_shares(read, sheets, group)
+    readings = [PageReading(*values) for values in in_shares(read, sheets, group)]
     seconds = time.perf_counter() - started
-    shares = {n: [reading.share(n, normalization) for reading in readings] for n in (*names, "cer")}
-    rows = tuple(map(_row, readings, shares["cer"]))
-    shares = {name: shares[name] for name in names}
+    counted = {
+        name: [reading.share(name, normalization) for reading in readings]
+        for name in dict.fromkeys((*names, "cer"))
+    }
+    rows = tuple(map(_row, readings, counted["cer"]))
+    shares = {name: counted[name] for name in names}
     return Evaluation(estimates(shares, bootstrap=bootstrap, seed=seed), rows, shares, seconds)
 
 
@@ -181,19 +180,6 @@ def _names(metrics: Sequence[str] | None, *, lines: bool, texts: bool) -> list[s
             f"{' and '.join(wrong or DEFAULT)} need {why}; expected {', '.join(known) or why}"
         )
     return [*metrics] if metrics else [name for name in DEFAULT if name in known]
-
-
-def _in_shares(
-    read: Callable[[Sequence[Sheet]], list[PageReading]],
-    sheets: Sequence[Sheet],
-    group: mx.distributed.Group | None,
-) -> list[PageReading]:
-    """The readings of all pages; each process reads a share of them."""
-    rank, world = (group.rank(), group.size()) if group else (0, 1)
-    found: list[Any] = [None] * len(sheets)
-    for process, part in enumerate(gather_results(lambda: read(sheets[rank::world]), group)):
-        found[process::world] = part
-    return [PageReading(*values) for values in found]
 
 
 def _readings(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import mlx.core as mx
 import numpy as np
@@ -18,6 +18,7 @@ from mlx.utils import tree_map
 from ..errors import ProcessError
 
 Group = mx.distributed.Group
+Item = TypeVar("Item")
 OF_BACKENDS = re.compile(r"\[(ring|mpi|jaccl)\]|nccl", re.IGNORECASE)
 
 
@@ -65,6 +66,17 @@ def gather_results(make: Callable[[], Any], group: Group | None) -> list[Any]:
         if message is not None:
             raise ProcessError(f"process {rank} failed: {message}")
     return [value for value, _ in found]
+
+
+def in_shares(
+    read: Callable[[Sequence[Item]], list[Any]], items: Sequence[Item], group: Group | None
+) -> list[Any]:
+    """What `read` gives for each of the items, a JSON value; each process reads a share of them."""
+    rank, world = (group.rank(), group.size()) if group else (0, 1)
+    found: list[Any] = [None] * len(items)
+    for process, part in enumerate(gather_results(lambda: read(items[rank::world]), group)):
+        found[process::world] = part
+    return found
 
 
 def from_first(make: Callable[[], Any], group: Group) -> Any:

@@ -87,9 +87,11 @@ def _rule_between(upper: Array, lower: Array, rules: Array) -> bool:
 
 
 def _followed(order: list[int], following: dict[int, int]) -> list[list[int]]:
-    starts = [line for line in order if line not in set(following.values())]
+    inner = {*following.values()}
     chains = []
-    for line in starts:
+    for line in order:
+        if line in inner:
+            continue
         chain = [line]
         while chain[-1] in following:
             chain.append(following[chain[-1]])
@@ -133,7 +135,8 @@ def _before(hulls: Array, rules: Array) -> Mask:
     stacked = _shared(hulls, hulls) > SHARED
     left_of = ~stacked & (hulls[:, None, 0] < hulls[None, :, 0]) & _in_columns(hulls, stacked)
     obstacles = np.concatenate([hulls, rules[:, :4]]) if len(rules) else hulls
-    across = (_overlap(obstacles, hulls)[:, :, None]) & (_overlap(obstacles, hulls)[:, None, :])
+    over = _shared(obstacles, hulls) > SHARED
+    across = over[:, :, None] & over[:, None, :]
     centre = (obstacles[:, 1] + obstacles[:, 3]) / 2
     low, high = np.minimum(middle[:, None], middle[None]), np.maximum(middle[:, None], middle[None])
     blocked = np.zeros_like(upper)
@@ -149,7 +152,3 @@ def _in_columns(hulls: Array, stacked: Mask) -> Mask:
     beside = (level & ~stacked).astype(np.float32)
     column = (stacked | np.eye(len(hulls), dtype=bool)).astype(np.float32)
     return column @ beside @ column > 0
-
-
-def _overlap(one: Array, other: Array) -> Mask:
-    return _shared(one, other) > SHARED

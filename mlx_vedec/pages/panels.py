@@ -9,7 +9,18 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from ..images.ink import Array, Mask, dark_on_light, ink_level, labeled_runs, leveled, outlines
+from ..images.chains import heights, widths
+from ..images.ink import (
+    Array,
+    Mask,
+    dark_on_light,
+    find_ink,
+    labeled_runs,
+    leveled,
+    outlines,
+    painted,
+)
+from ..images.rows import SMALLEST, usual_height
 
 FILLED = 0.5  # least share of a panel that is dark
 STRAIGHT = 0.8  # least share of its upper and lower edge that is on a straight line
@@ -25,9 +36,8 @@ def without_panels(ink: Mask, grey: Image.Image) -> Mask:
     """
     runs, index = labeled_runs(ink)
     shapes = outlines(runs, index)
-    high, wide = shapes[:, 3] - shapes[:, 1], shapes[:, 2] - shapes[:, 0]
-    usual = np.median(high[high >= 4]) if (high >= 4).any() else 0
-    least = max(LEAST, 1.5 * usual)
+    high, wide = heights(shapes), widths(shapes)
+    least = max(LEAST, 1.5 * usual_height(shapes))
     found = (high >= least) & (wide >= least) & (shapes[:, 4] >= FILLED * high * wide)
     numbers = np.flatnonzero(found)
     numbers = numbers[np.argsort(-(high * wide)[numbers], kind="stable")][:MOST_PANELS]
@@ -39,13 +49,12 @@ def without_panels(ink: Mask, grey: Image.Image) -> Mask:
 def _without(ink: Mask, grey: Image.Image, runs: Array, shape: Array) -> Mask:
     """The ink with the text in one panel, the shape of these runs; as it is if that has none."""
     left, top, right, bottom, _ = shape.tolist()
-    rows, starts, ends = runs - np.array([[top], [left], [left]])
+    runs = runs - np.array([[top], [left], [left]])
     height, width = bottom - top, right - left
-    panel = np.zeros((height, width), bool)
-    for row, start, end in zip(rows.tolist(), starts.tolist(), ends.tolist(), strict=True):
-        panel[row, start:end] = True
+    panel = painted(runs, (height, width))
     if not (_is_straight(panel) and _is_straight(panel[::-1])):
         return ink
+    rows, starts, ends = runs
     start, end = np.full(height, width), np.zeros(height, np.int64)
     np.minimum.at(start, rows, starts)
     np.maximum.at(end, rows, ends)
@@ -75,7 +84,7 @@ def _text(values: Array, inside: Mask) -> Mask | None:
     paper = np.median(values[inside])
     alone = dark_on_light(Image.fromarray(np.where(inside, values, paper).astype(np.uint8)))
     alone = leveled(alone, max(1, max(alone.size) // 16))
-    ink = np.asarray(alone) <= ink_level(alone)
+    ink = find_ink(alone)
     edge = np.pad(inside, 1)
     deep = edge[:-2, 1:-1] & edge[2:, 1:-1] & edge[1:-1, :-2] & edge[1:-1, 2:]
     runs, index = labeled_runs(ink & inside)
@@ -83,10 +92,7 @@ def _text(values: Array, inside: Mask) -> Mask | None:
     for row, start, end, shape in zip(*runs.tolist(), index.tolist(), strict=True):
         at_edge[shape] |= not deep[row, start:end].all()
     shapes = outlines(runs, index)
-    letters = ~at_edge & (shapes[:, 3] - shapes[:, 1] >= 4)
+    letters = ~at_edge & (heights(shapes) >= SMALLEST)
     if np.count_nonzero(letters) < LETTERS:
         return None
-    text = np.zeros_like(inside)
-    for row, start, end in runs[:, ~at_edge[index]].T.tolist():
-        text[row, start:end] = True
-    return text
+    return painted(runs[:, ~at_edge[index]], inside.shape)

@@ -57,7 +57,7 @@ def test_each_layout(name, tmp_path):
     splits = load_splits(folder.parent)
     assert {n: [s.text for s in found] for n, found in splits.items()} == {"train": texts}
     found = labelled_images(folder)
-    assert found.labels == (None if name == "pages" and found.labels is None else tuple(texts))
+    assert found.labels == tuple(texts)
     assert len(found.images) == len(texts)
     others = [other for other in LAYOUTS if other not in (name, "table")]
     with pytest.raises(DataError, match="has no training data"):

@@ -199,7 +199,7 @@ def jpeg(shot: Shot) -> None:
 
 
 def dark_edge(shot: Shot) -> None:
-    """A black band along one side, as of a scanner's lid, and specks."""
+    """A black band along one side, as of a scanner's lid."""
     r, (w, h) = shot.random, shot.image.size
     wide = round(r.uniform(0.01, 0.025) * w)
     at_left = r.random() < 0.5

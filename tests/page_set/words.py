@@ -43,7 +43,7 @@ class Writer:
         return self._any("names")
 
     def sentence(self) -> str:
-        """One of sixteen kinds, with figures, dates, prices and marks of many kinds."""
+        """One of fifteen kinds, the plainest as often as two; with figures, prices and marks."""
         r, name = self.random, self.surname
         kinds = (
             lambda: f"The {self._thing()} {self._deed()} {self._where()}.",

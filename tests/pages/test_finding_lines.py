@@ -93,7 +93,7 @@ def test_wide_gaps_are_no_gutters():
 
 
 def test_the_rows_of_a_table():
-    page, pen = paper(), None
+    page = paper()
     places = put(page, 60, 30, text(3))
     pen = ImageDraw.Draw(page)
     for row in range(4):
