@@ -18,6 +18,8 @@ from types import SimpleNamespace
 
 import mlx.core as mx
 
+from .compiled import on_gpu
+
 PIECE = 1 << 18  # numbers of a piece: 1 MiB, a core's second cache
 SHARE = 1 << 16  # numbers that pay for handing work to another core,
 PRODUCTS = 1 << 25  # and products, of a linear layer of equal widths
@@ -41,7 +43,7 @@ _BLAS = SimpleNamespace(users=0, before=0)
 
 @contextmanager
 def plain() -> Iterator[None]:
-    """A context in which this thread builds what any device computes: for exported functions."""
+    """A context in which this thread builds what any device computes, to compile or export."""
     outer, _OWN.plain = _OWN.plain, True
     try:
         yield
@@ -76,11 +78,10 @@ def one_blas_thread() -> Iterator[None]:
 def _openblas() -> ctypes.CDLL | None:
     """The OpenBLAS whose functions all libraries of this process see, MLX's among them."""
     try:
-        return (
-            process if hasattr(process := ctypes.CDLL(None), "openblas_set_num_threads") else None
-        )
+        process = ctypes.CDLL(None)
     except (OSError, TypeError):  # Windows has no such view
         return None
+    return process if hasattr(process, "openblas_set_num_threads") else None
 
 
 def _blas_threads() -> int:
@@ -193,4 +194,4 @@ def _streams(count: int) -> list[mx.Stream]:
 
 def on_cpu() -> bool:
     """Whether this thread computes as a CPU does."""
-    return mx.default_device().type == mx.DeviceType.cpu and not _OWN.plain
+    return not on_gpu() and not _OWN.plain

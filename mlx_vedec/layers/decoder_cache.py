@@ -110,7 +110,7 @@ class DecoderCache:
 
     @property
     def storage(self) -> Storage:
-        """How tokens are kept, for a step on `handed_out` arrays."""
+        """How tokens are kept, for a step on what `hand_out` gives."""
         return Storage(self.packing, self._layers[0].window)
 
     def hand_out(self) -> tuple[list[Parts], list[Parts], mx.array | None]:

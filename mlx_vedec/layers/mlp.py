@@ -10,6 +10,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..errors import ConfigError
+from .compiled import on_gpu
 from .cpu import by_tokens
 from .cpu_formulas import activate
 from .dropout import Dropout
@@ -75,7 +76,7 @@ class Activation(nn.Module):
 
     def __call__(self, x: mx.array) -> mx.array:
         """Any shape to the same shape."""
-        if mx.default_device().type == mx.DeviceType.gpu:
+        if on_gpu():
             return _compiled(self.name)(x)
         function = ACTIVATIONS[self.name]
         return function(x) if self.training else activate(self.name, function, x)

@@ -176,9 +176,8 @@ def _as_loaded(
     else:
         config = subject
     model = VisionEncoderDecoderModel(config)
-    cpu = mx.default_device().type == mx.DeviceType.cpu
     stored = config.extra.get("dtype", config.extra.get("torch_dtype"))
-    model.astype(dtype or parse_dtype(None if cpu else stored) or mx.float32)
+    model.astype(dtype or parse_dtype(None if on_cpu() else stored) or mx.float32)
     if quantize is not None:
         quantize_model(model, quantize)
     return model
