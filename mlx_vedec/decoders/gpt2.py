@@ -15,7 +15,7 @@ import mlx.core as mx
 import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
-from ..layers.attention import AttentionCore
+from ..layers.attention import AttentionCore, FusedAttention
 from ..layers.dropout import Dropout
 from ..layers.initialisers import initialise
 from ..layers.kv_cache import KeysValues
@@ -97,27 +97,11 @@ class GPTSw3Config(GPT2Config):
     model_type: ClassVar[str] = "gpt-sw3"
 
 
-class SelfAttention(AttentionCore):
-    """Attention of a sequence over itself; one linear layer gives queries, keys and values."""
-
-    def __init__(self, dims: int, num_heads: int, *, scale: float, dropout: float) -> None:
-        super().__init__(dims, num_heads, dropout=dropout)
-        self.scale = scale
-        self.qkv_proj = nn.Linear(dims, 3 * dims)
-
-    def _project(
-        self, x: mx.array, memory: KeysValues | mx.array | None
-    ) -> tuple[mx.array, mx.array, mx.array]:
-        queries, keys, values = mx.split(self.qkv_proj(x), 3, axis=-1)
-        return self._heads(queries), self._heads(keys), self._heads(values)
-
-
 class CrossAttention(AttentionCore):
     """Attention over a memory; one linear layer gives keys and values."""
 
-    def __init__(self, dims: int, num_heads: int, *, scale: float, dropout: float) -> None:
+    def __init__(self, dims: int, num_heads: int, *, dropout: float) -> None:
         super().__init__(dims, num_heads, dropout=dropout)
-        self.scale = scale
         self.q_proj = nn.Linear(dims, dims)
         self.kv_proj = nn.Linear(dims, 2 * dims)
 
@@ -130,12 +114,14 @@ class GPT2Layer(DecoderLayer):
     """The layer of all decoders with attention of its own."""
 
     def __init__(self, config: GPT2Config, index: int) -> None:
-        shape, scale = config.shape, config.attention_scale(index)
+        shape = config.shape
         super().__init__(shape)
         dims, heads, drop = shape.dims, shape.num_heads, shape.attention_dropout
-        self.self_attn = SelfAttention(dims, heads, scale=scale, dropout=drop)
+        self.self_attn = FusedAttention(dims, heads, dropout=drop)
+        self.self_attn.scale = config.attention_scale(index)
         if "cross_attn" in self:
-            self.cross_attn = CrossAttention(dims, heads, scale=scale, dropout=drop)
+            self.cross_attn = CrossAttention(dims, heads, dropout=drop)
+            self.cross_attn.scale = self.self_attn.scale
 
 
 def shrink_residuals(layer: DecoderLayer, std: float) -> None:

@@ -16,10 +16,11 @@ import mlx.nn as nn
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
 from ..layers.initialisers import initialise
-from ..layers.mlp import Activation, FeedForward
 from ..layers.outputs import Trace
+from .dinov3 import GatedMLP
 from .encoder import Encoder, PatchConfig, Size
-from .patches import Pair, PatchEmbedding, pair, resize_positions
+from .patches import Pair, PatchEmbedding, pair
+from .plain import PlainLayer
 
 WAVELENGTH = 10000  # the longest of the sinusoidal positions, over 2π
 
@@ -63,39 +64,6 @@ class Aimv2Attention(Attention):
         self.o_proj = nn.Linear(dims, dims, bias=bias)
 
 
-class GatedMLP(FeedForward):
-    """Two linear layers, with a third whose activation is their gate (arXiv:2002.05202)."""
-
-    def __init__(self, config: Aimv2VisionConfig) -> None:
-        dims, hidden_dims, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
-        super().__init__(hidden_dims)
-        self.gate_proj = nn.Linear(dims, hidden_dims, bias=bias)
-        self.fc1 = nn.Linear(dims, hidden_dims, bias=bias)
-        self.fc2 = nn.Linear(hidden_dims, dims, bias=bias)
-        self.act = Activation(config.hidden_act)
-
-    def through(self, x: mx.array) -> mx.array:
-        """(…, D) to (…, D), in one piece."""
-        return self.fc2(self.act(self.gate_proj(x)) * self.fc1(x))
-
-
-class Aimv2Layer(nn.Module):
-    """Attention and MLP, each normed before and added after."""
-
-    def __init__(self, config: Aimv2VisionConfig) -> None:
-        super().__init__()
-        dims, eps = config.hidden_size, config.rms_norm_eps
-        self.attn_norm = nn.RMSNorm(dims, eps=eps)
-        self.attn = Aimv2Attention(config)
-        self.mlp_norm = nn.RMSNorm(dims, eps=eps)
-        self.mlp = GatedMLP(config)
-
-    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        x = x + self.attn(self.attn_norm(x), keep=trace.attentions)
-        return x + self.mlp(self.mlp_norm(x))
-
-
 class Aimv2VisionModel(Encoder[Aimv2VisionConfig]):
     """Patches, their norm, positions, layers, norm."""
 
@@ -110,9 +78,16 @@ class Aimv2VisionModel(Encoder[Aimv2VisionConfig]):
         self.patch_norm = nn.RMSNorm(dims, eps=eps)
         if not config.is_native:
             self.position_embeddings = mx.random.normal((rows * columns, dims), scale=std)
-        self.layers = [Aimv2Layer(config) for _ in range(config.num_hidden_layers)]
+        self.layers = [self.make_layer() for _ in range(config.num_hidden_layers)]
         self.norm = nn.RMSNorm(dims, eps=eps)
         initialise(self, std)
+
+    def make_layer(self) -> PlainLayer:
+        """A layer with norms that have no mean."""
+        config, dims = self.config, self.config.hidden_size
+        mlp = GatedMLP(dims, config.intermediate_size, config.hidden_act, bias=config.mlp_bias)
+        attn, eps = Aimv2Attention(config), config.rms_norm_eps
+        return PlainLayer(dims, attn, mlp, eps=eps, norm=nn.RMSNorm)
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D); of any size where the config is native."""
@@ -142,10 +117,6 @@ class Aimv2VisionModel(Encoder[Aimv2VisionConfig]):
     def takes_any_size(self) -> bool:
         """Whether images may have any size without `interpolate_pos_encoding`."""
         return self.config.is_native
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (N, D) for another grid of patches."""
-        return resize_positions(self.position_embeddings[None], self.config.grid, grid)[0]
 
 
 def sinusoids(grid: Pair, dims: int) -> mx.array:

@@ -16,42 +16,40 @@ import numpy as np
 
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
-from ..layers.dropout import Dropout, DropPath
-from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
-from .encoder import Encoder, PatchConfig
-from .patches import (
-    Pair,
-    PatchEmbedding,
-    after_prefix,
-    bilinear,
-    pair,
-    resize_positions,
-    resize_table,
-)
+from .patches import Pair, bilinear, resize_table
+from .plain import PlainConfig, PlainEncoder, PlainLayer
 from .vit import ViTModel
 from .windows import relative_bias, relative_index
 
 
 @dataclass(kw_only=True)
-class BeitConfig(PatchConfig):
+class BeitConfig(PlainConfig):
     """Fields and defaults of `microsoft/beit-base-patch16-224-pt22k`."""
 
     model_type: ClassVar[str] = "beit"
     any_size: ClassVar[bool] = True
     square_only: ClassVar[bool] = True
+    zero_embeddings: ClassVar[bool] = True
     intermediate_size: int = 3072
-    layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
-    initializer_range: float = 0.02
     use_absolute_position_embeddings: bool = False
     use_relative_position_bias: bool = False
     use_shared_relative_position_bias: bool = False
     layer_scale_init_value: float = 0.1
     drop_path_rate: float = 0.1
     use_mean_pooling: bool = True
+
+    @property
+    def position_table(self) -> bool:
+        """Whether there are learned positions, besides the biases."""
+        return self.use_absolute_position_embeddings
+
+    @property
+    def final_norm(self) -> bool:
+        """Whether the features are normed."""
+        return not self.use_mean_pooling
 
     def drop_path(self, index: int) -> float:
         """Stochastic depth's rate in one layer; it rises from zero at the first to the last."""
@@ -102,36 +100,27 @@ def token_index(grid: Pair) -> np.ndarray:
     return index
 
 
-class BeitLayer(nn.Module):
-    """Attention and MLP, each normed before, scaled and added after."""
+class BeitLayer(PlainLayer):
+    """`PlainLayer` with scaled branches, and attention that is biased by relative position."""
 
     def __init__(self, config: BeitConfig, index: int) -> None:
-        super().__init__()
-        dims, eps, scale = config.hidden_size, config.layer_norm_eps, config.layer_scale_init_value
-        heads = config.num_attention_heads
-        self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = Attention(
-            dims, heads, key_bias=False, dropout=config.attention_probs_dropout_prob
+        dims, heads = config.hidden_size, config.num_attention_heads
+        scale = config.layer_scale_init_value
+        super().__init__(
+            dims,
+            Attention(dims, heads, key_bias=False, dropout=config.attention_probs_dropout_prob),
+            MLP(dims, config.intermediate_size, config.hidden_act),
+            eps=config.layer_norm_eps,
+            scale=scale if scale > 0 else None,
+            dropout=config.hidden_dropout_prob,
+            drop_path=config.drop_path(index),
         )
         if config.use_relative_position_bias:
             self.attn_bias = RelativePositionBias(config.grid, heads)
-        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
-        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
-        if scale > 0:
-            self.attn_scale = mx.full((dims,), scale)
-            self.mlp_scale = mx.full((dims,), scale)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.drop_path = DropPath(config.drop_path(index))
 
-    def __call__(self, x: mx.array, grid: Pair, shared: mx.array | None, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D). `shared` -- the bias (H, S, S) of all layers."""
-        y = self.attn(self.attn_norm(x), mask=self._bias(grid, shared), keep=trace.attentions)
-        x = x + self._branch(y, "attn_scale")
-        return x + self._branch(self.mlp(self.mlp_norm(x)), "mlp_scale")
-
-    def _branch(self, x: mx.array, scale: str) -> mx.array:
-        x = self.dropout(x)
-        return self.drop_path(x * self[scale] if scale in self else x)
+    def attend(self, x: mx.array, trace: Trace, grid: Pair, shared: mx.array | None) -> mx.array:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """What attention gives for (B, S, D). shared -- the bias (H, S, S) of all layers."""
+        return self.attn(x, mask=self._bias(grid, shared), keep=trace.attentions)
 
     def _bias(self, grid: Pair, shared: mx.array | None) -> mx.array | None:
         if "attn_bias" not in self:
@@ -140,54 +129,34 @@ class BeitLayer(nn.Module):
         return own if shared is None else own + shared
 
 
-class BeitModel(Encoder[BeitConfig]):
-    """Patches, class token, positions if any, layers, norm if any."""
+class BeitModel(PlainEncoder[BeitConfig]):
+    """Patches, class token, positions if any, layers, norm if any; images of any size.
+
+    Positions and biases are resized to any image, whether or not `interpolate_pos_encoding` asks
+    for it.
+    """
 
     config_class = BeitConfig
     base_model_prefix = "beit"
 
     def __init__(self, config: BeitConfig) -> None:
         super().__init__(config)
-        dims, (rows, columns) = config.hidden_size, config.grid
-        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        self.cls_token = mx.zeros((1, 1, dims))
-        if config.use_absolute_position_embeddings:
-            self.position_embeddings = mx.zeros((1, rows * columns + 1, dims))
-        self.dropout = Dropout(config.hidden_dropout_prob)
         if config.use_shared_relative_position_bias:
             self.shared_bias = RelativePositionBias(config.grid, config.num_attention_heads)
-        self.layers = [BeitLayer(config, index) for index in range(config.num_hidden_layers)]
-        if not config.use_mean_pooling:
-            self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
-        initialise(self, config.initializer_range)
 
-    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
-        """Pixels (B, H, W, C) of any size to features (B, S, D), the class token's first.
+    def make_layer(self, index: int) -> PlainLayer:
+        """One of the layers; the deeper it is, the more often its branches are dropped."""
+        return BeitLayer(self.config, index)
 
-        Positions and biases are resized to any image, whether or not `interpolate_pos_encoding`
-        asks for it.
-        """
-        x, grid = self._embed(pixels)
-        shared = self.shared_bias(grid) if "shared_bias" in self else None
-        x = self.through_layers(x, trace, grid, shared)
-        return self.norm(x) if "norm" in self else x
+    def context(self, grid: Pair) -> tuple[Pair, mx.array | None]:
+        """The grid, and the bias (H, S, S) that all layers share, if there is one."""
+        return grid, self.shared_bias(grid) if "shared_bias" in self else None
 
     def unread(self) -> dict[str, mx.array]:
         """The norm of the pooler, where that is what norms."""
         ones, zeros = mx.ones(self.config.hidden_size), mx.zeros(self.config.hidden_size)
         norm = {"pooler.layernorm.weight": ones, "pooler.layernorm.bias": zeros}
         return norm if self.config.use_mean_pooling else {}
-
-    def _embed(self, pixels: mx.array) -> tuple[mx.array, Pair]:
-        patches, grid = self.patches(pixels)
-        x = after_prefix(self.cls_token, patches)
-        if "position_embeddings" in self:
-            x = x + self.positions_of(grid)
-        return self.dropout(x), grid
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, 1 + N, D) for another grid of patches."""
-        return resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
 
     def resize_images(self, image_size: Pair) -> None:
         """Make images of this (height, width) the encoder's own, in its biases too."""

@@ -20,7 +20,8 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig, Size
-from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import PatchEmbedding, after_prefix, pair
+from .plain import PlainLayer
 
 
 @dataclass(kw_only=True)
@@ -73,27 +74,9 @@ class SiglipVisionConfig(VisionConfig):
     patch_size: Size = 16
 
 
-class VisionLayer(nn.Module):
-    """Attention and MLP, each normed before and added after."""
-
-    def __init__(self, config: VisionConfig) -> None:
-        super().__init__()
-        dims, eps = config.hidden_size, config.layer_norm_eps
-        self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = Attention(dims, config.num_attention_heads, dropout=config.attention_dropout)
-        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
-        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
-
-    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        x = x + self.attn(self.attn_norm(x), keep=trace.attentions)
-        return x + self.mlp(self.mlp_norm(x))
-
-
 class VisionModel(Encoder[VisionConfig]):
     """Patches, learned positions, layers, norm if any: what CLIP and SigLIP have in common."""
 
-    layer_class: ClassVar[type[VisionLayer]] = VisionLayer
     norm: nn.LayerNorm
 
     def __init__(self, config: VisionConfig) -> None:
@@ -104,7 +87,14 @@ class VisionModel(Encoder[VisionConfig]):
         )
         if config.position_table:
             self.position_embeddings = mx.zeros((config.class_token + rows * columns, dims))
-        self.layers = [self.layer_class(config) for _ in range(config.num_hidden_layers)]
+        self.layers = [self.make_layer() for _ in range(config.num_hidden_layers)]
+
+    def make_layer(self) -> PlainLayer:
+        """One of the layers, which are all alike."""
+        config, dims = self.config, self.config.hidden_size
+        attn = Attention(dims, config.num_attention_heads, dropout=config.attention_dropout)
+        mlp = MLP(dims, config.intermediate_size, config.hidden_act)
+        return PlainLayer(dims, attn, mlp, eps=config.layer_norm_eps)
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) to features (B, S, D), the class token first where there is one."""
@@ -115,11 +105,6 @@ class VisionModel(Encoder[VisionConfig]):
         """Patches (B, N, D) with their positions."""
         patches, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
         return patches + self.positions_of(grid)[self.prefix_tokens :]
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (P + N, D) for another grid of patches."""
-        table = self.position_embeddings[None]
-        return resize_positions(table, self.config.grid, grid, prefix=self.prefix_tokens)[0]
 
 
 class CLIPVisionModel(VisionModel):

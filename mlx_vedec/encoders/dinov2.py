@@ -15,28 +15,23 @@ import mlx.nn as nn
 
 from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
-from ..layers.attention import Attention, AttentionCore
-from ..layers.dropout import Dropout, DropPath
-from ..layers.initialisers import initialise
+from ..layers.attention import Attention, FusedAttention
 from ..layers.mlp import MLP, Activation, FeedForward
-from ..layers.outputs import Trace
-from .encoder import Encoder, PatchConfig, Size
-from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
+from .encoder import Size
+from .patches import Pair, for_each
+from .plain import PlainConfig, PlainEncoder, PlainLayer
 
 
 @dataclass(kw_only=True)
-class Dinov2Config(PatchConfig):
+class Dinov2Config(PlainConfig):
     """Fields and defaults of `facebook/dinov2-base`, whose own image_size is 518."""
 
     model_type: ClassVar[str] = "dinov2"
     any_size: ClassVar[bool] = True
     square_only: ClassVar[bool] = True
-    resample: ClassVar[str] = "bicubic"  # of the positions when they are resized
     fused_qkv: ClassVar[bool] = False  # whether one layer gives queries, keys and values
     mlp_ratio: float = 4
-    hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
-    initializer_range: float = 0.02
     layer_norm_eps: float = 1e-6
     patch_size: Size = 14
     qkv_bias: bool = True
@@ -85,18 +80,6 @@ class Tipsv2VisionConfig(Dinov2WithRegistersConfig):
     num_register_tokens: int | None = 1
 
 
-class FusedAttention(AttentionCore):
-    """Attention of a sequence over itself; one linear layer gives queries, keys and values."""
-
-    def __init__(self, dims: int, num_heads: int, *, bias: bool, dropout: float) -> None:
-        super().__init__(dims, num_heads, dropout=dropout)
-        self.qkv_proj = nn.Linear(dims, 3 * dims, bias=bias)
-
-    def _project(self, x: mx.array, memory: mx.array | None) -> tuple[mx.array, mx.array, mx.array]:
-        queries, keys, values = mx.split(self.qkv_proj(x), 3, axis=-1)
-        return self._heads(queries), self._heads(keys), self._heads(values)
-
-
 class SwiGLU(FeedForward):
     """An MLP with a gate (arXiv:2002.05202); gate and values are one layer, as on disk."""
 
@@ -112,76 +95,34 @@ class SwiGLU(FeedForward):
         return self.down_proj(self.act(gate) * values)
 
 
-class Dinov2Layer(nn.Module):
-    """Attention and MLP, each normed before, scaled and added after."""
+class Dinov2Model(PlainEncoder[Dinov2Config]):
+    """Patches, class token, learned positions, layers, norm; images of any size."""
 
-    def __init__(self, config: Dinov2Config) -> None:
-        super().__init__()
-        dims, eps = config.hidden_size, config.layer_norm_eps
-        self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = (FusedAttention if config.fused_qkv else Attention)(
+    config_class = Dinov2Config
+    base_model_prefix = "dinov2"
+
+    def make_layer(self, index: int) -> PlainLayer:
+        """One of the layers, which are all alike."""
+        config, dims = self.config, self.config.hidden_size
+        attn = (FusedAttention if config.fused_qkv else Attention)(
             dims,
             config.num_attention_heads,
             bias=config.qkv_bias,
             dropout=config.attention_probs_dropout_prob,
         )
-        self.attn_scale = mx.full((dims,), config.layerscale_value)
-        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
         if config.use_swiglu_ffn:
-            self.mlp = SwiGLU(dims, config.mlp_dims)
+            mlp = SwiGLU(dims, config.mlp_dims)
         else:
-            self.mlp = MLP(dims, config.mlp_dims, config.hidden_act)
-        self.mlp_scale = mx.full((dims,), config.layerscale_value)
-        self.drop_path = DropPath(config.drop_path_rate)
-
-    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        attended = self.attn(self.attn_norm(x), keep=trace.attentions)
-        x = x + self.drop_path(self.attn_scale * attended)
-        return x + self.drop_path(self.mlp_scale * self.mlp(self.mlp_norm(x)))
-
-
-class Dinov2Model(Encoder[Dinov2Config]):
-    """Patches, class token, learned positions, registers, layers, norm."""
-
-    config_class = Dinov2Config
-    base_model_prefix = "dinov2"
-
-    def __init__(self, config: Dinov2Config) -> None:
-        super().__init__(config)
-        dims, std = config.hidden_size, config.initializer_range
-        rows, columns = config.grid
-        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        self.cls_token = mx.random.normal((1, 1, dims), scale=std)
-        self.position_embeddings = mx.random.normal((1, rows * columns + 1, dims), scale=std)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.layers = [Dinov2Layer(config) for _ in range(config.num_hidden_layers)]
-        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
-        initialise(self, std)
-
-    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
-        """Pixels (B, H, W, C) of any size to features (B, S, D): class, registers, patches."""
-        return self.norm(self.through_layers(self._embed(pixels), trace))
+            mlp = MLP(dims, config.mlp_dims, config.hidden_act)
+        scale, drop = config.layerscale_value, config.drop_path_rate
+        eps = config.layer_norm_eps
+        return PlainLayer(dims, attn, mlp, eps=eps, scale=scale, drop_path=drop)
 
     def unread(self) -> dict[str, mx.array]:
         """The token in the place of patches that are hidden in pretraining."""
         if not getattr(self.config, "use_mask_token", True):
             return {}
         return {"embeddings.mask_token": mx.zeros((1, self.config.hidden_size))}
-
-    def _embed(self, pixels: mx.array) -> mx.array:
-        patches, grid = self.patches(pixels)
-        positions = self.positions_of(grid)[:, 1:]
-        return self.dropout(after_prefix(self._prefix(), patches + positions))
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, 1 + N, D) for another grid of patches."""
-        table, config = self.position_embeddings, self.config
-        return resize_positions(table, config.grid, grid, prefix=1, resample=config.resample)
-
-    def _prefix(self) -> mx.array:
-        """The tokens before the patches, (1, P, D)."""
-        return self.cls_token + self.position_embeddings[:, :1]
 
 
 class Dinov2WithRegistersModel(Dinov2Model):
@@ -195,8 +136,11 @@ class Dinov2WithRegistersModel(Dinov2Model):
         # with no registers it is an empty array, which transformers stores too
         self.register_tokens = mx.zeros((1, config.num_register_tokens or 0, config.hidden_size))
 
-    def _prefix(self) -> mx.array:
-        return mx.concatenate([super()._prefix(), self.register_tokens], axis=1)
+    def tokens(self, pixels: mx.array, interpolate: bool) -> tuple[mx.array, Pair]:
+        """The class token, the registers and the patches (B, S, D), and the patches' grid."""
+        x, grid = super().tokens(pixels, interpolate)
+        registers = for_each(self.register_tokens, x)
+        return mx.concatenate([x[:, :1], registers, x[:, 1:]], axis=1), grid
 
 
 class Tipsv2VisionModel(Dinov2WithRegistersModel):

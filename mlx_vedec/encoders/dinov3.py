@@ -16,12 +16,12 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
-from ..layers.dropout import DropPath
 from ..layers.initialisers import initialise
 from ..layers.mlp import Activation, FeedForward
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
 from .patches import Pair, PatchEmbedding, after_prefix, pair
+from .plain import PlainLayer
 
 SMALLEST = {
     "rope_theta": 1,
@@ -159,44 +159,24 @@ class DINOv3Attention(RotaryAttention):
         self.o_proj = nn.Linear(dims, dims, bias=config.proj_bias)
 
 
-class DINOv3MLP(FeedForward):
-    """Two linear layers with an activation between them, which is a gate's where there is one."""
+class GatedMLP(FeedForward):
+    """Two linear layers and an activation, of a gate (arXiv:2002.05202) if `gated`."""
 
-    def __init__(self, config: DINOv3ViTConfig) -> None:
-        dims, hidden_dims, bias = config.hidden_size, config.intermediate_size, config.mlp_bias
+    def __init__(
+        self, dims: int, hidden_dims: int, act: str, *, bias: bool, gated: bool = True
+    ) -> None:
         super().__init__(hidden_dims)
-        if config.use_gated_mlp:
+        if gated:
             self.gate_proj = nn.Linear(dims, hidden_dims, bias=bias)
         self.fc1 = nn.Linear(dims, hidden_dims, bias=bias)
         self.fc2 = nn.Linear(hidden_dims, dims, bias=bias)
-        self.act = Activation(config.hidden_act)
+        self.act = Activation(act)
 
     def through(self, x: mx.array) -> mx.array:
         """(…, D) to (…, D), in one piece."""
         if "gate_proj" in self:
             return self.fc2(self.act(self.gate_proj(x)) * self.fc1(x))
         return self.fc2(self.act(self.fc1(x)))
-
-
-class DINOv3ViTLayer(nn.Module):
-    """Attention and MLP, each normed before, scaled and added after."""
-
-    def __init__(self, config: DINOv3ViTConfig) -> None:
-        super().__init__()
-        dims, eps = config.hidden_size, config.layer_norm_eps
-        self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = DINOv3Attention(config)
-        self.attn_scale = mx.full((dims,), config.layerscale_value)
-        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
-        self.mlp = DINOv3MLP(config)
-        self.mlp_scale = mx.full((dims,), config.layerscale_value)
-        self.drop_path = DropPath(config.drop_path_rate)
-
-    def __call__(self, x: mx.array, rotation: Rotation, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        attended = self.attn(self.attn_norm(x), rotation, keep=trace.attentions)
-        x = x + self.drop_path(self.attn_scale * attended)
-        return x + self.drop_path(self.mlp_scale * self.mlp(self.mlp_norm(x)))
 
 
 class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
@@ -214,9 +194,22 @@ class DINOv3ViTModel(Encoder[DINOv3ViTConfig]):
         self.cls_token = mx.random.normal((1, 1, dims), scale=std)
         # with no registers it is an empty array, which transformers stores too
         self.register_tokens = mx.random.normal(registers, scale=std)
-        self.layers = [DINOv3ViTLayer(config) for _ in range(config.num_hidden_layers)]
+        self.layers = [self.make_layer() for _ in range(config.num_hidden_layers)]
         self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         initialise(self, std)
+
+    def make_layer(self) -> PlainLayer:
+        """One of the layers, which are all alike."""
+        config, dims = self.config, self.config.hidden_size
+        act, bias, gated = config.hidden_act, config.mlp_bias, config.use_gated_mlp
+        return PlainLayer(
+            dims,
+            DINOv3Attention(config),
+            GatedMLP(dims, config.intermediate_size, act, bias=bias, gated=gated),
+            eps=config.layer_norm_eps,
+            scale=config.layerscale_value,
+            drop_path=config.drop_path_rate,
+        )
 
     def unread(self) -> dict[str, mx.array]:
         """The token in the place of patches that are hidden in pretraining."""

@@ -15,7 +15,7 @@ from ..layers.computing import check_process
 from ..layers.cpu import by_rows
 from ..layers.outputs import EncoderOutput, Trace
 from ..layers.token_ids import as_array
-from .patches import Grid, Pair, PatchEmbedding, grid_of, pair
+from .patches import Grid, Pair, PatchEmbedding, grid_of, pair, resize_positions
 
 Size = int | tuple[int, ...]
 
@@ -36,11 +36,13 @@ class EncoderConfig(Config):
                          has its own, as Donut's prompts do
     any_size          -- whether positions are resized to any image without being asked
     square_only       -- whether transformers computes with a square image_size alone
+    resample          -- how positions are resized, one of `patches.RESAMPLES`
     """
 
     prompts_are_whole: ClassVar[bool] = False
     any_size: ClassVar[bool] = False
     square_only: ClassVar[bool] = False
+    resample: ClassVar[str] = "bicubic"
 
     @property
     def feature_dims(self) -> int:
@@ -116,6 +118,7 @@ class Encoder(Pretrained, Generic[C]):
     layers: list[Any]  # each of the family's own kind
     patches: PatchEmbedding
     register_tokens: mx.array  # (1, R, D), in families that have them
+    position_embeddings: mx.array  # (1, P + N, D) or (P + N, D), likewise
 
     def __init__(self, config: C) -> None:
         super().__init__(config)
@@ -179,7 +182,8 @@ class Encoder(Pretrained, Generic[C]):
 
     def positions_of(self, grid: Pair) -> mx.array:
         """The position table as it is stored, interpolated to another grid of patches."""
-        raise NotImplementedError
+        own: Any = self.config
+        return resize_positions(self.position_embeddings, own.grid, grid, own.resample)
 
     def resize_images(self, image_size: Pair) -> None:
         """Make images of this (height, width), in pixels, the encoder's own.
@@ -212,9 +216,9 @@ class Encoder(Pretrained, Generic[C]):
         return Grid(self.prefix_tokens, *grid_of((height, width), cell), cell)
 
     def through_layers(self, x: mx.array, trace: Trace, *context: Any) -> mx.array:
-        """Tokens (B, S, D) through `self.layers`, each called with the context and the trace."""
+        """Tokens (B, S, D) through `self.layers`, each called with the trace and the context."""
         trace.keep(x)
         for layer in self.in_turn(self.layers):
-            x = layer(x, *context, trace)
+            x = layer(x, trace, *context)
             trace.keep(x)
         return x

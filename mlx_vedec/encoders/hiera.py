@@ -20,7 +20,7 @@ from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder
 from .hiera_config import HieraConfig
-from .patches import Grid, Pair, PatchEmbedding, check_pixels, grid_of, resize_positions
+from .patches import Grid, Pair, PatchEmbedding, check_pixels, grid_of
 
 
 class HieraPatches(PatchEmbedding):
@@ -184,10 +184,6 @@ class HieraModel(Encoder[HieraConfig]):
         x, grid = self.patches(pixels)
         x = mx.unflatten(x + self.positions_of(grid), 1, grid)
         return unrolled(x, config.query_stride, len(config.depths) - 1)
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, N, D) for another grid of patches."""
-        return resize_positions(self.position_embeddings, self.config.grid, grid)
 
 
 def unrolled(x: mx.array, stride: Pair, times: int) -> mx.array:

@@ -15,34 +15,31 @@ import mlx.nn as nn
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
 from ..layers.dropout import Dropout
-from ..layers.initialisers import initialise
 from ..layers.kv_cache import KeysValues
 from ..layers.mlp import MLP
-from ..layers.outputs import Trace
-from .encoder import Encoder, PatchConfig, Size
-from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
+from .encoder import Size
+from .plain import PlainConfig, PlainEncoder, PlainLayer
 
 NORMS = {"layer_norm": nn.LayerNorm, "rms_norm": nn.RMSNorm}
 QK_EPS = 1e-6  # of the norms of queries and keys, whatever layer_norm_eps is
 
 
 @dataclass(kw_only=True)
-class InternVLVisionConfig(PatchConfig):
+class InternVLVisionConfig(PlainConfig):
     """Fields and defaults of `OpenGVLab/InternVL3-1B-hf`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "internvl_vision"
     any_size: ClassVar[bool] = True
     square_only: ClassVar[bool] = True
+    zero_embeddings: ClassVar[bool] = True
     hidden_size: int = 1024
     num_hidden_layers: int = 24
     num_attention_heads: int = 16
     intermediate_size: int = 4096
     attention_bias: bool = False
     use_qk_norm: bool = False
-    hidden_dropout_prob: float = 0.0
     attention_dropout: float = 0.0
     projection_dropout: float = 0.0
-    initializer_range: float = 0.02
     norm_type: str = "layer_norm"
     layer_norm_eps: float = 1e-6
     image_size: Size = (448, 448)
@@ -56,6 +53,16 @@ class InternVLVisionConfig(PatchConfig):
         super().check()
         known = self.norm_type in NORMS
         self.require(known, "norm_type", f"expected one of {', '.join(NORMS)}")
+
+    @property
+    def position_table(self) -> bool:
+        """Whether there are learned positions, which are added to all tokens."""
+        return self.use_absolute_position_embeddings
+
+    @property
+    def final_norm(self) -> bool:
+        """Whether the features are normed."""
+        return not self.use_mean_pooling
 
 
 class InternVLAttention(Attention):
@@ -79,63 +86,26 @@ class InternVLAttention(Attention):
         return self._heads(keys), self._heads(self.v_proj(x))
 
 
-class InternVLLayer(nn.Module):
-    """Attention and MLP, each normed before, scaled and added after."""
-
-    def __init__(self, config: InternVLVisionConfig) -> None:
-        super().__init__()
-        dims, scale = config.hidden_size, config.layer_scale_init_value
-        norm = NORMS[config.norm_type]
-        self.attn_norm = norm(dims, eps=config.layer_norm_eps)
-        self.attn = InternVLAttention(config)
-        self.attn_dropout = Dropout(config.projection_dropout)
-        self.attn_scale = mx.full((dims,), scale)
-        self.mlp_norm = norm(dims, eps=config.layer_norm_eps)
-        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
-        self.mlp_dropout = Dropout(config.hidden_dropout_prob)
-        self.mlp_scale = mx.full((dims,), scale)
-
-    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        attended = self.attn_dropout(self.attn(self.attn_norm(x), keep=trace.attentions))
-        x = x + self.attn_scale * attended
-        return x + self.mlp_scale * self.mlp_dropout(self.mlp(self.mlp_norm(x)))
-
-
-class InternVLVisionModel(Encoder[InternVLVisionConfig]):
+class InternVLVisionModel(PlainEncoder[InternVLVisionConfig]):
     """Patches, class token, learned positions if any, layers, norm if any."""
 
     config_class = InternVLVisionConfig
     base_model_prefix = "internvl_vision"
 
-    def __init__(self, config: InternVLVisionConfig) -> None:
-        super().__init__(config)
-        dims, (rows, columns) = config.hidden_size, config.grid
-        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        self.cls_token = mx.zeros((1, 1, dims))
-        if config.use_absolute_position_embeddings:
-            self.position_embeddings = mx.zeros((1, 1 + rows * columns, dims))
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.layers = [InternVLLayer(config) for _ in range(config.num_hidden_layers)]
-        if not config.use_mean_pooling:
-            self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
-        initialise(self, config.initializer_range)
-
-    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
-        """Pixels (B, H, W, C) of any size to features (B, S, D), the class token first."""
-        x = self.through_layers(self._embed(pixels), trace)
-        return self.norm(x) if "norm" in self else x
-
-    def _embed(self, pixels: mx.array) -> mx.array:
-        patches, grid = self.patches(pixels)
-        x = after_prefix(self.cls_token, patches)
-        if "position_embeddings" in self:
-            x = x + self.positions_of(grid)
-        return self.dropout(x)
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, 1 + N, D) for another grid of patches."""
-        return resize_positions(self.position_embeddings, self.config.grid, grid, prefix=1)
+    def make_layer(self, index: int) -> PlainLayer:
+        """One of the layers; its attention's dropout is apart from its MLP's."""
+        config, dims = self.config, self.config.hidden_size
+        layer = PlainLayer(
+            dims,
+            InternVLAttention(config),
+            MLP(dims, config.intermediate_size, config.hidden_act),
+            eps=config.layer_norm_eps,
+            norm=NORMS[config.norm_type],
+            scale=config.layer_scale_init_value,
+            dropout=config.hidden_dropout_prob,
+        )
+        layer.attn_dropout = Dropout(config.projection_dropout)
+        return layer
 
 
 InternVLVisionModel.renames = Renames(

@@ -13,17 +13,11 @@ from typing import Any, ClassVar
 import mlx.core as mx
 
 from ..layers.outputs import Trace
-from .clip import (
-    BEGINNING,
-    CLIPVisionConfig,
-    CLIPVisionModel,
-    VisionConfig,
-    VisionLayer,
-    clip_names,
-)
+from .clip import BEGINNING, CLIPVisionConfig, CLIPVisionModel, clip_names
 from .dinov3 import RotaryAttention, Rotation
 from .encoder import Size
 from .patches import Pair, after_prefix
+from .plain import PlainLayer
 
 
 def _rope_parameters() -> dict[str, Any]:
@@ -81,27 +75,10 @@ class MLCDVisionConfig(CLIPVisionConfig):
         return self.rope_parameters.get("rope_theta", _rope_parameters()["rope_theta"])
 
 
-class MLCDLayer(VisionLayer):
-    """CLIP's layer, with attention whose queries and keys are turned."""
-
-    def __init__(self, config: VisionConfig) -> None:
-        super().__init__(config)
-        dims, heads = config.hidden_size, config.num_attention_heads
-        self.attn = RotaryAttention(dims, heads, dropout=config.attention_dropout)
-
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, x: mx.array, rotation: Rotation, trace: Trace
-    ) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        x = x + self.attn(self.attn_norm(x), rotation, keep=trace.attentions)
-        return x + self.mlp(self.mlp_norm(x))
-
-
 class MLCDVisionModel(CLIPVisionModel):
     """Patches, class token, norm, layers that know where each patch is."""
 
     config_class = MLCDVisionConfig
-    layer_class = MLCDLayer
 
     def __init__(self, config: MLCDVisionConfig) -> None:
         super().__init__(config)
@@ -110,6 +87,13 @@ class MLCDVisionModel(CLIPVisionModel):
         self.cls_angles = mx.random.normal((1, half), scale=std)
         quarter = half // 2
         self._frequencies = config.rope_theta ** (-mx.arange(quarter) / quarter)
+
+    def make_layer(self) -> PlainLayer:
+        """CLIP's layer, with attention whose queries and keys are turned."""
+        config, layer = self.config, super().make_layer()
+        dims, heads = config.hidden_size, config.num_attention_heads
+        layer.attn = RotaryAttention(dims, heads, dropout=config.attention_dropout)
+        return layer
 
     def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
         """Pixels (B, H, W, C) of any size to features (B, S, D), the class token first."""

@@ -93,24 +93,27 @@ class PatchEmbedding(nn.Module):
         return x.flatten(1, 2), grid
 
 
+def for_each(tokens: mx.array, images: mx.array) -> mx.array:
+    """Tokens (1, P, D), such as registers, once for each of B images, as (B, P, D)."""
+    return mx.broadcast_to(tokens, (len(images), *tokens.shape[1:]))
+
+
 def after_prefix(prefix: mx.array, patches: mx.array) -> mx.array:
     """Tokens (1, P, D), such as the class token, put before the patches (B, N, D) of each image."""
-    prefix = mx.broadcast_to(prefix, (len(patches), *prefix.shape[1:]))
-    return mx.concatenate([prefix, patches], axis=1)
+    return mx.concatenate([for_each(prefix, patches), patches], axis=1)
 
 
-def resize_positions(
-    table: mx.array, grid: Pair, new: Pair, *, prefix: int = 0, resample: str = "bicubic"
-) -> mx.array:
-    """Positions (1, prefix + rows·columns, D) for another grid, as torch resizes them.
+def resize_positions(table: mx.array, grid: Pair, new: Pair, resample: str = "bicubic") -> mx.array:
+    """Positions (…, P + rows·columns, D) for another grid, as torch resizes them.
 
-    prefix -- how many rows come first and stay as they are, those of the class token and so on;
-    resample -- one of `RESAMPLES`
+    The first P rows, those of the class token and so on, stay as they are. resample -- one of
+    `RESAMPLES`
     """
     if grid == new:
         return table
-    resized = resize_table(table[0, prefix:], grid, new, RESAMPLES[resample])[None]
-    return mx.concatenate([table[:, :prefix], resized], axis=1) if prefix else resized
+    own, places = mx.split(table, [table.shape[-2] - grid[0] * grid[1]], axis=-2)
+    resized = resize_table(places, grid, new, RESAMPLES[resample])
+    return mx.concatenate([own, resized.reshape(*own.shape[:-2], *resized.shape)], axis=-2)
 
 
 def resize_table(table: mx.array, grid: Pair, new: Pair, weights: Weights) -> mx.array:

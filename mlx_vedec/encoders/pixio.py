@@ -8,22 +8,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-import mlx.core as mx
-import mlx.nn as nn
-
 from ..checkpoints.config import LARGEST
 from ..checkpoints.renames import Renames
 from ..layers.attention import Attention
-from ..layers.dropout import Dropout, DropPath
-from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
-from ..layers.outputs import Trace
-from .encoder import Encoder, PatchConfig, Size
-from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
+from .encoder import Size
+from .plain import PlainConfig, PlainEncoder, PlainLayer
 
 
 @dataclass(kw_only=True)
-class PixioConfig(PatchConfig):
+class PixioConfig(PlainConfig):
     """Fields and defaults of `facebook/pixio-vith16`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "pixio"
@@ -33,9 +27,7 @@ class PixioConfig(PatchConfig):
     num_hidden_layers: int = 32
     num_attention_heads: int = 16
     mlp_ratio: int = 4
-    hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
-    initializer_range: float = 0.02
     layer_norm_eps: float = 1e-6
     image_size: Size = 256
     qkv_bias: bool = True
@@ -48,65 +40,35 @@ class PixioConfig(PatchConfig):
         fits = self.hidden_size * self.mlp_ratio <= LARGEST
         self.require(fits, "mlp_ratio", f"expected at most {LARGEST} / {self.hidden_size}")
 
-
-class PixioLayer(nn.Module):
-    """Attention and MLP, each normed before and added after."""
-
-    def __init__(self, config: PixioConfig) -> None:
-        super().__init__()
-        dims, eps = config.hidden_size, config.layer_norm_eps
-        self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = Attention(
-            dims,
-            config.num_attention_heads,
-            bias=config.qkv_bias,
-            dropout=config.attention_probs_dropout_prob,
-        )
-        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
-        self.mlp = MLP(dims, dims * config.mlp_ratio, config.hidden_act)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.drop_path = DropPath(config.drop_path_rate)
-
-    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        attended = self.attn(self.attn_norm(x), keep=trace.attentions)
-        x = x + self.drop_path(self.dropout(attended))
-        return x + self.drop_path(self.dropout(self.mlp(self.mlp_norm(x))))
+    @property
+    def class_tokens(self) -> int:
+        """How many class tokens come before the patches."""
+        return self.n_cls_tokens
 
 
-class PixioModel(Encoder[PixioConfig]):
-    """Patches, class tokens, learned positions, layers, norm."""
+class PixioModel(PlainEncoder[PixioConfig]):
+    """Patches, class tokens, learned positions, layers, norm; images of any size."""
 
     config_class = PixioConfig
     base_model_prefix = "pixio"
 
-    def __init__(self, config: PixioConfig) -> None:
-        super().__init__(config)
-        dims, std, tokens = config.hidden_size, config.initializer_range, config.n_cls_tokens
-        rows, columns = config.grid
-        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        self.cls_token = mx.random.normal((1, tokens, dims), scale=std)
-        self.position_embeddings = mx.random.normal((1, tokens + rows * columns, dims), scale=std)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.layers = [PixioLayer(config) for _ in range(config.num_hidden_layers)]
-        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
-        initialise(self, std)
+    def make_layer(self, index: int) -> PlainLayer:
+        """One of the layers, which are all alike."""
+        config, dims = self.config, self.config.hidden_size
+        bias, drop = config.qkv_bias, config.attention_probs_dropout_prob
+        return PlainLayer(
+            dims,
+            Attention(dims, config.num_attention_heads, bias=bias, dropout=drop),
+            MLP(dims, dims * config.mlp_ratio, config.hidden_act),
+            eps=config.layer_norm_eps,
+            dropout=config.hidden_dropout_prob,
+            drop_path=config.drop_path_rate,
+        )
 
     @property
     def prefix_tokens(self) -> int:
         """How many features come before those of the patches: the class tokens."""
         return self.config.n_cls_tokens
-
-    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
-        """Pixels (B, H, W, C) of any size to features (B, S, D), the class tokens first."""
-        patches, grid = self.patches(pixels)
-        x = self.dropout(after_prefix(self.cls_token, patches) + self.positions_of(grid))
-        return self.norm(self.through_layers(x, trace))
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, P + N, D) for another grid of patches."""
-        table, own = self.position_embeddings, self.config.grid
-        return resize_positions(table, own, grid, prefix=self.prefix_tokens)
 
 
 PixioModel.renames = Renames(

@@ -21,7 +21,7 @@ from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
 from ..layers.outputs import Trace
 from .encoder import Encoder, EncoderConfig, Size
-from .patches import Grid, Pair, PatchEmbedding, check_pixels, grid_of, pair, resize_positions
+from .patches import Grid, Pair, PatchEmbedding, check_pixels, grid_of, pair
 from .windows import Cut, OffsetBias, attend_in_windows, in_pieces, pad_to
 
 
@@ -32,6 +32,7 @@ class SwinConfig(EncoderConfig):
     model_type: ClassVar[str] = "swin"
     aliases: ClassVar[dict[str, str]] = {"num_attention_heads": "num_heads"}
     final_norm: ClassVar[bool] = True
+    output_dropout: ClassVar[str] = "hidden_dropout_prob"  # the field: of what attention adds
     image_size: Size = 224
     patch_size: Size = 4
     num_channels: int = 3
@@ -106,11 +107,6 @@ class SwinConfig(EncoderConfig):
         """Patches down and across of an image of the configured size, if they fit it."""
         return grid_of(pair(self.image_size), pair(self.patch_size))
 
-    @property
-    def attn_output_dropout(self) -> float:
-        """Rate of the dropout of what attention adds to a map."""
-        return self.hidden_dropout_prob
-
     def drop_path(self, stage: int, index: int) -> float:
         """Stochastic depth's rate in one layer; it rises from zero at the first to the last."""
         last = sum(self.depths) - 1
@@ -123,12 +119,8 @@ class DonutSwinConfig(SwinConfig):
 
     model_type: ClassVar[str] = "donut-swin"
     final_norm: ClassVar[bool] = False
+    output_dropout: ClassVar[str] = "attention_probs_dropout_prob"
     prompts_are_whole: ClassVar[bool] = True
-
-    @property
-    def attn_output_dropout(self) -> float:
-        """Rate of the dropout of what attention adds to a map."""
-        return self.attention_probs_dropout_prob
 
 
 class SwinLayer(nn.Module):
@@ -144,7 +136,7 @@ class SwinLayer(nn.Module):
             dims, heads, bias=config.qkv_bias, dropout=config.attention_probs_dropout_prob
         )
         self.attn_bias: nn.Module = OffsetBias(config.window_size, heads)
-        self.attn_dropout = Dropout(config.attn_output_dropout)
+        self.attn_dropout = Dropout(getattr(config, config.output_dropout))
         self.mlp_norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
         self.mlp = MLP(dims, int(dims * config.mlp_ratio), config.hidden_act)
         self.mlp_dropout = Dropout(config.hidden_dropout_prob)
@@ -270,10 +262,6 @@ class SwinModel(Encoder[SwinConfig]):
         if "position_embeddings" in self:
             x = x + self.positions_of(grid)
         return mx.unflatten(self.dropout(x), 1, grid)
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, N, D) for another grid of patches."""
-        return resize_positions(self.position_embeddings, self.config.grid, grid)
 
 
 class DonutSwinModel(SwinModel):

@@ -31,6 +31,7 @@ class Swinv2Config(SwinConfig):
     """Fields and defaults of `microsoft/swinv2-tiny-patch4-window8-256`."""
 
     model_type: ClassVar[str] = "swinv2"
+    output_dropout: ClassVar[str] = "attention_probs_dropout_prob"
     pretrained_window_sizes: tuple[int, ...] = (0, 0, 0, 0)
 
     def check(self) -> None:
@@ -40,11 +41,6 @@ class Swinv2Config(SwinConfig):
         fits = len(sizes) >= self.num_layers and all(size == 0 or size > 1 for size in sizes)
         expected = f"expected 0 or a window's size for each of the {self.num_layers} stages"
         self.require(fits, "pretrained_window_sizes", expected)
-
-    @property
-    def attn_output_dropout(self) -> float:
-        """Rate of the dropout of what attention adds to a map."""
-        return self.attention_probs_dropout_prob
 
 
 class CosineAttention(Attention):

@@ -11,36 +11,22 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import mlx.core as mx
-import mlx.nn as nn
 
 from ..checkpoints.renames import Renames
 from ..errors import ConfigError
 from ..layers.attention import Attention
-from ..layers.dropout import Dropout
-from ..layers.initialisers import initialise
 from ..layers.mlp import MLP
-from ..layers.outputs import Trace
-from .encoder import Encoder, PatchConfig, Size
-from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
+from .encoder import Size
+from .plain import PlainConfig, PlainEncoder, PlainLayer
 
 
 @dataclass(kw_only=True)
-class ViTConfig(PatchConfig):
-    """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w).
-
-    resample -- how positions are resized
-    """
+class ViTConfig(PlainConfig):
+    """Fields and defaults of `google/vit-base-patch16-224`; a size is one number or two, (h, w)."""
 
     model_type: ClassVar[str] = "vit"
-    class_token: ClassVar[bool] = True
-    resample: ClassVar[str] = "bicubic"
-    distilled: ClassVar[bool] = False  # whether a distillation token follows the class token
-    zero_embeddings: ClassVar[bool] = False  # of a new model: class token and positions
     intermediate_size: int = 3072
-    layer_norm_eps: float = 1e-12
-    hidden_dropout_prob: float = 0.0
     attention_probs_dropout_prob: float = 0.0
-    initializer_range: float = 0.02
     qkv_bias: bool = True
 
 
@@ -67,7 +53,11 @@ class IJepaConfig(ViTConfig):
     """`ViTConfig` for `facebook/ijepa_vith14_1k`."""
 
     model_type: ClassVar[str] = "ijepa"
-    class_token: ClassVar[bool] = False
+
+    @property
+    def class_tokens(self) -> int:
+        """None."""
+        return 0
 
 
 @dataclass(kw_only=True)
@@ -96,72 +86,29 @@ class DPTConfig(ViTConfig):
             raise ConfigError(self._message(name, value, expected))
 
 
-class ViTLayer(nn.Module):
-    """Attention and MLP, each normed before and added after."""
-
-    def __init__(self, config: ViTConfig) -> None:
-        super().__init__()
-        dims, eps = config.hidden_size, config.layer_norm_eps
-        self.attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.attn = Attention(
-            dims,
-            config.num_attention_heads,
-            bias=config.qkv_bias,
-            dropout=config.attention_probs_dropout_prob,
-        )
-        self.mlp_norm = nn.LayerNorm(dims, eps=eps)
-        self.mlp = MLP(dims, config.intermediate_size, config.hidden_act)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-
-    def __call__(self, x: mx.array, trace: Trace) -> mx.array:
-        """(B, S, D) to (B, S, D)."""
-        x = x + self.dropout(self.attn(self.attn_norm(x), keep=trace.attentions))
-        return x + self.dropout(self.mlp(self.mlp_norm(x)))
-
-
-class ViTModel(Encoder[ViTConfig]):
+class ViTModel(PlainEncoder[ViTConfig]):
     """Patches, class token, learned positions, layers, norm."""
 
     config_class = ViTConfig
     base_model_prefix = "vit"
 
-    def __init__(self, config: ViTConfig) -> None:
-        super().__init__(config)
-        dims, std = config.hidden_size, config.initializer_range
-        embedding_std = 0.0 if config.zero_embeddings else std
-        rows, columns = config.grid
-        count = config.class_token + config.distilled + rows * columns
-        self.patches = PatchEmbedding(config.num_channels, dims, pair(config.patch_size))
-        if config.class_token:
-            self.cls_token = mx.random.normal((1, 1, dims), scale=embedding_std)
-        if config.distilled:
-            self.distillation_token = mx.zeros((1, 1, dims))
-        self.position_embeddings = mx.random.normal((1, count, dims), scale=embedding_std)
-        self.dropout = Dropout(config.hidden_dropout_prob)
-        self.layers = [ViTLayer(config) for _ in range(config.num_hidden_layers)]
-        self.norm = nn.LayerNorm(dims, eps=config.layer_norm_eps)
-        initialise(self, std)
-
-    def features(self, pixels: mx.array, interpolate: bool, trace: Trace) -> mx.array:
-        """Pixels (B, H, W, C) to features (B, S, D), the prefix tokens first."""
-        return self.norm(self.through_layers(self._embed(pixels, interpolate), trace))
+    def make_layer(self, index: int) -> PlainLayer:
+        """One of the layers, which are all alike."""
+        config, dims = self.config, self.config.hidden_size
+        bias, drop = config.qkv_bias, config.attention_probs_dropout_prob
+        return PlainLayer(
+            dims,
+            Attention(dims, config.num_attention_heads, bias=bias, dropout=drop),
+            MLP(dims, config.intermediate_size, config.hidden_act),
+            eps=config.layer_norm_eps,
+            dropout=config.hidden_dropout_prob,
+        )
 
     def unread(self) -> dict[str, mx.array]:
         """The pooler, of which no decoder reads what it gives."""
         dims = self.config.hidden_size
         rows = getattr(self.config, "pooler_output_size", None) or dims
         return {"pooler.dense.weight": mx.zeros((rows, dims)), "pooler.dense.bias": mx.zeros(rows)}
-
-    def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
-        x, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
-        for token in ("distillation_token", "cls_token"):
-            x = after_prefix(self[token], x) if token in self else x
-        return self.dropout(x + self.positions_of(grid))
-
-    def positions_of(self, grid: Pair) -> mx.array:
-        """Positions (1, P + N, D) for another grid of patches."""
-        table, config, prefix = self.position_embeddings, self.config, self.prefix_tokens
-        return resize_positions(table, config.grid, grid, prefix=prefix, resample=config.resample)
 
 
 class DeiTModel(ViTModel):

@@ -14,7 +14,7 @@ import mlx.core as mx
 from ..checkpoints.renames import Renames
 from ..layers.outputs import Trace
 from .encoder import Size
-from .patches import Grid, Pair, after_prefix, resize_positions
+from .patches import Grid, Pair, after_prefix, for_each, resize_positions
 from .vit import ViTConfig, ViTModel
 
 
@@ -61,10 +61,7 @@ class YolosModel(ViTModel):
         """
         patches, grid = self.patches(pixels)
         x = after_prefix(self.cls_token, patches)
-        detections = mx.broadcast_to(
-            self.detection_tokens, (len(x), *self.detection_tokens.shape[1:])
-        )
-        x = mx.concatenate([x, detections], axis=1)
+        x = mx.concatenate([x, for_each(self.detection_tokens, x)], axis=1)
         x = self.dropout(x + self.positions_of(grid))
         trace.keep(x)
         for index, layer in enumerate(self.in_turn(self.layers)):
@@ -89,7 +86,7 @@ class YolosModel(ViTModel):
     def _resized(self, table: mx.array, grid: Pair) -> mx.array:
         """Positions (1, S, D) for a grid of patches; those of other tokens stay as they are."""
         end = table.shape[1] - self.detection_tokens.shape[1]
-        places = resize_positions(table[:, :end], self.config.grid, grid, prefix=1)
+        places = resize_positions(table[:, :end], self.config.grid, grid)
         return mx.concatenate([places, table[:, end:]], axis=1)
 
 

@@ -122,6 +122,20 @@ class Attention(AttentionCore):
         return self._heads(keys), self._heads(values)
 
 
+class FusedAttention(AttentionCore):
+    """Attention of a sequence over itself; one linear layer gives queries, keys and values."""
+
+    def __init__(
+        self, dims: int, num_heads: int, *, bias: bool = True, dropout: float = 0.0
+    ) -> None:
+        super().__init__(dims, num_heads, dropout=dropout)
+        self.qkv_proj = nn.Linear(dims, 3 * dims, bias=bias)
+
+    def _project(self, x: mx.array, memory: mx.array | None) -> tuple[mx.array, mx.array, mx.array]:
+        queries, keys, values = mx.split(self.qkv_proj(x), 3, axis=-1)
+        return self._heads(queries), self._heads(keys), self._heads(values)
+
+
 def fold(queries: mx.array, images: int) -> mx.array:
     """(B·K, H, L, Dh) to (B, H, K·L, Dh): the rows of one image read one memory, uncopied."""
     if queries.shape[0] == images:
