@@ -55,24 +55,20 @@ from .decoders.bert import (
     BertGenerationConfig as BertGenerationConfig,
     BertGenerationDecoder as BertGenerationDecoder,
     BertLMHeadModel as BertLMHeadModel,
+    ElectraConfig as ElectraConfig,
+    ElectraForCausalLM as ElectraForCausalLM,
     ErnieConfig as ErnieConfig,
     ErnieForCausalLM as ErnieForCausalLM,
+    RemBertConfig as RemBertConfig,
+    RemBertForCausalLM as RemBertForCausalLM,
 )
 from .decoders.big_bird import (
     BigBirdConfig as BigBirdConfig,
     BigBirdForCausalLM as BigBirdForCausalLM,
 )
-from .decoders.bigbird_pegasus import (
-    BigBirdPegasusConfig as BigBirdPegasusConfig,
-    BigBirdPegasusForCausalLM as BigBirdPegasusForCausalLM,
-)
 from .decoders.distilbert import (
     DistilBertConfig as DistilBertConfig,
     DistilBertForCausalLM as DistilBertForCausalLM,
-)
-from .decoders.electra import (
-    ElectraConfig as ElectraConfig,
-    ElectraForCausalLM as ElectraForCausalLM,
 )
 from .decoders.gpt2 import (
     GPT2Config as GPT2Config,
@@ -81,6 +77,8 @@ from .decoders.gpt2 import (
     GPTSw3LMHeadModel as GPTSw3LMHeadModel,
 )
 from .decoders.mbart import (
+    BigBirdPegasusConfig as BigBirdPegasusConfig,
+    BigBirdPegasusForCausalLM as BigBirdPegasusForCausalLM,
     BlenderbotConfig as BlenderbotConfig,
     BlenderbotForCausalLM as BlenderbotForCausalLM,
     BlenderbotSmallConfig as BlenderbotSmallConfig,
@@ -91,10 +89,8 @@ from .decoders.mbart import (
     MBartForCausalLM as MBartForCausalLM,
     PegasusConfig as PegasusConfig,
     PegasusForCausalLM as PegasusForCausalLM,
-)
-from .decoders.rembert import (
-    RemBertConfig as RemBertConfig,
-    RemBertForCausalLM as RemBertForCausalLM,
+    XGLMConfig as XGLMConfig,
+    XGLMForCausalLM as XGLMForCausalLM,
 )
 from .decoders.roberta import (
     CamembertConfig as CamembertConfig,
@@ -117,10 +113,6 @@ from .decoders.roc_bert import (
 from .decoders.roformer import (
     RoFormerConfig as RoFormerConfig,
     RoFormerForCausalLM as RoFormerForCausalLM,
-)
-from .decoders.xglm import (
-    XGLMConfig as XGLMConfig,
-    XGLMForCausalLM as XGLMForCausalLM,
 )
 from .decoders.xmod import (
     XmodConfig as XmodConfig,

@@ -138,17 +138,16 @@ class TrOCRForCausalLM(Seq2SeqDecoder[TrOCRConfig]):
 
     config_class = TrOCRConfig
 
+    def __init__(self, config: TrOCRConfig) -> None:
+        super().__init__(config)
+        self.counts_from_padding = not config.use_learned_position_embeddings
+
     def make_positions(self) -> Positions:
         """A learned table, or sines that count tokens."""
         if self.config.use_learned_position_embeddings:
             return super().make_positions()
         pad = self.config.pad_token_id
         return CountedPositions(self.config.d_model, 1 if pad is None else pad)
-
-    @property
-    def counts_from_padding(self) -> bool:
-        """Whether the id of padding is that from which positions are numbered."""
-        return not self.config.use_learned_position_embeddings
 
 
 def bart_renames(extra: Pairs) -> Renames:

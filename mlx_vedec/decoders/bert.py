@@ -1,7 +1,12 @@
-"""BERT as a decoder (arXiv:1810.04805), BERT-generation (arXiv:1907.12461) and ERNIE.
+"""BERT as a decoder (arXiv:1810.04805), and those that differ in the embedding and the head.
 
-BERT adds the row of token type 0 to every token. BERT-generation has no types, and a head that is
-one matrix with a bias. ERNIE (arXiv:1904.09223) may add the row of task 0 too (arXiv:1907.12412).
+BERT adds the row of token type 0 to every token. BERT-generation (arXiv:1907.12461) has no types,
+and a head that is one matrix with a bias. ERNIE (arXiv:1904.09223) may add the row of task 0 too
+(arXiv:1907.12412). The generator of ELECTRA (arXiv:2003.10555) has a narrower embedding, which a
+projection follows; its head's activation is exact GELU, its matrix is tied to the embedding, and
+its bias is stored once. RemBERT (arXiv:2010.12821) has narrow embeddings too, which a projection
+always follows, and a head that is wider than its layers: the two are never one matrix, whatever the
+config says.
 """
 
 from __future__ import annotations
@@ -14,7 +19,8 @@ import mlx.nn as nn
 
 from ..checkpoints.renames import Pairs, Renames
 from ..layers.initialisers import initialise
-from .masked import TIED_BIAS, MaskedConfig, MaskedDecoder, MaskedShape
+from ..layers.mlp import Activation
+from .masked import TIED, TIED_BIAS, MaskedConfig, MaskedDecoder, MaskedShape
 
 
 @dataclass(kw_only=True)
@@ -91,6 +97,50 @@ class ErnieConfig(BertConfig):
     use_task_id: bool = False
 
 
+@dataclass(kw_only=True)
+class ElectraConfig(BertConfig):
+    """Fields and defaults of transformers, the size that the paper calls small."""
+
+    model_type: ClassVar[str] = "electra"
+    embedding_size: int = 128
+    hidden_size: int = 256
+    num_attention_heads: int = 4
+    intermediate_size: int = 1024
+
+    @property
+    def shape(self) -> MaskedShape:
+        """BERT's, with another width of the embeddings and activation of the head."""
+        return replace(super().shape, embed_dims=self.embedding_size, head_act="gelu")
+
+
+@dataclass(kw_only=True)
+class RemBertConfig(BertConfig):
+    """Fields and defaults of `google/rembert`.
+
+    input_embedding_size  -- width of the embeddings
+    output_embedding_size -- width of what the head scores tokens by
+    """
+
+    model_type: ClassVar[str] = "rembert"
+    vocab_size: int = 250300
+    hidden_size: int = 1152
+    num_hidden_layers: int = 32
+    num_attention_heads: int = 18
+    input_embedding_size: int = 256
+    output_embedding_size: int = 1664
+    intermediate_size: int = 4608
+    hidden_dropout_prob: float = 0.0
+    attention_probs_dropout_prob: float = 0.0
+    bos_token_id: int | None = 312
+    eos_token_id: int | tuple[int, ...] | None = 313
+    tie_word_embeddings: bool = False
+
+    @property
+    def shape(self) -> MaskedShape:
+        """BERT's, with a width of its own for the embeddings."""
+        return replace(super().shape, embed_dims=self.input_embedding_size)
+
+
 class BertLMHeadModel(MaskedDecoder[BertConfig]):
     """BERT's decoder."""
 
@@ -120,6 +170,37 @@ class ErnieForCausalLM(MaskedDecoder[ErnieConfig]):
     def _placed(self, x: mx.array, places: mx.array) -> mx.array:
         x = super()._placed(x, places)
         return x + self.embed_tasks(mx.zeros((1, 1), mx.int32)) if "embed_tasks" in self else x
+
+
+class ElectraForCausalLM(MaskedDecoder[ElectraConfig]):
+    """ELECTRA's generator as a decoder."""
+
+    config_class = ElectraConfig
+    base_model_prefix = "electra"
+    head_has_bias = False
+
+
+class RemBertForCausalLM(MaskedDecoder[RemBertConfig]):
+    """RemBERT's decoder."""
+
+    config_class = RemBertConfig
+    base_model_prefix = "rembert"
+
+    def _make_head(self, shape: MaskedShape) -> None:
+        config, width = self.config, self.config.output_embedding_size
+        self.embed_proj = nn.Linear(shape.embed_dims, shape.dims)  # where widths are equal too
+        self.head_proj = nn.Linear(shape.dims, width)
+        self.head_act = Activation(config.hidden_act)
+        self.head_norm = nn.LayerNorm(width, eps=shape.eps)
+        self.lm_head = nn.Linear(width, config.vocab_size)
+
+    @property
+    def ties_head(self) -> bool:
+        """Never."""
+        return False
+
+    def untie(self) -> None:
+        """Leave the head as it is, which has weights of its own."""
 
 
 BODY: Pairs = (
@@ -177,4 +258,23 @@ BertGenerationDecoder.renames = body_renames("bert", BODY) + Renames(
     pairs=(("lm_head.decoder", "lm_head"), ("lm_head.bias", "head_bias")),
     carried=("lm_head.bias",),
     tied=TIED_BIAS,
+)
+PROJECTED = (*TYPED_BODY, ("embeddings_project", "embed_proj"))
+ElectraForCausalLM.renames = body_renames("electra", PROJECTED) + Renames(
+    pairs=(
+        ("generator_predictions.dense", "head_proj"),
+        ("generator_predictions.LayerNorm", "head_norm"),
+        ("generator_lm_head.bias", "head_bias"),
+        ("generator_lm_head", "lm_head"),
+    ),
+    tied=TIED,
+)
+MAPPED = (*TYPED_BODY, ("encoder.embedding_hidden_mapping_in", "embed_proj"))
+RemBertForCausalLM.renames = body_renames("rembert", MAPPED) + Renames(
+    pairs=(
+        ("cls.predictions.dense", "head_proj"),
+        ("cls.predictions.LayerNorm", "head_norm"),
+        ("cls.predictions.decoder", "lm_head"),
+    ),
+    ignored=("cls.seq_relationship",),
 )

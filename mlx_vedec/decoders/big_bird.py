@@ -11,19 +11,19 @@ image, whatever the config says.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import mlx.core as mx
 
 from ..errors import TokenError
-from ..layers.attention import Attention, AttentionCore, Mask
+from ..layers.attention import Mask
 from ..layers.kv_cache import KeysValues, LayerCache, Memory
 from ..layers.kv_quantization import Held, Quantized
 from ..layers.outputs import Trace
 from .bert import BertConfig, bert_renames
 from .layer import DecoderLayer
-from .masked import MaskedDecoder
+from .masked import MaskedDecoder, MaskedShape
 
 FULL, SPARSE = "original_full", "block_sparse"
 
@@ -57,6 +57,11 @@ class BigBirdConfig(BertConfig):
         self.require(known, "attention_type", f"expected {FULL!r} or {SPARSE!r}")
 
     @property
+    def shape(self) -> MaskedShape:
+        """BERT's, perhaps without biases."""
+        return replace(super().shape, qkv_bias=self.use_bias)
+
+    @property
     def full_length(self) -> int | None:
         """Tokens of the longest text whose attention is full; None where each one's is."""
         if self.attention_type == FULL or self.add_cross_attention:
@@ -68,13 +73,6 @@ class BigBirdLayer(DecoderLayer):
     """The layer of all decoders, whose first attention reads the memory, where there is one."""
 
     reads = 2
-
-    def __init__(self, config: BigBirdConfig) -> None:
-        super().__init__(config.shape)
-        if not config.use_bias:
-            self.self_attn = self._unbiased(config)
-            if "cross_attn" in self:
-                self.cross_attn = self._unbiased(config)
 
     def remember(self, memory: mx.array) -> KeysValues:
         """Keys and values of both attentions: their heads, one after the other's."""
@@ -108,10 +106,6 @@ class BigBirdLayer(DecoderLayer):
         x = self.cross_attn_norm(x + self.dropout(y))
         return self.mlp_norm(x + self.dropout(self.mlp(x)))
 
-    def _unbiased(self, config: BigBirdConfig) -> AttentionCore:
-        shape = config.shape
-        return Attention(shape.dims, shape.num_heads, bias=False, dropout=shape.attention_dropout)
-
 
 def _heads(memory: Memory | mx.array, start: int, stop: int) -> Memory | mx.array:
     """Some heads of the keys and values that are remembered; a memory itself as it is."""
@@ -140,7 +134,7 @@ class BigBirdForCausalLM(MaskedDecoder[BigBirdConfig]):
 
     def make_layer(self) -> DecoderLayer:
         """A layer that may read the memory twice."""
-        return BigBirdLayer(self.config)
+        return BigBirdLayer(self.shape)
 
     def _placed(self, x: mx.array, places: mx.array) -> mx.array:
         scale = math.sqrt(self.config.hidden_size) if self.config.rescale_embeddings else 1.0

@@ -49,6 +49,7 @@ class Decoder(Pretrained, Generic[C]):
     shifts_labels: ClassVar[bool] = False  # the loss compares logits with the label after theirs
     head_has_bias: ClassVar[bool] = False  # in its linear layer, where that is its own
     padding: int | None = None  # the id whose embedding is not learnt, torch's `padding_idx`
+    counts_from_padding: bool = False  # positions are numbered from the id of padding on
     config: C
     embed_tokens: nn.Embedding
     embed_positions: Any  # of the family's own kind, one of `positions.Positions`
@@ -88,11 +89,6 @@ class Decoder(Pretrained, Generic[C]):
         if position_ids is None:
             return self.embed_positions(positions, tokens)
         return self.embed_positions.numbered(position_ids)
-
-    @property
-    def counts_from_padding(self) -> bool:
-        """Whether the id of padding is that from which positions are numbered."""
-        return False
 
     @property
     def embed_dims(self) -> int:

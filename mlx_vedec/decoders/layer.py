@@ -27,6 +27,7 @@ class DecoderShape:
                    after each part
     layerdrop   -- probability of skipping a layer in training (arXiv:1909.11556)
     init_std    -- standard deviation of new weights
+    qkv_bias    -- whether queries, keys and values have a bias
     """
 
     dims: int
@@ -43,6 +44,7 @@ class DecoderShape:
     activation_dropout: float = 0.0
     layerdrop: float = 0.0
     init_std: float = 0.02
+    qkv_bias: bool = True
 
 
 @dataclass(kw_only=True)
@@ -97,14 +99,14 @@ class DecoderLayer(nn.Module):
     def __init__(self, shape: DecoderShape) -> None:
         super().__init__()
         dims, heads, eps = shape.dims, shape.num_heads, shape.eps
-        drop = shape.attention_dropout
+        bias, drop = shape.qkv_bias, shape.attention_dropout
         self.norm_first = shape.norm_first
         self.self_attn_norm = nn.LayerNorm(dims, eps=eps)
-        self.self_attn: AttentionCore = Attention(dims, heads, dropout=drop)
+        self.self_attn: AttentionCore = Attention(dims, heads, bias=bias, dropout=drop)
         if shape.memory_dims is not None:
             self.cross_attn_norm = nn.LayerNorm(dims, eps=eps)
             self.cross_attn: AttentionCore = Attention(
-                dims, heads, memory_dims=shape.memory_dims, dropout=drop
+                dims, heads, memory_dims=shape.memory_dims, bias=bias, dropout=drop
             )
         self.mlp_norm = nn.LayerNorm(dims, eps=eps)
         self.mlp = MLP(dims, shape.mlp_dims, shape.act, dropout=shape.activation_dropout)

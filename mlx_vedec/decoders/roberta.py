@@ -130,6 +130,7 @@ class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
 
     config_class = RobertaConfig
     base_model_prefix = "roberta"
+    counts_from_padding = True
 
     def __init__(self, config: RobertaConfig) -> None:
         super().__init__(config)
@@ -139,11 +140,6 @@ class RobertaForCausalLM(MaskedDecoder[RobertaConfig]):
         """A table whose rows up to that of padding belong to no position."""
         shape, padding = self.config.shape, self.config.first_position - 1
         return PaddedPositions(shape.positions, shape.embed_dims, padding)
-
-    @property
-    def counts_from_padding(self) -> bool:
-        """Whether the id of padding is that from which positions are numbered."""
-        return True
 
 
 class XLMRobertaForCausalLM(RobertaForCausalLM):

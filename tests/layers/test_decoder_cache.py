@@ -6,8 +6,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from mlx_vedec.decoders.gpt2 import GPT2LMHeadModel
+from mlx_vedec.decoders.mbart import XGLMForCausalLM
 from mlx_vedec.decoders.roberta import RobertaForCausalLM
-from mlx_vedec.decoders.xglm import XGLMForCausalLM
 from mlx_vedec.errors import CheckpointError, OptionError, TokenError
 from mlx_vedec.layers.decoder_cache import KIND, DecoderCache
 from mlx_vedec.layers.kv_cache import STEP

@@ -6,8 +6,7 @@ import pytest
 
 from mlx_vedec import VisionEncoderDecoderModel
 from mlx_vedec.checkpoints.weights import parameters
-from mlx_vedec.decoders.bert import BertConfig, BertLMHeadModel
-from mlx_vedec.decoders.electra import ElectraConfig
+from mlx_vedec.decoders.bert import BertConfig, BertLMHeadModel, ElectraConfig
 from mlx_vedec.errors import ConfigError, TokenError
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import (

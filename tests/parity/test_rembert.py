@@ -3,7 +3,7 @@
 import mlx.core as mx
 import pytest
 
-from mlx_vedec.decoders.rembert import RemBertForCausalLM
+from mlx_vedec.decoders.bert import RemBertForCausalLM
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import (
     BERT,

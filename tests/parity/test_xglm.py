@@ -4,7 +4,7 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec.decoders.xglm import XGLMConfig, XGLMForCausalLM
+from mlx_vedec.decoders.mbart import XGLMConfig, XGLMForCausalLM
 from mlx_vedec.errors import ConfigError
 from tests.parity import decoder_checks as checks
 from tests.parity.reference import XGLM, check_pair, close, image, pair, torch, transformers as hf
