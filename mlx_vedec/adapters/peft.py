@@ -22,7 +22,7 @@ from ..checkpoints import pickles, weights
 from ..checkpoints.config import read_json
 from ..checkpoints.hub import required
 from ..checkpoints.pretrained import Pretrained
-from ..checkpoints.wrappers import without_wrappers
+from ..checkpoints.renames import without_wrappers
 from ..errors import ConfigError, WeightsError, as_path, listed
 from ..layers.lora import AdapterSettings, check_no_adapters
 from ..layers.packed import Quantized

@@ -1,22 +1,34 @@
 """Names on disk and names in memory, as data: a table that is read in both directions.
 
 A table keeps each name that was looked up, so a model asks for each of its names once.
+
+What a model was wrapped in when it was saved puts its own name before all names: `torch.compile`
+has `_orig_mod.`, data parallelism `module.`, trainers `model.`, PEFT `base_model.model.`, and one
+stands in another. Those are taken off first.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, fields
 from functools import cache, cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import mlx.nn as nn
 
+LOG = logging.getLogger("mlx_vedec")
 Pairs = tuple[tuple[str, str], ...]
 OLD_LEAVES = (  # TensorFlow's names, which checkpoints of BERT's time kept
     ("LayerNorm.gamma", "LayerNorm.weight"),
     ("LayerNorm.beta", "LayerNorm.bias"),
 )
+# Of the words in a name those that no model has for a part of its own, wherever they stand.
+WRAPPERS = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module", "module"}
+PARTS = {"encoder", "decoder"}  # which are no wrappers
+DEPTH = 5  # words of the longest prefix
 
 
 @dataclass(frozen=True)
@@ -102,32 +114,18 @@ class Renames:
     def under(self, prefix: str) -> Renames:
         """The same table for a module that sits at `prefix`, on disk as in memory."""
 
-        def pairs(table: Pairs) -> Pairs:
-            return tuple((prefix + left, prefix + right) for left, right in table)
+        def below(row: Any) -> Any:
+            return prefix + row if isinstance(row, str) else tuple(prefix + name for name in row)
 
-        def names(table: tuple[str, ...]) -> tuple[str, ...]:
-            return tuple(prefix + name for name in table)
-
-        return Renames(
-            pairs(self.pairs),
-            pairs(self.aliases),
-            names(self.carried),
-            names(self.ignored),
-            pairs(self.tied),
-            names(self.transposed),
-            names(self.doubled),
-        )
+        return Renames(*(tuple(map(below, table)) for table in self._tables))
 
     def __add__(self, other: Renames) -> Renames:
-        return Renames(
-            self.pairs + other.pairs,
-            self.aliases + other.aliases,
-            self.carried + other.carried,
-            self.ignored + other.ignored,
-            self.tied + other.tied,
-            self.transposed + other.transposed,
-            self.doubled + other.doubled,
-        )
+        pairs = zip(self._tables, other._tables, strict=True)
+        return Renames(*(own + more for own, more in pairs))
+
+    @property
+    def _tables(self) -> list[Any]:
+        return [getattr(self, field.name) for field in fields(self)]
 
 
 class NamedModule(nn.Module):
@@ -172,3 +170,47 @@ def _any_of(patterns: tuple[str, ...]) -> re.Pattern[str]:
     """A pattern of which each row is a group, with a group in it for each of the row's numbers."""
     rows = (re.escape(pattern).replace(r"\*", r"(\d+)") for pattern in patterns)
     return re.compile("|".join(rf"({row})(?=\.|$)" for row in rows) or "(?!)")
+
+
+# --- what models are wrapped in
+
+
+def unwrapped(names: Iterable[str], is_known: Callable[[str], bool], source: str) -> dict[str, str]:
+    """The names in a file by what they are without wrappers.
+
+    A prefix goes where no name is known with it, and half of the names or more are without it.
+    """
+    names = [*names]
+    bare = {without_wrappers(name): name for name in names}
+    if len(bare) < len(names):  # some are there twice
+        bare = dict(zip(names, names, strict=True))
+    prefix = "" if any(map(is_known, bare)) else _prefix([*bare], is_known)
+    if prefix:
+        LOG.info("the names of %s are read without %s, which stands before them", source, prefix)
+    return {name.removeprefix(prefix): on_disk for name, on_disk in bare.items()}
+
+
+def without_wrappers(name: str) -> str:
+    """A name without the words that only wrappers put into it."""
+    words = name.split(".")
+    return name if WRAPPERS.isdisjoint(words) else ".".join(w for w in words if w not in WRAPPERS)
+
+
+def _prefix(names: list[str], is_known: Callable[[str], bool]) -> str:
+    """The shortest prefix without which most names are known; none where that is below half."""
+    for prefix in _prefixes(names):
+        known = sum(name.startswith(prefix) and is_known(name[len(prefix) :]) for name in names)
+        if 2 * known >= len(names):
+            return prefix
+    return ""
+
+
+def _prefixes(names: list[str]) -> Iterator[str]:
+    """The first words that most names share, the first, the first two and so on."""
+    words = [name.split(".") for name in names]
+    for count in range(1, DEPTH + 1):
+        found = Counter(".".join(own[:count]) for own in words if len(own) > count)
+        if found:
+            prefix = found.most_common(1)[0][0]
+            if PARTS.isdisjoint(prefix.split(".")):
+                yield f"{prefix}."

@@ -17,8 +17,7 @@ from ..files import finish
 from . import foreign, pickles, unsupported
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
-from .renames import Renames, matches
-from .wrappers import unwrapped
+from .renames import Renames, matches, unwrapped
 
 SINGLE, INDEX = SAFETENSORS
 ROWS = {  # of a decoder's tables, the fields of its config that count them, or all but a few
