@@ -70,10 +70,9 @@ class Machine:
         self.stack = self.outer.pop()
         return items
 
-    def push_tuple(self, size: int) -> None:
-        """Make one tuple of the topmost few."""
-        items = [self.stack.pop() for _ in range(size)]
-        self.stack.append(tuple(reversed(items)))
+    def topmost(self, size: int) -> list[Any]:
+        """Take off the last few that were pushed, in their order."""
+        return [self.stack.pop() for _ in range(size)][::-1]
 
     def name(self, module: Any, name: Any) -> None:
         """Push what a name stands for."""
@@ -125,7 +124,7 @@ def _constant(make: Callable[[], Any]) -> Action:
 
 
 def _tuple(size: int) -> Action:
-    return lambda machine, _: machine.push_tuple(size)
+    return lambda machine, _: _literal(machine, tuple(machine.topmost(size)))
 
 
 def _mark(machine: Machine, _: Any) -> None:
@@ -155,11 +154,7 @@ def _persistent(machine: Machine, _: Any) -> None:
 
 
 def _one(put: Callable[[Machine, list[Any]], None], size: int) -> Action:
-    def act(machine: Machine, _: Any) -> None:
-        items = [machine.stack.pop() for _ in range(size)]
-        put(machine, items[::-1])
-
-    return act
+    return lambda machine, _: put(machine, machine.topmost(size))
 
 
 def _nothing(machine: Machine, _: Any) -> None:

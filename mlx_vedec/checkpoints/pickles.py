@@ -1,10 +1,10 @@
 """`pytorch_model.bin`: an archive of one pickle and of the raw bytes that its tensors are views of.
 
-The pickle is read by a machine that can build a dict of tensors and nothing else (`opcodes.py`), so
-no code of a checkpoint ever runs; torch is not needed. Expected is what transformers saved: a flat
-dict of tensors by name, from `torch.save` since torch 1.6. Two habits of trainers are understood: a
-dict that holds that one as "state_dict", beside what is no tensor; and names that all begin with
-"module.", which is taken off.
+The pickle is read by a machine that can build a dict of tensors and nothing else
+(`pickle_opcodes.py`), so no code of a checkpoint ever runs; torch is not needed. Expected is what
+transformers saved: a flat dict of tensors by name, from `torch.save` since torch 1.6. Two habits of
+trainers are understood: a dict that holds that one as "state_dict", beside what is no tensor; and
+names that all begin with "module.", which is taken off.
 """
 
 from __future__ import annotations
@@ -130,8 +130,11 @@ class Pickled(Mapping[str, mx.array]):
 def read(path: Path) -> Pickled:
     """The tensors of a file that torch saved, unread."""
     records = members(path)
+    pickle = records["data.pkl"]
     try:
-        tensors = _state(Machine(NAMES, _storage).run(_pickle(path, records["data.pkl"])))
+        if pickle.size > LARGEST_PICKLE:
+            raise Refused(f"has a pickle of {pickle.size} bytes, more than {LARGEST_PICKLE}")
+        tensors = _state(Machine(NAMES, _storage).run(_bytes(path, pickle)))
         for name, tensor in tensors.items():
             _check_storage(name, tensor.storage, records)
     except Refused as error:
@@ -141,12 +144,6 @@ def read(path: Path) -> Pickled:
     except ValueError as error:
         raise WeightsError(f"{path} cannot be read ({error}); download it again") from error
     return Pickled(path, records, tensors, _order(path, records))
-
-
-def _pickle(path: Path, record: Member) -> bytes:
-    if record.size > LARGEST_PICKLE:
-        raise Refused(f"has a pickle of {record.size} bytes, more than {LARGEST_PICKLE}")
-    return _bytes(path, record)
 
 
 def _bytes(path: Path, record: Member) -> bytes:

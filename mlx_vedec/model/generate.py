@@ -75,7 +75,9 @@ class GenerationMixin(nn.Module):
         batch. input_ids -- another name of decoder_input_ids. labels of a batch are not read.
         """
         kept = {"attentions": output_attentions, "hidden_states": output_hidden_states}
-        tracing = Tracing(self, **kept) if return_dict_in_generate and any(kept.values()) else None
+        tracing = (
+            Tracing(self.step, **kept) if return_dict_in_generate and any(kept.values()) else None
+        )
         encoded = self._finite(
             pixel_values,
             encoder_outputs,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Any
 
 import mlx.core as mx
 
@@ -10,25 +11,17 @@ from ..layers.decoder_cache import DecoderCache
 from ..layers.outputs import Arrays, EncoderOutput, Trace
 
 
-class Steps(Protocol):
-    """A model that generates."""
-
-    def step(
-        self,
-        tokens: mx.array,
-        cache: DecoderCache,
-        attention_mask: mx.array | None,
-        trace: Trace | None = None,
-    ) -> mx.array:
-        """The logits (B, V) after tokens (B, L), which are appended to a cache."""
-        ...
-
-
 class Tracing:
-    """A model's step, of which it keeps a trace each time: those of one generation."""
+    """A model's step, of which it keeps a trace each time: those of one generation.
 
-    def __init__(self, model: Steps, attentions: bool, hidden_states: bool) -> None:
-        self.model, self.attentions, self.hidden_states = model, attentions, hidden_states
+    step -- gives the logits (B, V) after tokens (B, L), which it appends to a cache; it is called
+    with the tokens, the cache, a mask and a trace
+    """
+
+    def __init__(
+        self, step: Callable[..., mx.array], attentions: bool, hidden_states: bool
+    ) -> None:
+        self.step, self.attentions, self.hidden_states = step, attentions, hidden_states
         self.traces: list[Trace] = []
 
     @property
@@ -44,7 +37,7 @@ class Tracing:
         if not cache.length:  # a generation that begins, perhaps again in float32
             self.traces.clear()
         trace = Trace.of(self.attentions, self.hidden_states)
-        logits = self.model.step(tokens, cache, attention_mask, trace)
+        logits = self.step(tokens, cache, attention_mask, trace)
         self.traces.append(trace)
         return logits
 
