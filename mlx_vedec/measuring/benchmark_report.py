@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from .chips import peak_bandwidth
-from .machine import Measured
+from .machine import Measured, peak_bandwidth
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What figures were measured on: the machine, MLX's device, the versions."""
+"""What figures were measured on: the machine, MLX's device, the versions; what chips can do."""
 
 from __future__ import annotations
 
@@ -15,6 +15,26 @@ import mlx.core as mx
 from ..version import __version__
 
 FAST = ("libopenblas", "libblis", "libmkl_rt")  # the first letters of the files of fast libraries
+# The memory bandwidth of Apple's chips in GB/s, by Apple's specifications; of a chip that is sold
+# with two, the larger. A decode step reads the decoder's weights and the keys and values once, and
+# computes little with them: so fast it could be.
+BANDWIDTHS = {
+    "M1": 68.25,
+    "M1 Pro": 200,
+    "M1 Max": 400,
+    "M1 Ultra": 800,
+    "M2": 100,
+    "M2 Pro": 200,
+    "M2 Max": 400,
+    "M2 Ultra": 800,
+    "M3": 100,
+    "M3 Pro": 150,
+    "M3 Max": 400,
+    "M3 Ultra": 819,
+    "M4": 120,
+    "M4 Pro": 273,
+    "M4 Max": 546,
+}
 
 
 def machine() -> dict[str, Any]:
@@ -84,3 +104,13 @@ def _memory() -> int | None:
     if not {"SC_PHYS_PAGES", "SC_PAGE_SIZE"} <= set(names):
         return None
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def peak_bandwidth(chip: str) -> float | None:
+    """Bytes per second that a chip's memory gives at most; None where it is not known.
+
+    >>> peak_bandwidth("Apple M2 Pro"), peak_bandwidth("AMD EPYC")
+    (200000000000.0, None)
+    """
+    found = BANDWIDTHS.get(chip.removeprefix("Apple ").strip())
+    return None if found is None else found * 1e9

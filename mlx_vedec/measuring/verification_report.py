@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..files import make_folder, write_file, write_json
-from .layer_errors import LayerError
+from .likelihoods import LayerError
 
 TEXTS, LAYERS, BARS = 10, 10, 20  # how many the page shows of each, and how many the picture has
 WIDTH = 60  # characters that the page shows of a text

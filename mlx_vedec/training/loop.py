@@ -27,9 +27,8 @@ from .arguments import TrainingArguments
 from .callbacks import MetricsFile, notify
 from .optimizers import Tree, learning_rate
 from .samples_page import SamplesPage
-from .scaling import LEAST, rescaled
 from .state import Store, TrainingState, publish, saving
-from .steps import Outcome, Stepper, Weights
+from .steps import LEAST, Outcome, Stepper, Weights, rescaled
 from .validation import Validation, validate
 
 METRICS, PAGE = "metrics.jsonl", "samples.html"

@@ -2,6 +2,11 @@
 
 The weights that are trained are kept in float32 beside the model, which is given them in the types
 that it computes in. Arrays are evaluated at the end of a batch or of an update only.
+
+By loss scaling (arXiv:1710.03740) gradients in float16 are neither lost nor infinite. Float16 has
+no number below 6e-8, and none above 65,504. The loss is multiplied by a power of two before the
+backward pass, and the gradients, which are float32 by then, are divided by it. An update whose
+gradients overflowed is left out and the scale halved; after a while without, it doubles.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import mlx.nn as nn
 import mlx.optimizers as optim
 from mlx.utils import tree_flatten, tree_map, tree_unflatten
 
+from ..checkpoints.weights import parameters
 from ..data.batches import TrainingBatch
 from ..errors import TrainingError
 from ..layers.dropout import Share, drawing_rows
@@ -24,7 +30,9 @@ from ..layers.token_ids import token_losses
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from .arguments import TrainingArguments
 from .optimizers import Tree, make_optimizer
-from .scaling import needs_scaling
+
+GROWTH = 200  # updates in a row without overflow, after which the scale of the loss doubles
+LEAST, MOST = 1.0, 2.0**24  # scales of the loss
 
 
 @dataclass
@@ -181,19 +189,39 @@ def _arrays(batch: TrainingBatch) -> tuple[mx.array, mx.array, mx.array]:
     return batch.pixel_values, batch.decoder_input_ids, batch.labels
 
 
+def needs_scaling(model: nn.Module) -> bool:
+    """Whether a model computes in float16, in part at least."""
+    return any(x.dtype == mx.float16 for x in parameters(model).values())
+
+
+def rescaled(scale: float, fitted: int, finite: bool) -> tuple[float, int]:
+    """The scale after an update, and how many updates in a row have fitted it so far.
+
+    fitted -- the same before that update. finite -- whether its gradients were
+
+    >>> rescaled(8.0, 5, finite=False), rescaled(8.0, 5, finite=True)
+    ((4.0, 0), (8.0, 6))
+    """
+    if not finite:
+        return max(LEAST, scale / 2), 0
+    if fitted + 1 < GROWTH:
+        return scale, fitted + 1
+    return min(MOST, 2 * scale), 0
+
+
 def trainable(model: nn.Module) -> Tree:
     """The parameters that are trained, by name."""
     return dict(tree_flatten(model.trainable_parameters()))  # pyright: ignore[reportArgumentType]
 
 
-def _check(parameters: Tree) -> None:
-    whole = [n for n, x in parameters.items() if not mx.issubdtype(x.dtype, mx.floating)]
+def _check(trained: Tree) -> None:
+    whole = [n for n, x in trained.items() if not mx.issubdtype(x.dtype, mx.floating)]
     if whole:
         raise TrainingError(
             f"{len(whole)} of the weights to train are quantized, such as {whole[0]}; freeze them "
             "and train adapters, or dequantize the model"
         )
-    if not parameters:
+    if not trained:
         raise TrainingError(
             "all weights are frozen; add adapters, or unfreeze what is to be trained"
         )

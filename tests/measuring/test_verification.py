@@ -20,8 +20,7 @@ from mlx_vedec.decoders import DECODERS
 from mlx_vedec.errors import ImageError, OptionError
 from mlx_vedec.layers.quantization_recipes import quantizable_layers
 from mlx_vedec.measuring import likelihoods
-from mlx_vedec.measuring.layer_errors import LayerError, compared_layers
-from mlx_vedec.measuring.likelihoods import Written, forced, written
+from mlx_vedec.measuring.likelihoods import LayerError, Written, compared_layers, forced, written
 from mlx_vedec.measuring.verification import ChangedText, Side, Verification, _changed_texts, verify
 from mlx_vedec.reading.load import BUNDLED
 from mlx_vedec.reading.processor import MangaOCRProcessor

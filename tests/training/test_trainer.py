@@ -19,7 +19,7 @@ from mlx_vedec.data.samples import Sample
 from mlx_vedec.errors import TrainingError
 from mlx_vedec.layers.token_ids import token_losses
 from mlx_vedec.text.error_rates import character_error_rate, word_error_rate
-from mlx_vedec.training import callbacks, scaling
+from mlx_vedec.training import callbacks, steps
 from mlx_vedec.training.arguments import OPTIMIZERS, TrainingArguments
 from mlx_vedec.training.callbacks import LossTable, MetricsFile, read_metrics
 from mlx_vedec.training.optimizers import learning_rate, make_optimizer
@@ -290,7 +290,7 @@ def test_small_gradients_survive_float16_by_the_scale():
 
 
 def test_updates_that_overflow_are_left_out_and_the_scale_follows(monkeypatch):
-    monkeypatch.setattr(scaling, "GROWTH", 3)
+    monkeypatch.setattr(steps, "GROWTH", 3)
     model, seen, weights = fresh(), Keeper(), []
 
     class Watch:
