@@ -29,6 +29,7 @@ from ..layers.step_cache import Storage
 from ..layers.weights import Weights
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import check_reader
+from ..reading.image_sizes import match_images
 from ..reading.processor import Processor
 from ..text.token_bytes import TokenBytes, token_bytes
 from .export_card import CARD, Shapes, card, readme, settings
@@ -68,6 +69,7 @@ def export(
     `WeightsError`, and the folder is as it was then.
     """
     check_reader(model, processor)
+    match_images(model, processor)
     target = as_path(path, "path")
     check_whole("batch_size", batch_size, 1)
     if batch_size > MOST_IMAGES:

@@ -18,6 +18,7 @@ from ..errors import ConfigError, DataError, OptionError, check_function, check_
 from ..images.loading import load_image
 from ..layers.token_ids import IGNORED
 from ..reading.generate import check_reader
+from ..reading.image_sizes import match_images
 from .augmentation import Augmentation
 from .dataset_checks import checked_ids
 from .labels import Labeller, describe
@@ -97,6 +98,7 @@ class Batches:
         for name, value in {**numbers, "rank": rank}.items():
             check_whole(name, value, int(name in ("batch_size", "world")))
         check_reader(model, processor)
+        match_images(model, processor)
         check_function("augment", augment)
         check_type("leading", leading, (list, tuple, type(None)), "token ids, or None")
         for id in leading or ():

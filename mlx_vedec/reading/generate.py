@@ -20,7 +20,6 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
 from ..tasks.donut_prompts import added_vocabulary
 from .image_queue import Asked, ImageQueue, Ladder
-from .image_sizes import match_images
 from .processor import Processor
 from .results import GenerationResponse, GenerationResult
 from .streams import stream
@@ -151,10 +150,7 @@ def _each(images: Any) -> Iterable[Any]:
 
 
 def check_reader(model: Any, processor: Any) -> None:
-    """Raise `OptionError` where the first two arguments of a reading function are others.
-
-    The model then takes images of the size that this processor makes.
-    """
+    """Raise `OptionError` where the first two arguments of a reading function are others."""
     for name, value, needed, kind in (
         ("model", model, "generation_options", "VisionEncoderDecoderModel"),
         ("processor", processor, "prompt_ids", "Processor"),
@@ -164,7 +160,6 @@ def check_reader(model: Any, processor: Any) -> None:
                 f"{name} is {shown(value)}; expected a {kind}; model, processor = load(...) gives "
                 "both, in this order"
             )
-    match_images(model, processor)
 
 
 def check_batch_size(size: object) -> None:

@@ -19,6 +19,7 @@ from ..images.loading import load_image
 from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.nougat_repeats import repetition_start
+from .image_sizes import match_images
 from .parts import named_parts, parts_of
 from .processor import Processor
 from .results import GenerationResult
@@ -80,6 +81,9 @@ class ImageQueue:
     boxes: bool = False
     ladder: Ladder = Ladder()
     progress: Callable[[GenerationResult], object] | None = None
+
+    def __post_init__(self) -> None:
+        match_images(self.model, self.processor)
 
     def read(self, sources: Iterator[Asked]) -> Iterator[GenerationResult]:
         """Results of images and prompts in their order, each as soon as it is its turn.

@@ -19,6 +19,7 @@ from ..images.image_processors import ImageSource
 from ..images.loading import load_image
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..text.streaming import StreamingDecoder
+from .image_sizes import match_images
 from .processor import Processor
 from .results import GenerationResponse
 
@@ -41,6 +42,7 @@ def stream(
 ) -> Iterator[GenerationResponse]:
     """Decode images of one size together, and yield the responses of `stream_generate`."""
     started = time.perf_counter()
+    match_images(model, processor)
     seen = [processor.prepared(load_image(image), image) for image in images]
     features = model.features(processor.pixels(seen))
     given = [prompt] * len(images) if prompt else None

@@ -18,6 +18,7 @@ from mlx_vedec import (
 )
 from mlx_vedec.conversion.convert import convert
 from mlx_vedec.errors import CheckpointError, ConfigError, ImageError, OptionError
+from mlx_vedec.reading.generate import check_reader
 from mlx_vedec.reading.image_sizes import match_images, resize_images
 from tests.support.tiny import pixels, tiny_model
 
@@ -63,6 +64,12 @@ def test_a_model_and_a_processor_that_were_loaded_apart(folder, caplog):
     together = generate(*load(folder), image, max_tokens=2)
     assert apart.tokens == again.tokens == together.tokens
     assert len(caplog.records) == 2  # one for each of the two models
+
+
+def test_a_check_of_the_two_changes_nothing(folder, caplog):
+    model = VisionEncoderDecoderModel.from_pretrained(folder)
+    check_reader(model, Processor.from_pretrained(folder))
+    assert model.encoder.processor_size is None and not caplog.records
 
 
 def test_a_processor_of_the_models_size_changes_nothing(caplog):
