@@ -22,10 +22,7 @@ from ..checkpoints.pretrained import Pretrained
 from ..errors import ConfigError, OptionError, WeightsError, as_path
 from ..files import make_folder, staged, write_json, write_tensors
 from ..layers.lora import AdapterSettings, adapted, adapted_layers, check_no_adapters
-from ..layers.packed import (
-    ADAPTER,
-    replace_layers,
-)
+from ..layers.packed import ADAPTER, replace_layers
 from ..layers.quantization_recipes import quantizable_layers
 from . import base_model
 

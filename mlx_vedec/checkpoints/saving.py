@@ -181,11 +181,7 @@ def _header(shapes: Shapes, metadata: Mapping[str, str]) -> bytes:
     start = 0
     for name, (dtype, shape) in shapes.items():
         end = start + nbytes({name: (dtype, shape)})
-        entries[name] = {
-            "dtype": NAMES[dtype],
-            "shape": list(shape),
-            "data_offsets": [start, end],
-        }
+        entries[name] = {"dtype": NAMES[dtype], "shape": list(shape), "data_offsets": [start, end]}
         start = end
     text = json.dumps(entries, separators=(",", ":")).encode()
     text += b" " * (-len(text) % ALIGNED)

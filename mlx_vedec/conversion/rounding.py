@@ -16,11 +16,7 @@ import mlx.nn as nn
 import numpy as np
 
 from ..errors import OptionError
-from ..layers.packed import (
-    Quantized,
-    replace_layers,
-    weight_shape,
-)
+from ..layers.packed import Quantized, replace_layers, weight_shape
 from ..layers.quantization_recipes import quantizable_layers
 from ..measuring.likelihoods import Written, forced, logprobs
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel

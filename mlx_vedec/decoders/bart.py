@@ -15,14 +15,7 @@ import mlx.core as mx
 from ..checkpoints.renames import Pairs, Renames
 from .layer import DecoderShape
 from .positions import Positions, Sinusoids
-from .seq2seq import (
-    EMBED_NORM,
-    LEARNED,
-    Normed,
-    Seq2SeqConfig,
-    Seq2SeqDecoder,
-    seq2seq_renames,
-)
+from .seq2seq import EMBED_NORM, LEARNED, Normed, Seq2SeqConfig, Seq2SeqDecoder, seq2seq_renames
 
 
 @dataclass(kw_only=True)

@@ -52,12 +52,7 @@ class CosineAttention(Attention):
         self.logit_scale = mx.full((num_heads, 1, 1), math.log(10))
 
     def _attend(
-        self,
-        queries: mx.array,
-        keys: Held,
-        values: Held,
-        mask: Mask,
-        keep: list[mx.array] | None,
+        self, queries: mx.array, keys: Held, values: Held, mask: Mask, keep: list[mx.array] | None
     ) -> mx.array:
         assert isinstance(keys, mx.array)  # an encoder has no cache that would quantize them
         factor = mx.exp(mx.minimum(self.logit_scale, math.log(SHARPEST)))
@@ -164,14 +159,8 @@ Swinv2Model.renames = (
     + Renames(
         pairs=(
             (f"{BLOCK}.attention.self.logit_scale", f"{LAYER}.attn.logit_scale"),
-            (
-                f"{BLOCK}.attention.self.continuous_position_bias_mlp.0",
-                f"{LAYER}.attn_bias.widen",
-            ),
-            (
-                f"{BLOCK}.attention.self.continuous_position_bias_mlp.2",
-                f"{LAYER}.attn_bias.narrow",
-            ),
+            (f"{BLOCK}.attention.self.continuous_position_bias_mlp.0", f"{LAYER}.attn_bias.widen"),
+            (f"{BLOCK}.attention.self.continuous_position_bias_mlp.2", f"{LAYER}.attn_bias.narrow"),
         ),
         ignored=(INDEX, f"{BLOCK}.attention.self.relative_coords_table"),
     )

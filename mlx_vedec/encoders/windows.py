@@ -83,11 +83,7 @@ def in_pieces(function: Callable[[mx.array], mx.array], x: mx.array) -> mx.array
 
 
 def attend_in_windows(
-    attn: Attention,
-    x: mx.array,
-    bias: mx.array,
-    cut: Cut,
-    keep: list[mx.array] | None = None,
+    attn: Attention, x: mx.array, bias: mx.array, cut: Cut, keep: list[mx.array] | None = None
 ) -> mx.array:
     """A map (B, rows, columns, D) to the same: each place attends to those in its window.
 

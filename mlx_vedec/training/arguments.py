@@ -101,10 +101,7 @@ class TrainingArguments:
     save_every: int = option(100, "Updates between checkpoints; 0 is one at the end.", least=0)
     keep_checkpoints: int = option(2, "How many of the newest checkpoints stay.", least=1)
     patience: int | None = option(
-        None,
-        "Stop after this many evaluations without a better one.",
-        least=1,
-        unset="go on",
+        None, "Stop after this many evaluations without a better one.", least=1, unset="go on"
     )
     seed: int = option(
         0,

@@ -146,11 +146,7 @@ class Store:
         )
 
     def _record(self, state: TrainingState) -> dict[str, Any]:
-        return {
-            "progress": asdict(state),
-            "arguments": asdict(self.arguments),
-            "data": self.data,
-        }
+        return {"progress": asdict(state), "arguments": asdict(self.arguments), "data": self.data}
 
     def _check(self, state: dict[str, Any], path: Path) -> None:
         """Raise one error that names all that differs from the training of a checkpoint."""
