@@ -208,7 +208,9 @@ def _settings(config: Mapping[str, Any], name: str, own: Mapping[str, mx.array])
     rank = shape[-1] if len(shape) == 2 or a is None else 0
     if rank < 1:
         raise WeightsError(f"the rank of {name} is {rank}, of a lora_A {shape}; expected 1 or more")
-    alpha = _patterned(_alphas(config), name, config.get("lora_alpha") or 8)
+    # PEFT's rule: the first pattern that is the end of the name
+    alphas = (value for pattern, value in _alphas(config).items() if matches(pattern, name))
+    alpha = next(alphas, config.get("lora_alpha") or 8)
     scale = alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
     dora = "m" in own or bool(config.get("use_dora"))
     return AdapterSettings(rank, scale, float(config.get("lora_dropout") or 0.0), dora)
@@ -232,11 +234,6 @@ def _kernel(model: Pretrained, path: str, found: _Found, config: Mapping[str, An
     low, high = (x.astype(mx.float32).flatten(1) for x in (a, b))
     scale = _settings(config, name, {"lora_a": low.T}).scale
     return kernel + scale * (high @ low).reshape(kernel.shape).astype(kernel.dtype)
-
-
-def _patterned(patterns: Mapping[str, float], name: str, usual: float) -> float:
-    """PEFT's rule: the first pattern that is the end of the name."""
-    return next((value for pattern, value in patterns.items() if matches(pattern, name)), usual)
 
 
 def _alphas(config: Mapping[str, Any]) -> Mapping[str, float]:

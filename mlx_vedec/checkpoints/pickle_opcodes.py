@@ -64,6 +64,15 @@ class Machine:
         read, act = OPCODES[code]
         act(self, read(stream) if read else None)
 
+    def push(self, value: Any) -> None:
+        """Put a value on top."""
+        self.stack.append(value)
+
+    def mark(self) -> None:
+        """Set aside what there is, and go on with an empty stack."""
+        self.outer.append(self.stack)
+        self.stack = []
+
     def marked(self) -> list[Any]:
         """Take off what was pushed since the last mark."""
         items = self.stack
@@ -74,20 +83,28 @@ class Machine:
         """Take off the last few that were pushed, in their order."""
         return [self.stack.pop() for _ in range(size)][::-1]
 
+    def remember(self, place: int | None) -> None:
+        """Keep what is on top, in the next place if none is named."""
+        self.memo[len(self.memo) if place is None else place] = self.stack[-1]
+
+    def recall(self, place: int) -> None:
+        """Push what was kept in a place."""
+        self.push(self.memo[place])
+
     def name(self, module: Any, name: Any) -> None:
         """Push what a name stands for."""
         if not isinstance(module, str) or not isinstance(name, str):
             raise Refused("has a name that is no text")  # nor shown: it may print for ever
         if (module, name) not in self.names:
             raise Refused(f"names {f'{module}.{name}'[:80]!r}")
-        self.stack.append(self.names[module, name])
+        self.push(self.names[module, name])
 
     def call(self) -> None:
         """Replace a builder and its arguments on the stack by what it makes of them."""
         arguments, builder = self.stack.pop(), self.stack.pop()
         if not isinstance(builder, Builder) or not isinstance(arguments, tuple):
             raise Refused("calls what is no function")
-        self.stack.append(builder.build(arguments))
+        self.push(builder.build(arguments))
 
     def set_items(self, items: list[Any]) -> None:
         """Put keys and values, in turn, into the dict on top."""
@@ -115,82 +132,32 @@ class Machine:
 Action = Callable[[Machine, Any], object]
 
 
-def _literal(machine: Machine, value: Any) -> None:
-    machine.stack.append(value)
-
-
-def _constant(make: Callable[[], Any]) -> Action:
-    return lambda machine, _: machine.stack.append(make())
-
-
-def _tuple(size: int) -> Action:
-    return lambda machine, _: _literal(machine, tuple(machine.topmost(size)))
-
-
-def _mark(machine: Machine, _: Any) -> None:
-    machine.outer.append(machine.stack)
-    machine.stack = []
-
-
-def _remember(machine: Machine, place: int | None) -> None:
-    machine.memo[len(machine.memo) if place is None else place] = machine.stack[-1]
-
-
-def _recall(machine: Machine, place: int) -> None:
-    machine.stack.append(machine.memo[place])
-
-
-def _global(machine: Machine, names: tuple[str, str]) -> None:
-    machine.name(*names)
-
-
-def _stack_global(machine: Machine, _: Any) -> None:
-    name, module = machine.stack.pop(), machine.stack.pop()
-    machine.name(module, name)
-
-
-def _persistent(machine: Machine, _: Any) -> None:
-    machine.stack.append(machine.persistent(machine.stack.pop()))
-
-
-def _one(put: Callable[[Machine, list[Any]], None], size: int) -> Action:
-    return lambda machine, _: put(machine, machine.topmost(size))
-
-
-def _nothing(machine: Machine, _: Any) -> None:
-    pass
-
-
 ACTIONS: dict[str, Action] = {
-    "PROTO": _nothing,
-    "FRAME": _nothing,
-    "MARK": _mark,
-    "NONE": _constant(lambda: None),
-    "NEWTRUE": _constant(lambda: True),
-    "NEWFALSE": _constant(lambda: False),
-    "EMPTY_DICT": _constant(dict),
-    "EMPTY_LIST": _constant(list),
-    "EMPTY_TUPLE": _tuple(0),
-    "TUPLE1": _tuple(1),
-    "TUPLE2": _tuple(2),
-    "TUPLE3": _tuple(3),
-    "TUPLE": lambda machine, _: _literal(machine, tuple(machine.marked())),
-    "SETITEM": _one(Machine.set_items, 2),
+    **dict.fromkeys(("PROTO", "FRAME"), lambda machine, _: None),
+    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), Machine.push),
+    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE"), Machine.push),
+    "NONE": lambda machine, _: machine.push(None),
+    "NEWTRUE": lambda machine, _: machine.push(True),
+    "NEWFALSE": lambda machine, _: machine.push(False),
+    "EMPTY_DICT": lambda machine, _: machine.push({}),
+    "EMPTY_LIST": lambda machine, _: machine.push([]),
+    "EMPTY_TUPLE": lambda machine, _: machine.push(()),
+    "MARK": lambda machine, _: machine.mark(),
+    "TUPLE": lambda machine, _: machine.push(tuple(machine.marked())),
+    "TUPLE1": lambda machine, _: machine.push(tuple(machine.topmost(1))),
+    "TUPLE2": lambda machine, _: machine.push(tuple(machine.topmost(2))),
+    "TUPLE3": lambda machine, _: machine.push(tuple(machine.topmost(3))),
+    "SETITEM": lambda machine, _: machine.set_items(machine.topmost(2)),
     "SETITEMS": lambda machine, _: machine.set_items(machine.marked()),
-    "APPEND": _one(Machine.extend, 1),
+    "APPEND": lambda machine, _: machine.extend(machine.topmost(1)),
     "APPENDS": lambda machine, _: machine.extend(machine.marked()),
-    "BINPUT": _remember,
-    "LONG_BINPUT": _remember,
-    "MEMOIZE": _remember,
-    "BINGET": _recall,
-    "LONG_BINGET": _recall,
-    "GLOBAL": _global,
-    "STACK_GLOBAL": _stack_global,
+    **dict.fromkeys(("BINPUT", "LONG_BINPUT", "MEMOIZE"), Machine.remember),
+    **dict.fromkeys(("BINGET", "LONG_BINGET"), Machine.recall),
+    "GLOBAL": lambda machine, names: machine.name(*names),
+    "STACK_GLOBAL": lambda machine, _: machine.name(*machine.topmost(2)),
+    "BINPERSID": lambda machine, _: machine.push(machine.persistent(machine.stack.pop())),
     "REDUCE": lambda machine, _: machine.call(),
     "BUILD": lambda machine, _: machine.build(),
-    "BINPERSID": _persistent,
-    **dict.fromkeys(("BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT"), _literal),
-    **dict.fromkeys(("BINUNICODE", "SHORT_BINUNICODE"), _literal),
 }
 
 

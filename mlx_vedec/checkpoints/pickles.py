@@ -176,15 +176,15 @@ def _state(loaded: Any) -> dict[str, Stored]:
     inner = loaded.get("state_dict")
     if isinstance(inner, dict) and not any(isinstance(x, Stored) for x in loaded.values()):
         loaded = inner
-    others = [repr(name)[:80] for name, value in loaded.items() if not _is_tensor(name, value)]
+    others = [
+        repr(name)[:80]
+        for name, value in loaded.items()
+        if not (isinstance(name, str) and isinstance(value, Stored))
+    ]
     if others or not loaded:
         raise Refused(f"holds what is no tensor: {', '.join(others[:5]) or 'nothing at all'}")
     cut = len(WRAPPER) if all(name.startswith(WRAPPER) for name in loaded) else 0
     return {name[cut:]: tensor for name, tensor in loaded.items()}
-
-
-def _is_tensor(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, Stored)
 
 
 # What a pickle may name, and what becomes of it
@@ -213,17 +213,14 @@ def _tensor(arguments: tuple[Any, ...]) -> Stored:
 
 def _check_view(tensor: Stored) -> None:
     """Refuse a view that reaches out of its storage, or that is made of hardly anything."""
-    shape, strides, count = tensor.shape, tensor.strides, tensor.storage.count
+    shape, strides, most = tensor.shape, tensor.strides, tensor.storage.count
     if len(shape) != len(strides) or len(shape) > MOST_AXES:
         raise ValueError(f"a tensor of {len(shape)} axes and {len(strides)} strides")
-    if not all(_counts(value) for value in (tensor.offset, *shape, *strides)):
+    counts = (tensor.offset, *shape, *strides)
+    if not all(type(count) is int and 0 <= count <= LONGEST_AXIS for count in counts):
         raise ValueError("a tensor with a shape, stride or offset out of range")
-    if tensor.offset + tensor.extent > count or math.prod(shape) > max(count, EXPANDED):
-        raise ValueError(f"a tensor of shape {shape} in a storage of {count}")
-
-
-def _counts(value: object) -> bool:
-    return type(value) is int and 0 <= value <= LONGEST_AXIS
+    if tensor.offset + tensor.extent > most or math.prod(shape) > max(most, EXPANDED):
+        raise ValueError(f"a tensor of shape {shape} in a storage of {most}")
 
 
 def _parameter(arguments: tuple[Any, ...]) -> Stored:

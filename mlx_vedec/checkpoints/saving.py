@@ -112,15 +112,12 @@ def tensors_on_disk(model: NamedModule) -> Tensors:
         for name, parameter in own.items()
     }
     for copy, source in renames.tied:
+        doubled = copy in renames.doubled and copy not in own
         if copy in own and source not in own:  # an untied head's bias is stored under both names
             tensors[renames.on_disk(source)] = own[copy]
-        elif copy in renames.doubled and copy not in own and _is_float(own[source]):
+        elif doubled and mx.issubdtype(own[source].dtype, mx.floating):
             tensors[renames.on_disk(copy)] = own[source]
     return tensors
-
-
-def _is_float(tensor: mx.array) -> bool:
-    return mx.issubdtype(tensor.dtype, mx.floating)
 
 
 def _shards(tensors: Tensors, limit: int) -> list[Shapes]:

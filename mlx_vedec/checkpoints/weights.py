@@ -204,16 +204,13 @@ def load(
             lacking = new if matches(may_lack, name) else report.missing
             lacking.append(renames.on_disk(name))
         elif found[name].shape != parameter.shape:
-            report.misshapen.append(_misfit(renames.on_disk(name), found[name], parameter))
+            shapes = f"{tuple(found[name].shape)}, expected {tuple(parameter.shape)}"
+            report.misshapen.append(f"{renames.on_disk(name)} is {shapes}")
             report.fitting.update(_fitting(model, name, found[name], parameter))
     report.disputed = _disputed(found, renames)
     report.raise_if_any(f"the weights of {source} do not fit its config.json")
     model.update(tree_unflatten(list(found.items())))
     return Loaded(carried, tuple(new))
-
-
-def _misfit(name: str, got: mx.array, expected: mx.array) -> str:
-    return f"{name} is {tuple(got.shape)}, expected {tuple(expected.shape)}"
 
 
 def _fitting(model: nn.Module, name: str, got: mx.array, expected: mx.array) -> dict[str, int]:
@@ -246,7 +243,7 @@ def are_tied(tensors: Mapping[str, mx.array], renames: Renames) -> bool:
     """
     by_ours = {renames.ours(name): tensor for name, tensor in tensors.items()}
     pairs = ((by_ours.get(copy), by_ours.get(source)) for copy, source in renames.tied)
-    return all(a is None or b is None or _equal(a, b) for a, b in pairs)
+    return all(a is None or b is None or bool(mx.array_equal(a, b)) for a, b in pairs)
 
 
 def complete_ties(tensors: Tensors, renames: Renames, tied: bool = True) -> Tensors:
@@ -263,10 +260,6 @@ def complete_ties(tensors: Tensors, renames: Renames, tied: bool = True) -> Tens
                 if missing not in names and other in names:
                     lent[renames.on_disk(missing)] = tensors[names[other]]
     return {**tensors, **lent}
-
-
-def _equal(a: mx.array, b: mx.array) -> bool:
-    return a.shape == b.shape and bool(mx.array_equal(a, b).item())
 
 
 def parameters(model: nn.Module) -> Tensors:

@@ -79,7 +79,7 @@ def upload(
     pull request instead. message -- of the commit. say -- is told what is done, line by line.
     """
     check_function("say", say)
-    tell = say or _silent
+    tell: Say = say or (lambda line: None)
     origin = Origin(base_model, relation, license)
     sent = planned(path, repo, origin, look_up=partial(_base_card, tell))
     for note in sent.notes:
@@ -87,7 +87,11 @@ def upload(
     writer = Writer(repo, tell, private=private, revision=revision, create_pr=create_pr)
     there = writer.prepare()
     if "config.json" in there and SINGLE in sent.patterns:
-        _check_type(repo, writer.model_type())
+        found = writer.model_type()
+        if found != MODEL_TYPE:
+            raise CheckpointError(
+                f"{repo} holds a model of type {found}, not {MODEL_TYPE}; give another name"
+            )
     removed = sorted(n for n in there - sent.files.keys() if _matches(n, sent.patterns))
     if removed:
         tell(f"removed from {repo}, as the folder has none: {', '.join(removed)}")
@@ -219,14 +223,3 @@ def _base_card(say: Say, base: str, commit: str | None) -> Values:
     except Exception as error:  # of many kinds; an upload does not depend on it
         say(f"the card of {base} was not read ({type(error).__name__})")
         return {}
-
-
-def _check_type(repo: str, found: str | None) -> None:
-    if found != MODEL_TYPE:
-        raise CheckpointError(
-            f"{repo} holds a model of type {found}, not {MODEL_TYPE}; give another name"
-        )
-
-
-def _silent(_: str) -> None:
-    pass

@@ -14,6 +14,7 @@ from ..layers.attention import Attention
 from ..layers.mlp import MLP
 from .encoder import Size
 from .plain import PlainConfig, PlainEncoder, PlainLayer
+from .vit import ViTModel
 
 
 @dataclass(kw_only=True)
@@ -71,26 +72,12 @@ class PixioModel(PlainEncoder[PixioConfig]):
         return self.config.n_cls_tokens
 
 
-PixioModel.renames = Renames(
-    pairs=(
-        ("embeddings.cls_token", "cls_token"),
-        ("embeddings.position_embeddings", "position_embeddings"),
-        ("embeddings.patch_embeddings.projection", "patches.projection"),
-        ("encoder.layer.*.norm1", "layers.*.attn_norm"),
-        ("encoder.layer.*.attention.attention.query", "layers.*.attn.q_proj"),
-        ("encoder.layer.*.attention.attention.key", "layers.*.attn.k_proj"),
-        ("encoder.layer.*.attention.attention.value", "layers.*.attn.v_proj"),
-        ("encoder.layer.*.attention.output.dense", "layers.*.attn.o_proj"),
-        ("encoder.layer.*.norm2", "layers.*.mlp_norm"),
-        ("encoder.layer.*.intermediate.dense", "layers.*.mlp.fc1"),
-        ("encoder.layer.*.output.dense", "layers.*.mlp.fc2"),
-        ("layernorm", "norm"),
-    ),
-    aliases=(  # transformers 5's names in memory
-        ("layers.*.layernorm_before", "layers.*.attn_norm"),
-        ("layers.*.attention", "layers.*.attn"),
-        ("layers.*.layernorm_after", "layers.*.mlp_norm"),
-        ("layers.*.mlp", "layers.*.mlp"),
-    ),
+NORMS = {
+    "encoder.layer.*.layernorm_before": "encoder.layer.*.norm1",
+    "encoder.layer.*.layernorm_after": "encoder.layer.*.norm2",
+}
+PixioModel.renames = Renames(  # ViT's, but for those of the norms
+    pairs=tuple((NORMS.get(disk, disk), ours) for disk, ours in ViTModel.renames.pairs),
+    aliases=ViTModel.renames.aliases,
     carried=("embeddings.mask_token",),
 )

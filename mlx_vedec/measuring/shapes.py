@@ -25,36 +25,6 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 Halves = tuple[EncoderConfig, DecoderConfig]
 
 
-def _trocr_base() -> Halves:
-    return ViTConfig(image_size=384, qkv_bias=False), TrOCRConfig(cross_attention_hidden_size=768)
-
-
-def _trocr_small() -> Halves:
-    encoder = DeiTConfig(
-        image_size=384, hidden_size=384, num_attention_heads=6, intermediate_size=1536
-    )
-    decoder = TrOCRConfig(
-        vocab_size=64044,
-        d_model=256,
-        decoder_layers=6,
-        decoder_attention_heads=8,
-        decoder_ffn_dim=1024,
-        activation_function="relu",
-        scale_embedding=True,
-        tie_word_embeddings=False,
-        cross_attention_hidden_size=384,
-    )
-    return encoder, decoder
-
-
-def _donut_base() -> Halves:
-    return _swin((2560, 1920), 10), _mbart(57525, layers=4, positions=1536)
-
-
-def _nougat_small() -> Halves:
-    return _swin((896, 672), 7), _mbart(50000, layers=4, positions=3584, tied=False)
-
-
 def _swin(image_size: tuple[int, int], window: int) -> DonutSwinConfig:
     return DonutSwinConfig(
         image_size=image_size,
@@ -65,33 +35,42 @@ def _swin(image_size: tuple[int, int], window: int) -> DonutSwinConfig:
     )
 
 
-def _mbart(vocab_size: int, *, layers: int, positions: int, tied: bool = True) -> MBartConfig:
+def _mbart(vocab_size: int, positions: int, *, tied: bool = True) -> MBartConfig:
     return MBartConfig(
         vocab_size=vocab_size,
-        decoder_layers=layers,
-        decoder_attention_heads=16,
-        decoder_ffn_dim=4096,
+        decoder_layers=4,
         max_position_embeddings=positions,
         scale_embedding=True,
         tie_word_embeddings=tied,
     )
 
 
-def _manga_ocr() -> Halves:
-    return ViTConfig(), BertConfig(vocab_size=6144, num_hidden_layers=2, add_cross_attention=True)
-
-
-def _vit_gpt2() -> Halves:
-    return ViTConfig(), GPT2Config(add_cross_attention=True)
-
-
-SHAPES: dict[str, Callable[[], Halves]] = {
-    "trocr-base": _trocr_base,
-    "trocr-small": _trocr_small,
-    "donut-base": _donut_base,
-    "nougat-small": _nougat_small,
-    "manga-ocr": _manga_ocr,
-    "vit-gpt2": _vit_gpt2,
+SHAPES: dict[str, Callable[[], Halves]] = {  # configs are made anew, as they can be changed
+    "trocr-base": lambda: (
+        ViTConfig(image_size=384, qkv_bias=False),
+        TrOCRConfig(cross_attention_hidden_size=768),
+    ),
+    "trocr-small": lambda: (
+        DeiTConfig(image_size=384, hidden_size=384, num_attention_heads=6, intermediate_size=1536),
+        TrOCRConfig(
+            vocab_size=64044,
+            d_model=256,
+            decoder_layers=6,
+            decoder_attention_heads=8,
+            decoder_ffn_dim=1024,
+            activation_function="relu",
+            scale_embedding=True,
+            tie_word_embeddings=False,
+            cross_attention_hidden_size=384,
+        ),
+    ),
+    "donut-base": lambda: (_swin((2560, 1920), 10), _mbart(57525, 1536)),
+    "nougat-small": lambda: (_swin((896, 672), 7), _mbart(50000, 3584, tied=False)),
+    "manga-ocr": lambda: (
+        ViTConfig(),
+        BertConfig(vocab_size=6144, num_hidden_layers=2, add_cross_attention=True),
+    ),
+    "vit-gpt2": lambda: (ViTConfig(), GPT2Config(add_cross_attention=True)),
 }
 
 

@@ -18,10 +18,6 @@ from ..encoders.vit import ViTConfig
 from ..errors import ConfigError, spelt
 
 
-def _reading_bert() -> BertConfig:
-    return BertConfig(is_decoder=True, add_cross_attention=True)
-
-
 @dataclass(kw_only=True)
 class VisionEncoderDecoderConfig(Config):
     """An encoder's and a decoder's config, and the token ids that training with labels goes by.
@@ -36,7 +32,9 @@ class VisionEncoderDecoderConfig(Config):
 
     model_type: ClassVar[str] = "vision-encoder-decoder"
     encoder: EncoderConfig = field(default_factory=ViTConfig)
-    decoder: DecoderConfig = field(default_factory=_reading_bert)
+    decoder: DecoderConfig = field(
+        default_factory=lambda: BertConfig(is_decoder=True, add_cross_attention=True)
+    )
     decoder_start_token_id: int | None = None
     pad_token_id: int | None = None
     bos_token_id: int | None = None

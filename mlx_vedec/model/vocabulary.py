@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..checkpoints.config import Config
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 NAMED = "_token_id"  # the end of the names of fields that have the id of a token, or several
 UNWANTED = ("suppress_tokens", "begin_suppress_tokens")
-SEQUENCES = ("bad_words_ids", "sequence_bias")
+AVOIDED = (*UNWANTED, "bad_words_ids", "sequence_bias")  # or sought, in generation
 
 
 def named_ids(model: VisionEncoderDecoderModel) -> set[int]:
@@ -24,7 +24,8 @@ def named_ids(model: VisionEncoderDecoderModel) -> set[int]:
     One outside the vocabulary is left out: it is not in use.
     """
     rows = model.config.decoder.vocab_size
-    values = (value for config in _configs(model) for _, value in _named(config))
+    fields = [pair for config in _configs(model) for pair in _fields(config).items()]
+    values = (value for name, value in fields if name.endswith(NAMED))
     listed = (value if isinstance(value, tuple | list) else [value] for value in values)
     return {id for ids in listed for id in ids if type(id) is int and 0 <= id < rows}
 
@@ -54,8 +55,9 @@ def replace_tokens(model: VisionEncoderDecoderModel, sources: Sequence[int | Non
     model.has_other_tokens = True
     decoder.padding = None if decoder.padding is None else ids[decoder.padding]
     for config in _configs(model):
-        for name, value in [*_named(config), *_avoided(config)]:
-            config.set(name, _moved(name, value, ids))
+        for name, value in _fields(config).items():
+            if name.endswith(NAMED) or name in AVOIDED:
+                config.set(name, _moved(name, value, ids))
     model._disputes = tuple(
         Dispute(
             name,
@@ -74,16 +76,6 @@ def _fields(config: Config) -> dict[str, Any]:
     """The fields of a config that are set, and its unknown keys."""
     values = {**config.extra, **vars(config)}
     return {name: value for name, value in values.items() if value is not None}
-
-
-def _named(config: Config) -> Iterator[tuple[str, Any]]:
-    """The fields that name tokens by their ids."""
-    yield from ((name, x) for name, x in _fields(config).items() if name.endswith(NAMED))
-
-
-def _avoided(config: Config) -> Iterator[tuple[str, Any]]:
-    """The fields with tokens, or sequences of them, that generation avoids or seeks."""
-    yield from ((name, x) for name, x in _fields(config).items() if name in (*UNWANTED, *SEQUENCES))
 
 
 def _moved(name: str, value: Any, ids: Mapping[int, int]) -> Any:

@@ -100,7 +100,9 @@ class Store:
             temporary.mkdir()
             for part in PARTS:
                 write_tensors(temporary / f"{part}.safetensors", _flat(getattr(weights, part)))
-            write_json(temporary / STATE, self._record(state))
+            arguments = asdict(self.arguments)
+            record = {"progress": asdict(state), "arguments": arguments, "data": self.data}
+            write_json(temporary / STATE, record)
             _flush(temporary)
             os.replace(temporary, final)
             _flush(self.path)
@@ -144,9 +146,6 @@ class Store:
         raise TrainingError(
             f"none of the checkpoints in {self.path} can be read ({reason}); begin again"
         )
-
-    def _record(self, state: TrainingState) -> dict[str, Any]:
-        return {"progress": asdict(state), "arguments": asdict(self.arguments), "data": self.data}
 
     def _check(self, state: dict[str, Any], path: Path) -> None:
         """Raise one error that names all that differs from the training of a checkpoint."""
