@@ -14,7 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from ..errors import CheckpointError, WeightsError, listed
 from ..files import finish
-from . import foreign, pickles, unsupported
+from . import foreign, pickles
 from .config import read_json
 from .hub import PICKLES, SAFETENSORS, required
 from .renames import Renames, matches, unwrapped
@@ -77,8 +77,8 @@ def stored_tensors(
     def is_known(name: str) -> bool:
         return any(map(renames.knows, renames.spellings(name, base)))
 
-    foreign.refuse(found, config, source)
-    unsupported.refuse_tensors(found, source)
+    foreign.refuse_quantized(found, config, source)
+    foreign.refuse_tensors(found, source)
     on_disk = unwrapped(found, is_known, source)
     names = {name: renames.standard(name, base) if base else name for name in on_disk}
     if any(name == f"{base}.{standard}" for name, standard in names.items()):

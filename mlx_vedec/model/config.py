@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from ..checkpoints import unsupported
+from ..checkpoints import foreign
 from ..checkpoints.config import Config, check_object
 from ..decoders import DECODERS
 from ..decoders.bert import BertConfig
@@ -51,7 +51,7 @@ class VisionEncoderDecoderConfig(Config):
         """Build from a parsed `config.json`, in which encoder and decoder name their model type."""
         check_object(values)
         if values.get("model_type", cls.model_type) != cls.model_type:
-            unsupported.refuse_config(values, "the checkpoint's")
+            foreign.refuse_config(values, "the checkpoint's")
         parts = {
             "encoder": sub_config(values, "encoder", ENCODERS),
             "decoder": sub_config(values, "decoder", DECODERS),
@@ -107,6 +107,6 @@ def sub_config(values: Mapping[str, Any], part: str, known: Mapping[str, Any]) -
     model_type = given.get("model_type")
     if not isinstance(model_type, str) or model_type not in known:
         code = given.get("auto_map") or values.get("auto_map")
-        unsupported.refuse_config({**given, "auto_map": code}, part)
+        foreign.refuse_config({**given, "auto_map": code}, part)
         raise ConfigError(f"{part} model_type is {spelt(model_type)}; known are {', '.join(known)}")
     return known[model_type].config_class.from_dict(given)
