@@ -97,12 +97,12 @@ class Aimv2VisionModel(Encoder[Aimv2VisionConfig]):
         """The attention that makes one vector of all features, which no decoder reads."""
         if not getattr(self.config, "use_head", True):
             return {}
-        dims, bias = self.config.hidden_size, mx.zeros(self.config.hidden_size)
-        shapes = {f"head.{name}.weight": (dims, dims) for name in ("k_proj", "v_proj")}
-        shapes |= {"head.output_proj.weight": (dims, dims), "head.cls_token": (1, 1, dims)}
-        biases = {f"head.{name}.bias": bias for name in ("k_proj", "v_proj")}
-        own = biases if self.config.qkv_bias else {}
-        return {k: mx.zeros(v) for k, v in shapes.items()} | own | {"head.output_proj.bias": bias}
+        dims = self.config.hidden_size
+        shapes = {"cls_token": (1, 1, dims), "output_proj.bias": (dims,)}
+        shapes |= {f"{name}.weight": (dims, dims) for name in ("k_proj", "v_proj", "output_proj")}
+        if self.config.qkv_bias:
+            shapes |= {"k_proj.bias": (dims,), "v_proj.bias": (dims,)}
+        return {f"head.{name}": mx.zeros(shape) for name, shape in shapes.items()}
 
     def _embed(self, pixels: mx.array, interpolate: bool) -> mx.array:
         """Patches (B, N, D) with their positions."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -202,8 +203,8 @@ class Encoder(Pretrained, Generic[C]):
     @property
     def prefix_tokens(self) -> int:
         """How many features come before those of the patches: class token, registers and so on."""
-        registers = self.register_tokens.shape[1] if "register_tokens" in self else 0
-        return sum(name in self for name in ("cls_token", "distillation_token")) + registers
+        names = ("cls_token", "distillation_token", "register_tokens")
+        return sum(math.prod(self[name].shape[:-1]) for name in names if name in self)
 
     def grid(self, height: int, width: int) -> Grid:
         """Which place of an image of this height and width, in pixels, each feature stands for."""

@@ -66,11 +66,6 @@ class PixioModel(PlainEncoder[PixioConfig]):
             drop_path=config.drop_path_rate,
         )
 
-    @property
-    def prefix_tokens(self) -> int:
-        """How many features come before those of the patches: the class tokens."""
-        return self.config.n_cls_tokens
-
 
 NORMS = {
     "encoder.layer.*.layernorm_before": "encoder.layer.*.norm1",
