@@ -12,10 +12,11 @@ import mlx.nn as nn
 
 from ..errors import CheckpointError, ConfigError, OptionError, as_path, check_type, listed
 from ..files import make_folder, staged
+from ..layers.compiled import on_gpu
 from ..layers.computing import check_process, computing
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
-from ..layers.packed import count_weights, float_type
+from ..layers.packed import count_weights, float_type, type_name
 from ..layers.quantization_config import KEYS, QuantizationConfig
 from . import foreign, quantizing, saving, weights
 from .config import Config
@@ -54,7 +55,7 @@ class Pretrained(NamedModule):
     def __repr__(self) -> str:
         parts = [self[name].config.model_type for name in ("encoder", "decoder") if name in self]
         block = quantizing.quantization_block(self)
-        kind = f"{block['bits']} bits" if block else str(float_type(self)).removeprefix("mlx.core.")
+        kind = f"{block['bits']} bits" if block else type_name(float_type(self))
         known = f", from {self.source}" if self.source else ""
         what = " and ".join(parts) or self.config.model_type
         count = f"{self.num_parameters():,} parameters"
@@ -141,7 +142,7 @@ class Pretrained(NamedModule):
         wanted = parse_dtype(one_of(dtype, torch_dtype, "dtype and torch_dtype"))
         both = "quantize and quantization_config"
         quantize = one_of(quantize, quantization_config, both)
-        if wanted is None and mx.default_device().type == mx.DeviceType.cpu:
+        if wanted is None and not on_gpu():
             wanted = mx.float32
         folder = fetch(path_or_hf_repo, revision, subfolder=subfolder)
         model = cls.from_folder(folder, config)
@@ -229,7 +230,7 @@ class Pretrained(NamedModule):
         for key in KEYS:
             extra.pop(key, None)
             extra.update({key: block} if block else {})
-        extra["dtype"] = str(float_type(self)).removeprefix("mlx.core.")
+        extra["dtype"] = type_name(float_type(self))
         extra.pop("torch_dtype", None)  # the name before transformers 5
         make_folder(folder)
         with staged(folder):

@@ -267,6 +267,11 @@ def parameters(model: nn.Module) -> Tensors:
     return dict(tree_flatten(model.parameters()))  # pyright: ignore[reportArgumentType]
 
 
+def bytes_of(model: nn.Module) -> int:
+    """Bytes of a model's parameters."""
+    return sum(x.nbytes for x in parameters(model).values())
+
+
 def layouts_of(model: nn.Module, renames: Renames) -> dict[str, tuple[int, ...]]:
     """The order of axes, by path, that makes MLX's layout of the one on disk, where they differ.
 

@@ -11,7 +11,14 @@ import mlx.core as mx
 
 from ..checkpoints import weights
 from ..checkpoints.hub import HUB_ID
-from ..layers.packed import Quantized, bits_per_weight, format_of, is_quantized, weight_shape
+from ..layers.packed import (
+    Quantized,
+    bits_per_weight,
+    format_of,
+    is_quantized,
+    type_name,
+    weight_shape,
+)
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..version import __version__
 
@@ -97,7 +104,7 @@ def _weights(model: VisionEncoderDecoderModel) -> str:
 
 def _formats(model: VisionEncoderDecoderModel) -> Iterator[Row]:
     """A row for each format of quantized layers, one for the floats, and the sum."""
-    every = sum(x.nbytes for x in weights.parameters(model).values())
+    every = weights.bytes_of(model)
     layers = [leaf for leaf in model.modules() if isinstance(leaf, Quantized)]
     count, packed, meant = Counter(), Counter(), Counter()
     for leaf in layers:
@@ -115,9 +122,8 @@ def _formats(model: VisionEncoderDecoderModel) -> Iterator[Row]:
 
 
 def _types(model: VisionEncoderDecoderModel) -> str:
-    arrays = weights.parameters(model).values()
-    floating = {str(x.dtype) for x in arrays if mx.issubdtype(x.dtype, mx.floating)}
-    return ", ".join(sorted(name.removeprefix("mlx.core.") for name in floating))
+    types = {x.dtype for x in weights.parameters(model).values()}
+    return ", ".join(sorted(type_name(x) for x in types if mx.issubdtype(x, mx.floating)))
 
 
 def _megabytes(size: int) -> str:

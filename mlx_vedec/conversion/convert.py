@@ -18,7 +18,7 @@ from ..checkpoints.saving import SHARD_SIZE, TYPES, Saving
 from ..encoders.patches import pair
 from ..errors import CheckpointError, OptionError, WeightsError, as_path, check_function, check_type
 from ..images.processor_files import MERGED_FILE, OWN_FILE
-from ..layers.packed import bits_per_weight, float_type
+from ..layers.packed import bits_per_weight, float_type, type_name
 from ..layers.quantization_config import QuantizationConfig
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -103,8 +103,7 @@ def convert(
     match_images(model, reads)
     if wanted is None and quantize is not None and float_type(model) == mx.float32:
         wanted = mx.float16 if _holds(mx.float16, model, files) else mx.bfloat16
-        name = str(wanted).removeprefix("mlx.core.")
-        say(f"floats become {name}, which holds all of them; dtype float32 keeps them")
+        say(f"floats become {type_name(wanted)}, which holds all of them; dtype float32 keeps them")
     for line in _change(model, wanted, quantize, dequantize):
         say(line)
     if files and not dry_run:
@@ -209,15 +208,15 @@ def _change(
     model: VisionEncoderDecoderModel, dtype: mx.Dtype | None, settings: Settings, to_floats: bool
 ) -> Iterator[str]:
     """Change a model in place, whose weights stay unread, and give lines that tell of it."""
-    before = _size(model)
+    before = weights.bytes_of(model)
     if to_floats:
         quantizing.dequantize(model)
     if dtype is not None:
         model.astype(dtype)
     if settings is not None:
         yield from _told(quantizing.quantize(model, settings))
-    bits = bits_per_weight(model)
-    yield f"{_size(model) / 1e6:.1f} MB, {bits:.2f} bits per weight; {before / 1e6:.1f} MB before"
+    bits, after = bits_per_weight(model), weights.bytes_of(model)
+    yield f"{after / 1e6:.1f} MB, {bits:.2f} bits per weight; {before / 1e6:.1f} MB before"
 
 
 def _told(plan: quantizing.QuantizationPlan) -> Iterator[str]:
@@ -231,10 +230,6 @@ def _told(plan: quantizing.QuantizationPlan) -> Iterator[str]:
     for reason, count in Counter(plan.left_out.values()).items():
         names = ", ".join(name for name, why in plan.left_out.items() if why == reason)
         yield f"{count} left as floats ({reason}): {names}"
-
-
-def _size(model: VisionEncoderDecoderModel) -> int:
-    return sum(x.nbytes for x in weights.parameters(model).values())
 
 
 def write_folder(

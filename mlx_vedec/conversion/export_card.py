@@ -9,7 +9,7 @@ from itertools import groupby
 from typing import Any
 
 from ..generation.options import Options
-from ..layers.packed import float_type
+from ..layers.packed import float_type, type_name
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..pages.reading import name_of
 from ..reading.processor import Processor
@@ -92,7 +92,7 @@ def card(
         "model": name_of(model),
         "encoder": model.encoder.config.model_type,
         "decoder": model.decoder.config.model_type,
-        "dtype": str(float_type(model)).removeprefix("mlx.core."),
+        "dtype": type_name(float_type(model)),
         "decoding": dict(said),
         "functions": {
             name: {

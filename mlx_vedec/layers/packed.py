@@ -136,6 +136,15 @@ def float_type(model: nn.Module) -> mx.Dtype:
     return types.pop() if len(types) == 1 else mx.float32
 
 
+def type_name(dtype: mx.Dtype) -> str:
+    """The name of a type of numbers, as in Hugging Face's configs.
+
+    >>> type_name(mx.bfloat16)
+    'bfloat16'
+    """
+    return str(dtype).removeprefix("mlx.core.")
+
+
 def bits_per_weight(model: nn.Module) -> float:
     """Bits in memory to each weight of a model, scales and biases of groups included.
 

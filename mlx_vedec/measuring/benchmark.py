@@ -17,7 +17,7 @@ import mlx.core as mx
 
 from ..checkpoints.hub import fetch
 from ..checkpoints.quantizing import quantization_block
-from ..checkpoints.weights import parameters
+from ..checkpoints.weights import bytes_of
 from ..data.datasets import LINES
 from ..encoders.patches import Pair, pair
 from ..errors import OptionError
@@ -28,7 +28,7 @@ from ..images.image_processors import ImageSource
 from ..layers.compiled import on_gpu
 from ..layers.computing import check_process
 from ..layers.decoder_cache import DecoderCache
-from ..layers.packed import bits_per_weight, float_type
+from ..layers.packed import bits_per_weight, float_type, type_name
 from ..layers.quantization_config import QuantizationConfig
 from ..model.footprint import check_fits, estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -112,9 +112,9 @@ def benchmark(
         model=model.source or type(model).__name__,
         work=work,
         trials=tuple(trials),
-        dtype=str(float_type(model)).removeprefix("mlx.core."),
-        weights=sum(x.nbytes for x in parameters(model).values()),
-        step_weights=sum(x.nbytes for x in parameters(model.decoder).values()),
+        dtype=type_name(float_type(model)),
+        weights=bytes_of(model),
+        step_weights=bytes_of(model.decoder),
         bits_per_weight=bits_per_weight(model),
         quantization=quantization_block(model),
     )

@@ -18,7 +18,8 @@ from ..generation.disputes import places_of
 from ..generation.options import start_token
 from ..images.image_processors import ImageProcessor
 from ..images.loading import ImageSource
-from ..layers.packed import count_weights, float_type
+from ..layers.compiled import on_gpu
+from ..layers.packed import count_weights, float_type, type_name
 from ..model.config import VisionEncoderDecoderConfig
 from ..model.footprint import estimate_memory
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -175,7 +176,7 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
     tensors = weights.read(found.folder)
     found.tensors = {
         "stored": len(tensors),
-        "types": dict(Counter(str(x.dtype).removeprefix("mlx.core.") for x in tensors.values())),
+        "types": dict(Counter(type_name(x.dtype) for x in tensors.values())),
         "bytes": sum(x.nbytes for x in tensors.values()),
         "kept but not computed with": sorted(model._carried),
         "ignored": sorted(name for name in tensors if model.renames.ignores(name)),
@@ -191,11 +192,10 @@ def _look_at_model(found: Inspection, model: VisionEncoderDecoderModel) -> None:
 
 def _memory(model: VisionEncoderDecoderModel) -> dict[str, int]:
     """Bytes on this machine, in the types that `load` would give the weights."""
-    cpu = mx.default_device().type == mx.DeviceType.cpu
-    model.astype(mx.float32 if cpu else float_type(model))
+    model.astype(float_type(model) if on_gpu() else mx.float32)
     estimate = estimate_memory(model)
     return {
-        "parameters": sum(x.nbytes for x in weights.parameters(model).values()),
+        "parameters": weights.bytes_of(model),
         "an image": estimate.image_cache,
         "a text of full length": estimate.own_cache,
         "at most while one image is read": estimate.total,

@@ -29,6 +29,7 @@ from ..checkpoints.quantizing import quantize
 from ..checkpoints.weights import read_file
 from ..data.datasets import LINES
 from ..errors import OptionError, nearest
+from ..layers.compiled import on_gpu
 from ..layers.quantization_config import QuantizationConfig
 from ..reading.generate import batch_generate, generate
 from ..reading.load import BUNDLED, load
@@ -56,8 +57,7 @@ class Precision(NamedTuple):
     @property
     def in_use(self) -> mx.Dtype:
         """The type of floats that it is computed in."""
-        on_cpu = mx.default_device().type == mx.DeviceType.cpu
-        return mx.float32 if self.bits and on_cpu else self.dtype
+        return mx.float32 if self.bits and not on_gpu() else self.dtype
 
 
 PRECISIONS = {

@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from ..checkpoints.weights import parameters
+from ..checkpoints.weights import bytes_of
 from ..errors import OptionError
 from ..images.loading import ImageSource
 from ..layers.packed import bits_per_weight
@@ -112,7 +112,7 @@ def _side(
     size: int | None,
     labels: Sequence[str] | None,
 ) -> Side:
-    in_memory = sum(x.nbytes for x in parameters(model).values())
+    in_memory = bytes_of(model)
     stored = in_memory if size is None else size
     rate = None if labels is None else _error_rate(texts, labels)
     return Side(stored, bits_per_weight(model) * stored / in_memory, seconds, rate)

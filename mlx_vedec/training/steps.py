@@ -25,6 +25,7 @@ from mlx.utils import tree_flatten, tree_map, tree_unflatten
 from ..checkpoints.weights import parameters
 from ..data.batches import TrainingBatch
 from ..errors import TrainingError
+from ..layers.compiled import on_gpu
 from ..layers.dropout import Share, drawing_rows
 from ..layers.token_ids import token_losses
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -92,9 +93,8 @@ class Stepper:
         mx.eval(self.weights.arrays())
 
     def _fused(self, function: Callable[..., Any], **captured: Any) -> Callable[..., Any]:
-        wanted = self.arguments.compile
-        if wanted is None:
-            wanted = mx.default_device().type != mx.DeviceType.cpu
+        asked = self.arguments.compile
+        wanted = on_gpu() if asked is None else asked
         return mx.compile(function, **captured) if wanted else function
 
     # a batch
