@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import threading
@@ -16,7 +15,7 @@ from PIL import Image
 from ..errors import DataError
 from ..images.boxes import Size
 from ..images.deferred import DeferredImage
-from ..images.loading import header_of, header_size, load_image
+from ..images.loading import as_file, header_of, header_size, load_image
 from ..pages.layout import Line
 from ..pages.sheets import Sheet
 from ..pages.strips import cut, pieces_of
@@ -96,12 +95,11 @@ class CutPage:
 
     def _kept(self, picture: Image.Image, line: Line) -> Callable[[], bytes]:
         """What gives the bytes of a line's image, or raises what was wrong with the line."""
-        data = io.BytesIO()
         try:
-            cut(picture, line).image.save(data, "PNG", compress_level=FAST)
+            data = as_file(cut(picture, line).image, "PNG", compress_level=FAST)
         except ValueError as error:
             return _raising(error)
-        return self._spool.add(data.getvalue())
+        return self._spool.add(data)
 
 
 def _raising(error: ValueError) -> Callable[[], bytes]:

@@ -263,6 +263,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def as_file(image: Image.Image, kind: str, **how: Any) -> bytes:
+    """The bytes of a picture as a file, of a kind such as "PNG"; how -- options of Pillow."""
+    file = io.BytesIO()
+    image.save(file, kind, **how)
+    return file.getvalue()
+
+
 def _from_array(source: SupportsArray) -> Image.Image:
     values = image_array(source)
     pixels = to_8_bits(values[..., 0] if values.shape[2:] == (1,) else values)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import base64
-import io
+from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from ..pages.layout import Line
+from ..images.loading import as_file
 from ..pages.reading import WHOLE_PAGES
 from ..pages.strips import pieces_of
-from ..reading.processor import Processor
+from ..reading.image_queue import Item
 from ..reading.results import GenerationResult
 from ..reading.word_boxes import Maps, distinct, geometry_of, token_attentions
 from ..text.spelling import words_of
@@ -20,7 +20,7 @@ from .handler import Handler
 from .read import received
 from .refusals import Refusal
 from .requests import Read, Request
-from .sent_pages import line_of
+from .sent_pages import SentLine, line_of
 from .service import Service
 
 OTHERS = 5  # beams, and the texts of a line that are told
@@ -30,7 +30,8 @@ INK = (214, 88, 0)  # what is laid over the image where the decoder looked
 def look(handler: Handler) -> None:
     """Answer with the pieces of a line: their pictures, texts, and a picture for each word.
 
-    The form has the page's `image`, and the `line` as `/v1/read` told it.
+    The form has the page's `image`, and the `line` as `/v1/read` told it: the texts and words are
+    those of its pieces there, else those of the best beam.
     """
     service = handler.service
     with service.place():
@@ -42,79 +43,85 @@ def look(handler: Handler) -> None:
         settled = service.settled(options if most >= OTHERS else {}, grammar=False)
         with service.pictures.picture(content, deadline) as picture:
             pieces = _pieces(service, picture, line)
-            request = Request(pieces, settled, is_gone=handler.is_gone)
-            results: dict[int, GenerationResult] = {}
+            request = Request(pieces, settled, features=True, is_gone=handler.is_gone)
+            read: dict[int, Read] = {}
             with service.worker.reading(request):
                 for event in request.events(deadline):
-                    if isinstance(event, Read):
-                        results[event.image] = event.result
+                    assert isinstance(event, Read)
+                    read[event.image] = event
+            told = line.read if len(line.read) == len(pieces) else (None,) * len(pieces)
             found = [
-                service.worker.call(lambda p=piece, r=results[i]: _seen(service, p, r), deadline)
-                for i, piece in enumerate(pieces)
+                service.worker.call(lambda r=read[i], t=text: _seen(service, r, t), deadline)
+                for i, text in enumerate(told)
             ]
         handler.answer(200, {"pieces": found})
 
 
-def _pieces(service: Service, picture: Image.Image, line: Line) -> list[Image.Image]:
+def _pieces(service: Service, picture: Image.Image, line: SentLine) -> list[Image.Image]:
     aspect = service.processor.line_aspect_ratio
     if service.processor.processor_class in WHOLE_PAGES:
         raise Refusal(400, "this model reads whole pages; there are no lines to look at")
     return [piece.picture for piece in pieces_of(picture, line, aspect)]
 
 
-def _seen(service: Service, picture: Image.Image, result: GenerationResult) -> dict[str, Any]:
+def _seen(service: Service, read: Read, told: str | None) -> dict[str, Any]:
     """What is told of a piece that was read; computed by the thread that has the model."""
-    if result.error is not None:
-        raise result.error
-    model, processor = service.model, service.processor
-    maps = _maps(service, picture, result) if result.tokens else None
-    words = words_of(processor.required_tokenizer, result.tokens)
+    if read.result.error is not None:
+        raise read.result.error
+    assert read.item is not None
+    readings = (read.result, *read.result.alternatives)
+    text = read.result.text if told is None else told
+    tokens = _tokens(service, readings, text)
+    words = words_of(service.processor.required_tokenizer, tokens)
+    maps = _maps(service, read.item, tokens) if words else np.zeros(0, np.float32)
     return {
-        "picture": _data_uri(picture),
-        "text": result.text,
+        "picture": _data_uri(read.item.picture),
+        "text": text,
         "words": [
-            {"text": text, "looked": _data_uri(_overlay(model, processor, picture, maps[places]))}
-            for text, places in words
-            if maps is not None
+            {"text": word, "looked": _data_uri(_overlay(service, read.item, maps[places]))}
+            for word, places in words
         ],
         "alternatives": [
             {"text": other.text, "confidence": round(other.confidence, 6)}
-            for other in result.alternatives
+            for other in readings
+            if other.text != text
         ],
     }
 
 
-def _maps(service: Service, picture: Image.Image, result: GenerationResult) -> Maps:
+def _tokens(service: Service, readings: Sequence[GenerationResult], text: str) -> list[int]:
+    """The tokens of a text: those of a reading that has it, else the tokenizer's own."""
+    for reading in readings:
+        if reading.text == text:
+            return [*reading.tokens]
+    most = service.settled({}, grammar=False).max_length
+    return service.processor.required_tokenizer.encode(text, add_special_tokens=False)[:most]
+
+
+def _maps(service: Service, item: Item, tokens: Sequence[int]) -> Maps:
     """Where the decoder looked for each token, (T, rows, columns)."""
-    model, processor = service.model, service.processor
-    pixels = processor.pixels([processor.prepared(picture, "the line")])
-    grid = model.encoder.grid(*pixels.shape[1:3])
-    start = model.prompt(1, None, service.settled({}, grammar=False))[0]
-    features = model.features(pixels)
-    rows = [np.array(start)[0].tolist()], [result.tokens]
-    [maps] = token_attentions(model, features, *rows, grid)
+    assert item.features is not None
+    grid = service.model.encoder.grid(*item.pixels.shape[1:3])
+    [maps] = token_attentions(service.model, item.features, [item.start], [tokens], grid)
     return distinct(maps)
 
 
-def _overlay(model: Any, processor: Processor, picture: Image.Image, maps: Maps) -> Image.Image:
+def _overlay(service: Service, item: Item, maps: Maps) -> Image.Image:
     """A picture as large as the piece, opaque where the tokens of a word looked most."""
-    geometry = geometry_of(processor, picture)
-    grid = model.encoder.grid(geometry.size[1], geometry.size[0])
+    geometry = geometry_of(service.processor, item.picture)
     share = maps.max(axis=0)
     share = share / max(float(share.max()), 1e-9)
-    height, width = grid.cell
-    alpha = np.zeros((picture.height, picture.width))
+    height, width = service.model.encoder.grid(*item.pixels.shape[1:3]).cell
+    alpha = np.zeros((item.picture.height, item.picture.width))
     for row, column in zip(*np.nonzero(share > 0.02), strict=True):
         cell = column * width, row * height, (column + 1) * width, (row + 1) * height
         left, top, right, bottom = geometry.to_original(cell)
         part = alpha[top:bottom, left:right]
         np.maximum(part, share[row, column], out=part)
-    found = Image.new("RGBA", picture.size, INK)
+    found = Image.new("RGBA", item.picture.size, INK)
     found.putalpha(Image.fromarray((170 * alpha).astype(np.uint8)))
     return found
 
 
 def _data_uri(picture: Image.Image) -> str:
-    file = io.BytesIO()
-    picture.save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+    return "data:image/png;base64," + b64encode(as_file(picture, "PNG")).decode()

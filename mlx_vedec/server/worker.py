@@ -24,7 +24,7 @@ from ..errors import ProcessError
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.image_queue import IDLE, ImageQueue
+from ..reading.image_queue import IDLE, ImageQueue, Item
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .batch import Batch, Job
@@ -217,7 +217,7 @@ class Worker:
         for _, alike in _grouped(jobs, lambda job: job.group):
             own = features[mx.array([places[job] for job in alike])]
             queue = self._queue(alike[0].request)
-            queue.boxes = any(job.request.boxes for job in alike)
+            queue.boxes = any(job.request.boxes or job.request.features for job in alike)
             try:
                 begun = batch.begun(alike, queue, own)
             except Exception as error:
@@ -261,12 +261,14 @@ class Worker:
         try:
             for item, result in queue.results([(job.item, decoded) for job, decoded in ended]):
                 job = jobs.pop(id(item))
-                self._tell(job.request, job.image, result)
+                self._tell(job.request, job.image, result, item)
         except Exception as error:
             self._undo([*jobs.values()], error)
 
-    def _tell(self, request: Request, image: int, result: GenerationResult) -> None:
-        request.told.put(Read(image, result))
+    def _tell(
+        self, request: Request, image: int, result: GenerationResult, item: Item | None = None
+    ) -> None:
+        request.told.put(Read(image, result, item))
         request.unread -= 1
         if not request.unread:
             self.requests.pop(request, None)
