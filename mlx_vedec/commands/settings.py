@@ -64,22 +64,30 @@ def read_settings(path: str | Path, parser: argparse.ArgumentParser) -> dict[str
 
 
 def _read(path: Path) -> dict[str, Any]:
-    import yaml  # which takes a while, as the next does, and `--help` does not need
+    import yaml  # which takes a while, and `--help` does not need it
 
-    from ..images.loading import irregular
-
-    if kind := irregular(path):
-        raise OptionError(f"{path} is {kind}; expected a regular file; save what it gives")
-    if not path.is_file():
-        raise OptionError(f"{path} is no file; expected flags in YAML or JSON; {near(path)}")
+    text = text_of(path, "flags in YAML or JSON")
     try:
-        text = path.read_text(encoding="utf-8")
         values = json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
     except (ValueError, RecursionError, yaml.YAMLError) as error:
         raise OptionError(f"{path} is neither YAML nor JSON ({error}); mend it") from error
     if not isinstance(values, dict):
         raise OptionError(f"{path} holds {type(values).__name__}; expected names and values")
     return values
+
+
+def text_of(path: Path, expected: str) -> str:
+    """The text of a file that a flag names; an `OptionError` where it is none."""
+    from ..images.loading import irregular
+
+    if kind := irregular(path):
+        raise OptionError(f"{path} is {kind}; expected a regular file; save what it gives")
+    if not path.is_file():
+        raise OptionError(f"{path} is no file; expected {expected}; {near(path)}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{path} is not UTF-8 ({error.reason}); expected {expected}") from error
 
 
 def _unknown(name: str, known: Iterable[str]) -> str:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import shown
-from ..generation.options import OPTIONS
 from ..reading.processor import DonutProcessor, Processor
 from ..tasks.donut_prompts import ANSWER, QUESTION, added_vocabulary, field_names
-from .fields import OWN, refuse_unknown, text_or_none, true_or_false
+from .fields import OWN, options_of, refuse_unknown, text_or_none, true_or_false
 from .limits import IMAGES, MESSAGES, MOST_LIKELIEST
 from .refusals import Refusal
 
@@ -18,7 +17,6 @@ from .refusals import Refusal
 AS_OPTIONS = {
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
-    "temperature": "temp",
     "top_p": "top_p",
     "n": "num_return_sequences",
     "stop": "stop_strings",
@@ -76,7 +74,7 @@ class Chat:
         return cls(
             image=image,
             text=text,
-            options=_options(values),
+            options=options_of(values, AS_OPTIONS),
             prompt=text_or_none(values, "prompt"),
             stream=stream,
             usage=_usage(values, stream=stream),
@@ -110,23 +108,6 @@ def check_model(named: Any, model: str) -> None:
             code="model_not_found",
             param="model",
         )
-
-
-def _options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of generation, those by OpenAI's names among them."""
-    names = {**AS_OPTIONS, "temperature": "temperature" if "do_sample" in values else "temp"}
-    options = {name: value for name, value in values.items() if name in OWN - names.keys()}
-    for name, own in names.items():
-        if name not in values:
-            continue
-        value = values[name]
-        if name == "seed" and isinstance(value, int) and not isinstance(value, bool):
-            value %= 2**64  # OpenAI's may be negative
-        OPTIONS[own].value.check(name, value)
-        if options.get(own, value) != value:
-            raise Refusal(400, f"{name} and another name of it are both given; give one of them")
-        options[own] = value
-    return options
 
 
 def _usage(values: Mapping[str, Any], *, stream: bool) -> bool:

@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import CheckpointError, LayoutError
+from ..errors import CheckpointError, LayoutError, OptionError
 from ..files import make_folder, write_file
 from ..images.ink import dark_on_light, find_ink
 from ..pages import page_xml
@@ -46,13 +46,12 @@ Row = dict[str, Any]
 class Corrections:
     """The folder that corrected pages are written to.
 
-    aspect -- of the lines that the model reads, by which wider ones are cut. `problem` says why
-    nothing can be written, None where it can
+    aspect -- of the lines that the model reads, by which wider ones are cut. An `OptionError` says
+    why nothing can be written
     """
 
     def __init__(self, folder: Path, aspect: float | None) -> None:
         self.folder, self.aspect = folder, aspect
-        self.problem: str | None = None
         self._writing = threading.Lock()
         try:
             for name in ("lines", "pages"):
@@ -62,7 +61,7 @@ class Corrections:
             probe.unlink()
         except (OSError, CheckpointError) as error:
             why = error.strerror if isinstance(error, OSError) else "it cannot be made"
-            self.problem = f"{folder.name} cannot be written ({why})"
+            raise OptionError(f"{folder.name} cannot be written ({why})") from error
 
     def save(self, content: bytes, picture: Image.Image, layout: Layout, after: int | None) -> Row:
         """Write a page; returns its revision, and how many lines there are to learn from.

@@ -15,8 +15,16 @@ from ..pages.page import Page
 from ..pages.reading import WHOLE_PAGES, PageWork, begin_page, name_of
 from ..pages.sheets import Sheet
 from .chat_fields import check_model
-from .fields import OWN, refuse_unknown, text_or_none
-from .forms import boundary_of, collected, multipart, query_fields
+from .fields import (
+    OWN,
+    boundary_of,
+    collected,
+    multipart,
+    options_of,
+    query_fields,
+    refuse_unknown,
+    text_or_none,
+)
 from .handler import Handler
 from .refusals import Refusal
 from .requests import Read, Request
@@ -60,7 +68,7 @@ class PageRequest:
         if stream and format != "json":
             raise Refusal(400, f"a stream is JSON, not {format}; leave one of them out")
         return cls(
-            options={name: value for name, value in fields.items() if name in OWN},
+            options=options_of(fields, {}),
             format=format,
             prompt=text_or_none(fields, "prompt"),
             split_lines=_truth(fields, "split_lines"),

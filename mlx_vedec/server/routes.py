@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from .browser import ABOUT, FILES, about, look, save, site, write_page
 from .chat import chat_completions
 from .handler import Handler, Routes
-from .look import look
 from .read import read
-from .saving import save, write_page
 from .service import Service
-from .site import ABOUT, FILES, about, site
 
 
 def routes_of(service: Service) -> Routes:

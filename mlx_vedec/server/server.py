@@ -1,11 +1,18 @@
-"""The server: what listens and what reads, from when it is ready to when it is stopped."""
+"""The server: where clients connect and what reads, from when it is ready to when it is stopped."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import socket
+import socketserver
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from PIL import Image
@@ -14,14 +21,16 @@ from ..errors import OptionError, as_path
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import check_reader, generate
 from ..reading.processor import Processor
-from .access import Access
-from .corrections import Corrections
-from .downloads import fetch
-from .limits import Limits
-from .listener import Listener
+from .access import Access, checked_keys
+from .handler import Handler
+from .limits import CONNECTIONS, Limits
+from .pictures import fetch
+from .refusals import Refusal
+from .routes import OPEN, routes_of
 from .service import Service
 from .worker import Worker
 
+FULL = Refusal(503, "there are too many connections; ask again later")
 FAREWELL = 5.0  # seconds that answers have to be sent in, when all is read
 
 
@@ -54,17 +63,13 @@ class Server:
     ) -> None:
         check_reader(model, processor)
         mx.eval(model.parameters())  # another thread could not read them
-        if not all(key.strip() for key in api_keys):
-            raise OptionError("an API key is empty; give one that is not")
         self.limits = limits or Limits()
         self.worker = Worker(model, processor, self.limits.max_batch)
-        access = Access([key.strip() for key in api_keys], [host, *hosts], cors)
+        access = Access(checked_keys(api_keys), [host, *hosts], cors)
         download = fetch if allow_urls else None
-        kept = None
+        self.service = Service(self.worker, name, self.limits, access, download)
         if corrections is not None:
-            folder = as_path(corrections, "corrections")
-            kept = Corrections(folder, processor.line_aspect_ratio)
-        self.service = Service(self.worker, name, self.limits, access, download, kept)
+            self.service.keep_corrections(as_path(corrections, "corrections"))
         self.listener = Listener(host, port, self.service)
         self.host = host
 
@@ -107,3 +112,99 @@ class Server:
                 Image.new("RGB", (384, 32), "white"),
                 max_new_tokens=2,
             )
+
+
+class Listener(ThreadingHTTPServer):
+    """Connections at an address, whose requests a service answers."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, service: Service) -> None:
+        self.address_family = _family(host)
+        self.open = 0  # connections
+        self.room_changed = threading.Condition()
+        own = {"service": service, "routes": routes_of(service), "open": OPEN}
+        handler = type("Handler", (Handler,), own)
+        with listening(host, port):
+            super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        """Bind, without asking the network for this machine's name."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.port
+
+    @property
+    def port(self) -> int:
+        """The port, also where any free one was asked for."""
+        return int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, where there is room for one more."""
+        with self.room_changed:
+            full = self.open >= CONNECTIONS
+            self.open += not full
+        if full:
+            _refuse(request)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._ended()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        with self.room_changed:
+            self.open -= 1
+            self.room_changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of connections that broke."""
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[None]:
+    """Within it, an address that cannot be listened at is an `OptionError`."""
+    if not host:
+        raise OptionError("host is empty; expected an address, or 0.0.0.0 for all of this machine")
+    if not 0 <= port <= 65535:
+        raise OptionError(f"port is {port}; expected a whole number from 0 to 65535")
+    try:
+        yield
+    except OSError as error:
+        number = getattr(error, "errno", None) or 0  # below 0 of names that lead nowhere
+        said = os.strerror(number) if number > 0 else getattr(error, "strerror", error)
+        raise OptionError(
+            f"{host} port {port} cannot be listened at ({said}); stop what listens there, or give "
+            "another --port or --host"
+        ) from error
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `OptionError` where an address cannot be listened at."""
+    with listening(host, port):
+        socket.create_server((host, port), family=_family(host)).close()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _refuse(request: socket.socket) -> None:
+    """Say that there is no room, as far as the client takes it at once."""
+    head = (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nRetry-After: 1\r\n\r\n"
+    )
+    with contextlib.suppress(OSError):
+        request.settimeout(0.1)
+        request.sendall(head + json.dumps(FULL.body).encode())

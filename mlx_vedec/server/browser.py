@@ -1,30 +1,125 @@
-"""`POST /page/look`: other readings of one line, and where the decoder looked for each word."""
+"""What the page in the browser asks for: its three files, other readings of a line, corrections.
+
+A page that it sends back is as `/v1/read` told it, its texts corrected.
+"""
 
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
+from ..errors import shown
 from ..images.loading import as_file
+from ..pages.formats import ENDINGS, check_format, to_bytes
 from ..pages.reading import WHOLE_PAGES
 from ..pages.strips import pieces_of
 from ..reading.image_queue import Item
+from ..reading.processor import TrOCRProcessor
 from ..reading.results import GenerationResult
 from ..reading.word_boxes import Maps, distinct, geometry_of, token_attentions
 from ..text.spelling import words_of
+from ..version import __version__
+from .fields import as_json
 from .handler import Handler
-from .read import received
+from .read import TYPES, received
 from .refusals import Refusal
 from .requests import Read, Request
-from .sent_pages import SentLine, line_of
+from .sent_pages import SentLine, layout_of, line_of
 from .service import Service
 
+FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/page.js": ("page.js", "text/javascript; charset=utf-8"),
+}
+ABOUT = "/page/about"
+# The page asks nobody but this server, and no other site shows it in a frame.
+POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' blob: data:; form-action 'none'; base-uri 'none'; frame-ancestors 'none'"
+)
 OTHERS = 5  # beams, and the texts of a line that are told
 INK = (214, 88, 0)  # what is laid over the image where the decoder looked
+
+
+def site(handler: Handler) -> None:
+    """Answer with a file of the page."""
+    name, kind = FILES[handler.path.partition("?")[0]]
+    handler.answer(200, _content(name), {"Content-Security-Policy": POLICY}, kind)
+
+
+@cache
+def _content(name: str) -> bytes:
+    return (Path(__file__).parent / name).read_bytes()
+
+
+def about(handler: Handler) -> None:
+    """Answer with what the page shows of the server, and lets be done there.
+
+    whole -- the model reads pages, so no lines are found. lines -- whether it is one for lines
+    """
+    service, processor = handler.service, handler.service.processor
+    handler.answer(
+        200,
+        {
+            "model": service.name,
+            "version": __version__,
+            "key": bool(service.access.keys),
+            "whole": processor.processor_class in WHOLE_PAGES,
+            "lines": isinstance(processor, TrOCRProcessor) or bool(processor.line_aspect_ratio),
+            "formats": ENDINGS,
+            "corrections": service.corrections is not None,
+            "corrections_problem": service.problem,
+        },
+    )
+
+
+# Pages that are sent back
+
+
+def write_page(handler: Handler) -> None:
+    """Answer with a page that the client sends, in a format of `pages/`: `{"page", "format"}`."""
+    values = as_json(handler.body())
+    name = check_format(values.get("format", "page"))
+    if name == "pdf":
+        raise Refusal(400, "a PDF needs the image; ask /v1/read for it", param="format")
+    layout = layout_of(values.get("page"))
+    handler.answer(200, to_bytes(layout, name), kind=TYPES[name])
+
+
+def save(handler: Handler) -> None:
+    """Write a form's corrected `page` with its `image`; `after` is the revision it came from."""
+    service = handler.service
+    if service.corrections is None:
+        why = service.problem or "it was started without --corrections"
+        raise Refusal(403, f"this server saves no corrections: {why}", code="no_corrections")
+    with service.place():
+        content, fields = received(handler)
+        layout = layout_of(fields.get("page"))
+        after = _after(fields)
+        with service.pictures.picture(content, service.deadline()) as picture:
+            if layout.size != picture.size:
+                size = f"{picture.width}x{picture.height}"
+                raise Refusal(
+                    400, f"the page is {layout.size[0]}x{layout.size[1]} and its image {size}"
+                )
+            handler.answer(200, service.corrections.save(content, picture, layout, after))
+
+
+def _after(fields: Mapping[str, Any]) -> int | None:
+    after = fields.get("after", 0)
+    if after is not None and (type(after) is not int or after < 0):
+        raise Refusal(400, f"after is {shown(after)}; expected a revision's number, or null")
+    return after
+
+
+# Looks at a line
 
 
 def look(handler: Handler) -> None:
