@@ -187,7 +187,7 @@ class Finetuning:
     def _add_tokens(self) -> None:
         """Add Donut's tags that the tokenizer lacks with --add-tokens; else an error names them."""
         from ..data.dataset_checks import missing_tokens
-        from ..errors import DataError
+        from ..errors import DataError, counted
         from ..reading.new_tokens import add_tokens
 
         used = (self.splits[name] for name in ("train", "valid") if name in self.splits)
@@ -198,7 +198,7 @@ class Finetuning:
                 "--add-tokens, which adds them and trains the embedding"
             )
         if missing:
-            self.say(f"added {len(missing)} tokens: {' '.join(missing)}")
+            self.say(f"added {counted(len(missing), 'token')}: {' '.join(missing)}")
             add_tokens(self.model, self.processor, missing)
         self.added = missing
 

@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
     add_flag(
         p,
         "watch",
-        "Instead of images: read each image that comes to this folder, when it is whole, until "
-        "Ctrl-C.",
+        "Instead of images: read each image that comes to this folder or changes there, when it is "
+        "whole, until Ctrl-C; with --output its file is written anew.",
         metavar="FOLDER",
     )
     add_shared(p, "batch_size", default=16)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
 from .common import complain, say, show
 from .results import as_json, report, warn
 
@@ -81,9 +82,10 @@ def read_as_pages(
         **options,
     }
     if args.output is not None:
-        folder = Folder(Path(args.output), args.format or "text", args.overwrite)
+        watched = args.watch is not None  # one file is read at a time, and again when it changes
+        folder = Folder(Path(args.output), args.format or "text", args.overwrite or watched)
         found = {"group": group, "plan": shown.plan, "done": shown.page, **reading}
-        found["keep_errors"] = args.watch is not None  # which reads one file at a time
+        found["keep_errors"] = watched
         return int(read_to_folder(model, processor, given, folder, **found) > 0)
     if group.size() > 1:
         raise OptionError("several processes write to one stdout; give --output FOLDER")
@@ -143,7 +145,7 @@ class Shown:
         clock = (
             f", {int(left) // 60}:{int(left) % 60:02} left" if 0 < self.done < self.pages else ""
         )
-        said = f"{self.done}/{self.pages} pages, {self.lines} lines{clock}{more}"
+        said = f"{self.done}/{self.pages} pages, {counted(self.lines, 'line')}{clock}{more}"
         show(said, last=self.done == self.pages, each=True)
 
     def on_stdout(self, page: Page) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from ..errors import counted
 from .common import say
 
 if TYPE_CHECKING:
@@ -15,12 +16,16 @@ if TYPE_CHECKING:
 def warn(program: str, source: str, result: GenerationResult, *, asked: bool) -> None:
     """Say of a text that it did not end by itself, unless that was asked for."""
     reasons = {
-        "length": f"was cut after {result.generation_tokens} tokens, where there is no more room",
+        "length": f"was cut after {_tokens(result)}, where there is no more room",
         "repetition": "runs in circles and was cut there",
     }
     reason = reasons.get(result.finish_reason or "")
     if reason and not (asked and result.finish_reason == "length"):
         say(f"{program}: warning: the text of {source} {reason}")
+
+
+def _tokens(result: GenerationResult) -> str:
+    return counted(result.generation_tokens, "token")
 
 
 def as_text(result: GenerationResult) -> str:
@@ -64,6 +69,6 @@ def _part(part: Part) -> dict[str, Any]:
 def report(source: str, result: GenerationResult) -> None:
     """Say on stderr how fast a text came, and how sure it is."""
     say(
-        f"{source}: {result.generation_tokens} tokens, {result.generation_tps:.1f} tokens/s, "
+        f"{source}: {_tokens(result)}, {result.generation_tps:.1f} tokens/s, "
         f"confidence {result.confidence:.3f}, peak memory {result.peak_memory:.3f} GB"
     )

@@ -41,7 +41,8 @@ def load_dataset(
 ) -> Dataset:
     """The samples of a file or a folder; of a folder of splits, those of one.
 
-    split -- train, valid (or validation, val, dev) or test. added_vocab -- tokens of Donut's
+    split -- train, valid (or validation, val, dev) or test; may be left out where there is one
+    split alone. added_vocab -- tokens of Donut's
     tokenizer: a value x in `ground_truth` becomes `<x/>` where that is one of them. layout -- one
     of `layouts.LAYOUTS`, where a folder could be read as several. image_column, text_column -- of a
     table whose columns have other names. normal_form -- of Unicode, to bring texts into: NFC, NFD,
@@ -103,10 +104,11 @@ def _source(path: Path, sources: Splits, split: str | None) -> Source:
     """The data of a split; without one the only data there are."""
     if split is not None:
         return sources.get(NAMES.get(split, split)) or _no_split(path, split, sources)
-    if None not in sources:
+    if len(sources) > 1:
         names = ", ".join(map(str, sources))
         raise DataError(f"{path} has the splits {names}; expected one; give split")
-    return sources[None]
+    [only] = sources.values()
+    return only
 
 
 def _check_parted(path: Path, sources: Splits) -> None:

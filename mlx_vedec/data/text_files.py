@@ -16,7 +16,7 @@ from pathlib import Path
 from ..errors import DataError, listed
 from ..images.loading import image_endings
 from .listing import NAMES, DataLayout, Listing, Source, folder_of_images, head_of, split_of
-from .samples import CollectedErrors, RowOptions, Sample, whole
+from .samples import CollectedErrors, RowOptions, Sample, check_no_columns, whole
 from .tables import lines_of, read_text
 
 TRUTH, PLAIN = ".gt.txt", ".txt"
@@ -136,6 +136,7 @@ def _truths_in_folders(listing: Listing) -> list[Pairing]:
 
 
 def _read_pairs(found: Sequence[Pairing], options: RowOptions) -> list[Sample]:
+    check_no_columns(options, "images with texts beside them")
     return [sample for pairs in found for sample in read_pairs(pairs)]
 
 
@@ -190,6 +191,7 @@ def is_list(path: Path) -> bool:
 
 def read_list(path: Path, options: RowOptions) -> list[Sample]:
     """The samples of a list; a `DataError` names the lines that are none."""
+    check_no_columns(options, "lists of images and texts")
     errors, samples, pattern = CollectedErrors(), [], _line()
     folder: Path | None = None
     for number, line in lines_of(read_text(path)):

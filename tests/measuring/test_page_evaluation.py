@@ -181,7 +181,7 @@ class TwoProcesses:
 
 def test_processes_share_the_pages(monkeypatch):
     def read(share):
-        return [PageReading(p, "", "", "", "", (1, 1, 1), (1, 1), 0.5, None) for p in share]
+        return [PageReading(p, "", "", "", "", {"line_f1": (2, 2)}, 0.5, None) for p in share]
 
     def gather(make, group):
         parts = [read("ace"), make()]
