@@ -117,6 +117,13 @@ def in_splits(
     ]
 
 
+def of_ending(
+    ending: str, read: Callable[[Sequence[Path], RowOptions], list[Sample]], path: Path
+) -> Source | None:
+    """A file by itself, if its name ends so."""
+    return Source(path.name, partial(read, [path])) if path.suffix.lower() == ending else None
+
+
 def in_folders(listing: Listing, path: Path, read: Read) -> list[Source]:
     """The splits of a `metadata` file whose images are in folders of splits, as on the Hub.
 

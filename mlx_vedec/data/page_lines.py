@@ -14,13 +14,14 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import DataError, counted
+from ..images.loading import upright_size
 from ..pages.formats import layouts_of, read_document
 from ..pages.layout import Layout
 from ..pages.sheets import FOLDERS, LAYOUTS, Sheet, bare_stem, image_named, sheets_of
 from ..pages.strips import outline_of
 from .listing import DataLayout, Listing, Source, head_of
 from .samples import CollectedErrors, RowOptions, Sample, check_no_columns, whole
-from .stored import CutPage, LineImage, Spool, upright_size
+from .stored import CutPage, LineImage, Spool
 
 MARKS = tuple(
     re.compile(mark) for mark in (rb"<(?:\w+:)?PcGts\b", rb"<(?:\w+:)?alto\b", rb"\bocr_page\b")

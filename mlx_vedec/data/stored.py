@@ -8,20 +8,16 @@ import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
 from ..errors import DataError
-from ..images.boxes import Size
 from ..images.deferred import DeferredImage
 from ..images.loading import as_file, header_of, header_size, load_image
 from ..pages.layout import Line
 from ..pages.sheets import Sheet
 from ..pages.strips import cut, pieces_of
 
-TURNED = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
-ORIENTATION = 0x0112
 FAST = 1  # zlib's level for lines that are kept on disk
 
 
@@ -64,14 +60,6 @@ class StoredImage(DeferredImage):
     def check(self) -> None:
         """Look at its header."""
         header_of(self.read())
-
-
-def upright_size(path: Path) -> Size:
-    """The width and height that a file's header says, the way up its EXIF data says."""
-    width, height = header_size(path)
-    with Image.open(path) as image:
-        turned = image.getexif().get(ORIENTATION) in TURNED
-    return (height, width) if turned else (width, height)
 
 
 class CutPage:

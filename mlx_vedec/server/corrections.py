@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from ..errors import CheckpointError, LayoutError, OptionError
 from ..files import make_folder, write_file
@@ -37,7 +37,6 @@ from .sent_pages import SentLine
 
 TABLE = "metadata.jsonl"
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-ORIENTATION = 0x0112  # the EXIF tag by which an image is turned when it is shown
 ALIKE = 0.7  # of two texts, from which on places of one are found in the other
 MARK = "corrected {by:hand;}"  # in the `custom` of a line, as PAGE's tools write their own notes
 Row = dict[str, Any]
@@ -140,7 +139,8 @@ class Corrections:
     ) -> None:
         """Write the page as PAGE, and its image beside it."""
         with Image.open(io.BytesIO(content)) as image:
-            kind, turned = image.format or "", image.getexif().get(ORIENTATION, 1) != 1
+            kind = image.format or ""
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         place = self.folder / "pages" / name
         file = place.with_name(name + (".png" if turned else ENDINGS.get(kind, ".png")))
         layout = replace(layout, size=picture.size, image=file.name)
