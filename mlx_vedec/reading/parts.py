@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..images.boxes import Box
-from ..text.spelling import characters_of
+from ..text.streaming import characters_of
 from ..text.tokenizer import Tokenizer
 from .processor import NougatProcessor, Processor
 

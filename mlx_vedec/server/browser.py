@@ -23,7 +23,7 @@ from ..reading.image_queue import Item
 from ..reading.processor import TrOCRProcessor
 from ..reading.results import GenerationResult
 from ..reading.word_boxes import Maps, distinct, geometry_of, token_attentions
-from ..text.spelling import words_of
+from ..text.streaming import words_of
 from ..version import __version__
 from .fields import as_json
 from .handler import Handler

@@ -218,8 +218,9 @@ class Worker:
             own = features[mx.array([places[job] for job in alike])]
             queue = self._queue(alike[0].request)
             queue.boxes = any(job.request.boxes or job.request.features for job in alike)
+            items, keys = [job.item for job in alike], [job.key for job in alike]
             try:
-                begun = batch.begun(alike, queue, own)
+                begun = queue.begin(items, own, keys, time.perf_counter())
             except Exception as error:
                 self._undo(alike, error)
                 continue
