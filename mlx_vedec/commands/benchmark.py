@@ -98,7 +98,7 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
     from ..reading.load import BUNDLED, processor_of
 
     source = args.model or BUNDLED
-    how = loading_options(args)
+    how = loading_options(vars(args))
     reader, steps = how.pop("processor"), how.pop("image_steps")
     where = {name: how[name] for name in ("revision", "subfolder")}
     processor = None  # which random pixels do not need, unless adapters bring tokens for it

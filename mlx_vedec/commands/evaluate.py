@@ -126,7 +126,7 @@ def _read(
     from ..reading.load import load
 
     model_name = args.reference if reference else args.model
-    how = {"dtype": args.dtype} if reference else loading_options(args)
+    how = {"dtype": args.dtype} if reference else loading_options(vars(args))
     model, processor = load(model_name, **how)
     if args.seed is not None:
         mx.random.seed(args.seed)

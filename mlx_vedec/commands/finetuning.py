@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .common import say
-from .flags import data_options, size
+from .flags import data_options, loading_options, size
 from .lora_vocabulary import check_options, other_vocabulary
 
 if TYPE_CHECKING:
@@ -70,15 +70,9 @@ class Finetuning:
                     f"{name} is {options[name]}; expected {least} or more, to {most:,}"
                 )
         check_options(options)
-        self.model, self.processor = load(
-            options.get("model"),
-            adapter_path=None if options.get("train") else self.folder,
-            quantize=options.get("quantize"),
-            revision=options.get("revision"),
-            subfolder=options.get("subfolder"),
-            processor=options.get("processor"),
-            image_steps=options.get("image_steps"),
-        )
+        adapters = None if options.get("train") else self.folder
+        how = {**loading_options(options), "adapter_path": adapters}
+        self.model, self.processor = load(options.get("model"), **how)
         if options.get("train") and self.start is not None:
             self._restore(self.start)
         if options.get("train") and options.get("image_size"):

@@ -18,7 +18,15 @@ from .flags import (
     generation_options,
     loading_options,
 )
-from .results import as_json, as_text, report, warn
+from .results import (
+    as_json,
+    as_text,
+    check_flags,
+    read_as_pages,
+    report,
+    wants_pages,
+    warn,
+)
 
 if TYPE_CHECKING:
     from ..pages.sheets import Sheet
@@ -97,14 +105,13 @@ def _generate(args: argparse.Namespace) -> int:
     from ..measuring.machine import blas
     from ..pages.sheets import all_sheets
     from ..reading.load import load
-    from .pages import check_flags
 
     check_flags(args)
     if args.watch is not None and args.image:
         raise OptionError("--watch reads what comes to its folder; leave out the images")
     new = None if args.watch is None else new_images(args.watch)
     sheets = [] if new else [*all_sheets(args.image)]
-    model, processor = load(args.model, **loading_options(args))
+    model, processor = load(args.model, **loading_options(vars(args)))
     options = generation_options(args)
     if args.verbose:
         settled = model.generation_options(tokenizer=processor.tokenizer, **options)
@@ -125,8 +132,6 @@ def _read(
     model: Any, processor: Processor, sheets: list[Sheet], args: argparse.Namespace, options: dict
 ) -> int:
     """Read images and print what they say; 0, or 1 where one could not be read."""
-    from .pages import read_as_pages, wants_pages
-
     if wants_pages(args, processor, sheets):
         return read_as_pages(PROGRAM, model, processor, sheets, args, options)
     failed = False

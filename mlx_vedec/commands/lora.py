@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from .common import run
 from .finetuning import SETTINGS, Finetuning, options_of
 from .flags import DATA
-from .lora_flags import DEFAULTS, RATES, parser
-from .settings import given, layered, read_settings
+from .lora_flags import DEFAULTS, RATES, given, layered, parser, read_settings
 
 if TYPE_CHECKING:
     from ..measuring.evaluation import Evaluation

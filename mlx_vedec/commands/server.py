@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from .common import run, say
+from .common import run, say, text_of
 from .flags import (
     LOADING,
     YES,
@@ -111,7 +111,7 @@ def _serve(args: argparse.Namespace) -> int:
     keys = _keys(args)
     check_address(args.host, args.port)  # before a model is loaded, which may take long
     _log(args.log_level)
-    model, processor = load(args.model, **loading_options(args))
+    model, processor = load(args.model, **loading_options(vars(args)))
     for name in DEFAULTS:
         if getattr(args, name) is not None:
             setattr(model.generation_config, ALIASES.get(name, name), getattr(args, name))
@@ -119,7 +119,7 @@ def _serve(args: argparse.Namespace) -> int:
     server = Server(
         model,
         processor,
-        name=_name(args.model),
+        name="bundled" if args.model is None else model.name_or_path,
         host=args.host,
         port=args.port,
         limits=limits,
@@ -142,7 +142,6 @@ def _keys(args: argparse.Namespace) -> list[str]:
     """The keys of the flags, the file and the environment."""
     from ..errors import OptionError, as_path
     from ..server.access import checked_keys
-    from .settings import text_of
 
     keys = [key for key in (args.api_key, os.environ.get(KEY)) if key is not None]
     if args.api_key_file is not None:
@@ -153,16 +152,6 @@ def _keys(args: argparse.Namespace) -> list[str]:
             raise OptionError(f"{path} has no keys; expected one on each line")
         keys += found
     return checked_keys(keys)
-
-
-def _name(model: str | None) -> str:
-    """What the model is called in requests: its Hub id, or its folder's own name."""
-    from pathlib import Path
-
-    if model is None:
-        return "bundled"
-    folder = Path(model).expanduser()
-    return folder.resolve().name if folder.is_dir() else model
 
 
 def _log(level: str) -> None:

@@ -41,13 +41,13 @@ def load_dataset(
 ) -> Dataset:
     """The samples of a file or a folder; of a folder of splits, those of one.
 
-    split -- train, valid (or validation, val, dev) or test; may be left out where there is one
-    split alone. added_vocab -- tokens of Donut's
-    tokenizer: a value x in `ground_truth` becomes `<x/>` where that is one of them. layout -- one
-    of `layouts.LAYOUTS`, where a folder could be read as several. image_column, text_column -- of a
-    table whose columns have other names. normal_form -- of Unicode, to bring texts into: NFC, NFD,
-    NFKC or NFKD. valid_fraction -- the part of the split train that becomes the split valid,
-    whole pages that are drawn with the seed; there must be no other split valid.
+    split -- train, valid (or validation, val, dev) or test; may be left out where there is only
+    one. added_vocab -- tokens of Donut's tokenizer: a value x in `ground_truth` becomes `<x/>`
+    where that is one of them. layout -- one of `layouts.LAYOUTS`, where a folder could be read as
+    several. image_column, text_column -- of a table whose columns have other names. normal_form --
+    of Unicode, to bring texts into: NFC, NFD, NFKC or NFKD. valid_fraction -- the part of the split
+    train that becomes the split valid, whole pages that are drawn with the seed; there must be no
+    other split valid.
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 

@@ -14,7 +14,7 @@ from ..errors import DataError, MetricError, OptionError, as_path, listed, shown
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..pages.layout import Layout
 from ..pages.page import Page
-from ..pages.reading import WHOLE_PAGES, read_sheets
+from ..pages.reading import read_sheets
 from ..pages.sheets import Sheet, has_layout, layout_for, sheets_of
 from ..reading.generate import check_reader
 from ..reading.processor import Processor
@@ -121,7 +121,7 @@ def evaluate_pages(
     check_bootstrap(bootstrap)
     given = False if layout is None else _folder(layout)
     sheets = _checked(pages)
-    whole = processor.processor_class in WHOLE_PAGES
+    whole = processor.reads_whole_pages
     texts = any(true.text for sheet in sheets if (true := layout_for(sheet, None, None)))
     names = _names(metrics, lines=not whole, texts=texts)
 

@@ -62,6 +62,7 @@ class Processor:
     prompts_with_images: ClassVar[bool] = False  # whether a batch of both has `input_ids` too
     knows_all_tokens: ClassVar[bool] = False  # whether its texts never have the unknown token
     stops_on_repetition: ClassVar[bool] = False  # unless a call says otherwise
+    reads_whole_pages: ClassVar[bool] = False  # so that no lines have to be found
 
     def __init__(
         self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
@@ -291,6 +292,7 @@ class NougatProcessor(Processor):
     processor_class: ClassVar[str | None] = "NougatProcessor"
     knows_all_tokens: ClassVar[bool] = True
     stops_on_repetition: ClassVar[bool] = True
+    reads_whole_pages: ClassVar[bool] = True
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """A page as `nougat.to_markdown` leaves it."""
@@ -309,6 +311,7 @@ class DonutProcessor(Processor):
     special_tokens_in_labels: ClassVar[bool] = False
     prompts_with_images: ClassVar[bool] = True
     knows_all_tokens: ClassVar[bool] = True
+    reads_whole_pages: ClassVar[bool] = True
 
     def prompt_text(self, prompt: str | None) -> str | None:
         """The task's token where there is no prompt, a question in its tags, tags as they are."""

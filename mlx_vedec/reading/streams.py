@@ -115,4 +115,4 @@ def shared_tokens(search: Search, state: Beams, image: int) -> list[int]:
     beams: Any = state.running.tokens[image, :, start:].tolist()
     finished: Any = (x[image].tolist() for x in (state.finished.tokens, state.finished.reasons))
     beams += [tokens[start:] for tokens, reason in zip(*finished, strict=True) if reason]
-    return os.path.commonprefix(beams)  # of any lists
+    return os.path.commonprefix(beams)  # which takes any lists, not only paths

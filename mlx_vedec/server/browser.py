@@ -17,7 +17,6 @@ from PIL import Image
 from ..errors import shown
 from ..images.loading import as_file
 from ..pages.formats import ENDINGS, check_format, to_bytes
-from ..pages.reading import WHOLE_PAGES
 from ..pages.strips import pieces_of
 from ..reading.image_queue import Item
 from ..reading.processor import TrOCRProcessor
@@ -71,7 +70,7 @@ def about(handler: Handler) -> None:
             "model": service.name,
             "version": __version__,
             "key": bool(service.access.keys),
-            "whole": processor.processor_class in WHOLE_PAGES,
+            "whole": processor.reads_whole_pages,
             "lines": isinstance(processor, TrOCRProcessor) or bool(processor.line_aspect_ratio),
             "formats": ENDINGS,
             "corrections": service.corrections is not None,
@@ -154,7 +153,7 @@ def look(handler: Handler) -> None:
 
 def _pieces(service: Service, picture: Image.Image, line: SentLine) -> list[Image.Image]:
     aspect = service.processor.line_aspect_ratio
-    if service.processor.processor_class in WHOLE_PAGES:
+    if service.processor.reads_whole_pages:
         raise Refusal(400, "this model reads whole pages; there are no lines to look at")
     return [piece.picture for piece in pieces_of(picture, line, aspect)]
 

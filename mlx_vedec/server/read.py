@@ -12,7 +12,7 @@ from PIL import Image
 from ..errors import shown
 from ..pages.formats import WITH_WORDS, as_dict, check_format, line_dict
 from ..pages.page import Page
-from ..pages.reading import WHOLE_PAGES, PageWork, begin_page, name_of
+from ..pages.reading import PageWork, begin_page, name_of
 from ..pages.sheets import Sheet
 from .chat_fields import check_model
 from .fields import (
@@ -94,7 +94,7 @@ def read(handler: Handler) -> None:
         deadline = service.deadline()
         options = service.settled(asked.options, grammar=asked.grammar)
         processor = service.processor
-        whole = not asked.split_lines or processor.processor_class in WHOLE_PAGES
+        whole = not asked.split_lines or processor.reads_whole_pages
         if asked.prompt is not None and not whole:
             raise Refusal(400, "a prompt is for whole images; leave out prompt or split_lines")
         prompt = processor.prompt_ids(asked.prompt) if whole else None

@@ -139,18 +139,17 @@ class Worker:
         for request in [r for r in self.requests if r.cancelled or r.is_gone()]:
             self._fail(request, Gone())
 
-    def _drop(self, request: Request) -> None:
+    def _fail(self, request: Request, error: Exception) -> None:
+        """Drop all that there is of a request, and tell it why."""
+        if request not in self.requests:
+            return
         del self.requests[request]
         if request in self.turns:
             self.turns.remove(request)
         self.again = [job for job in self.again if job.request is not request]
         for batch in self.batches.values():
             batch.leave(request)
-
-    def _fail(self, request: Request, error: Exception) -> None:
-        if request in self.requests:
-            self._drop(request)
-            request.told.put(Failed(error))
+        request.told.put(Failed(error))
 
     def _break(self, request: Request) -> None:
         """Fail a request by an exception that is being handled."""
