@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
 from .common import run, say
 from .flags import (
     LOADING,
@@ -77,7 +78,6 @@ def _benchmark(args: argparse.Namespace) -> int:
 def _random(args: argparse.Namespace) -> Benchmark:
     """Benchmark random weights, computed only when it is sure that they fit into memory."""
     from ..checkpoints.quantizing import quantize
-    from ..errors import OptionError
     from ..measuring.benchmark import benchmark
     from ..measuring.shapes import random_model
 

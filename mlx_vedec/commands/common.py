@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from ..errors import OptionError
+from ..files import near
 from .blas import HINT, load_fast_blas, wants_hint
 
 Command = Callable[[argparse.Namespace], int]
@@ -86,8 +88,6 @@ def complain(program: str, error: Exception | str) -> None:
 
 def text_of(path: Path, expected: str) -> str:
     """The text of a file that a flag names; an `OptionError` where it is none."""
-    from ..errors import OptionError
-    from ..files import near
     from ..images.loading import irregular
 
     if kind := irregular(path):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
 from .common import Progress, complain, run, say
 from .flags import (
     LOADING,
@@ -100,7 +101,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..errors import OptionError
     from ..images.watching import new_images
     from ..measuring.machine import blas
     from ..pages.sheets import all_sheets

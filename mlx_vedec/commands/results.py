@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import counted
+from ..errors import OptionError, counted
 from .common import complain, say, show
 
 if TYPE_CHECKING:
@@ -89,7 +89,6 @@ def report(source: str, result: GenerationResult) -> None:
 
 def check_flags(args: argparse.Namespace) -> None:
     """Refuse flags that contradict each other, and a result folder that is a file."""
-    from ..errors import OptionError
     from ..pages.bulk import Folder
 
     if args.pages is not None:
@@ -126,7 +125,6 @@ def read_as_pages(
     """Read pages; 0, or 1 where one could not be read."""
     import mlx.core as mx
 
-    from ..errors import OptionError
     from ..pages.bulk import Folder, read_to_folder
     from ..pages.formats import WITH_WORDS
     from ..pages.reading import read_sheets

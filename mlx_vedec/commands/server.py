@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
+from ..errors import OptionError, as_path
 from .common import run, say, text_of
 from .flags import (
     LOADING,
@@ -140,7 +141,6 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _keys(args: argparse.Namespace) -> list[str]:
     """The keys of the flags, the file and the environment."""
-    from ..errors import OptionError, as_path
     from ..server.access import checked_keys
 
     keys = [key for key in (args.api_key, os.environ.get(KEY)) if key is not None]

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ..errors import shown
 from ..images.loading import as_file
 from ..pages.formats import ENDINGS, check_format, to_bytes
 from ..pages.strips import pieces_of
@@ -27,7 +26,7 @@ from ..version import __version__
 from .fields import as_json
 from .handler import Handler
 from .read import TYPES, received
-from .refusals import Refusal
+from .refusals import Refusal, wrong
 from .requests import Read, Request
 from .sent_pages import SentLine, layout_of, line_of
 from .service import Service
@@ -114,7 +113,7 @@ def save(handler: Handler) -> None:
 def _after(fields: Mapping[str, Any]) -> int | None:
     after = fields.get("after", 0)
     if after is not None and (type(after) is not int or after < 0):
-        raise Refusal(400, f"after is {shown(after)}; expected a revision's number, or null")
+        raise wrong("after", after, "a revision's number, or null")
     return after
 
 

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 from ..errors import nearest, shown
 from ..generation.options import OPTIONS
 from ..generation.resolve import ALIASES
-from .refusals import Refusal
+from .refusals import Refusal, wrong
 
 # Options that JSON can say, and that stand for one image.
 OWN = frozenset(name for name, option in OPTIONS.items() if option.value.in_files) | {
@@ -50,7 +50,7 @@ def true_or_false(values: Mapping[str, Any], name: str) -> bool:
     """A field that is a truth; false where it is not there."""
     value = values.get(name)
     if value is not None and not isinstance(value, bool):
-        raise Refusal(400, f"{name} is {shown(value)}; expected true or false", param=name)
+        raise wrong(name, value, "true or false")
     return bool(value)
 
 
@@ -58,7 +58,7 @@ def text_or_none(values: Mapping[str, Any], name: str) -> str | None:
     """A field that is a text; None where it is not there."""
     value = values.get(name)
     if value is not None and not isinstance(value, str):
-        raise Refusal(400, f"{name} is {shown(value)}; expected a text", param=name)
+        raise wrong(name, value, "a text")
     return value
 
 

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from ..errors import shown
 from ..pages.formats import WITH_WORDS, as_dict, check_format, line_dict
 from ..pages.page import Page
 from ..pages.reading import PageWork, begin_page, name_of
@@ -26,7 +25,7 @@ from .fields import (
     text_or_none,
 )
 from .handler import Handler
-from .refusals import Refusal
+from .refusals import Refusal, wrong
 from .requests import Read, Request
 from .service import Service
 
@@ -81,7 +80,7 @@ class PageRequest:
 def _truth(fields: Mapping[str, Any], name: str) -> bool:
     value = fields.get(name, False)
     if not isinstance(value, (bool, int, str)) or value not in TRUTHS:
-        raise Refusal(400, f"{name} is {shown(value)}; expected true or false", param=name)
+        raise wrong(name, value, "true or false")
     return TRUTHS[value]
 
 
