@@ -19,7 +19,7 @@ from ..images.loading import load_image
 from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.nougat_repeats import repetition_start
-from .parts import named_parts, parts_of
+from .parts import parts_of
 from .processor import Processor
 from .results import GenerationResult
 from .word_boxes import Maps, distinct, geometry_of, pixel_box, token_attentions, word_boxes
@@ -183,7 +183,7 @@ class ImageQueue:
             score=sequence.score,
             finish_reason=sequence.reason,
         )
-        if named := named_parts(self.processor, text, data):
+        if named := self.processor.named_parts(text, data):
             place = partial(self._place, item, maps) if maps is not None else None
             tokenizer, of = self.processor.required_tokenizer, (sequence.tokens, sequence.logprobs)
             found = replace(found, parts=parts_of(tokenizer, *of, named, place))

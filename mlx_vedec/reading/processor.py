@@ -32,6 +32,7 @@ from ..tasks.manga import post_process
 from ..tasks.nougat import to_markdown
 from ..text.inputs import TEXT_OPTIONS, Text, has_half_character, rows_of
 from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
+from .parts import Named, fields_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -270,6 +271,10 @@ class Processor:
         text = self.decode(tokens, skip_special_tokens=True)
         return Reading(CLEANERS[self.own_steps](text) if self.own_steps else text)
 
+    def named_parts(self, text: str, data: Any) -> list[Named]:
+        """The parts of a text that are told apart: Donut's fields, Nougat's lines, else none."""
+        return [] if data is None else [*fields_of(data)]
+
     @property
     def own_steps(self) -> str:
         """The name of the project whose image steps the image processor has; "" for none."""
@@ -297,6 +302,10 @@ class NougatProcessor(Processor):
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """A page as `nougat.to_markdown` leaves it."""
         return Reading(to_markdown(self.decode(tokens, skip_special_tokens=True)).strip())
+
+    def named_parts(self, text: str, data: Any) -> list[Named]:
+        """The lines that are not blank."""
+        return [("", line) for line in text.split("\n") if line.strip()]
 
 
 class DonutProcessor(Processor):
