@@ -1,4 +1,4 @@
-"""The server: where clients connect and what reads, from when it is ready to when it is stopped."""
+"""The server: where clients connect, what is at each path, and what reads, until it is stopped."""
 
 from __future__ import annotations
 
@@ -22,15 +22,18 @@ from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import check_reader, generate
 from ..reading.processor import Processor
 from .access import Access, checked_keys
-from .handler import Handler
+from .browser import ABOUT, FILES, about, look, save, site, write_page
+from .chat import chat_completions
+from .handler import Handler, Routes
 from .limits import CONNECTIONS, Limits
 from .pictures import fetch
+from .read import read
 from .refusals import Refusal
-from .routes import OPEN, routes_of
 from .service import Service
 from .worker import Worker
 
 FULL = Refusal(503, "there are too many connections; ask again later")
+OPEN = ("/health", *FILES, ABOUT)  # paths that no key is asked for at
 FAREWELL = 5.0  # seconds that answers have to be sent in, when all is read
 
 
@@ -208,3 +211,40 @@ def _refuse(request: socket.socket) -> None:
     with contextlib.suppress(OSError):
         request.settimeout(0.1)
         request.sendall(head + json.dumps(FULL.body).encode())
+
+
+# What is at each path, and what is told of the server itself
+
+
+def routes_of(service: Service) -> Routes:
+    """The answers for each path and method."""
+    return {
+        "/v1/chat/completions": {"POST": chat_completions},
+        "/v1/read": {"POST": read},
+        "/v1/models": {"GET": _models},
+        f"/v1/models/{service.name}": {"GET": _model},
+        "/health": {"GET": _health},
+        **{path: {"GET": site} for path in FILES},
+        ABOUT: {"GET": about},
+        "/page/look": {"POST": look},
+        "/page/write": {"POST": write_page},
+        "/page/corrections": {"POST": save},
+    }
+
+
+def _models(handler: Handler) -> None:
+    handler.answer(200, {"object": "list", "data": [_described(handler.service)]})
+
+
+def _model(handler: Handler) -> None:
+    handler.answer(200, _described(handler.service))
+
+
+def _described(service: Service) -> dict[str, Any]:
+    made = service.started
+    return {"id": service.name, "object": "model", "created": made, "owned_by": "mlx_vedec"}
+
+
+def _health(handler: Handler) -> None:
+    stopping = handler.service.stopping
+    handler.answer(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})
