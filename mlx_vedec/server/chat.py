@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from ..generation.options import Options
+from ..images.loading import is_url
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from ..text.streaming import UNDECODED, StreamingDecoder
@@ -36,7 +37,8 @@ def chat_completions(handler: Handler) -> None:
                 400, "top_logprobs are not known of beams; leave out one of them", param="num_beams"
             )
         prompt = service.processor.prompt_ids(chat.prompt_for(service.processor))
-        content = _image(chat.image, service, deadline)
+        fetched = is_url(chat.image)
+        content = service.fetch(chat.image, deadline) if fetched else data_of(chat.image)
         with service.pictures.picture(content, deadline) as picture:
             request = Request(
                 [picture],
@@ -56,12 +58,6 @@ def chat_completions(handler: Handler) -> None:
                     handler.end_events()
                 else:
                     handler.answer(200, completion.whole(events))
-
-
-def _image(uri: str, service: Service, deadline: float) -> bytes:
-    if uri[:8].lower().startswith(("http://", "https://")):
-        return service.fetch(uri, deadline)
-    return data_of(uri)
 
 
 class _Completion:
