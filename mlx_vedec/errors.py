@@ -40,6 +40,15 @@ def listed(names: Iterable[object], most: int = 12) -> str:
     return ", ".join(said[:most]) + (f" and {len(said) - most} more" if len(said) > most else "")
 
 
+def counted(count: int, thing: str) -> str:
+    """A count with the word for what is counted.
+
+    >>> counted(1, "line"), counted(2, "line")
+    ('1 line', '2 lines')
+    """
+    return f"{count} {thing}{'s' * (count != 1)}"
+
+
 class Error(ValueError):
     """Base of the library's errors; long words of a message, and a long message, are cut short."""
 

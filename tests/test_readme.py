@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from mlx_vedec import commands
-from mlx_vedec.commands.lora_flags import parser
-from mlx_vedec.commands.settings import read_settings
+from mlx_vedec.commands.lora_flags import parser, read_settings
 from mlx_vedec.decoders import DECODERS
 from mlx_vedec.encoders import ENCODERS
 from mlx_vedec.generation.options import OPTIONS, Options

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
 from .common import run, say
 from .flags import (
     LOADING,
@@ -77,7 +78,6 @@ def _benchmark(args: argparse.Namespace) -> int:
 def _random(args: argparse.Namespace) -> Benchmark:
     """Benchmark random weights, computed only when it is sure that they fit into memory."""
     from ..checkpoints.quantizing import quantize
-    from ..errors import OptionError
     from ..measuring.benchmark import benchmark
     from ..measuring.shapes import random_model
 
@@ -98,7 +98,7 @@ def _loaded(args: argparse.Namespace) -> Benchmark:
     from ..reading.load import BUNDLED, processor_of
 
     source = args.model or BUNDLED
-    how = loading_options(args)
+    how = loading_options(vars(args))
     reader, steps = how.pop("processor"), how.pop("image_steps")
     where = {name: how[name] for name in ("revision", "subfolder")}
     processor = None  # which random pixels do not need, unless adapters bring tokens for it

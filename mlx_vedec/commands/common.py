@@ -10,7 +10,10 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
+from ..errors import OptionError
+from ..files import near
 from .blas import HINT, load_fast_blas, wants_hint
 
 Command = Callable[[argparse.Namespace], int]
@@ -81,6 +84,20 @@ def complain(program: str, error: Exception | str) -> None:
     if len(said) > LONGEST:
         said = f"{said[:LONGEST]}… ({len(said):,} characters)"
     print(f"{program}: error: {said}", file=sys.stderr)
+
+
+def text_of(path: Path, expected: str) -> str:
+    """The text of a file that a flag names; an `OptionError` where it is none."""
+    from ..images.loading import irregular
+
+    if kind := irregular(path):
+        raise OptionError(f"{path} is {kind}; expected a regular file; save what it gives")
+    if not path.is_file():
+        raise OptionError(f"{path} is no file; expected {expected}; {near(path)}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise OptionError(f"{path} is not UTF-8 ({error.reason}); expected {expected}") from error
 
 
 def say(line: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
 from .common import Progress, run, say
 from .flags import (
     DATA,
@@ -106,8 +107,6 @@ def _evaluate(args: argparse.Namespace) -> int:
 
 def _check_files(args: argparse.Namespace) -> None:
     """Refuse what cannot be written, before the work is done."""
-    from ..errors import OptionError
-
     if args.worst is not None and Path(args.worst).suffix.lower() != ".png":
         raise OptionError(f"--worst is {args.worst}; expected a file that ends in .png")
     if args.num_worst < 1:
@@ -126,7 +125,7 @@ def _read(
     from ..reading.load import load
 
     model_name = args.reference if reference else args.model
-    how = {"dtype": args.dtype} if reference else loading_options(args)
+    how = {"dtype": args.dtype} if reference else loading_options(vars(args))
     model, processor = load(model_name, **how)
     if args.seed is not None:
         mx.random.seed(args.seed)
@@ -184,7 +183,6 @@ def _check_no_pages(args: argparse.Namespace, of_samples: Sequence[str]) -> None
 
     of_samples -- names of the given flags that have them read so
     """
-    from ..errors import OptionError
     from ..measuring.page_evaluation import OF_LINES
     from ..measuring.page_scores import TRUE_LINES
 

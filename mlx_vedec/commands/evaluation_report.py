@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ImageError
+from ..errors import ImageError, counted
 from ..files import write_file
 from ..images.loading import load_image
 from ..images.sheets import sheet
@@ -30,7 +30,8 @@ def as_text(evaluations: Evaluations, gained: Mapping[str, Difference]) -> str:
     for name, evaluation in evaluations:
         unread = len(evaluation.unread)
         missed = f", {unread} of them not read" if unread else ""
-        title = f"{name}: {len(evaluation.rows)} samples{missed}, {evaluation.seconds:.1f} s"
+        samples = counted(len(evaluation.rows), "sample")
+        title = f"{name}: {samples}{missed}, {evaluation.seconds:.1f} s"
         metrics = (_line(*pair) for pair in evaluation.metrics.items())
         blocks.append([title, *metrics, *_calibration(evaluation)])
     if gained:
@@ -45,7 +46,7 @@ def _calibration(evaluation: Evaluation) -> list[str]:
     error = f"{100 * calibration_error(bins):.2f} %"
     lines = [f"  calibration: confidence and being right are {error} apart on average"]
     lines += [
-        f"    confidence {one.low:.2f} to {one.high:.2f}: {one.count} samples, mean "
+        f"    confidence {one.low:.2f} to {one.high:.2f}: {counted(one.count, 'sample')}, mean "
         f"{one.confidence:.3f}, {100 * one.right:.1f} % without an error"
         for one in bins
     ]
@@ -60,7 +61,7 @@ def _line(name: str, estimate: Estimate) -> str:
 
 
 def _verdict(difference: Difference) -> str:
-    counts = f"   {difference.better} samples better, {difference.worse} worse"
+    counts = f"   {counted(difference.better, 'sample')} better, {difference.worse} worse"
     if difference.low is None:
         return counts
     return f"{counts}   {'' if difference.significant else 'not '}significant"
@@ -129,6 +130,6 @@ def _entry(row: Row) -> tuple[Any, list[str]]:
         picture = load_image(row.image)
     except ImageError:
         picture = None
-    head = f"{row.where}   {row.edits} edits, confidence {row.confidence:.2f}"
+    head = f"{row.where}   {counted(row.edits, 'edit')}, confidence {row.confidence:.2f}"
     read = row.prediction if row.error is None else f"({row.error})"
     return picture, [head, *(f"says: {text}" for text in row.references), f"read: {read}"]

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from .common import run
 from .convert import add_quantization, quantization
-from .flags import NUMBER, FlagParser, add_flag, add_shared, size
+from .flags import NUMBER, FlagParser, add_flag, add_shared, loading_options, size
 
 
 def parser() -> argparse.ArgumentParser:
@@ -42,15 +42,8 @@ def _export(args: argparse.Namespace) -> int:
     from ..reading.image_sizes import resize_images
     from ..reading.load import load
 
-    model, processor = load(
-        args.model,
-        revision=args.revision,
-        subfolder=args.subfolder,
-        processor=args.processor,
-        image_steps=args.image_steps,
-        dtype=args.dtype,
-        quantize=quantization(args),
-    )
+    how = {**loading_options(vars(args)), "quantize": quantization(args)}
+    model, processor = load(args.model, **how)
     if args.image_size is not None:
         resize_images(model, processor, args.image_size)
     path = export(

@@ -11,8 +11,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import DataError, OptionError, counted
 from .common import say
-from .flags import data_options, size
+from .flags import data_options, loading_options, size
 from .lora_vocabulary import check_options, other_vocabulary
 
 if TYPE_CHECKING:
@@ -58,7 +59,6 @@ class Finetuning:
         import mlx.core as mx
 
         from ..data.datasets import load_splits
-        from ..errors import OptionError
         from ..reading.image_sizes import resize_images
         from ..reading.load import load
         from ..tasks.donut_prompts import added_vocabulary
@@ -70,15 +70,9 @@ class Finetuning:
                     f"{name} is {options[name]}; expected {least} or more, to {most:,}"
                 )
         check_options(options)
-        self.model, self.processor = load(
-            options.get("model"),
-            adapter_path=None if options.get("train") else self.folder,
-            quantize=options.get("quantize"),
-            revision=options.get("revision"),
-            subfolder=options.get("subfolder"),
-            processor=options.get("processor"),
-            image_steps=options.get("image_steps"),
-        )
+        adapters = None if options.get("train") else self.folder
+        how = {**loading_options(options), "adapter_path": adapters}
+        self.model, self.processor = load(options.get("model"), **how)
         if options.get("train") and self.start is not None:
             self._restore(self.start)
         if options.get("train") and options.get("image_size"):
@@ -117,8 +111,6 @@ class Finetuning:
         self.resized |= resized
 
     def _checked(self, splits: dict[str, Dataset]) -> dict[str, Dataset]:
-        from ..errors import DataError
-
         for name in ("train", "test"):
             if self.options.get(name) and name not in splits:
                 raise DataError(
@@ -187,7 +179,6 @@ class Finetuning:
     def _add_tokens(self) -> None:
         """Add Donut's tags that the tokenizer lacks with --add-tokens; else an error names them."""
         from ..data.dataset_checks import missing_tokens
-        from ..errors import DataError
         from ..reading.new_tokens import add_tokens
 
         used = (self.splits[name] for name in ("train", "valid") if name in self.splits)
@@ -198,7 +189,7 @@ class Finetuning:
                 "--add-tokens, which adds them and trains the embedding"
             )
         if missing:
-            self.say(f"added {len(missing)} tokens: {' '.join(missing)}")
+            self.say(f"added {counted(len(missing), 'token')}: {' '.join(missing)}")
             add_tokens(self.model, self.processor, missing)
         self.added = missing
 
@@ -223,7 +214,6 @@ class Finetuning:
         """The batches to train on and to validate on; one error for what is wrong with both."""
         from ..data.augmentation import parse_augment
         from ..data.batches import Batches
-        from ..errors import DataError
 
         options, found, errors = self.options, {}, []
         changes = ",".join(options.get("augment") or ())
@@ -254,7 +244,6 @@ class Finetuning:
     def _adapt(self) -> None:
         """Put adapters on the model: new ones, or those of --resume-adapter-file."""
         from ..adapters.wrapping import LoraConfig, add_adapters, load_adapters
-        from ..errors import OptionError
         from ..reading.new_tokens import tables
 
         if self.start is None:

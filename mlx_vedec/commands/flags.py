@@ -322,9 +322,9 @@ def size(text: str) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def loading_options(args: argparse.Namespace) -> dict[str, Any]:
+def loading_options(options: Mapping[str, Any]) -> dict[str, Any]:
     """What `load` takes beside the model, as the flags say."""
-    return {name: getattr(args, name) for name in LOADING}
+    return {name: options.get(name) for name in LOADING}
 
 
 def data_options(options: Mapping[str, Any]) -> dict[str, Any]:

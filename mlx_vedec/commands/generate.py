@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
 from .common import Progress, complain, run, say
 from .flags import (
     LOADING,
@@ -18,7 +19,15 @@ from .flags import (
     generation_options,
     loading_options,
 )
-from .results import as_json, as_text, report, warn
+from .results import (
+    as_json,
+    as_text,
+    check_flags,
+    read_as_pages,
+    report,
+    wants_pages,
+    warn,
+)
 
 if TYPE_CHECKING:
     from ..pages.sheets import Sheet
@@ -44,8 +53,8 @@ def parser() -> argparse.ArgumentParser:
     add_flag(
         p,
         "watch",
-        "Instead of images: read each image that comes to this folder, when it is whole, until "
-        "Ctrl-C.",
+        "Instead of images: read each image that comes to this folder or changes there, when it is "
+        "whole, until Ctrl-C; with --output its file is written anew.",
         metavar="FOLDER",
     )
     add_shared(p, "batch_size", default=16)
@@ -92,19 +101,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _generate(args: argparse.Namespace) -> int:
     import mlx.core as mx
 
-    from ..errors import OptionError
     from ..images.watching import new_images
     from ..measuring.machine import blas
     from ..pages.sheets import all_sheets
     from ..reading.load import load
-    from .pages import check_flags
 
     check_flags(args)
     if args.watch is not None and args.image:
         raise OptionError("--watch reads what comes to its folder; leave out the images")
     new = None if args.watch is None else new_images(args.watch)
     sheets = [] if new else [*all_sheets(args.image)]
-    model, processor = load(args.model, **loading_options(args))
+    model, processor = load(args.model, **loading_options(vars(args)))
     options = generation_options(args)
     if args.verbose:
         settled = model.generation_options(tokenizer=processor.tokenizer, **options)
@@ -125,8 +132,6 @@ def _read(
     model: Any, processor: Processor, sheets: list[Sheet], args: argparse.Namespace, options: dict
 ) -> int:
     """Read images and print what they say; 0, or 1 where one could not be read."""
-    from .pages import read_as_pages, wants_pages
-
     if wants_pages(args, processor, sheets):
         return read_as_pages(PROGRAM, model, processor, sheets, args, options)
     failed = False

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError, TrainingError
 from .common import run
 from .finetuning import SETTINGS, Finetuning, options_of
 from .flags import DATA
-from .lora_flags import DEFAULTS, RATES, parser
-from .settings import given, layered, read_settings
+from .lora_flags import DEFAULTS, RATES, given, layered, parser, read_settings
 
 if TYPE_CHECKING:
     from ..measuring.evaluation import Evaluation
@@ -61,7 +61,6 @@ def _settled(p: argparse.ArgumentParser, asked: dict[str, Any]) -> dict[str, Any
 
     An error where the folder is not free for a new training, or a resumed one would change.
     """
-    from ..errors import OptionError, TrainingError
     from ..training.trackers import check_trackers
 
     if not asked.get("train") and not asked.get("test"):
@@ -114,7 +113,6 @@ def _checkpoints(folder: Path) -> list[Path]:
 def _check_free(folder: Path) -> None:
     """Refuse a folder that another training has written to."""
     from ..adapters.files import TENSORS
-    from ..errors import TrainingError
 
     checkpoints = _checkpoints(folder)
     if checkpoints:

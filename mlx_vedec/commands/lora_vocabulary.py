@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..errors import OptionError
+
 if TYPE_CHECKING:
     from ..data.samples import Sample
     from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
@@ -14,8 +16,6 @@ if TYPE_CHECKING:
 
 def check_options(options: Mapping[str, Any]) -> None:
     """Raise `OptionError` for options of the vocabulary that do not go together."""
-    from ..errors import OptionError
-
     names = ("new_vocabulary", "shrink_vocabulary", "vocabulary_size")
     new, shrunk, size = map(options.get, names)
     if new and shrunk:

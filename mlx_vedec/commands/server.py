@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import TYPE_CHECKING
 
-from .common import run, say
+from ..errors import OptionError, as_path
+from .common import run, say, text_of
 from .flags import (
     LOADING,
     YES,
@@ -104,15 +105,14 @@ def _serve(args: argparse.Namespace) -> int:
     from ..generation.resolve import ALIASES
     from ..reading.load import load
     from ..server.limits import Limits
-    from ..server.listener import check_address
-    from ..server.server import Server
+    from ..server.server import Server, check_address
 
     given = {f.name: getattr(args, f.name) for f in fields(Limits)}
     limits = Limits(**{name: value for name, value in given.items() if value is not None})
     keys = _keys(args)
     check_address(args.host, args.port)  # before a model is loaded, which may take long
     _log(args.log_level)
-    model, processor = load(args.model, **loading_options(args))
+    model, processor = load(args.model, **loading_options(vars(args)))
     for name in DEFAULTS:
         if getattr(args, name) is not None:
             setattr(model.generation_config, ALIASES.get(name, name), getattr(args, name))
@@ -120,7 +120,7 @@ def _serve(args: argparse.Namespace) -> int:
     server = Server(
         model,
         processor,
-        name=_name(args.model),
+        name="bundled" if args.model is None else model.name_or_path,
         host=args.host,
         port=args.port,
         limits=limits,
@@ -132,9 +132,8 @@ def _serve(args: argparse.Namespace) -> int:
     )
     if args.host not in LOOPBACK and not keys:
         say(f"{PROGRAM}: warning: whoever reaches {args.host} can ask; give --api-key-file")
-    corrections = server.service.corrections
-    if corrections is not None and corrections.problem is not None:
-        say(f"{PROGRAM}: warning: {corrections.problem}; corrections are not saved")
+    if server.service.problem is not None:
+        say(f"{PROGRAM}: warning: {server.service.problem}; corrections are not saved")
     _stop_by_signals(server)
     server.run(lambda: print(f"listening at {server.url}", flush=True))
     return 0
@@ -142,32 +141,17 @@ def _serve(args: argparse.Namespace) -> int:
 
 def _keys(args: argparse.Namespace) -> list[str]:
     """The keys of the flags, the file and the environment."""
-    from ..errors import OptionError, as_path
-    from ..files import near
+    from ..server.access import checked_keys
 
     keys = [key for key in (args.api_key, os.environ.get(KEY)) if key is not None]
     if args.api_key_file is not None:
         path = as_path(args.api_key_file, "api_key_file")
-        if not path.is_file():
-            raise OptionError(
-                f"{path} is no file; expected one with a key on each line; {near(path)}"
-            )
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = text_of(path, "one with a key on each line").splitlines()
         found = [line.strip() for line in lines if line.strip()]
         if not found:
             raise OptionError(f"{path} has no keys; expected one on each line")
         keys += found
-    return keys
-
-
-def _name(model: str | None) -> str:
-    """What the model is called in requests: its Hub id, or its folder's own name."""
-    from pathlib import Path
-
-    if model is None:
-        return "bundled"
-    folder = Path(model).expanduser()
-    return folder.resolve().name if folder.is_dir() else model
+    return checked_keys(keys)
 
 
 def _log(level: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .listing import DataLayout, Listing, Source, check_regular, in_splits, is_image_name
+from .listing import DataLayout, Listing, Source, check_regular, in_splits, is_image_name, of_ending
 from .samples import RowOptions, Sample
 from .stored import StoredImage
 from .tables import Rows, read_rows
@@ -104,11 +104,6 @@ def _find(listing: Listing) -> list[Source]:
     return in_splits(listing.ending(".tar"), read_archives)
 
 
-def _of_file(path: Path) -> Source | None:
-    is_tar = path.suffix.lower() == ".tar"
-    return Source(path.name, partial(read_archives, [path])) if is_tar else None
-
-
 def _near(listing: Listing) -> list[str]:
     packed = listing.ending(".zip", ".tar.gz", ".tgz", ".7z", ".rar")
     said = [f"{packed[0].name} is packed; unpack it"] if packed else []
@@ -121,6 +116,6 @@ ARCHIVE = DataLayout(
     "webdataset",
     "archives of WebDataset: 000000.tar with 1.png, 1.txt, 2.png, 2.txt",
     _find,
-    _of_file,
+    partial(of_ending, ".tar", read_archives),
     _near,
 )

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..checkpoints.config import read_json
 from ..errors import DataError, OptionError
-from .listing import DataLayout, Listing, Source, check_regular, in_folders, in_splits
+from .listing import DataLayout, Listing, Source, check_regular, in_folders, in_splits, of_ending
 from .samples import RowOptions, Sample, columns_of, whole
 from .stored import Spool, StoredImage
 from .tables import Rows, read_rows
@@ -165,10 +165,6 @@ def _read_saved(state: Path, options: RowOptions) -> list[Sample]:
     return read_arrow([state.parent / whole(str(name), "file") for name in named], options)
 
 
-def _file(ending: str, read: Any, path: Path) -> Source | None:
-    return Source(path.name, partial(read, [path])) if path.suffix.lower() == ending else None
-
-
 def _near_saved(listing: Listing) -> list[str]:
     if listing.file(SPLITS) is None:
         return []
@@ -181,12 +177,12 @@ PARQUET = DataLayout(
     "parquet",
     "parquet files with images, or their paths, and texts: data/train-00000-of-00001.parquet",
     _find_parquet,
-    partial(_file, ".parquet", read_parquet),
+    partial(of_ending, ".parquet", read_parquet),
 )
 SAVED = DataLayout(
     "datasets",
     "a folder that datasets saved with save_to_disk",
     _find_saved,
-    partial(_file, ".arrow", read_arrow),
+    partial(of_ending, ".arrow", read_arrow),
     _near_saved,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
@@ -11,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
 from ..errors import OptionError
+from ..images.loading import as_file, load_image
 
 Augmentation = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -141,9 +141,7 @@ def _noisy(image: Image.Image, most: float, random: np.random.Generator) -> Imag
 
 
 def _compressed(image: Image.Image, least: float, random: np.random.Generator) -> Image.Image:
-    file = io.BytesIO()
-    image.save(file, "JPEG", quality=int(random.integers(round(least), 96)))
-    return Image.open(file).convert("RGB")
+    return load_image(as_file(image, "JPEG", quality=int(random.integers(round(least), 96))))
 
 
 # In the order in which they happen to a page that is printed, laid down, photographed and saved.

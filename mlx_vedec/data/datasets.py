@@ -41,12 +41,13 @@ def load_dataset(
 ) -> Dataset:
     """The samples of a file or a folder; of a folder of splits, those of one.
 
-    split -- train, valid (or validation, val, dev) or test. added_vocab -- tokens of Donut's
-    tokenizer: a value x in `ground_truth` becomes `<x/>` where that is one of them. layout -- one
-    of `layouts.LAYOUTS`, where a folder could be read as several. image_column, text_column -- of a
-    table whose columns have other names. normal_form -- of Unicode, to bring texts into: NFC, NFD,
-    NFKC or NFKD. valid_fraction -- the part of the split train that becomes the split valid,
-    whole pages that are drawn with the seed; there must be no other split valid.
+    split -- train, valid (or validation, val, dev) or test; may be left out where there is only
+    one. added_vocab -- tokens of Donut's tokenizer: a value x in `ground_truth` becomes `<x/>`
+    where that is one of them. layout -- one of `layouts.LAYOUTS`, where a folder could be read as
+    several. image_column, text_column -- of a table whose columns have other names. normal_form --
+    of Unicode, to bring texts into: NFC, NFD, NFKC or NFKD. valid_fraction -- the part of the split
+    train that becomes the split valid, whole pages that are drawn with the seed; there must be no
+    other split valid.
 
     Texts are read here, images are not. A `DataError` lists every line that gives no sample.
 
@@ -57,12 +58,8 @@ def load_dataset(
     path = as_path(folder_or_file, "folder_or_file")
     if split is not None and not isinstance(split, str):
         raise DataError(f"split is {shown(split)}; expected {', '.join(NAMES)}")
-    check_options(valid_fraction, normal_form, seed)
     options = RowOptions(image_column, text_column, added_vocab)
-    _check_names(layout=layout, image_column=image_column, text_column=text_column)
-    sources = sources_of(path, layout)
-    if valid_fraction is not None:
-        sources = _parted(path, sources, valid_fraction, seed)
+    sources = _sources(path, layout, options, valid_fraction, normal_form, seed)
     return Dataset(in_form(_source(path, sources, split).read(options), normal_form))
 
 
@@ -82,53 +79,59 @@ def load_splits(
     The other arguments are `load_dataset`'s. Images that are in two splits are a warning.
     """
     path = as_path(folder, "folder")
-    check_options(valid_fraction, normal_form, seed)
     options = RowOptions(image_column, text_column, added_vocab)
-    _check_names(layout=layout, image_column=image_column, text_column=text_column)
-    sources = sources_of(path, layout)
+    sources = _sources(path, layout, options, valid_fraction, normal_form, seed)
     found = {split or "train": source.read(options) for split, source in sources.items()}
-    if valid_fraction is not None:
-        _check_parted(path, sources)
-        found["train"], found["valid"] = part(found["train"], valid_fraction, seed)
     warn_of_overlap(found)
     return {split: Dataset(in_form(samples, normal_form)) for split, samples in found.items()}
 
 
-def _check_names(**given: object) -> None:
-    for name, value in given.items():
+def _sources(
+    path: Path,
+    layout: str | None,
+    options: RowOptions,
+    valid_fraction: float | None,
+    normal_form: str | None,
+    seed: int,
+) -> Splits:
+    """The data of a file or a folder by their splits, as the options of `load_dataset` say."""
+    check_options(valid_fraction, normal_form, seed)
+    columns = {name: getattr(options, name) for name in ("image_column", "text_column")}
+    for name, value in {"layout": layout, **columns}.items():
         check_type(name, value, (str, type(None)), f"the name of a {name}, or None")
+    sources = sources_of(path, layout)
+    return sources if valid_fraction is None else _parted(path, sources, valid_fraction, seed)
 
 
 def _source(path: Path, sources: Splits, split: str | None) -> Source:
     """The data of a split; without one the only data there are."""
     if split is not None:
         return sources.get(NAMES.get(split, split)) or _no_split(path, split, sources)
-    if None not in sources:
+    if len(sources) > 1:
         names = ", ".join(map(str, sources))
         raise DataError(f"{path} has the splits {names}; expected one; give split")
-    return sources[None]
+    [only] = sources.values()
+    return only
 
 
-def _check_parted(path: Path, sources: Splits) -> None:
+def _parted(path: Path, sources: Splits, fraction: float, seed: int) -> Splits:
+    """The splits with that which is a part of train."""
     if "valid" in sources:
         raise DataError(
             f"{path} has a split valid, which valid_fraction would make; leave one of them out"
         )
     if not {None, "train"} & sources.keys():
         raise DataError(f"{path} has no split train for valid_fraction to take a part of")
-
-
-def _parted(path: Path, sources: Splits, fraction: float, seed: int) -> Splits:
-    """The splits with that which is a part of train."""
-    _check_parted(path, sources)
-    rest = {split: source for split, source in sources.items() if split not in (None, "train")}
     whole = sources.get("train") or sources[None]
+    parts: list[list[Sample]] = []  # read once for both
 
     def read(place: int, options: RowOptions) -> list[Sample]:
-        return part(whole.read(options), fraction, seed)[place]
+        if not parts:
+            parts.extend(part(whole.read(options), fraction, seed))
+        return parts[place]
 
-    names = ("train", "valid")
-    return {**rest, **{n: Source(n, partial(read, i), n) for i, n in enumerate(names)}}
+    made = {n: Source(n, partial(read, i), n) for i, n in enumerate(("train", "valid"))}
+    return {**made, **{n: source for n, source in sources.items() if n not in (None, "train")}}
 
 
 class LabelledImages(NamedTuple):

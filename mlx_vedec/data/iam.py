@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..errors import DataError, listed
+from ..errors import DataError, counted, listed
 from ..files import near
 from ..pages.xml_parsing import parse
 from .listing import SPLITS, DataLayout, Listing, Source, head_of, is_there
-from .samples import CollectedErrors, RowOptions, Sample, whole
+from .samples import CollectedErrors, RowOptions, Sample, check_no_columns, whole
 from .tables import lines_of, read_bytes, read_text
 
 FORM = r"[a-z]\d\d-\d{3}[a-z]{0,2}"
@@ -55,6 +55,7 @@ class Part:
 
     def read(self, options: RowOptions) -> list[Sample]:
         """The samples; words whose box is wrong are left out, with a warning."""
+        check_no_columns(options, "the lines of IAM")
         errors, samples, left_out = CollectedErrors(), [], 0
         words = self.images.name == "words"
         self._check_images()
@@ -71,7 +72,7 @@ class Part:
         errors.raise_any()
         if left_out:
             warnings.warn(
-                f"{self.table}: left out {left_out} words marked err, as their boxes are wrong",
+                f"{self.table}: left out {counted(left_out, 'word')} marked err, for a wrong box",
                 stacklevel=2,
             )
         if not samples:

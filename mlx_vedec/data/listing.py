@@ -23,6 +23,7 @@ NAMES = {name: split for split, names in SPLITS.items() for name in names}
 BESIDE = ("images", "image")  # folders in which a table's images may be
 
 Read = Callable[[RowOptions], list[Sample]]
+ReadFiles = Callable[[Sequence[Path], RowOptions], list[Sample]]
 
 
 @dataclass(frozen=True)
@@ -104,9 +105,7 @@ def split_of(name: str) -> str | None:
     return found.pop() if len(found) == 1 else None
 
 
-def in_splits(
-    paths: Sequence[Path], read: Callable[[Sequence[Path], RowOptions], list[Sample]]
-) -> list[Source]:
+def in_splits(paths: Sequence[Path], read: ReadFiles) -> list[Source]:
     """Files that are parts of one whole, or of one for each split that their names say."""
     groups: dict[str | None, list[Path]] = {}
     for path in paths:
@@ -115,6 +114,11 @@ def in_splits(
         Source(listed((path.name for path in own), 1), partial(read, own), split)
         for split, own in groups.items()
     ]
+
+
+def of_ending(ending: str, read: ReadFiles, path: Path) -> Source | None:
+    """A file by itself, if its name ends so."""
+    return Source(path.name, partial(read, [path])) if path.suffix.lower() == ending else None
 
 
 def in_folders(listing: Listing, path: Path, read: Read) -> list[Source]:

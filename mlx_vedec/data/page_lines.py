@@ -13,14 +13,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from ..errors import DataError
+from ..errors import DataError, counted
+from ..images.loading import upright_size
 from ..pages.formats import layouts_of, read_document
 from ..pages.layout import Layout
 from ..pages.sheets import FOLDERS, LAYOUTS, Sheet, bare_stem, image_named, sheets_of
 from ..pages.strips import outline_of
 from .listing import DataLayout, Listing, Source, head_of
-from .samples import CollectedErrors, RowOptions, Sample, whole
-from .stored import CutPage, LineImage, Spool, upright_size
+from .samples import CollectedErrors, RowOptions, Sample, check_no_columns, whole
+from .stored import CutPage, LineImage, Spool
 
 MARKS = tuple(
     re.compile(mark) for mark in (rb"<(?:\w+:)?PcGts\b", rb"<(?:\w+:)?alto\b", rb"\bocr_page\b")
@@ -91,20 +92,22 @@ def _pages(path: Path) -> Iterator[tuple[Sheet, Layout]]:
 
 def read_pages(paths: Sequence[Path], options: RowOptions) -> list[Sample]:
     """The lines of pages that have a text; an error lists the lines that cannot be cut."""
+    check_no_columns(options, "lines of pages")
     reading = _Reading()
     for path in paths:
         with reading.errors.at():
             reading.add(path)
     reading.errors.raise_any()
+    lines = counted(reading.silent, "line")
     if not reading.samples:
         raise DataError(
-            f"{paths[0]}{_and_more(paths)} have {reading.silent} lines, and none has a text; "
+            f"{paths[0]}{_and_more(paths)} have {lines}, and none has a text; "
             "expected lines with TextEquiv (PAGE), String (ALTO) or words (hOCR); export them with "
             "their texts, or write them"
         )
     if reading.silent:
         warnings.warn(
-            f"{paths[0]}{_and_more(paths)}: left out {reading.silent} lines without a text",
+            f"{paths[0]}{_and_more(paths)}: left out {lines} without a text",
             stacklevel=2,
         )
     return reading.samples

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
-from ..errors import DataError, listed, nearest, shown
+from ..errors import DataError, counted, listed, nearest, shown
 from ..images.deferred import DeferredImage
 from ..images.loading import ImageSource, is_url
 from ..tasks.donut import json2token
@@ -62,6 +62,13 @@ class RowOptions:
 
 
 BY_NAMES = RowOptions()
+
+
+def check_no_columns(options: RowOptions, what: str) -> None:
+    """Raise `DataError` where a column is named for data that have none."""
+    for name in ("image_column", "text_column"):
+        if getattr(options, name) is not None:
+            raise DataError(f"{name} is for tables, and {what} have no columns; leave it out")
 
 
 class Dataset(Sequence[Sample]):
@@ -239,8 +246,7 @@ class CollectedErrors:
         """Raise a `DataError` that lists the first 20 errors, if there are any."""
         if not self.found:
             return
-        count = len(self.found)
-        lines = [f"{count} problem{'s' if count > 1 else ''} in the data:", *[*self.found][:SHOWN]]
-        if count > SHOWN:
-            lines.append(f"and {count - SHOWN} more")
+        lines = [f"{counted(len(self.found), 'problem')} in the data:", *[*self.found][:SHOWN]]
+        if len(self.found) > SHOWN:
+            lines.append(f"and {len(self.found) - SHOWN} more")
         raise DataError("\n  ".join(lines))

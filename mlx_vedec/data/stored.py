@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import os
 import tempfile
 import threading
 import weakref
 from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
 
 from PIL import Image
 
 from ..errors import DataError
-from ..images.boxes import Size
 from ..images.deferred import DeferredImage
-from ..images.loading import header_of, header_size, load_image
+from ..images.loading import as_file, header_of, header_size, load_image
 from ..pages.layout import Line
 from ..pages.sheets import Sheet
 from ..pages.strips import cut, pieces_of
 
-TURNED = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
-ORIENTATION = 0x0112
 FAST = 1  # zlib's level for lines that are kept on disk
 
 
@@ -67,14 +62,6 @@ class StoredImage(DeferredImage):
         header_of(self.read())
 
 
-def upright_size(path: Path) -> Size:
-    """The width and height that a file's header says, the way up its EXIF data says."""
-    width, height = header_size(path)
-    with Image.open(path) as image:
-        turned = image.getexif().get(ORIENTATION) in TURNED
-    return (height, width) if turned else (width, height)
-
-
 class CutPage:
     """A page whose lines are all cut when the image of one is asked for, as it is read only once.
 
@@ -96,12 +83,11 @@ class CutPage:
 
     def _kept(self, picture: Image.Image, line: Line) -> Callable[[], bytes]:
         """What gives the bytes of a line's image, or raises what was wrong with the line."""
-        data = io.BytesIO()
         try:
-            cut(picture, line).image.save(data, "PNG", compress_level=FAST)
+            data = as_file(cut(picture, line).image, "PNG", compress_level=FAST)
         except ValueError as error:
             return _raising(error)
-        return self._spool.add(data.getvalue())
+        return self._spool.add(data)
 
 
 def _raising(error: ValueError) -> Callable[[], bytes]:

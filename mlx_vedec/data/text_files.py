@@ -15,9 +15,9 @@ from pathlib import Path
 
 from ..errors import DataError, listed
 from ..images.loading import image_endings
-from .listing import NAMES, DataLayout, Listing, Source, folder_of_images, head_of, split_of
-from .samples import CollectedErrors, RowOptions, Sample, whole
-from .tables import lines_of, read_text
+from .listing import NAMES, DataLayout, Listing, Source, head_of, split_of
+from .samples import CollectedErrors, RowOptions, Sample, check_no_columns, whole
+from .tables import lines_of, read_rows, read_text
 
 TRUTH, PLAIN = ".gt.txt", ".txt"
 KINDS = ("", ".nrm", ".bin", ".raw")  # of one line's images, the first that is there is taken
@@ -136,6 +136,7 @@ def _truths_in_folders(listing: Listing) -> list[Pairing]:
 
 
 def _read_pairs(found: Sequence[Pairing], options: RowOptions) -> list[Sample]:
+    check_no_columns(options, "images with texts beside them")
     return [sample for pairs in found for sample in read_pairs(pairs)]
 
 
@@ -190,26 +191,20 @@ def is_list(path: Path) -> bool:
 
 def read_list(path: Path, options: RowOptions) -> list[Sample]:
     """The samples of a list; a `DataError` names the lines that are none."""
-    errors, samples, pattern = CollectedErrors(), [], _line()
-    folder: Path | None = None
-    for number, line in lines_of(read_text(path)):
-        where = f"{path}:{number}"
-        with errors.at(where):
-            found = pattern.fullmatch(line)
-            if found is None:
-                raise DataError(
-                    f"is {ascii(line)[:60]}; expected an image's name, a tab or space, its text"
-                )
-            name = found[1] + "g" * found[1].lower().endswith(".jp")
-            folder = folder or folder_of_images(path, name)
-            text = whole(_unquoted(found[2]) if _comma(found) else found[2])
-            samples.append(Sample(str(folder / name), text, where=where))
-    errors.raise_any()
-    return samples
+    check_no_columns(options, "lists of images and texts")
+    lines = lines_of(read_text(path))
+    return read_rows(path, ((number, partial(_row, line)) for number, line in lines))
 
 
-def _comma(found: re.Match[str]) -> bool:
-    return "," in found.string[found.end(1) : found.start(2)]
+def _row(line: str) -> dict[str, str]:
+    found = _line().fullmatch(line)
+    if found is None:
+        raise DataError(
+            f"is {ascii(line)[:60]}; expected an image's name, a tab or space, its text"
+        )
+    name, between = found[1], line[found.end(1) : found.start(2)]
+    text = _unquoted(found[2]) if "," in between else found[2]
+    return {"image": name + "g" * name.lower().endswith(".jp"), "text": text}
 
 
 def _unquoted(text: str) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from ..errors import ImageError, as_path, shown
 from ..files import near
@@ -29,6 +29,7 @@ PDF_ADVICE = (
     "a PDF; read its pages with read_pages, or on the command line with generate, after "
     "pip install 'mlx-vedec[pdf]'"
 )
+TURNED = (5, 6, 7, 8)  # values of EXIF's Orientation by which width and height change places
 _opening = threading.Lock()  # warning filters belong to the process, not to the thread
 
 
@@ -145,7 +146,15 @@ def header_size(path: str | os.PathLike[str]) -> Size:
 
     `ImageError` for a file that is no image or too large.
     """
-    return _header(Path(path), str(path))[1]
+    with _header(Path(path), str(path)) as image:
+        return image.size
+
+
+def upright_size(path: str | os.PathLike[str]) -> Size:
+    """As `header_size`, the way up that the file's EXIF data says."""
+    with _header(Path(path), str(path)) as image:
+        turned = image.getexif().get(ExifTags.Base.Orientation) in TURNED
+        return (image.height, image.width) if turned else image.size
 
 
 def header_of(content: bytes) -> tuple[str, Size]:
@@ -153,23 +162,25 @@ def header_of(content: bytes) -> tuple[str, Size]:
 
     `ImageError` for what is no image or too large.
     """
-    return _header(io.BytesIO(content), f"an image of {len(content)} bytes")
-
-
-def _header(source: Path | BinaryIO, name: str) -> tuple[str, Size]:
-    with _reading(name), _open(source, name) as image:
-        check_size(image.size, name)
+    with _header(io.BytesIO(content), f"an image of {len(content)} bytes") as image:
         return image.format or "", image.size
 
 
+@contextmanager
+def _header(source: Path | BinaryIO, name: str) -> Iterator[Image.Image]:
+    """An image of which the header alone is read."""
+    with _reading(name), _open(source, name) as image:
+        check_size(image.size, name)
+        yield image
+
+
 def _decode(source: Path | BinaryIO | Image.Image, name: str) -> Image.Image:
-    with _reading(name):
-        if isinstance(source, Image.Image):
+    if isinstance(source, Image.Image):
+        with _reading(name):
             return _upright_rgb(source, name)
-        with _open(source, name) as image:
-            check_size(image.size, name)
-            _warn_of_more(image, name)
-            return _upright_rgb(image, name)
+    with _header(source, name) as image:
+        _warn_of_more(image, name)
+        return _upright_rgb(image, name)
 
 
 def _warn_of_more(image: Image.Image, name: str) -> None:
@@ -261,6 +272,13 @@ def to_rgb(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
     return image.convert("RGB")
+
+
+def as_file(image: Image.Image, kind: str, **how: Any) -> bytes:
+    """The bytes of a picture as a file, of a kind such as "PNG"; how -- options of Pillow."""
+    file = io.BytesIO()
+    image.save(file, kind, **how)
+    return file.getvalue()
 
 
 def _from_array(source: SupportsArray) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from ..errors import DataError, MetricError, OptionError, as_path, listed, shown
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..pages.layout import Layout
 from ..pages.page import Page
-from ..pages.reading import WHOLE_PAGES, read_sheets
+from ..pages.reading import read_sheets
 from ..pages.sheets import Sheet, has_layout, layout_for, sheets_of
 from ..reading.generate import check_reader
 from ..reading.processor import Processor
@@ -22,7 +22,7 @@ from ..text.error_rates import AS_IS, SHARES, Normalization, Share, check_names
 from .arguments import check_arguments
 from .evaluation import Evaluation, Row
 from .intervals import check_bootstrap, estimates
-from .page_scores import ONE_SPACE, TRUE_LINES, in_order, line_f1, matched_lines
+from .page_scores import ONE_SPACE, TRUE_LINES, line_shares
 from .processes import in_shares
 
 OF_LINES = ("line_f1", "reading_order")  # how they were found
@@ -33,8 +33,8 @@ DEFAULT = ("line_f1", "cer", TRUE_LINES, "wer", "reading_order")
 class PageReading(NamedTuple):
     """What was read on a page: from the lines that were found, and from the true ones.
 
-    image -- its path. counts -- of lines found right, found and true. order -- what the page adds
-    to `reading_order`. confidence, error -- the page's. All are JSON values
+    image -- its path. lines -- what the page adds to each of `OF_LINES`. confidence, error -- the
+    page's. All are JSON values
     """
 
     where: str
@@ -42,17 +42,14 @@ class PageReading(NamedTuple):
     reference: str
     found: str
     from_true_lines: str
-    counts: Sequence[int]
-    order: Sequence[float]
+    lines: Mapping[str, Sequence[float]]
     confidence: float
     error: str | None
 
     def share(self, metric: str, normalization: Normalization) -> Share:
         """What the page adds to a metric."""
-        if metric == "line_f1":
-            return line_f1(*self.counts)
-        if metric == "reading_order":
-            return Share(*self.order)
+        if metric in OF_LINES:
+            return Share(*self.lines[metric])
         read = self.from_true_lines if metric == TRUE_LINES else self.found
         read, wanted = (ONE_SPACE(normalization(text)) for text in (read, self.reference))
         return SHARES["cer" if metric == TRUE_LINES else metric](read, wanted)
@@ -124,7 +121,7 @@ def evaluate_pages(
     check_bootstrap(bootstrap)
     given = False if layout is None else _folder(layout)
     sheets = _checked(pages)
-    whole = processor.processor_class in WHOLE_PAGES
+    whole = processor.reads_whole_pages
     texts = any(true.text for sheet in sheets if (true := layout_for(sheet, None, None)))
     names = _names(metrics, lines=not whole, texts=texts)
 
@@ -204,15 +201,13 @@ def _readings(
 
 
 def _reading(sheet: Sheet, found: Page, known: Page, true: Layout) -> PageReading:
-    pairs = matched_lines(found.lines, true.lines)
     return PageReading(
         where=sheet.name,
         image=str(sheet.path or ""),
         reference=true.text,
         found=found.text,
         from_true_lines=known.text,
-        counts=(len(pairs), len(found.lines), len(true.lines)),
-        order=in_order([place for place, _ in pairs]),
+        lines=line_shares(found, true),
         confidence=found.confidence or 0.0,
         error=None if found.error is None else str(found.error),
     )

@@ -5,7 +5,8 @@
 - *CER of the page:* the whole text of all lines in reading order, whitespace normalised: a line's
   end is a space, so a line that is found in two pieces, or two that are found as one, cost nothing,
   as long as the words come in their order. Lines in another order cost edits.
-- *Reading order:* of all pairs of true lines that were found, how many come in their order.
+- *Reading order:* of all pairs of true lines that were found, how many come in their order. A line
+  alone is in order; where none was found, though there are some, nothing is.
 """
 
 from __future__ import annotations
@@ -37,14 +38,21 @@ class PageScores:
 
 def score_page(found: Layout, true: Layout) -> PageScores:
     """How a page that was found and read compares with the true one."""
-    pairs = matched_lines(found.lines, true.lines)
     return PageScores(
-        line_f1=line_f1(len(pairs), len(found.lines), len(true.lines)),
+        **line_shares(found, true),
         cer=characters(ONE_SPACE(found.text), ONE_SPACE(true.text)),
-        reading_order=in_order([place for place, _ in pairs]),
         found=len(found.lines),
         true=len(true.lines),
     )
+
+
+def line_shares(found: Layout, true: Layout) -> dict[str, Share]:
+    """What a page adds to the metrics of lines."""
+    places = [place for place, _ in matched_lines(found.lines, true.lines)]
+    return {
+        "line_f1": line_f1(len(places), len(found.lines), len(true.lines)),
+        "reading_order": in_order(places) if places or not true.lines else Share(0, 1),
+    }
 
 
 def line_f1(right: int, found: int, true: int) -> Share:

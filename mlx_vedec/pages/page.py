@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from base64 import b64encode
 from dataclasses import dataclass, field
 from html import escape
@@ -14,6 +13,7 @@ from PIL import Image, ImageDraw
 from ..errors import OptionError, as_path, shown
 from ..files import write_file
 from ..images.boxes import check_size
+from ..images.loading import as_file
 from .formats import check_format, format_of, layouts_of, read_document, to_bytes
 from .layout import Layout
 from .pdf import to_pdf
@@ -154,9 +154,7 @@ class Page(Layout):
         """The overlay, for notebooks."""
         image = self.overlay(width=max(2, max(self.size) // 700))
         image.thumbnail((SHOWN, SHOWN))
-        data = io.BytesIO()
-        image.save(data, "PNG")
-        return data.getvalue()
+        return as_file(image, "PNG")
 
 
 def _colour(confidence: float | None) -> tuple[int, int, int]:

@@ -14,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from ..errors import ImageError, OptionError
-from ..images.loading import load_image
+from ..images.loading import as_file, load_image
 from .layout import Layout
 
 DPI = 300  # of what is rendered, and of images that do not say
@@ -174,10 +174,8 @@ def _add_page(
     scale = POINTS / (dpi if dpi >= LOWEST_DPI else DPI)
     width, height = picture.width * scale, picture.height * scale
     page = document.add_blank_page(page_size=(width, height))
-    packed = io.BytesIO()
-    picture.convert("RGB").save(packed, "JPEG", quality=90)
     name = pikepdf.Name
-    image = pikepdf.Stream(document, packed.getvalue())
+    image = pikepdf.Stream(document, as_file(picture.convert("RGB"), "JPEG", quality=90))
     image.stream_dict = pikepdf.Dictionary(
         Type=name.XObject,
         Subtype=name.Image,

@@ -27,7 +27,6 @@ from .sheets import Given, Sheet, all_sheets, layout_for, with_image
 from .strips import pieces_of
 
 UNSURE = 0.6  # confidence, below which a line was hardly read
-WHOLE_PAGES = ("DonutProcessor", "NougatProcessor")  # read by checkpoints that need no lines
 
 
 @dataclass(eq=False)
@@ -179,7 +178,7 @@ def read_sheets(
     **options: Any,
 ) -> Iterator[Page]:
     """`read_pages` for pages that are found already."""
-    whole = processor.processor_class in WHOLE_PAGES
+    whole = processor.reads_whole_pages
     if prompt is not None and not whole:
         raise OptionError("a prompt is for checkpoints that read whole pages; leave it out")
     aspect = processor.line_aspect_ratio

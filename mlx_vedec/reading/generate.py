@@ -24,6 +24,8 @@ from .processor import Processor
 from .results import GenerationResponse, GenerationResult
 from .streams import stream
 
+KEPT = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
+
 
 def generate(
     model: VisionEncoderDecoderModel,
@@ -224,6 +226,11 @@ def _attempts(
         )
     if fallback_score is not None and not isinstance(fallback_score, (int, float)):
         raise OptionError(f"fallback_score is {shown(fallback_score)}; expected a number")
+    if kept := [name for name in KEPT if options.get(name)]:
+        raise OptionError(
+            f"{kept[0]} is for model.generate, which returns what is kept of each step; the result "
+            "here has token_logprobs alone; leave it out"
+        )
     given = {"tokenizer": processor.tokenizer, **processor.task_options(), **options}
     if fallback and given.get("stop_on_repetition") is None:
         given["stop_on_repetition"] = "ngram"

@@ -20,7 +20,7 @@ from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.nougat_repeats import repetition_start
 from .image_sizes import match_images
-from .parts import named_parts, parts_of
+from .parts import parts_of
 from .processor import Processor
 from .results import GenerationResult
 from .word_boxes import Maps, distinct, geometry_of, pixel_box, token_attentions, word_boxes
@@ -111,9 +111,12 @@ class ImageQueue:
         return Item(index, picture, self.processor.pixels([seen]), prompt)
 
     def begin(
-        self, items: Sequence[Item], features: mx.array, keys: Sequence[Hashable]
+        self, items: Sequence[Item], features: mx.array, keys: Sequence[Hashable], started: float
     ) -> tuple[Cohort, DecoderCache]:
-        """Feed the prompts, of one length, of images with their features (B, S, D)."""
+        """Feed the prompts, of one length, of images with their features (B, S, D).
+
+        started -- when the work on these images began, by `time.perf_counter`
+        """
         given = [item.prompt for item in items if item.prompt] or None
         prompt, options = self.model.prompt(len(items), given, self.options)
         begun = self.model.begin(features, prompt, options, keys=keys)
@@ -121,6 +124,10 @@ class ImageQueue:
             item.start = tuple(prompt[place].tolist())  # pyright: ignore[reportArgumentType]
             if self.boxes:
                 item.features = features[place : place + 1]
+        mx.eval(begun[0].state.next)
+        now = time.perf_counter()
+        for item in items:
+            item.begun, item.prompt_tps = now, prompt.size / (now - started)
         return begun
 
     def results(
@@ -180,7 +187,7 @@ class ImageQueue:
             score=sequence.score,
             finish_reason=sequence.reason,
         )
-        if named := named_parts(self.processor, text, data):
+        if named := self.processor.named_parts(text, data):
             place = partial(self._place, item, maps) if maps is not None else None
             tokenizer, of = self.processor.required_tokenizer, (sequence.tokens, sequence.logprobs)
             found = replace(found, parts=parts_of(tokenizer, *of, named, place))
@@ -313,11 +320,8 @@ class _Work:
         started = time.perf_counter()
         features = self.queue.model.features(mx.concatenate([item.pixels for item in items]))
         keys = [item.index for item in items]
-        cohort, cache = self.queue.begin(items, features, keys)
-        mx.eval(cohort.state.next)
-        now = time.perf_counter()
+        begun = self.queue.begin(items, features, keys, started)
         for item in items:
-            item.begun, item.before = now, self.generated
-            item.prompt_tps = len(items) * len(item.start) / (now - started)
+            item.before = self.generated
         self.going |= {item.index: item for item in items}
-        self.flow.add(cohort, cache)
+        self.flow.add(*begun)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
 
 import mlx.core as mx
 
@@ -16,36 +16,38 @@ from .new_tokens import restore_added
 from .processor import Processor, of_own_steps
 from .vocabularies import restore_vocabulary
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
 BUNDLED = Path(__file__).parents[1] / "assets"
+
+
+class Loading(TypedDict, total=False):
+    """What `load` takes beside the model, whatever it returns."""
+
+    processor: str | Path | None
+    image_steps: str | None
+    adapter_path: str | Path | None
+    dtype: str | mx.Dtype | None
+    quantize: int | QuantizationConfig | None
+    lazy: bool
+    revision: str | None
+    subfolder: str | None
 
 
 @overload
 def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
-    processor: str | Path | None = ...,
-    image_steps: str | None = ...,
-    adapter_path: str | Path | None = ...,
-    dtype: str | mx.Dtype | None = ...,
-    quantize: int | QuantizationConfig | None = ...,
-    lazy: bool = ...,
-    revision: str | None = ...,
-    subfolder: str | None = ...,
     return_config: Literal[False] = ...,
+    **how: Unpack[Loading],
 ) -> tuple[VisionEncoderDecoderModel, Processor]: ...
 @overload
 def load(
     path_or_hf_repo: str | Path | None = ...,
     *,
-    processor: str | Path | None = ...,
-    image_steps: str | None = ...,
-    adapter_path: str | Path | None = ...,
-    dtype: str | mx.Dtype | None = ...,
-    quantize: int | QuantizationConfig | None = ...,
-    lazy: bool = ...,
-    revision: str | None = ...,
-    subfolder: str | None = ...,
     return_config: Literal[True],
+    **how: Unpack[Loading],
 ) -> tuple[VisionEncoderDecoderModel, Processor, dict[str, Any]]: ...
 def load(
     path_or_hf_repo: str | Path | None = None,

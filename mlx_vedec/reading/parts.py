@@ -8,9 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..images.boxes import Box
-from ..text.spelling import characters_of
+from ..text.streaming import characters_of
 from ..text.tokenizer import Tokenizer
-from .processor import NougatProcessor, Processor
 
 Named = tuple[str, str]  # what a part is called, and its text
 
@@ -45,14 +44,6 @@ def fields_of(data: Any, name: str = "") -> Iterator[Named]:
             yield from fields_of(value, f"{name}[{index}]")
     else:
         yield name, str(data)
-
-
-def named_parts(processor: Processor, text: str, data: Any) -> list[Named]:
-    """The parts that a kind of checkpoint has: Donut's fields, Nougat's lines, else none."""
-    if data is not None:
-        return list(fields_of(data))
-    lines = text.split("\n") if isinstance(processor, NougatProcessor) else []
-    return [("", line) for line in lines if line.strip()]
 
 
 def parts_of(

@@ -32,6 +32,7 @@ from ..tasks.manga import post_process
 from ..tasks.nougat import to_markdown
 from ..text.inputs import TEXT_OPTIONS, Text, has_half_character, rows_of
 from ..text.tokenizer import SupportsToList, TokenIds, Tokenizer
+from .parts import Named, fields_of
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -62,6 +63,7 @@ class Processor:
     prompts_with_images: ClassVar[bool] = False  # whether a batch of both has `input_ids` too
     knows_all_tokens: ClassVar[bool] = False  # whether its texts never have the unknown token
     stops_on_repetition: ClassVar[bool] = False  # unless a call says otherwise
+    reads_whole_pages: ClassVar[bool] = False  # so that no lines have to be found
 
     def __init__(
         self, image_processor: ImageProcessor | None = None, tokenizer: Tokenizer | None = None
@@ -269,6 +271,10 @@ class Processor:
         text = self.decode(tokens, skip_special_tokens=True)
         return Reading(CLEANERS[self.own_steps](text) if self.own_steps else text)
 
+    def named_parts(self, text: str, data: Any) -> list[Named]:
+        """The parts of a text that are told apart: Donut's fields, Nougat's lines, else none."""
+        return [] if data is None else [*fields_of(data)]
+
     @property
     def own_steps(self) -> str:
         """The name of the project whose image steps the image processor has; "" for none."""
@@ -291,10 +297,15 @@ class NougatProcessor(Processor):
     processor_class: ClassVar[str | None] = "NougatProcessor"
     knows_all_tokens: ClassVar[bool] = True
     stops_on_repetition: ClassVar[bool] = True
+    reads_whole_pages: ClassVar[bool] = True
 
     def read(self, prompt: Sequence[int], tokens: Sequence[int]) -> Reading:
         """A page as `nougat.to_markdown` leaves it."""
         return Reading(to_markdown(self.decode(tokens, skip_special_tokens=True)).strip())
+
+    def named_parts(self, text: str, data: Any) -> list[Named]:
+        """The lines that are not blank."""
+        return [("", line) for line in text.split("\n") if line.strip()]
 
 
 class DonutProcessor(Processor):
@@ -309,6 +320,7 @@ class DonutProcessor(Processor):
     special_tokens_in_labels: ClassVar[bool] = False
     prompts_with_images: ClassVar[bool] = True
     knows_all_tokens: ClassVar[bool] = True
+    reads_whole_pages: ClassVar[bool] = True
 
     def prompt_text(self, prompt: str | None) -> str | None:
         """The task's token where there is no prompt, a question in its tags, tags as they are."""

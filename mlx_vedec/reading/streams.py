@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -113,21 +114,7 @@ def _settled(search: Search, state: Beams, image: int, done: bool, shown: int) -
 def shared_tokens(search: Search, state: Beams, image: int) -> list[int]:
     """The tokens that all beams of an image begin with: no later step changes them."""
     start = search.options.prompt_length
-    beams = state.running.tokens[image, :, start:].tolist()
-    ends = zip(
-        *(x[image].tolist() for x in (state.finished.tokens, state.finished.reasons)),
-        strict=True,
-    )
-    beams += [tokens[start:] for tokens, reason in ends if reason]  # pyright: ignore
-    return _common(beams)  # pyright: ignore[reportArgumentType]
-
-
-def _common(rows: list[list[int]]) -> list[int]:
-    """The longest beginning that all rows share."""
-    columns = zip(*rows, strict=True)
-    shared = []
-    for column in columns:
-        if len(set(column)) > 1:
-            break
-        shared.append(column[0])
-    return shared
+    beams: Any = state.running.tokens[image, :, start:].tolist()
+    finished: Any = (x[image].tolist() for x in (state.finished.tokens, state.finished.reasons))
+    beams += [tokens[start:] for tokens, reason in zip(*finished, strict=True) if reason]
+    return os.path.commonprefix(beams)  # which takes any lists, not only paths

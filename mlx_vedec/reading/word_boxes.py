@@ -32,7 +32,7 @@ from ..errors import ConfigError, ImageError, OptionError, TokenError
 from ..images.boxes import Box, shifted
 from ..images.geometry import Geometry
 from ..layers.outputs import Seq2SeqLMOutput
-from ..text.spelling import words_of
+from ..text.streaming import words_of
 from .processor import Processor
 
 if TYPE_CHECKING:

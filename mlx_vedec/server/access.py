@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -93,6 +93,16 @@ class Access:
                 code="invalid_api_key",
                 headers={"WWW-Authenticate": "Bearer"},
             )
+
+
+def checked_keys(keys: Iterable[str]) -> list[str]:
+    """Keys without spaces around them; an `OptionError` for what no client can send as one."""
+    found = [key.strip() for key in keys]
+    for key in found:
+        if not key or not key.isprintable():
+            what = "has characters that are not printed" if key else "is empty"
+            raise OptionError(f"an API key {what}; expected one of letters, digits and signs")
+    return found
 
 
 def _name(host: str) -> str:

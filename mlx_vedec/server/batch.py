@@ -15,7 +15,7 @@ from ..generation.flow import Cohort, Flow
 from ..generation.search import Decoded
 from ..layers.decoder_cache import DecoderCache
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.image_queue import ImageQueue, Item
+from ..reading.image_queue import Item
 from ..reading.streams import shared_tokens
 from .requests import Request, Token
 
@@ -69,20 +69,6 @@ class Batch:
         self.model = model
         self.flow = Flow(model.step, watch=self._watch)
         self.jobs: dict[Hashable, Job] = {}
-
-    def begun(
-        self, jobs: Sequence[Job], queue: ImageQueue, features: mx.array
-    ) -> tuple[Cohort, DecoderCache]:
-        """Images of one group, whose features are (B, S, D), with their prompts fed."""
-        started = time.perf_counter()
-        keys = [job.key for job in jobs]
-        cohort, cache = queue.begin([job.item for job in jobs], features, keys)
-        mx.eval(cohort.state.next)
-        now = time.perf_counter()
-        for job in jobs:
-            job.item.begun = now
-            job.item.prompt_tps = len(jobs) * len(job.item.start) / (now - started)
-        return cohort, cache
 
     def join(self, jobs: Sequence[Job], cohort: Cohort, cache: DecoderCache) -> None:
         """Take in what has begun."""

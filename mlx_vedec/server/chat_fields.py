@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import shown
-from ..generation.options import OPTIONS
 from ..reading.processor import DonutProcessor, Processor
 from ..tasks.donut_prompts import ANSWER, QUESTION, added_vocabulary, field_names
-from .fields import OWN, refuse_unknown, text_or_none, true_or_false
+from .fields import OWN, options_of, refuse_unknown, text_or_none, true_or_false
 from .limits import IMAGES, MESSAGES, MOST_LIKELIEST
-from .refusals import Refusal
+from .refusals import Refusal, wrong
 
 # Fields of OpenAI's by the option of generation that each is.
 AS_OPTIONS = {
     "max_tokens": "max_new_tokens",
     "max_completion_tokens": "max_new_tokens",
-    "temperature": "temp",
     "top_p": "top_p",
     "n": "num_return_sequences",
     "stop": "stop_strings",
@@ -76,7 +74,7 @@ class Chat:
         return cls(
             image=image,
             text=text,
-            options=_options(values),
+            options=options_of(values, AS_OPTIONS),
             prompt=text_or_none(values, "prompt"),
             stream=stream,
             usage=_usage(values, stream=stream),
@@ -112,30 +110,14 @@ def check_model(named: Any, model: str) -> None:
         )
 
 
-def _options(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of generation, those by OpenAI's names among them."""
-    names = {**AS_OPTIONS, "temperature": "temperature" if "do_sample" in values else "temp"}
-    options = {name: value for name, value in values.items() if name in OWN - names.keys()}
-    for name, own in names.items():
-        if name not in values:
-            continue
-        value = values[name]
-        if name == "seed" and isinstance(value, int) and not isinstance(value, bool):
-            value %= 2**64  # OpenAI's may be negative
-        OPTIONS[own].value.check(name, value)
-        if options.get(own, value) != value:
-            raise Refusal(400, f"{name} and another name of it are both given; give one of them")
-        options[own] = value
-    return options
-
-
 def _usage(values: Mapping[str, Any], *, stream: bool) -> bool:
     options = values.get("stream_options")
     if options is None:
         return False
-    if not isinstance(options, dict) or not stream:
-        said = "is for streams" if not stream else f"is {shown(options)}; expected an object"
-        raise Refusal(400, f"stream_options {said}", param="stream_options")
+    if not stream:
+        raise Refusal(400, "stream_options is for streams", param="stream_options")
+    if not isinstance(options, dict):
+        raise wrong("stream_options", options, "an object")
     options = {name: value for name, value in options.items() if value is not None}
     refuse_unknown(options, {"include_usage", "include_obfuscation"})
     true_or_false(options, "include_obfuscation")
@@ -146,11 +128,7 @@ def _likeliest(values: Mapping[str, Any], *, logprobs: bool) -> int:
     wanted = values.get("top_logprobs", 0)
     fits = isinstance(wanted, int) and not isinstance(wanted, bool)
     if not fits or not 0 <= wanted <= MOST_LIKELIEST:
-        raise Refusal(
-            400,
-            f"top_logprobs is {shown(wanted)}; expected a whole number from 0 to {MOST_LIKELIEST}",
-            param="top_logprobs",
-        )
+        raise wrong("top_logprobs", wanted, f"a whole number from 0 to {MOST_LIKELIEST}")
     if wanted and not logprobs:
         raise Refusal(400, "top_logprobs needs logprobs to be true", param="top_logprobs")
     return wanted
@@ -188,9 +166,7 @@ def _parts(message: Any, where: str) -> tuple[list[str], str]:
     if content is None or isinstance(content, str):
         return [], (content or "").strip()
     if not isinstance(content, list):
-        raise Refusal(
-            400, f"{where}.content is {shown(content)}; expected a text or a list", param=where
-        )
+        raise wrong(f"{where}.content", content, "a text or a list")
     images, texts = [], []
     for i, part in enumerate(content):
         for kind, value in _part(part, f"{where}.content[{i}]"):
@@ -201,12 +177,10 @@ def _parts(message: Any, where: str) -> tuple[list[str], str]:
 def _part(part: Any, where: str) -> Iterator[tuple[str, str]]:
     kind = part.get("type") if isinstance(part, dict) else None
     if kind not in ("text", "image_url"):
-        raise Refusal(
-            400, f"{where} is of the type {shown(kind)}; expected text or image_url", param=where
-        )
+        raise wrong(f"{where}.type", kind, "text or image_url")
     value = part.get(kind)
     if kind == "image_url" and isinstance(value, dict):
         value = value.get("url")
     if not isinstance(value, str):
-        raise Refusal(400, f"{where}.{kind} is {shown(value)}; expected a text", param=where)
+        raise wrong(f"{where}.{kind}", value, "a text")
     yield kind, value

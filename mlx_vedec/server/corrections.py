@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
-from ..errors import CheckpointError, LayoutError
+from ..errors import CheckpointError, LayoutError, OptionError
 from ..files import make_folder, write_file
 from ..images.ink import dark_on_light, find_ink
 from ..pages import page_xml
@@ -37,7 +37,6 @@ from .sent_pages import SentLine
 
 TABLE = "metadata.jsonl"
 ENDINGS = {"JPEG": ".jpg", "PNG": ".png", "TIFF": ".tif", "WEBP": ".webp"}
-ORIENTATION = 0x0112  # the EXIF tag by which an image is turned when it is shown
 ALIKE = 0.7  # of two texts, from which on places of one are found in the other
 MARK = "corrected {by:hand;}"  # in the `custom` of a line, as PAGE's tools write their own notes
 Row = dict[str, Any]
@@ -46,13 +45,12 @@ Row = dict[str, Any]
 class Corrections:
     """The folder that corrected pages are written to.
 
-    aspect -- of the lines that the model reads, by which wider ones are cut. `problem` says why
-    nothing can be written, None where it can
+    aspect -- of the lines that the model reads, by which wider ones are cut. An `OptionError` says
+    why nothing can be written
     """
 
     def __init__(self, folder: Path, aspect: float | None) -> None:
         self.folder, self.aspect = folder, aspect
-        self.problem: str | None = None
         self._writing = threading.Lock()
         try:
             for name in ("lines", "pages"):
@@ -62,7 +60,7 @@ class Corrections:
             probe.unlink()
         except (OSError, CheckpointError) as error:
             why = error.strerror if isinstance(error, OSError) else "it cannot be made"
-            self.problem = f"{folder.name} cannot be written ({why})"
+            raise OptionError(f"{folder.name} cannot be written ({why})") from error
 
     def save(self, content: bytes, picture: Image.Image, layout: Layout, after: int | None) -> Row:
         """Write a page; returns its revision, and how many lines there are to learn from.
@@ -141,7 +139,8 @@ class Corrections:
     ) -> None:
         """Write the page as PAGE, and its image beside it."""
         with Image.open(io.BytesIO(content)) as image:
-            kind, turned = image.format or "", image.getexif().get(ORIENTATION, 1) != 1
+            kind = image.format or ""
+            turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
         place = self.folder / "pages" / name
         file = place.with_name(name + (".png" if turned else ENDINGS.get(kind, ".png")))
         layout = replace(layout, size=picture.size, image=file.name)

@@ -378,8 +378,8 @@ function looks(own, index, pieces, dialog) {
     shownParts.push(paragraph("This word may be:"));
     shownParts.push(choices(instead, (text) => {
       const now = wordsOf(partsOf(own)[place]);
-      const kept = now.length === words.length ? now : words;
-      use(own, place, kept.with(within, text).join(" "), dialog);
+      const [start, end] = [within, within + 1].map((edge) => moved(edge, words, now));
+      use(own, place, [...now.slice(0, start), text, ...now.slice(end)].join(" "), dialog);
     }));
   }
   if (others.length) {
@@ -423,12 +423,40 @@ function use(own, place, text, dialog) {
 
 const wordsOf = (text) => text.split(/\s+/).filter(Boolean);
 
-// The parts of a line as a person left them; as they were where words were added or taken away.
+// The parts of a line as a person left them.
 function partsOf(own) {
-  const words = wordsOf(own.input.value);
-  const counts = own.parts.map((part) => wordsOf(part).length);
-  if (counts.reduce((sum, count) => sum + count, 0) !== words.length) return own.parts;
-  return counts.map((count) => words.splice(0, count).join(" "));
+  const before = own.parts.map(wordsOf);
+  const now = wordsOf(own.input.value);
+  const edges = before.map((_, place) => moved(before.slice(0, place).flat().length, before.flat(), now));
+  return edges.map((start, place) => now.slice(start, edges[place + 1]).join(" "));
+}
+
+// Where an edge between words is once words were changed, added or taken away: words that are there
+// as before keep theirs, the others share what lies between.
+function moved(edge, before, now) {
+  const pairs = inCommon(before, now);
+  const [left, from] = pairs.findLast(([place]) => place < edge)?.map((place) => place + 1) ?? [0, 0];
+  const [right, to] = pairs.find(([place]) => place >= edge) ?? [before.length, now.length];
+  const share = right > left ? (edge - left) / (right - left) : 0;
+  return from + Math.round(share * (to - from));
+}
+
+// The most words that two texts have in common in their order, as pairs of their places.
+function inCommon(before, now) {
+  const most = [...before, ""].map(() => Array(now.length + 1).fill(0));
+  for (let i = before.length - 1; i >= 0; i -= 1) {
+    for (let j = now.length - 1; j >= 0; j -= 1) {
+      const either = Math.max(most[i + 1][j], most[i][j + 1]);
+      most[i][j] = before[i] === now[j] ? most[i + 1][j + 1] + 1 : either;
+    }
+  }
+  const pairs = [];
+  for (let i = 0, j = 0; i < before.length && j < now.length; ) {
+    if (before[i] === now[j]) pairs.push([i++, j++]);
+    else if (most[i + 1][j] >= most[i][j + 1]) i += 1;
+    else j += 1;
+  }
+  return pairs;
 }
 
 // Taking it away

@@ -9,16 +9,23 @@ from urllib.parse import urlsplit
 
 from PIL import Image
 
-from ..errors import shown
 from ..pages.formats import WITH_WORDS, as_dict, check_format, line_dict
 from ..pages.page import Page
-from ..pages.reading import WHOLE_PAGES, PageWork, begin_page, name_of
+from ..pages.reading import PageWork, begin_page, name_of
 from ..pages.sheets import Sheet
 from .chat_fields import check_model
-from .fields import OWN, refuse_unknown, text_or_none
-from .forms import boundary_of, collected, multipart, query_fields
+from .fields import (
+    OWN,
+    boundary_of,
+    collected,
+    multipart,
+    options_of,
+    query_fields,
+    refuse_unknown,
+    text_or_none,
+)
 from .handler import Handler
-from .refusals import Refusal
+from .refusals import Refusal, wrong
 from .requests import Read, Request
 from .service import Service
 
@@ -60,7 +67,7 @@ class PageRequest:
         if stream and format != "json":
             raise Refusal(400, f"a stream is JSON, not {format}; leave one of them out")
         return cls(
-            options={name: value for name, value in fields.items() if name in OWN},
+            options=options_of(fields, {}),
             format=format,
             prompt=text_or_none(fields, "prompt"),
             split_lines=_truth(fields, "split_lines"),
@@ -73,7 +80,7 @@ class PageRequest:
 def _truth(fields: Mapping[str, Any], name: str) -> bool:
     value = fields.get(name, False)
     if not isinstance(value, (bool, int, str)) or value not in TRUTHS:
-        raise Refusal(400, f"{name} is {shown(value)}; expected true or false", param=name)
+        raise wrong(name, value, "true or false")
     return TRUTHS[value]
 
 
@@ -86,7 +93,7 @@ def read(handler: Handler) -> None:
         deadline = service.deadline()
         options = service.settled(asked.options, grammar=asked.grammar)
         processor = service.processor
-        whole = not asked.split_lines or processor.processor_class in WHOLE_PAGES
+        whole = not asked.split_lines or processor.reads_whole_pages
         if asked.prompt is not None and not whole:
             raise Refusal(400, "a prompt is for whole images; leave out prompt or split_lines")
         prompt = processor.prompt_ids(asked.prompt) if whole else None

@@ -8,6 +8,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ..errors import shown
+
 KINDS = {
     401: "authentication_error",
     403: "permission_error",
@@ -48,6 +50,11 @@ class Refusal(Exception):
                 "code": self.code,
             }
         }
+
+
+def wrong(name: str, value: object, expected: str) -> Refusal:
+    """What is answered to a field whose value is not what is expected."""
+    return Refusal(400, f"{name} is {shown(value)}; expected {expected}", param=name)
 
 
 def without_paths(message: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from ..generation.options import Options
+from ..reading.image_queue import Item
 from ..reading.results import GenerationResult
 
 
@@ -31,10 +32,14 @@ class Token:
 
 @dataclass(frozen=True)
 class Read:
-    """An image that was read: its number in the request, and its result, which may be an error."""
+    """An image that was read: its number in the request, and its result, which may be an error.
+
+    item -- the image as the model saw it, with its features where the request keeps these
+    """
 
     image: int
     result: GenerationResult
+    item: Item | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +99,7 @@ class Request:
     """Images to be read with one prompt and the same options.
 
     tokens -- tell each token, for requests of one image; likeliest -- with so many ids of each step
+    features -- keep what the encoder gives of each image, for those who look at it again
     is_gone -- whether the client went away, asked before every step; cancelled -- nobody waits
     waiting, unread -- the worker's: images that it has not begun, how many have no result yet
     """
@@ -102,6 +108,7 @@ class Request:
     options: Options
     prompt: Sequence[int] | None = None
     boxes: bool = False
+    features: bool = False
     tokens: bool = False
     likeliest: int = 0
     is_gone: Callable[[], bool] = lambda: False

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from ..errors import shown
 from ..pages.layout import Alternative, Layout, Line, Points, Region, Word, box_around
-from .refusals import Refusal
+from .refusals import Refusal, wrong
 
 LINES, POINTS, CHARACTERS = 10_000, 5_000, 10_000  # of a page, of an outline, of a text
 FARTHEST = 100_000  # pixels from the corner of a page
@@ -61,7 +60,7 @@ def line_of(value: Any, where: str) -> SentLine:
     others = _list(values.get("alternatives") or [], f"{where}.alternatives", LINES)
     corrected = values.get("corrected", False)
     if not isinstance(corrected, bool):
-        raise _wrong(f"{where}.corrected", corrected, "true or false")
+        raise wrong(f"{where}.corrected", corrected, "true or false")
     polygon = _points(values.get("polygon") or [], f"{where}.polygon")
     return SentLine(
         text=_text(values.get("text"), f"{where}.text"),
@@ -91,7 +90,7 @@ def _confidence(values: Mapping[str, Any], where: str) -> float | None:
     if found is None:
         return None
     if isinstance(found, bool) or not isinstance(found, (int, float)) or not 0 <= found <= 1:
-        raise _wrong(f"{where}.confidence", found, "a number from 0 to 1, or null")
+        raise wrong(f"{where}.confidence", found, "a number from 0 to 1, or null")
     return float(found)
 
 
@@ -117,18 +116,14 @@ def _text(value: Any, where: str) -> str:
 
 def _of(value: Any, kind: type[T], where: str, expected: str) -> T:
     if not isinstance(value, kind):
-        raise _wrong(where, value, expected)
+        raise wrong(where, value, expected)
     return value
-
-
-def _wrong(where: str, value: Any, expected: str) -> Refusal:
-    return Refusal(400, f"{where} is {shown(value)}; expected {expected}", param=where)
 
 
 def _whole(value: Any, where: str) -> int:
     whole = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not whole or not -FARTHEST <= value <= FARTHEST:
-        raise _wrong(where, value, "a number of pixels")
+        raise wrong(where, value, "a number of pixels")
     return round(value)
 
 
@@ -142,5 +137,5 @@ def _points(value: Any, where: str) -> Points:
 def _box(value: Any, where: str) -> tuple[int, int, int, int]:
     numbers = [_whole(number, where) for number in _list(value, where, 4)]
     if len(numbers) != 4 or numbers[0] > numbers[2] or numbers[1] > numbers[3]:
-        raise _wrong(where, value, "left, top, right, bottom")
+        raise wrong(where, value, "left, top, right, bottom")
     return numbers[0], numbers[1], numbers[2], numbers[3]

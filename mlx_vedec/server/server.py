@@ -1,11 +1,18 @@
-"""The server: what listens and what reads, from when it is ready to when it is stopped."""
+"""The server: where clients connect, what is at each path, and what reads, until it is stopped."""
 
 from __future__ import annotations
 
 import contextlib
+import json
+import os
+import socket
+import socketserver
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from http.server import ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import mlx.core as mx
 from PIL import Image
@@ -14,14 +21,19 @@ from ..errors import OptionError, as_path
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..reading.generate import check_reader, generate
 from ..reading.processor import Processor
-from .access import Access
-from .corrections import Corrections
-from .downloads import fetch
-from .limits import Limits
-from .listener import Listener
+from .access import Access, checked_keys
+from .browser import ABOUT, FILES, about, look, save, site, write_page
+from .chat import chat_completions
+from .handler import Handler, Routes
+from .limits import CONNECTIONS, Limits
+from .pictures import fetch
+from .read import read
+from .refusals import Refusal
 from .service import Service
 from .worker import Worker
 
+FULL = Refusal(503, "there are too many connections; ask again later")
+OPEN = ("/health", *FILES, ABOUT)  # paths that no key is asked for at
 FAREWELL = 5.0  # seconds that answers have to be sent in, when all is read
 
 
@@ -54,17 +66,13 @@ class Server:
     ) -> None:
         check_reader(model, processor)
         mx.eval(model.parameters())  # another thread could not read them
-        if not all(key.strip() for key in api_keys):
-            raise OptionError("an API key is empty; give one that is not")
         self.limits = limits or Limits()
         self.worker = Worker(model, processor, self.limits.max_batch)
-        access = Access([key.strip() for key in api_keys], [host, *hosts], cors)
+        access = Access(checked_keys(api_keys), [host, *hosts], cors)
         download = fetch if allow_urls else None
-        kept = None
+        self.service = Service(self.worker, name, self.limits, access, download)
         if corrections is not None:
-            folder = as_path(corrections, "corrections")
-            kept = Corrections(folder, processor.line_aspect_ratio)
-        self.service = Service(self.worker, name, self.limits, access, download, kept)
+            self.service.keep_corrections(as_path(corrections, "corrections"))
         self.listener = Listener(host, port, self.service)
         self.host = host
 
@@ -107,3 +115,136 @@ class Server:
                 Image.new("RGB", (384, 32), "white"),
                 max_new_tokens=2,
             )
+
+
+class Listener(ThreadingHTTPServer):
+    """Connections at an address, whose requests a service answers."""
+
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 128
+
+    def __init__(self, host: str, port: int, service: Service) -> None:
+        self.address_family = _family(host)
+        self.open = 0  # connections
+        self.room_changed = threading.Condition()
+        own = {"service": service, "routes": routes_of(service), "open": OPEN}
+        handler = type("Handler", (Handler,), own)
+        with listening(host, port):
+            super().__init__((host, port), handler)
+
+    def server_bind(self) -> None:
+        """Bind, without asking the network for this machine's name."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), self.port
+
+    @property
+    def port(self) -> int:
+        """The port, also where any free one was asked for."""
+        return int(self.server_address[1])
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a connection in a thread of its own, where there is room for one more."""
+        with self.room_changed:
+            full = self.open >= CONNECTIONS
+            self.open += not full
+        if full:
+            _refuse(request)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._ended()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Answer a connection."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._ended()
+
+    def _ended(self) -> None:
+        with self.room_changed:
+            self.open -= 1
+            self.room_changed.notify_all()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Say nothing of connections that broke."""
+
+
+@contextmanager
+def listening(host: str, port: int) -> Iterator[None]:
+    """Within it, an address that cannot be listened at is an `OptionError`."""
+    if not host:
+        raise OptionError("host is empty; expected an address, or 0.0.0.0 for all of this machine")
+    if not 0 <= port <= 65535:
+        raise OptionError(f"port is {port}; expected a whole number from 0 to 65535")
+    try:
+        yield
+    except OSError as error:
+        number = getattr(error, "errno", None) or 0  # below 0 of names that lead nowhere
+        said = os.strerror(number) if number > 0 else getattr(error, "strerror", error)
+        raise OptionError(
+            f"{host} port {port} cannot be listened at ({said}); stop what listens there, or give "
+            "another --port or --host"
+        ) from error
+
+
+def check_address(host: str, port: int) -> None:
+    """Raise `OptionError` where an address cannot be listened at."""
+    with listening(host, port):
+        socket.create_server((host, port), family=_family(host)).close()
+
+
+def _family(host: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def _refuse(request: socket.socket) -> None:
+    """Say that there is no room, as far as the client takes it at once."""
+    head = (
+        b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\n"
+        b"Connection: close\r\nRetry-After: 1\r\n\r\n"
+    )
+    with contextlib.suppress(OSError):
+        request.settimeout(0.1)
+        request.sendall(head + json.dumps(FULL.body).encode())
+
+
+# What is at each path, and what is told of the server itself
+
+
+def routes_of(service: Service) -> Routes:
+    """The answers for each path and method."""
+    return {
+        "/v1/chat/completions": {"POST": chat_completions},
+        "/v1/read": {"POST": read},
+        "/v1/models": {"GET": _models},
+        f"/v1/models/{service.name}": {"GET": _model},
+        "/health": {"GET": _health},
+        **{path: {"GET": site} for path in FILES},
+        ABOUT: {"GET": about},
+        "/page/look": {"POST": look},
+        "/page/write": {"POST": write_page},
+        "/page/corrections": {"POST": save},
+    }
+
+
+def _models(handler: Handler) -> None:
+    handler.answer(200, {"object": "list", "data": [_described(handler.service)]})
+
+
+def _model(handler: Handler) -> None:
+    handler.answer(200, _described(handler.service))
+
+
+def _described(service: Service) -> dict[str, Any]:
+    made = service.started
+    return {"id": service.name, "object": "model", "created": made, "owned_by": "mlx_vedec"}
+
+
+def _health(handler: Handler) -> None:
+    stopping = handler.service.stopping
+    handler.answer(503 if stopping else 200, {"status": "stopping" if stopping else "ok"})

@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import json
 import math
+import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
+from ..errors import OptionError
 from ..generation.options import Options
+from ..reading.generate import settle
 from .access import Access
 from .corrections import Corrections
-from .fields import settled, with_seed
-from .limits import Limits
+from .limits import OPTION_ITEMS, STOP_LENGTH, STOPS, Limits
 from .pictures import IMAGE_FIELD, PictureRoom
 from .refusals import Refusal
 from .worker import Worker
 
+SEEDS = 2**64
 KEPT = 31  # settled options beside the newest, which take a while to settle
 
 
@@ -27,7 +32,8 @@ class Service:
     """A model under a name, with its worker.
 
     fetch -- gives the content of an address by a time, up to so many bytes; None where addresses
-    are not let. corrections -- where corrected pages are written; None where they are not
+    are not let. corrections -- where corrected pages are written; None where they are not, and
+    `problem` says why if they were to be
     """
 
     def __init__(
@@ -37,9 +43,9 @@ class Service:
         limits: Limits,
         access: Access,
         fetch: Callable[[str, float, int], bytes] | None = None,
-        corrections: Corrections | None = None,
     ) -> None:
-        self.corrections = corrections
+        self.corrections: Corrections | None = None
+        self.problem: str | None = None
         self.worker, self.name, self.limits, self.access = worker, name, limits, access
         self.model, self.processor = worker.model, worker.processor
         self.pictures = PictureRoom()
@@ -50,6 +56,13 @@ class Service:
         self._left = threading.Condition()
         self._seconds = 1.0  # that requests took lately
         self._settled: dict[str, Options] = {}  # of requests before, by what they asked for
+
+    def keep_corrections(self, folder: Path) -> None:
+        """Write corrected pages to a folder, if that can be."""
+        try:
+            self.corrections = Corrections(folder, self.processor.line_aspect_ratio)
+        except OptionError as error:
+            self.problem = str(error)
 
     @contextmanager
     def place(self) -> Iterator[None]:
@@ -85,15 +98,45 @@ class Service:
         return time.monotonic() + self.limits.timeout
 
     def settled(self, options: Mapping[str, Any], *, grammar: bool) -> Options:
-        """The options of a request."""
-        most = self.limits.max_batch * self.worker.usual_rows
+        """The options that a text is read by; an `OptionError` where they are wrong.
+
+        Those that draw have a seed: a text that has to be begun again is then the same.
+        """
         asked = json.dumps([options, grammar], sort_keys=True)
         found = self._settled.get(asked)
         if found is None:
-            found = settled(self.model, self.processor, options, grammar=grammar, most_rows=most)
+            found = self._settle(options, grammar=grammar)
             if len(asked) < 1000:
                 self._settled = {asked: found, **dict(islice(self._settled.items(), KEPT))}
-        return with_seed(found)
+        if found.do_sample and found.seed is None:
+            return replace(found, seed=random.randrange(SEEDS))
+        return found
+
+    def _settle(self, options: Mapping[str, Any], *, grammar: bool) -> Options:
+        for name, value in options.items():
+            if _items(value) > OPTION_ITEMS:
+                raise Refusal(
+                    400, f"{name} has over {OPTION_ITEMS} items; expected no more", param=name
+                )
+        found = settle(self.model, self.processor, {**options}, grammar=grammar)
+        if not found.do_sample:
+            found = replace(found, seed=None)  # alike options are decoded together
+        most = self.limits.max_batch * self.worker.usual_rows
+        if found.sequences_per_image > most:
+            raise Refusal(
+                400,
+                f"{found.sequences_per_image} texts or beams of an image are asked for; expected "
+                f"at most {most}, as many as this server reads at once",
+            )
+        stops = found.stop_strings
+        if len(stops) > STOPS or any(len(stop) > STOP_LENGTH for stop in stops):
+            raise Refusal(
+                400,
+                f"stop has {len(stops)} texts, the longest of {max(map(len, stops))} characters; "
+                f"expected at most {STOPS}, of {STOP_LENGTH}",
+                param="stop",
+            )
+        return found
 
     def fetch(self, url: str, deadline: float) -> bytes:
         """The content of an address, where addresses are let."""
@@ -105,3 +148,12 @@ class Service:
                 param=IMAGE_FIELD,
             )
         return self._fetch(url, deadline, self.limits.body_bytes)
+
+
+def _items(value: Any) -> int:
+    """How many items a list or an object has, those of lists in it counted."""
+    if isinstance(value, Mapping):
+        value = [*value.items()]
+    if not isinstance(value, (list, tuple)):
+        return 0
+    return len(value) + sum(map(_items, value))

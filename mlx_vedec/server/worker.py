@@ -24,7 +24,7 @@ from ..errors import ProcessError
 from ..generation.options import Options
 from ..generation.search import Decoded
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
-from ..reading.image_queue import IDLE, ImageQueue
+from ..reading.image_queue import IDLE, ImageQueue, Item
 from ..reading.processor import Processor
 from ..reading.results import GenerationResult
 from .batch import Batch, Job
@@ -139,18 +139,17 @@ class Worker:
         for request in [r for r in self.requests if r.cancelled or r.is_gone()]:
             self._fail(request, Gone())
 
-    def _drop(self, request: Request) -> None:
+    def _fail(self, request: Request, error: Exception) -> None:
+        """Drop all that there is of a request, and tell it why."""
+        if request not in self.requests:
+            return
         del self.requests[request]
         if request in self.turns:
             self.turns.remove(request)
         self.again = [job for job in self.again if job.request is not request]
         for batch in self.batches.values():
             batch.leave(request)
-
-    def _fail(self, request: Request, error: Exception) -> None:
-        if request in self.requests:
-            self._drop(request)
-            request.told.put(Failed(error))
+        request.told.put(Failed(error))
 
     def _break(self, request: Request) -> None:
         """Fail a request by an exception that is being handled."""
@@ -217,9 +216,10 @@ class Worker:
         for _, alike in _grouped(jobs, lambda job: job.group):
             own = features[mx.array([places[job] for job in alike])]
             queue = self._queue(alike[0].request)
-            queue.boxes = any(job.request.boxes for job in alike)
+            queue.boxes = any(job.request.boxes or job.request.features for job in alike)
+            items, keys = [job.item for job in alike], [job.key for job in alike]
             try:
-                begun = batch.begun(alike, queue, own)
+                begun = queue.begin(items, own, keys, time.perf_counter())
             except Exception as error:
                 self._undo(alike, error)
                 continue
@@ -261,12 +261,14 @@ class Worker:
         try:
             for item, result in queue.results([(job.item, decoded) for job, decoded in ended]):
                 job = jobs.pop(id(item))
-                self._tell(job.request, job.image, result)
+                self._tell(job.request, job.image, result, item)
         except Exception as error:
             self._undo([*jobs.values()], error)
 
-    def _tell(self, request: Request, image: int, result: GenerationResult) -> None:
-        request.told.put(Read(image, result))
+    def _tell(
+        self, request: Request, image: int, result: GenerationResult, item: Item | None = None
+    ) -> None:
+        request.told.put(Read(image, result, item))
         request.unread -= 1
         if not request.unread:
             self.requests.pop(request, None)

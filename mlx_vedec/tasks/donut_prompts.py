@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..errors import OptionError
+from ..errors import OptionError, listed
 
 if TYPE_CHECKING:
     from ..text.tokenizer import Tokenizer
@@ -78,7 +78,7 @@ def task_prompt(
     if missing:
         raise OptionError(
             f"a question is given, but the tokens have no field {' and '.join(sorted(missing))}; "
-            f"fields are {_listed(field_names(tokens))}; leave question out"
+            f"fields are {listed(field_names(tokens)) or 'none'}; leave question out"
         )
     inside = [token for token in tokens if token.startswith("<") and token in question]
     if inside:
@@ -95,14 +95,9 @@ def _task(candidates: list[str], task: str | None) -> str:
         return own[0]
     wanted = "a task has to be chosen" if task is None else f"task is {task!r}"
     raise OptionError(
-        f"{wanted}; the tokenizer's task tokens are {_listed(candidates)}; give one of them as "
-        "task, or a prompt of your own"
+        f"{wanted}; the tokenizer's task tokens are {listed(candidates) or 'none'}; give one of "
+        "them as task, or a prompt of your own"
     )
-
-
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - 12} more" if len(names) > 12 else ""
-    return (", ".join(names[:12]) or "none") + more
 
 
 def answer_text(sequence: str, eos_token: str = "</s>", pad_token: str = "<pad>") -> str:

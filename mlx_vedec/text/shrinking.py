@@ -13,12 +13,11 @@ from typing import Any
 from tokenizers import pre_tokenizers
 
 from ..errors import TokenError
-from .token_bytes import BYTE
+from .token_bytes import BYTE, decoder_steps
 from .tokenizer import Tokenizer
 from .vocabularies import (
     Vocabulary,
     checked_texts,
-    is_byte_level,
     kept_tokens,
     marks,
     named_roles,
@@ -66,7 +65,7 @@ def _words(tokenizer: Tokenizer, text: str) -> list[str]:
 def _letters(tokenizer: Tokenizer, model: Mapping[str, Any], words: Iterable[str]) -> set[str]:
     """The tokens of single characters in words, or of all bytes where the tokens spell bytes."""
     letters = {character for word in words for character in word}
-    if is_byte_level(tokenizer):
+    if "ByteLevel" in decoder_steps(tokenizer):
         letters.update(pre_tokenizers.ByteLevel.alphabet())
     before, after = marks(model)
     marked = {f"{before}{letter}" for letter in letters} | {f"{x}{after}" for x in letters}

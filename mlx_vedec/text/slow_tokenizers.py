@@ -63,7 +63,7 @@ class Family:
     """How a class of tokenizers is made: from which files, and with which special tokens."""
 
     files: tuple[str, ...]
-    build: Callable[[Path, Mapping[str, Any], Mapping[int, AddedToken]], Pipeline]
+    build: Callable[[Path, Mapping[str, Any]], Pipeline]
     roles: Mapping[str, Any]
     frame: tuple[str, ...] = ()  # what encoding puts around a text, $A, by role; else what is asked
     saved_as: str | None = None  # the class to name beside a tokenizer.json, if not its own
@@ -73,10 +73,8 @@ def build(folder: Path, config: Mapping[str, Any]) -> tuple[bytes, dict[str, Any
     """The bytes of a `tokenizer.json`, and the config with the roles that the class gives."""
     family = _family(folder, config)
     config = {**family.roles, **config}
-    older = folder / "added_tokens.json"
-    numbered = numbered_tokens(config, read_json(older) if older.is_file() else {})
-    backend, own = family.build(folder, config, numbered)
-    add_tokens(backend, numbered, config, folder)
+    backend, own = family.build(folder, config)
+    add_tokens(backend, _numbered(folder, config), config, folder)
     add_new(backend, own)
     backend.post_processor = _framing(backend, family, config)
     if family.saved_as:
@@ -84,16 +82,21 @@ def build(folder: Path, config: Mapping[str, Any]) -> tuple[bytes, dict[str, Any
     return backend.to_str().encode(), config
 
 
+def _numbered(folder: Path, config: Mapping[str, Any]) -> dict[int, AddedToken]:
+    """The added tokens whose ids a folder's files say."""
+    older = folder / "added_tokens.json"
+    return numbered_tokens(config, read_json(older) if older.is_file() else {})
+
+
 # Pipelines from files
 
 
-def _byte_level(
-    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
-) -> Pipeline:
+def _byte_level(folder: Path, config: Mapping[str, Any]) -> Pipeline:
     vocabulary = read_json(folder / "vocab.json")
     check_ids(vocabulary, folder / "vocab.json")
     taken, last = {*vocabulary.values()}, max(vocabulary.values())
-    for id, token in numbered.items():  # one between the others cannot be added later
+    for id, token in _numbered(folder, config).items():
+        # one between the others cannot be added later
         if id < last and id not in taken:
             vocabulary.setdefault(token.content, id)
     check_whole({*vocabulary.values()}, folder)
@@ -101,24 +104,20 @@ def _byte_level(
     return backends.byte_level(vocabulary, merges, bool(config.get("add_prefix_space"))), []
 
 
-def _words(folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]) -> Pipeline:
+def _words(folder: Path, config: Mapping[str, Any]) -> Pipeline:
     vocabulary, unknown = _vocabulary(folder, config)
     kept = [token for token in config.get("never_split") or [] if token in vocabulary]
     own = [AddedToken(token, single_word=True, normalized=False) for token in kept]
     return backends.word_pieces(vocabulary, unknown, config), own
 
 
-def _loose_words(
-    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
-) -> Pipeline:
-    backend, own = _words(folder, config, numbered)
+def _loose_words(folder: Path, config: Mapping[str, Any]) -> Pipeline:
+    backend, own = _words(folder, config)
     backend.decoder = backends.loose_decoder()
     return backend, own
 
 
-def _characters(
-    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
-) -> Pipeline:
+def _characters(folder: Path, config: Mapping[str, Any]) -> Pipeline:
     cut = config.get("subword_tokenizer_type", "wordpiece")
     if cut != "character":
         raise ConfigError(
@@ -140,29 +139,21 @@ def _vocabulary(folder: Path, config: Mapping[str, Any]) -> tuple[dict[str, int]
     return vocabulary, unknown
 
 
-def _pieces(
-    folder: Path,
-    config: Mapping[str, Any],
-    numbered: Mapping[int, AddedToken],
-    *,
-    layout: layouts.Layout,
-) -> Pipeline:
+def _pieces(folder: Path, config: Mapping[str, Any], *, layout: layouts.Layout) -> Pipeline:
     return layouts.arranged(_piece_file(folder), layout, config)
 
 
-def _pegasus(
-    folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]
-) -> Pipeline:
+def _pegasus(folder: Path, config: Mapping[str, Any]) -> Pipeline:
     usual = len(layouts.PEGASUS_UNUSED) + 2
     if config.get("offset", usual) != usual:
         raise ConfigError(
             f"offset of {folder / 'tokenizer_config.json'} is {config['offset']!r}; expected "
             f"{usual}, as Google's Pegasus has, {INSTEAD}"
         )
-    return _pieces(folder, config, numbered, layout=layouts.LAYOUTS["Pegasus"])
+    return _pieces(folder, config, layout=layouts.LAYOUTS["Pegasus"])
 
 
-def _llama(folder: Path, config: Mapping[str, Any], numbered: Mapping[int, AddedToken]) -> Pipeline:
+def _llama(folder: Path, config: Mapping[str, Any]) -> Pipeline:
     model = read_pieces(_piece_file(folder))
     prefix, legacy = config.get("add_prefix_space") is not False, bool(config.get("legacy"))
     backend = backends.llama(model, prefix=prefix, legacy=legacy)

@@ -39,11 +39,11 @@ def token_bytes(tokenizer: Tokenizer) -> TokenBytes:
     A `TokenError` if the tokenizer is of a kind whose tokens have no bytes of their own.
     """
     backend = tokenizer.backend
-    rules = _rules(json.loads(backend.to_str())["decoder"])
+    steps = decoder_steps(tokenizer)
     vocabulary = backend.get_vocab(with_added_tokens=True)
     size = max(vocabulary.values(), default=-1) + 1
     skipped, added = set(tokenizer.skipped_ids), backend.get_added_tokens_decoder()
-    byte_of = {char: byte for byte, char in _alphabet().items()} if "ByteLevel" in rules else {}
+    byte_of = {char: byte for byte, char in _alphabet().items()} if "ByteLevel" in steps else {}
     before, shown = _word(tokenizer)
     found = [b""] * size
     for token, id in vocabulary.items():
@@ -51,7 +51,7 @@ def token_bytes(tokenizer: Tokenizer) -> TokenBytes:
             continue
         if byte_of and id not in added and all(char in byte_of for char in token):
             found[id] = bytes(byte_of[char] for char in token)
-        elif "ByteFallback" in rules and (spelled := BYTE.fullmatch(token)):
+        elif "ByteFallback" in steps and (spelled := BYTE.fullmatch(token)):
             found[id] = bytes.fromhex(spelled[1])
         else:
             text = backend.decode([before, id], skip_special_tokens=False)
@@ -66,11 +66,15 @@ def token_bytes(tokenizer: Tokenizer) -> TokenBytes:
     return TokenBytes(tuple(found), drops)
 
 
-def _rules(decoder: Any) -> set[str]:
-    """The types of a `tokenizer.json`'s decoder and of those in it."""
-    if not isinstance(decoder, dict):
-        return set()
-    return {str(decoder.get("type"))}.union(*map(_rules, decoder.get("decoders", ())))
+def decoder_steps(tokenizer: Tokenizer) -> set[str]:
+    """What a tokenizer's decoding is made of, such as "ByteLevel", where its tokens spell bytes."""
+
+    def steps(decoder: Any) -> set[str]:
+        if not isinstance(decoder, dict):
+            return set()
+        return {str(decoder.get("type"))}.union(*map(steps, decoder.get("decoders", ())))
+
+    return steps(json.loads(tokenizer.content).get("decoder"))
 
 
 def _alphabet() -> dict[int, str]:

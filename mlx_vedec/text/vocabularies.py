@@ -23,6 +23,7 @@ from tokenizers.trainers import BpeTrainer
 from ..errors import DataError, OptionError, TokenError, check_whole, listed, shown
 from .inputs import has_half_character
 from .special_tokens import NUMBERED, ROLES, content_of
+from .token_bytes import decoder_steps
 from .tokenizer import Tokenizer
 
 UNKNOWN = "<unk>"
@@ -197,7 +198,7 @@ def _ids_by_text(tokenizer: Tokenizer) -> dict[str, int]:
     these the first.
     """
     before, after = marks(json.loads(tokenizer.content)["model"])
-    of_bytes = is_byte_level(tokenizer)
+    of_bytes = "ByteLevel" in decoder_steps(tokenizer)
 
     def within(named: tuple[str, int]) -> tuple[bool, bool, int]:
         token, id = named
@@ -206,7 +207,8 @@ def _ids_by_text(tokenizer: Tokenizer) -> dict[str, int]:
 
     def spell(token: str) -> str:
         bare = token.removeprefix(before).removesuffix(after) or token
-        return _bytes_to_text(bare) if of_bytes else bare.replace(SPACE, " ")
+        # bytes that are no text become one that no text has
+        return decoders.ByteLevel().decode([bare]) if of_bytes else bare.replace(SPACE, " ")
 
     ordered = sorted(tokenizer.backend.get_vocab().items(), key=within)
     return {spell(token): id for token, id in ordered}
@@ -218,16 +220,6 @@ def marks(model: Mapping[str, Any]) -> tuple[str, str]:
     model -- of a `tokenizer.json`. WordPiece has the first, CLIP's BPE the second.
     """
     return model.get("continuing_subword_prefix") or "", model.get("end_of_word_suffix") or ""
-
-
-def is_byte_level(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer's tokens spell bytes."""
-    return '"ByteLevel"' in json.dumps(json.loads(tokenizer.content).get("decoder"))
-
-
-def _bytes_to_text(token: str) -> str:
-    """The text of a token of bytes; of bytes that are no text, one that no text has."""
-    return decoders.ByteLevel().decode([token])
 
 
 def numbered(

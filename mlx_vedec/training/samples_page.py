@@ -7,7 +7,6 @@ One file that needs nothing else: pictures are inside it. It is made anew at eac
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -17,7 +16,7 @@ from PIL import Image
 
 from ..errors import shortened
 from ..files import write_text
-from ..images.loading import ImageSource, load_image
+from ..images.loading import ImageSource, as_file, load_image
 from ..text.error_rates import characters
 from .callbacks import read_metrics
 
@@ -120,6 +119,4 @@ def small(picture: Image.Image, largest: tuple[int, int]) -> Image.Image:
 
 def as_jpeg(picture: Image.Image) -> bytes:
     """The bytes of a JPEG file."""
-    file = io.BytesIO()
-    picture.save(file, "JPEG", quality=85)
-    return file.getvalue()
+    return as_file(picture, "JPEG", quality=85)

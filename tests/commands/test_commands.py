@@ -116,19 +116,22 @@ def test_images_that_come_to_a_folder(run, tmp_path, monkeypatch, flags):
     def end():
         raise KeyboardInterrupt
 
-    def come():
-        (tmp_path / "new.png").write_bytes(Path(LINE).read_bytes())
+    def come(image=LINE):
+        (tmp_path / "new.png").write_bytes(Path(image).read_bytes())
 
     results = tmp_path / "results"
     flags = (*flags, results) if "--output" in flags else flags
     (tmp_path / "old.png").write_bytes(b"is not read")
     wrong = [lambda: (tmp_path / "wrong.png").write_bytes(b"x"), *[lambda: None] * PATIENCE]
-    steps = [*wrong, come, lambda: None, end]
+    again = [lambda: come(OTHER), lambda: None]
+    steps = [*wrong, come, lambda: None, *(again if "--output" in flags else ()), end]
     monkeypatch.setattr("mlx_vedec.images.watching.time.sleep", happen)
     code, out, err = run("generate", "--watch", tmp_path, *flags)
     if "--output" in flags:
         out = (results / "new.txt").read_text()
         assert "wrong.png is in no format" in (results / "errors.jsonl").read_text()
+        assert out == "2006-2008 Frank Licht\n"  # it was written anew
+        out = "wheel 206,3"
     lines = out.replace("\f", "").splitlines()
     texts = [json.loads(line)["text"] for line in lines] if "--json" in flags else lines
     assert code == 0 and "wheel 206,3" in texts and "wrong.png is in no format" in err

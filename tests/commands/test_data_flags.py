@@ -76,6 +76,6 @@ def test_pages_are_drawn_where_they_went_wrong(run, model, tmp_path):
     picture = tmp_path / "worst.png"
     data = ("--data", tmp_path / "pages", "--data-layout", "pages")
     code, _, err = run("evaluate", "--model", model, *data, "--worst", picture)
-    assert code == 0 and "left out 1 lines without a text" in err
+    assert code == 0 and "left out 1 line without a text" in err
     with Image.open(picture) as image:
         assert len(image.convert("RGB").getcolors(2**16)) > 100

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import LoraConfig, TrainingArguments, generate, load
-from mlx_vedec.commands import finetuning, lora_flags, settings
+from mlx_vedec.commands import finetuning, lora_flags
 from mlx_vedec.conversion.fuse import fuse_checkpoint
 from mlx_vedec.errors import OptionError, TokenError, WeightsError
 from mlx_vedec.reading.new_tokens import restore_added
@@ -221,17 +221,17 @@ def test_what_a_file_must_not_say(text, said, tmp_path):
     path = tmp_path / "lora.yaml"
     path.write_text(text)
     with pytest.raises(OptionError, match=re.escape(said)):
-        settings.read_settings(path, lora_flags.parser())
+        lora_flags.read_settings(path, lora_flags.parser())
 
 
 def test_values_of_a_file_are_those_of_flags(tmp_path):
     path = tmp_path / "lora.json"
     path.write_text('{"learning_rate": "1e-5", "targets": "mlp", "compile": false, "ema": null}')
-    found = settings.read_settings(path, lora_flags.parser())
+    found = lora_flags.read_settings(path, lora_flags.parser())
     assert found == {"learning_rate": 1e-5, "targets": ["mlp"], "compile": False}
     args = lora_flags.parser().parse_args(["--no-compile", "--targets", "mlp"])
-    assert settings.given(args) == {"compile": False, "targets": ["mlp"]}
-    assert settings.given(argparse.Namespace(a=None, b=0)) == {"b": 0}
+    assert lora_flags.given(args) == {"compile": False, "targets": ["mlp"]}
+    assert lora_flags.given(argparse.Namespace(a=None, b=0)) == {"b": 0}
 
 
 # gone on with

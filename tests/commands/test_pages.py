@@ -8,7 +8,7 @@ import shutil
 import pytest
 
 from mlx_vedec import commands
-from mlx_vedec.commands import pages
+from mlx_vedec.commands import results
 from mlx_vedec.pages.page import Page
 from tests.pages.layouts import page_xml, printed, text_line, text_region
 
@@ -58,8 +58,8 @@ def test_pages_and_paragraphs_stand_apart(run, scans):
 def test_the_time_that_is_left(monkeypatch, capsys):
     """One of four pages took 20 s: the three others take a minute."""
     times = iter((0.0, 100.0, 120.0))
-    monkeypatch.setattr(pages.time, "monotonic", lambda: next(times))
-    shown = pages.Shown("program", 9, argparse.Namespace(verbose=False), {})
+    monkeypatch.setattr(results.time, "monotonic", lambda: next(times))
+    shown = results.Shown("program", 9, argparse.Namespace(verbose=False), {})
     shown.plan(4)
     shown.page(Page(name="a.png"))
     assert capsys.readouterr().err == "1/4 pages, 0 lines, 1:00 left: a.png\n"

@@ -248,6 +248,7 @@ def test_a_split_that_is_not_there(tmp_path):
     write(tmp_path / "train.jsonl", {"image": "a", "text": "b"})
     with pytest.raises(DataError, match="has the splits train; expected test, as test.jsonl or"):
         load_dataset(tmp_path, split="test")
+    assert [sample.text for sample in load_dataset(tmp_path)] == ["b"]  # the only one there is
     with pytest.raises(DataError, match="has no splits; expected train"):
         load_dataset(tmp_path / "train.jsonl", split="train")
 

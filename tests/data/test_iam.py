@@ -29,7 +29,7 @@ def test_lines(tmp_path, flat):
 def test_words(tmp_path):
     """Where there are no lines, or where their file is named; a wrong box is left out."""
     iam(tmp_path)
-    with pytest.warns(UserWarning, match="left out 1 words marked err"):
+    with pytest.warns(UserWarning, match="left out 1 word marked err"):
         dataset = load_dataset(tmp_path / "ascii" / "words.txt")
     assert texts(dataset) == ["A", "MOVE", "#"]
     assert dataset[0].image == str(tmp_path / f"words/a01/{FORM}/{LINES[0]}-00.png")

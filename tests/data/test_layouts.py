@@ -64,6 +64,15 @@ def test_each_layout(name, tmp_path):
         load_dataset(folder, layout=others[0])
 
 
+@pytest.mark.parametrize("name", ["beside", "list", "iam", "pages"])
+def test_a_column_of_data_without_columns_is_an_error(name, tmp_path):
+    folder = make(tmp_path / "data", name)
+    for column in ("image_column", "text_column"):
+        for load in (load_dataset, load_splits):
+            with pytest.raises(DataError, match=f"{column} is for tables, and .* no columns"):
+                load(folder, **{column: "scan"})
+
+
 def test_every_layout_has_a_name_and_a_line():
     help, *_ = SHARED["data_layout"]
     assert all(name in help for name in LAYOUTS)

@@ -40,7 +40,7 @@ HOCR = (
     b"bbox 0 0 400 300'><span class='ocr_line' id='l1' title='bbox 10 20 90 40'><span "
     b"class='ocrx_word' title='bbox 10 20 90 40'>Tea</span></span></div></body></html>"
 )
-SILENT = "left out 1 lines without a text"
+SILENT = "left out 1 line without a text"
 
 
 def folder_of(tmp_path, name, layout, image="page.png"):

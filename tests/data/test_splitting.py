@@ -6,9 +6,8 @@ import shutil
 import pytest
 
 from mlx_vedec.data.datasets import load_dataset, load_splits
-from mlx_vedec.data.origins import origins
 from mlx_vedec.data.samples import Sample
-from mlx_vedec.data.splitting import part
+from mlx_vedec.data.splitting import origins, part
 from mlx_vedec.errors import DataError, OptionError
 from tests.data.folders import dump, save, write
 from tests.data.test_archives import pack, png

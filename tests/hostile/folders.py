@@ -28,8 +28,7 @@ from mlx_vedec import (
     train,
 )
 from mlx_vedec.checkpoints.weights import read_file
-from mlx_vedec.commands.lora_flags import parser
-from mlx_vedec.commands.settings import read_settings
+from mlx_vedec.commands.lora_flags import parser, read_settings
 from mlx_vedec.data.datasets import labelled_images
 from mlx_vedec.measuring.inspection import inspect
 from tests.hostile.values import spoiled_bytes, spoiled_json

@@ -150,7 +150,7 @@ def test_whole_page_readers_have_texts_alone(reader, folder, finds, monkeypatch)
     model, _ = reader
     processor = NougatProcessor()
     monkeypatch.setattr(module, "check_reader", lambda *_: None)
-    assert processor.processor_class in module.WHOLE_PAGES
+    assert processor.reads_whole_pages
     found = evaluate_pages(model, processor, folder)
     assert values(found) == {"cer": 0, "wer": 0}
     with pytest.raises(MetricError, match="line_f1 need a checkpoint that reads lines"):
@@ -181,7 +181,7 @@ class TwoProcesses:
 
 def test_processes_share_the_pages(monkeypatch):
     def read(share):
-        return [PageReading(p, "", "", "", "", (1, 1, 1), (1, 1), 0.5, None) for p in share]
+        return [PageReading(p, "", "", "", "", {"line_f1": (2, 2)}, 0.5, None) for p in share]
 
     def gather(make, group):
         parts = [read("ace"), make()]

@@ -80,6 +80,8 @@ def test_reading_order():
     assert score_page(page(*reversed(THREE)), true).reading_order == Share(0, 3)
     assert score_page(page(THREE[0], THREE[2], THREE[1]), true).reading_order == Share(2, 3)
     assert score_page(page(THREE[0]), true).reading_order.ratio == 1  # nothing is out of order
+    assert score_page(page(), true).reading_order.ratio == 0  # nor is anything in order
+    assert score_page(page(), page()).reading_order.ratio == 1
 
 
 def test_empty_pages():

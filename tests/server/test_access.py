@@ -7,9 +7,8 @@ import pytest
 
 from mlx_vedec.errors import OptionError
 from mlx_vedec.server.access import Access
-from mlx_vedec.server.listener import check_address
 from mlx_vedec.server.refusals import Refusal
-from mlx_vedec.server.server import Server
+from mlx_vedec.server.server import Server, check_address
 from tests.server.conftest import LINE, TEXT
 from tests.support.serving import CHAT, asked, chat_of, serving
 

@@ -178,6 +178,22 @@ def test_other_readings_keep_what_was_corrected_in_the_line(browse, server):
     assert window.lines()[0] == f"Arbour {chosen[0]} Order No. {chosen[1]}"
 
 
+def test_other_readings_keep_words_that_were_added_or_taken_away(browse, server):
+    window = browse(server.url)
+    window.read(PAGE)
+    line, chosen = window.all("#text input")[0], []
+    rounds = ("The Harbour Books: Order No. 48213 in all", 4), ("The Books: {} in all", 1)
+    for typed, word in rounds:
+        line.clear()
+        line.send_keys(typed.format(*chosen))
+        window.all("#marks rect")[word].click()
+        window.until(lambda: window.all("#word .choices button"))
+        other = window.one("#word .choices button")
+        chosen.append(other.text)
+        other.click()
+    assert window.lines()[0] == f"The {chosen[1]} {chosen[0]} in all"
+
+
 def test_by_the_keyboard_alone(browse, server):
     window = browse(server.url)
     for _ in range(3):

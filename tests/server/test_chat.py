@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from mlx_vedec import generate
-from mlx_vedec.server.texts import Piecewise, until_stop
+from mlx_vedec.server.chat import Piecewise, until_stop
 from tests.server.conftest import LINE, LINES, TEXT
 from tests.support.serving import CHAT, asked, chat_of, connection_to, data_uri, events_of
 

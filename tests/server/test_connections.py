@@ -8,7 +8,7 @@ from contextlib import closing, suppress
 import pytest
 
 from mlx_vedec.errors import OptionError
-from mlx_vedec.server import connection, listener
+from mlx_vedec.server import connection, server as listening
 from mlx_vedec.server.limits import Limits
 from tests.server.conftest import LINE, TEXT
 from tests.support.serving import CHAT, asked, chat_of, connection_to, serving
@@ -159,7 +159,7 @@ def test_a_full_queue(small):
 
 
 def test_too_many_connections(reader, monkeypatch):
-    monkeypatch.setattr(listener, "CONNECTIONS", 2)
+    monkeypatch.setattr(listening, "CONNECTIONS", 2)
     with serving(*reader) as server:
         address = ("127.0.0.1", server.listener.port)
         with socket.create_connection(address) as one, socket.create_connection(address):

@@ -195,9 +195,23 @@ def test_other_readings_of_a_line_and_where_the_decoder_looked(server, page):
     pictures = [word["looked"] for word in said["pieces"][0]["words"]]
     assert len(set(pictures)) == len(pictures)
     assert all(picture.startswith("data:image/png;base64,") for picture in pictures)
+    told = {**line, "pieces": ["Harbour Boks of", *line["pieces"][1:]]}  # as no beam reads it
+    first = post(server, "/page/look", image=PAGE, line=told)[1]["pieces"][0]
+    assert [word["text"] for word in first["words"]] == ["Harbour", "Boks", "of"]
+    assert first["alternatives"][0]["text"] == line["pieces"][0]
     for wrong in ({}, {"text": "a"}, 7):
         assert post(server, "/page/look", image=PAGE, line=wrong)[0] == 400
     assert post(server, "/page/look", image=b"no image", line=line)[0] == 400
+
+
+def test_a_look_encodes_each_piece_once(server, page, monkeypatch):
+    line, rows = page["regions"][0]["lines"][0], []
+    features = server.service.model.features
+    monkeypatch.setattr(
+        server.service.model, "features", lambda p: rows.append(len(p)) or features(p)
+    )
+    assert post(server, "/page/look", image=PAGE, line=line)[0] == 200
+    assert sum(rows) == len(line["pieces"])
 
 
 def test_the_page_itself(server):

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from mlx_vedec.server import downloads
-from mlx_vedec.server.downloads import fetch, is_public
+from mlx_vedec.server import pictures
+from mlx_vedec.server.pictures import fetch, is_public
 from mlx_vedec.server.refusals import Refusal
 from tests.server.conftest import LINE, TEXT
 from tests.support.serving import CHAT, asked, chat_of, serving
@@ -63,9 +63,9 @@ def whole(content, status="200 OK", more=""):
 @pytest.fixture
 def near(monkeypatch):
     """Let this machine count as public, but no other that is not; names are looked up here."""
-    public = downloads.is_public
+    public = pictures.is_public
     here = ipaddress.ip_address("127.0.0.1")
-    monkeypatch.setattr(downloads, "is_public", lambda a: a == here or public(a))
+    monkeypatch.setattr(pictures, "is_public", lambda a: a == here or public(a))
     names = {"pictures.example": ["127.0.0.1"], "both.example": ["127.0.0.1", "10.0.0.1"]}
 
     def looked_up(host, port, *_, **__):

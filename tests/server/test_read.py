@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from mlx_vedec import generate, read_page
-from mlx_vedec.server.forms import boundary_of, multipart, query_fields
+from mlx_vedec.server.fields import boundary_of, multipart, query_fields
 from mlx_vedec.server.read import TYPES
 from mlx_vedec.server.refusals import Refusal
 from tests.server.conftest import LINE, TEXT
@@ -36,6 +36,16 @@ def test_a_line(server, reader):
     [line] = answer["regions"][0]["lines"]
     assert line["box"] == [0, 0, answer["width"], answer["height"]] and line["words"] == []
     assert line["confidence"] == pytest.approx(generate(*reader, LINE).confidence, abs=1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:the image. 1 of 1 lines were read with a confidence below")
+def test_a_temperature_by_itself_draws_as_in_a_chat(server):
+    drawn = {"temperature": 3.0, "top_p": 0.99, "seed": 1}
+    texts = [read(server, LINE.read_bytes(), **how)[1]["text"] for how in (drawn, drawn, {})]
+    assert texts[0] == texts[1] != texts[2]
+    assert read(server, LINE.read_bytes(), temperature=0)[1]["text"] == TEXT
+    status, answer, _ = read(server, LINE.read_bytes(), temperature=-1)
+    assert status == 400 and "temperature is -1; expected a number of 0" in str(answer)
 
 
 def test_words_and_alternatives(server, reader):

@@ -217,13 +217,13 @@ def test_a_time_that_is_over(reader):
 
 def test_options_are_settled_once_while_they_are_new(reader, monkeypatch):
     """However many others were asked for before them."""
-    settle_all, settled = service.settled, []
+    settle_all, settled = service.settle, []
 
     def counted(*given, **how):
         settled.append(given[2])
         return settle_all(*given, **how)
 
-    monkeypatch.setattr(service, "settled", counted)
+    monkeypatch.setattr(service, "settle", counted)
     found = service.Service(Worker(*reader), "name", Limits(), Access())
     for most in (*range(1, 50), 49, 48, 1):
         found.settled({"max_new_tokens": most}, grammar=False)

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from mlx_vedec.text.spelling import words_of
+from mlx_vedec.text.streaming import words_of
 from tests.text.test_tokenizer import (
     byte_fallback,
     byte_level,
