@@ -112,9 +112,12 @@ def outlines(runs: Array, index: Array) -> Array:
 
 def runs_of(mask: Mask) -> Array:
     """Row, start and end of each run of True in a row, row by row."""
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    return np.stack([rows, starts, np.nonzero(edges == -1)[1]])
+    rows, width = len(mask), mask.shape[1] + 1  # a False after each row, and one before the first
+    framed = np.zeros(rows * width + 1, np.bool_)
+    framed[1:].reshape(rows, width)[:, :-1] = mask
+    edges = np.flatnonzero(framed[1:] != framed[:-1])
+    row, starts = np.divmod(edges[::2], width)
+    return np.stack([row, starts, edges[1::2] - row * width])
 
 
 def painted(runs: Array, shape: tuple[int, ...]) -> Mask:

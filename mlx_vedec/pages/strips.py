@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from ..errors import LayoutError
 from ..images.boxes import Box
 from ..images.ink import dark_on_light, find_ink, leveled
-from ..images.line_images import cut_line, line_image, line_origin
+from ..images.line_images import PrintedLine
 from ..reading.word_boxes import WordBox
 from .layout import FoundLine, Line, Points, area, box_around, corners
 
@@ -328,12 +328,10 @@ def _turned(picture: Image.Image, line: FoundLine) -> tuple[Strip, Box]:
 def _on_canvases(
     picture: Image.Image, box: Box, aspect: float, to_page: Callable[[Box], Box]
 ) -> list[Piece]:
+    line = PrintedLine(picture, box, aspect)
     return [
-        Piece(
-            line_image(picture, part, aspect),
-            partial(_moved, line_origin(picture, part, aspect), part, to_page=to_page),
-        )
-        for part in cut_line(picture, box, aspect)
+        Piece(line.canvas(part), partial(_moved, line.origin(part), part, to_page=to_page))
+        for part in line.pieces()
     ]
 
 
