@@ -35,7 +35,7 @@ def leveled(grey: Image.Image, step: int) -> Image.Image:
     """Greys whose paper is white also in shadow: divided by the lightest within 2 to 3 steps."""
     paper = grey.reduce(step).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.BoxBlur(2))
     light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR))
-    least = np.float32(np.median(light) / 2 + 1)
+    least = np.float32(np.median(np.asarray(paper)) / 2 + 1)
     values, found = np.asarray(grey), np.empty_like(light)
     for top in range(0, len(light), ROWS):  # as floats a page would take much room
         rows = slice(top, top + ROWS)

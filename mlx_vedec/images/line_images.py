@@ -5,7 +5,7 @@ its width divided by its height.
 """
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageStat
 
 from ..errors import ImageError
 from .boxes import Box, Size, grown
@@ -178,7 +178,7 @@ def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
     left, top, right, bottom = box
     area = x, y, _, _ = grown(box, bottom - top + EDGE, image.size)
     grey = leveled(dark_on_light(image.crop(area)), max(1, (bottom - top) // 4))
-    paper, ink = int(np.median(np.asarray(grey))), find_ink(grey)
+    (paper,), ink = ImageStat.Stat(grey).median, find_ink(grey)
     edged = u, v, _, _ = grown(box, EDGE, image.size)
     crop = grey.crop((u - x, v - y, edged[2] - x, edged[3] - y))
     own = ink[top - y : bottom - y, left - x : right - x]
@@ -218,8 +218,9 @@ def _with_edges(mask: Mask) -> Mask:
 def _words(ink: Mask) -> list[Span]:
     """The words from left to right: what stands further apart than letters do in this line."""
     inked = np.zeros(ink.shape[1], np.bool_)
-    for left, _, right, _, dark in shapes_of(ink):
-        inked[left:right] |= dark >= SPECK / 2 * len(ink) ** 2
+    shapes = shapes_of(ink)
+    for left, right in shapes[shapes[:, 4] >= SPECK / 2 * len(ink) ** 2][:, [0, 2]].tolist():
+        inked[left:right] = True
     spans = spans_of(inked)
     gaps = [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)]
     kinds = np.bincount(np.minimum([0, *gaps], int(WIDE_GAP * len(ink)))).astype(float)
