@@ -177,7 +177,7 @@ def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
     """
     left, top, right, bottom = box
     area = x, y, _, _ = grown(box, bottom - top + EDGE, image.size)
-    grey = leveled(dark_on_light(image.crop(area)), max(1, (bottom - top) // 4))
+    grey = leveled(dark_on_light(image.crop(area)), max(1, (bottom - top + 2 * EDGE) // 4))
     (paper,), ink = ImageStat.Stat(grey).median, find_ink(grey)
     edged = u, v, _, _ = grown(box, EDGE, image.size)
     crop = grey.crop((u - x, v - y, edged[2] - x, edged[3] - y))
