@@ -57,7 +57,9 @@ def parser() -> argparse.ArgumentParser:
         "whole, until Ctrl-C; with --output its file is written anew.",
         metavar="FOLDER",
     )
-    add_shared(p, "batch_size", default=16)
+    add_shared(
+        p, "batch_size", unset="as many as memory holds, up to 16, or to 64 of a small model"
+    )
     add_shared(p, "-p prompt", "grammar")
     add_flag(p, "split_lines", "Cut a printed page into its lines and read each.", **YES)
     add_flag(

@@ -35,7 +35,7 @@ def leveled(grey: Image.Image, step: int) -> Image.Image:
     """Greys whose paper is white also in shadow: divided by the lightest within 2 to 3 steps."""
     paper = grey.reduce(step).filter(ImageFilter.MaxFilter(5)).filter(ImageFilter.BoxBlur(2))
     light = np.asarray(paper.resize(grey.size, Image.Resampling.BILINEAR))
-    least = np.float32(np.median(light) / 2 + 1)
+    least = np.float32(np.median(np.asarray(paper)) / 2 + 1)
     values, found = np.asarray(grey), np.empty_like(light)
     for top in range(0, len(light), ROWS):  # as floats a page would take much room
         rows = slice(top, top + ROWS)
@@ -112,9 +112,12 @@ def outlines(runs: Array, index: Array) -> Array:
 
 def runs_of(mask: Mask) -> Array:
     """Row, start and end of each run of True in a row, row by row."""
-    edges = np.diff(np.pad(mask, ((0, 0), (1, 1))).astype(np.int8), axis=1)
-    rows, starts = np.nonzero(edges == 1)
-    return np.stack([rows, starts, np.nonzero(edges == -1)[1]])
+    rows, width = len(mask), mask.shape[1] + 1  # a False after each row, and one before the first
+    framed = np.zeros(rows * width + 1, np.bool_)
+    framed[1:].reshape(rows, width)[:, :-1] = mask
+    edges = np.flatnonzero(framed[1:] != framed[:-1])
+    row, starts = np.divmod(edges[::2], width)
+    return np.stack([row, starts, edges[1::2] - row * width])
 
 
 def painted(runs: Array, shape: tuple[int, ...]) -> Mask:

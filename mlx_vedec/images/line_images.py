@@ -1,11 +1,11 @@
 """A line of a page as a line-reading checkpoint was trained to see it: in pieces, on a canvas.
 
-`cut_line` cuts a line at word gaps into pieces as equal as they allow; `line_image` draws what the
-checkpoint reads. The aspect of an image or a line is its width divided by its height.
+A line is cut at word gaps into pieces as equal as they allow. The aspect of an image or a line is
+its width divided by its height.
 """
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image, ImageStat
 
 from ..errors import ImageError
 from .boxes import Box, Size, grown
@@ -32,28 +32,71 @@ PIECE = 0.92  # widest piece, times the aspect
 WORD_GAP = 0.14  # narrowest gap between words
 WIDE_GAP = 0.7  # wider gaps count as this
 
+EDGE = 1  # pixels around the ink, which its letters shade
+
 LARGEST_CROP = 2**24  # pixels of a picture that may be of one line
 LIKE_A_LINE = 1.25  # an image has a checkpoint's aspect up to this factor, wider or narrower
 
 
-def cut_line(image: Image.Image, box: Box, aspect: float) -> list[Box]:
-    """The boxes of a line's pieces, each narrow enough for a checkpoint trained on an aspect.
+class PrintedLine:
+    """A line of a picture as a checkpoint trained on an aspect reads it: in pieces, on canvases.
 
-    Pieces go from left to right, tight around their ink, and keep the top and bottom of the line so
-    that all are read at one scale. A word wider than a piece is broken where it is thinnest.
+    What is around the line is looked at once, for all of its pieces: they are dark on light, and
+    shadow and neighbouring lines are cleared away.
 
     >>> page = Image.new("L", (330, 40), 255)
     >>> for x in range(10, 330, 40):
     ...     page.paste(0, (x, 10, x + 20, 30))
-    >>> cut_line(page, (10, 10, 310, 30), aspect=12)
-    [(10, 10, 150, 30), (170, 10, 310, 30)]
+    >>> line = PrintedLine(page, (10, 10, 310, 30), aspect=12)
+    >>> [(piece, line.canvas(piece).size) for piece in line.pieces()]
+    [((10, 10, 150, 30), (336, 28)), ((170, 10, 310, 30), (336, 28))]
     """
-    left, top, right, bottom = _checked(image, box, aspect)
-    _, ink, _ = _around(image, box)
-    limit = int(PIECE * aspect * (bottom - top))
-    words = [part for word in _words(ink) for part in _broken(word, ink.sum(axis=0), limit)]
-    pieces = _evenly(words, limit) or [(0, right - left)]
-    return [(left + start, top, left + end, bottom) for start, end in pieces]
+
+    def __init__(self, image: Image.Image, box: Box, aspect: float) -> None:
+        self.box, self.aspect, self.size = _checked(image, box, aspect), aspect, image.size
+        self._grey, self._ink, self._paper = _around(image, box)
+
+    def pieces(self) -> list[Box]:
+        """The boxes of the line's pieces, each narrow enough for the aspect.
+
+        Pieces go from left to right, tight around their ink, and keep the top and bottom of the
+        line so that all are read at one scale. A word wider than a piece is broken where it is
+        thinnest.
+        """
+        left, top, right, bottom = self.box
+        limit = int(PIECE * self.aspect * (bottom - top))
+        dark = self._ink.sum(axis=0)
+        words = [part for word in _words(self._ink) for part in _broken(word, dark, limit)]
+        spans = _evenly(words, limit) or [(0, right - left)]
+        return [(left + start, top, left + end, bottom) for start, end in spans]
+
+    def canvas(self, piece: Box) -> Image.Image:
+        """A piece at the left of an RGB canvas of the aspect, which has the colour of the paper.
+
+        For a piece too wide for the aspect the canvas grows in height, with the text in the middle,
+        so that letters keep their proportions.
+        """
+        left, top, right, bottom = self._with_edge(piece)
+        x, y = self._corner
+        crop = self._grey.crop((left - x, top - y, right - x, bottom - y))
+        size, place = _canvas(piece, crop.size, self.aspect)
+        canvas = Image.new("L", size, self._paper)
+        canvas.paste(crop, place)
+        return canvas.convert("RGB")
+
+    def origin(self, piece: Box) -> tuple[int, int]:
+        """Where on the picture, left and top, the corner of the piece's canvas would stand."""
+        left, top, right, bottom = self._with_edge(piece)
+        _, (x, y) = _canvas(piece, (right - left, bottom - top), self.aspect)
+        return left - x, top - y
+
+    def _with_edge(self, piece: Box) -> Box:
+        return grown(piece, EDGE, self.size)
+
+    @property
+    def _corner(self) -> tuple[int, int]:
+        """Where on the picture the greys begin."""
+        return self._with_edge(self.box)[:2]
 
 
 def is_line_shaped(size: Size, aspect: float) -> bool:
@@ -81,7 +124,7 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
 
     A picture that has about the aspect of the checkpoint's lines, or is wider, is taken as it is,
     and so is one in which not exactly one line is found. Else the line comes to stand on a canvas
-    of the aspect, as `line_image` draws it: stretched over the canvas, it could not be read.
+    of the aspect, as `PrintedLine` draws it: stretched over the canvas, it could not be read.
 
     >>> on_canvas(Image.new("RGB", (384, 32), "white"), aspect=12)[1]
     (0, 0, 384, 32)
@@ -91,36 +134,15 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     if wide or tall or image.width * image.height > LARGEST_CROP:
         return image, whole
     lines = find_lines(image)
-    pieces = cut_line(image, lines[0], aspect) if len(lines) == 1 else []
+    if len(lines) != 1:
+        return image, whole
+    line = PrintedLine(image, lines[0], aspect)
+    pieces = line.pieces()
     if len(pieces) != 1:
         return image, whole
-    canvas = line_image(image, pieces[0], aspect)
-    left, top = line_origin(image, pieces[0], aspect)
+    canvas = line.canvas(pieces[0])
+    left, top = line.origin(pieces[0])
     return canvas, (left, top, left + canvas.width, top + canvas.height)
-
-
-def line_image(image: Image.Image, box: Box, aspect: float) -> Image.Image:
-    """What a box of the image holds, dark on light, at the left of an RGB canvas of an aspect.
-
-    Shadow and neighbouring lines are cleared away; the canvas has the colour of the paper. For a
-    box too wide for the aspect it grows in height, with the text in the middle, so that letters
-    keep their proportions.
-
-    >>> line_image(Image.new("L", (300, 40), 255), (10, 10, 150, 30), aspect=12).size
-    (336, 28)
-    """
-    crop, _, paper = _around(image, grown(_checked(image, box, aspect), 1, image.size))
-    size, place = _canvas(box, crop.size, aspect)
-    canvas = Image.new("L", size, paper)
-    canvas.paste(crop, place)
-    return canvas.convert("RGB")
-
-
-def line_origin(image: Image.Image, box: Box, aspect: float) -> tuple[int, int]:
-    """Where on the page, left and top, the corner of `line_image`'s canvas would stand."""
-    left, top, right, bottom = grown(_checked(image, box, aspect), 1, image.size)
-    _, (x, y) = _canvas(box, (right - left, bottom - top), aspect)
-    return left - x, top - y
 
 
 def _canvas(box: Box, crop: Size, aspect: float) -> tuple[Size, tuple[int, int]]:
@@ -150,28 +172,44 @@ def _checked(image: Image.Image, box: Box, aspect: float) -> Box:
 def _around(image: Image.Image, box: Box) -> tuple[Image.Image, Mask, int]:
     """A box's greys without shadow and other lines, where its ink is, and the grey of the paper.
 
-    A line height of the page around it is looked at, too: the box may be all ink.
+    The greys reach `EDGE` beyond the box, the ink does not. A line height of the picture around the
+    box is looked at, too: the box may be all ink.
     """
     left, top, right, bottom = box
-    height = bottom - top
-    area = x, y, _, _ = grown(box, height, image.size)
-    grey = leveled(dark_on_light(image.crop(area)), max(1, height // 4))
-    paper = int(np.median(np.asarray(grey)))
-    ink = find_ink(grey)
+    area = x, y, _, _ = grown(box, bottom - top + EDGE, image.size)
+    grey = leveled(dark_on_light(image.crop(area)), max(1, (bottom - top + 2 * EDGE) // 4))
+    (paper,), ink = ImageStat.Stat(grey).median, find_ink(grey)
+    edged = u, v, _, _ = grown(box, EDGE, image.size)
+    crop = grey.crop((u - x, v - y, edged[2] - x, edged[3] - y))
+    own = ink[top - y : bottom - y, left - x : right - x]
     others = _others(ink, top - y, bottom - y)
-    with_edges = Image.fromarray(others).convert("L").filter(ImageFilter.MaxFilter(3))
-    grey.paste(paper, mask=with_edges)
-    inside = left - x, top - y, right - x, bottom - y
-    own = (ink & ~others)[inside[1] : inside[3], inside[0] : inside[2]]
-    return grey.crop(inside), own, paper
+    if others is None:
+        return crop, own, paper
+    reach = slice(v - y, edged[3] - y), slice(u - x, edged[2] - x)
+    crop.paste(paper, mask=Image.fromarray(_with_edges(others)[reach]))
+    return crop, own & ~others[top - y : bottom - y, left - x : right - x], paper
 
 
-def _others(ink: Mask, top: int, bottom: int) -> Mask:
-    """The shapes of other lines: those whose middle is not between these rows."""
+def _others(ink: Mask, top: int, bottom: int) -> Mask | None:
+    """Where between these rows, and close by, shapes of other lines are; None where none can be.
+
+    Those are the shapes whose middle is not between the rows; the mask is as large as the ink.
+    """
+    above, below = slice(max(top - 2 * EDGE, 0), top), slice(bottom, bottom + 2 * EDGE)
+    if not (ink[above].any() or ink[below].any()):
+        return None
     runs, index = labeled_runs(ink)
     shapes = outlines(runs, index)
     middle = (shapes[:, 1] + shapes[:, 3]) / 2
-    return painted(runs[:, ((middle < top) | (middle > bottom))[index]], ink.shape)
+    near = (runs[0] >= above.start) & (runs[0] < below.stop)
+    return painted(runs[:, near & ((middle < top) | (middle > bottom))[index]], ink.shape)
+
+
+def _with_edges(mask: Mask) -> Mask:
+    """A mask with the pixels that touch it."""
+    padded = np.pad(mask, 1)
+    rows = padded[:-2] | padded[1:-1] | padded[2:]
+    return rows[:, :-2] | rows[:, 1:-1] | rows[:, 2:]
 
 
 # From a line to pieces
@@ -180,8 +218,9 @@ def _others(ink: Mask, top: int, bottom: int) -> Mask:
 def _words(ink: Mask) -> list[Span]:
     """The words from left to right: what stands further apart than letters do in this line."""
     inked = np.zeros(ink.shape[1], np.bool_)
-    for left, _, right, _, dark in shapes_of(ink):
-        inked[left:right] |= dark >= SPECK / 2 * len(ink) ** 2
+    shapes = shapes_of(ink)
+    for left, right in shapes[shapes[:, 4] >= SPECK / 2 * len(ink) ** 2][:, [0, 2]].tolist():
+        inked[left:right] = True
     spans = spans_of(inked)
     gaps = [after[0] - before[1] for before, after in zip(spans, spans[1:], strict=False)]
     kinds = np.bincount(np.minimum([0, *gaps], int(WIDE_GAP * len(ink)))).astype(float)

@@ -263,7 +263,7 @@ def _upright_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """8-bit RGB of an image in any of Pillow's modes; `load_image` says how."""
+    """8-bit RGB of an image in any of Pillow's modes, itself if it is; `load_image` says how."""
     if image.mode[0] in "FI":
         image = Image.fromarray(to_8_bits(as_16_bits(np.asarray(image))))
     if image.mode == "La":  # of which Pillow knows no other way on
@@ -271,7 +271,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image.convert("RGBA"))
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def as_file(image: Image.Image, kind: str, **how: Any) -> bytes:

@@ -32,7 +32,9 @@ from .config import VisionEncoderDecoderConfig
 from .vision_encoder_decoder import VisionEncoderDecoderModel
 
 Subject = VisionEncoderDecoderModel | VisionEncoderDecoderConfig
-LARGEST = 16  # images of a batch, where nobody says how many
+LARGEST = 64  # images of a batch, where nobody says how many;
+USUAL = 16  # of large models, with which more gain little:
+SPARE = 256_000_000  # bytes beside the weights that more images than the usual number may take
 MAPS = 9  # of a stage of Swin that is worked on in pieces, alive at once beside a piece
 LINEAR = nn.Linear | nn.QuantizedLinear
 LOGITS = {False: 8, True: 14}  # arrays of their size that a search without or with beams holds
@@ -143,14 +145,20 @@ def fitting_batch_size(
 ) -> int:
     """The largest power of two, up to `largest`, that fits; `OptionError` where one does not.
 
-    shape -- what else `estimate_memory` takes
+    More images than `USUAL` have to fit into `SPARE`. shape -- what else `estimate_memory` takes
     """
     size = 1 << (largest.bit_length() - 1)
-    while size > 1 and estimate_memory(model, batch_size=size, **shape).total > device_memory():
+    while size > 1 and not _fits(estimate_memory(model, batch_size=size, **shape), size):
         size //= 2
     if size == 1:
         check_fits(estimate_memory(model, batch_size=1, **shape))
     return size
+
+
+def _fits(estimate: MemoryEstimate, size: int) -> bool:
+    return estimate.total <= device_memory() and (
+        size <= USUAL or estimate.total - estimate.weights <= SPARE
+    )
 
 
 def device_memory() -> int:

@@ -69,7 +69,7 @@ def read_page(
     *,
     layout: Given = None,
     boxes: bool = True,
-    batch_size: int | None = 16,
+    batch_size: int | None = None,
     **options: Any,
 ) -> Page:
     """The text of one page, line by line.
@@ -78,7 +78,8 @@ def read_page(
     layout -- where its lines are: a PAGE, ALTO or hOCR file, a folder with one of the image's name,
               or a `Page`. By default what is found beside the image; where that is nothing, and for
               False, the lines of a printed page are found here
-    boxes  -- where each word stands, too. options -- those of `batch_generate`, such as num_beams
+    boxes  -- where each word stands, too. batch_size -- lines that are decoded together, by default
+              as many as `batch_generate` does for None. options -- its others, such as num_beams
 
     A page that cannot be read is a `ValueError`. A line that cannot be has its own `.error`.
 
@@ -102,7 +103,7 @@ def read_lines(
     processor: Processor,
     image: Any,
     *,
-    batch_size: int | None = 16,
+    batch_size: int | None = None,
     boxes: bool = False,
     **options: Any,
 ) -> list[GenerationResult]:
@@ -123,7 +124,7 @@ def read_pages(
     *,
     layouts: Given | Sequence[Given] = None,
     boxes: bool = True,
-    batch_size: int | None = 16,
+    batch_size: int | None = None,
     prompt: str | None = None,
     progress: Callable[[GenerationResult], object] | None = None,
     **options: Any,
@@ -172,7 +173,7 @@ def read_sheets(
     sheets: Iterable[tuple[Sheet, Given]],
     *,
     boxes: bool = True,
-    batch_size: int | None = 16,
+    batch_size: int | None = None,
     prompt: str | None = None,
     progress: Callable[[GenerationResult], object] | None = None,
     **options: Any,

@@ -12,12 +12,12 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageStat
 
 from ..errors import LayoutError
 from ..images.boxes import Box
 from ..images.ink import dark_on_light, find_ink, leveled
-from ..images.line_images import cut_line, line_image, line_origin
+from ..images.line_images import PrintedLine
 from ..reading.word_boxes import WordBox
 from .layout import FoundLine, Line, Points, area, box_around, corners
 
@@ -37,8 +37,9 @@ COLUMNS = 8  # that are straightened as one
 class Strip:
     """A line's image, upright, and where each of its columns stands on the page.
 
-    image   -- RGB, W pixels wide. feet -- (W + 1, 2) places of the page where the edges of its
-               columns meet the baseline. normals -- (W + 1, 2) unit vectors from there to the top
+    image   -- W pixels wide, RGB, or grey for canvases that are. feet -- (W + 1, 2) places of the
+               page where the edges of its columns meet the baseline. normals -- (W + 1, 2) unit
+               vectors from there to the top
     above   -- rows above the baseline
     """
 
@@ -285,7 +286,7 @@ def pieces_of(picture: Image.Image, line: Line, aspect: float | None) -> list[Pi
 
 def _of_found(picture: Image.Image, line: FoundLine, aspect: float | None) -> list[Piece]:
     if line.quad:
-        strip, inner = _turned(picture, line)
+        strip, inner = _turned(picture, line, "RGB" if aspect is None else "L")
         if aspect is None:
             image = strip.image.crop(inner)
             return [Piece(image, partial(_moved, inner[:2], inner, to_page=strip.to_page))]
@@ -295,8 +296,11 @@ def _of_found(picture: Image.Image, line: FoundLine, aspect: float | None) -> li
     return _on_canvases(picture, line.ink, aspect, lambda box: box)
 
 
-def _turned(picture: Image.Image, line: FoundLine) -> tuple[Strip, Box]:
-    """A strip with a line that is not level and what is around it, and the box of its ink there."""
+def _turned(picture: Image.Image, line: FoundLine, mode: str) -> tuple[Strip, Box]:
+    """A strip with a line that is not level and what is around it, and the box of its ink there.
+
+    mode -- Pillow's, of the strip's image
+    """
     quad = np.array(line.quad, float)
     across, down = quad[1] - quad[0], quad[3] - quad[0]
     width, height = (max(round(float(np.hypot(*side))), 1) for side in (across, down))
@@ -307,15 +311,14 @@ def _turned(picture: Image.Image, line: FoundLine) -> tuple[Strip, Box]:
     upper, lower = (top + share * (bottom - top) for share in deep)
     size = width + 2 * margin, height + 2 * margin
     box = _box_on(np.concatenate([upper, lower]), picture.size)
-    crop = picture.crop(box)
-    paper = np.median(np.asarray(crop), axis=(0, 1)).astype(int).tolist()
+    crop = picture.crop(box).convert(mode)
     places = np.stack([upper[0], lower[0], lower[1], upper[1]]) - box[:2]
     image = crop.transform(
         size,
         Image.Transform.QUAD,
         places.ravel().tolist(),
         Image.Resampling.BICUBIC,
-        fillcolor=tuple(paper),
+        fillcolor=tuple(ImageStat.Stat(crop).median),
     )
     shares = np.linspace(0, 1, size[0] + 1)[:, None]
     feet = lower[0] + shares * (lower[1] - lower[0])
@@ -328,12 +331,10 @@ def _turned(picture: Image.Image, line: FoundLine) -> tuple[Strip, Box]:
 def _on_canvases(
     picture: Image.Image, box: Box, aspect: float, to_page: Callable[[Box], Box]
 ) -> list[Piece]:
+    line = PrintedLine(picture, box, aspect)
     return [
-        Piece(
-            line_image(picture, part, aspect),
-            partial(_moved, line_origin(picture, part, aspect), part, to_page=to_page),
-        )
-        for part in cut_line(picture, box, aspect)
+        Piece(line.canvas(part), partial(_moved, line.origin(part), part, to_page=to_page))
+        for part in line.pieces()
     ]
 
 

@@ -15,7 +15,7 @@ from ..errors import OptionError, as_path, check_whole, shown
 from ..generation.options import Options
 from ..images.image_processors import ImageSource
 from ..images.loading import images_in
-from ..model.footprint import fitting_batch_size
+from ..model.footprint import USUAL, fitting_batch_size
 from ..model.vision_encoder_decoder import VisionEncoderDecoderModel
 from ..tasks.donut_grammar import field_grammar
 from ..tasks.donut_prompts import added_vocabulary
@@ -112,8 +112,8 @@ def batch_generate(
 
     images -- any iterable, read as there is room; a folder, whose images come by name; or one
     image. prompts -- one for all, or one per image. batch_size -- None for as many as memory holds,
-    up to 16. An image leaves the batch as it ends and another takes its place; one that cannot be
-    read gives a result with `.error`, and the rest goes on.
+    up to 16, or to 64 of a small model. An image leaves the batch as it ends and another takes its
+    place; one that cannot be read gives a result with `.error`, and the rest goes on.
 
     boxes -- where each word stands, too. grammar -- only well-formed tags, for Donut. fallback --
     options to try again with, one after another, where a text runs in circles or its score is below
@@ -131,7 +131,7 @@ def batch_generate(
     if progress is not None and not callable(progress):
         raise OptionError(f"progress is {shown(progress)}; expected a function of a result")
     first, ladder = _attempts(model, processor, options, fallback, fallback_score, grammar=grammar)
-    size = batch_size or _fitting(model, first)
+    size = batch_size or _fitting(model, processor, first)
     queue = ImageQueue(model, processor, first, size, boxes, ladder, progress)
     return queue.read(_with_prompts(processor, _each(images), prompts))
 
@@ -258,10 +258,15 @@ def _with_grammar(processor: Processor, options: Options) -> Options:
     return replace(options, logits_processor=(*options.logits_processor, rule))
 
 
-def _fitting(model: VisionEncoderDecoderModel, options: Options) -> int:
-    """Images of a batch that memory holds, up to 16."""
+def _fitting(model: VisionEncoderDecoderModel, processor: Processor, options: Options) -> int:
+    """Images of a batch that memory holds; the usual number where they come in many sizes."""
+    made = processor.image_processor and processor.image_processor.made_size
+    size = made or getattr(model.config.encoder, "image_size", None)
+    if size is None:
+        return USUAL
     return fitting_batch_size(
         model,
+        image_size=size,
         max_length=options.max_length,
         num_beams=options.sequences_per_image,
         kv_bits=options.kv_bits,

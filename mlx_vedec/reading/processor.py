@@ -181,13 +181,16 @@ class Processor:
 
     def pixels(self, images: ImageSource | Sequence[ImageSource], **overrides: Any) -> mx.array:
         """One image or a list of them, as `load_image` takes them, to pixels (B, H, W, C)."""
-        return self._given([load_image(source) for source in listed(images)], overrides)
+        return self._made([load_image(source) for source in listed(images)], overrides)
 
     def _given(self, images: Any, overrides: Mapping[str, Any]) -> mx.array:
         """Images to pixels, where arrays of numbers keep their range, as in transformers."""
+        loaded = [s if numbers_of(s) is not None else load_image(s) for s in listed(images)]
+        return self._made(loaded, overrides)
+
+    def _made(self, loaded: list[Any], overrides: Mapping[str, Any]) -> mx.array:
         if self.image_processor is None:
             raise ConfigError("the processor has no image processor; give one to Processor(...)")
-        loaded = [s if numbers_of(s) is not None else load_image(s) for s in listed(images)]
         return mx.array(self.image_processor(loaded, **overrides))
 
     def prepared(self, picture: Image.Image, source: object) -> Image.Image:

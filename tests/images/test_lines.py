@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlx_vedec.errors import ImageError
-from mlx_vedec.images.line_images import cut_line, line_image
+from mlx_vedec.images.line_images import PrintedLine
 from mlx_vedec.images.lines import find_lines
 
 TEXT = [
@@ -180,7 +180,7 @@ def test_long_lines_are_cut_between_words():
     page, _ = draw([LONG])
     (box,) = find_lines(page)
     left, top, right, bottom = box
-    pieces = cut_line(page, box, 12.0)
+    pieces = PrintedLine(page, box, 12.0).pieces()
     assert len(pieces) > 1 and (pieces[0][0], pieces[-1][2]) == (left, right)
     assert all(piece[1::2] == (top, bottom) for piece in pieces)
     assert all(piece[2] - piece[0] <= 12 * (bottom - top) for piece in pieces)
@@ -194,13 +194,13 @@ def test_long_lines_are_cut_between_words():
 def test_short_lines_stay_whole():
     page, _ = draw(["Hello you"])
     (box,) = find_lines(page)
-    assert cut_line(page, box, 12.0) == [box]
+    assert PrintedLine(page, box, 12.0).pieces() == [box]
 
 
 def test_a_line_without_gaps_is_cut_all_the_same():
     page, _ = draw(["m" * 60])
     (box,) = find_lines(page)
-    pieces = cut_line(page, box, 12.0)
+    pieces = PrintedLine(page, box, 12.0).pieces()
     assert len(pieces) > 2
     assert all(right - left <= 12 * (bottom - top) for left, top, right, bottom in pieces)
 
@@ -219,7 +219,7 @@ def test_wide_letter_spacing_is_no_word_gap():
     """Letters a fifth of their height apart, as in typewriting: words end at the wide gaps only."""
     gaps = [*[4] * 3, 12, *[4] * 9, 12, *[4] * 6, 12, *[4] * 5, 12, *[4] * 8, 12, *[4] * 9]
     page, box = bars([8] * (len(gaps) + 1), gaps)
-    pieces = cut_line(page, box, 12.0)
+    pieces = PrintedLine(page, box, 12.0).pieces()
     assert len(pieces) > 2
     assert all(
         after[0] - before[2] == 12 for before, after in zip(pieces, pieces[1:], strict=False)
@@ -228,14 +228,14 @@ def test_wide_letter_spacing_is_no_word_gap():
 
 def test_a_column_far_away_hides_no_word_gap():
     page, box = bars([40] * 12, [8] * 10 + [300])
-    pieces = cut_line(page, box, 12.0)
+    pieces = PrintedLine(page, box, 12.0).pieces()
     assert sum(right - left for left, _, right, _ in pieces) >= 12 * 40
     assert all((left - 30) % 48 == 0 or left == page.width - 70 for left, *_ in pieces)
 
 
 def test_a_bar_is_cut_into_equal_parts():
     page, box = bars([900], [])
-    pieces = cut_line(page, box, 12.0)
+    pieces = PrintedLine(page, box, 12.0).pieces()
     assert pieces[0][0] == box[0] and pieces[-1][2] == box[2]
     assert all(before[2] == after[0] for before, after in zip(pieces, pieces[1:], strict=False))
     widths = [right - left for left, _, right, _ in pieces]
@@ -246,18 +246,24 @@ def test_a_word_without_gaps_is_cut_where_it_is_thinnest():
     """Thick bars joined by a thin rule: the cut goes through the rule."""
     page, box = bars([20] * 20, [6] * 19)
     page.paste(0, (box[0], 40, box[2], 42))
-    for _, _, end, _ in cut_line(page, box, 12.0)[:-1]:
+    for _, _, end, _ in PrintedLine(page, box, 12.0).pieces()[:-1]:
         assert (end - 30) % 26 in range(20, 26)
 
 
 def test_a_blank_box_is_left_as_it_is():
-    assert cut_line(Image.new("L", (400, 20), 255), (0, 0, 400, 20), 12.0) == [(0, 0, 400, 20)]
+    blank = PrintedLine(Image.new("L", (400, 20), 255), (0, 0, 400, 20), 12.0)
+    assert blank.pieces() == [(0, 0, 400, 20)]
 
 
-def test_line_image_has_the_aspect_and_the_paper():
+def canvas(page, box):
+    """A whole line on the canvas that a checkpoint reads."""
+    return PrintedLine(page, box, 12.0).canvas(box)
+
+
+def test_a_canvas_has_the_aspect_and_the_paper():
     page, _ = draw(["Hello you"], paper=230)
     (box,) = find_lines(page)
-    image = line_image(page, box, 12.0)
+    image = canvas(page, box)
     assert image.mode == "RGB" and abs(image.width / image.height - 12) < 0.3
     pixels = np.asarray(image)
     assert pixels[:, -image.width // 3 :].std() < 2  # the canvas has the paper's colour
@@ -267,45 +273,55 @@ def test_line_image_has_the_aspect_and_the_paper():
     assert (dark.min(axis=0) > 0.1 * height).all() and (dark.min(axis=0) < 0.3 * height).all()
 
 
-def test_line_image_shows_no_other_line():
+def test_a_canvas_shows_no_other_line():
     """What reaches in from the line below, and what stands beside a piece, is paper."""
     page, box = bars([8] * 10, [8] * 9)
-    alone = line_image(page, box, 12.0)
+    alone = canvas(page, box)
     page.paste(0, (56, 48, 60, 75))  # a letter of the next line, two pixels high in this one
-    assert line_image(page, box, 12.0).tobytes() == alone.tobytes()
-    first = line_image(page, (*box[:2], 38, box[3]), 12.0)
+    assert canvas(page, box).tobytes() == alone.tobytes()
+    first = PrintedLine(page, box, 12.0).canvas((*box[:2], 38, box[3]))
     dark = np.argwhere(np.asarray(first).min(axis=2) < 128)
     assert np.ptp(dark[:, 1]) + 1 == 8
 
 
-def test_line_image_is_dark_on_light():
+def test_what_touches_a_line_from_above_and_below_is_cleared_at_every_distance():
+    """A stroke that ends near the line is paper; one that is mostly in the line is a part of it."""
+    page, box = bars([8] * 10, [8] * 9)
+    alone = canvas(page, box)
+    for reach in range(-3, 5):
+        other = page.copy()
+        other.paste(0, (56, box[3] - reach, 60, 75))
+        assert canvas(other, box).tobytes() == alone.tobytes()
+    page.paste(0, (56, box[1], 60, box[3] + 6))
+    assert canvas(page, box).tobytes() != alone.tobytes()
+
+
+def test_a_canvas_is_dark_on_light():
     page, _ = draw(["Hello you"])
     (box,) = find_lines(page)
-    inverted = line_image(ImageOps.invert(page), box, 12.0)
-    assert inverted.tobytes() == line_image(page, box, 12.0).tobytes()
+    inverted = canvas(ImageOps.invert(page), box)
+    assert inverted.tobytes() == canvas(page, box).tobytes()
 
 
-def test_line_image_of_too_wide_a_box_keeps_proportions():
+def test_a_canvas_of_too_wide_a_box_keeps_proportions():
     page, _ = draw([LONG])
     (box,) = find_lines(page)
-    image = line_image(page, box, 12.0)
+    image = canvas(page, box)
     assert abs(image.width / image.height - 12) < 0.3
     dark = np.argwhere(np.asarray(image).min(axis=2) < 128)
     assert abs(np.ptp(dark[:, 1]) + 1 - (box[2] - box[0])) <= 2
 
 
 @pytest.mark.parametrize("box", [(5, 5, 5, 9), (9, 5, 5, 9), (-1, 0, 4, 4), (0, 0, 500, 4)])
-@pytest.mark.parametrize("call", [cut_line, line_image])
-def test_boxes_outside_the_image(call, box):
+def test_boxes_outside_the_image(box):
     with pytest.raises(ImageError, match="is empty or leaves the image of 40x20 pixels"):
-        call(Image.new("L", (40, 20), 255), box, 12.0)
+        PrintedLine(Image.new("L", (40, 20), 255), box, 12.0)
 
 
 @pytest.mark.parametrize("aspect", [0, -1.5, float("nan")])
-@pytest.mark.parametrize("call", [cut_line, line_image])
-def test_an_aspect_of_nothing(call, aspect):
+def test_an_aspect_of_nothing(aspect):
     with pytest.raises(ImageError, match=f"aspect is {aspect}; expected the width / height"):
-        call(Image.new("L", (40, 20), 255), (1, 1, 9, 9), aspect)
+        PrintedLine(Image.new("L", (40, 20), 255), (1, 1, 9, 9), aspect)
 
 
 def test_the_scanned_page(shared):
