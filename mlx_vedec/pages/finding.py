@@ -88,8 +88,7 @@ def _lines_in(
 ) -> tuple[list[LevelLine], Array]:
     """The lines of a page as it looks in a frame, and its rules."""
     light = frame.image(light)
-    ink = without_panels(np.asarray(light) <= darkest, frame.image(grey))
-    return lines_of(ink, light)
+    return lines_of(*without_panels(np.asarray(light) <= darkest, light, frame.image(grey)))
 
 
 def _regions(
