@@ -53,8 +53,12 @@ def ink_level(grey: Image.Image, clear: float = 4.0) -> int:
 
     clear -- how far apart ink and paper are at least, in the spread around them
     """
-    best, apart, noise = two_kinds(np.array(grey.histogram(), float))
-    return -1 if apart < max(FAINTEST, clear * noise) else best
+    counts = np.array(grey.histogram(), float)
+    best, apart, noise = two_kinds(counts)
+    if apart < max(FAINTEST, clear * noise):
+        return -1
+    lightest = best + 1 + int(np.argmax(counts[best + 1 :] > 0))  # of what is no ink
+    return (best + lightest) // 2  # where none is now, edges will be once the page is turned
 
 
 def two_kinds(counts: NDArray[np.float64]) -> tuple[int, float, float]:

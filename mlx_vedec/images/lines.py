@@ -19,6 +19,7 @@ from .rows import SMALLEST, cut_between, rows_of, usual_height, with_marks
 from .rules import is_rule, sides_of
 
 # In letter heights.
+WEAK = 0.2  # of how dark ink is against the lightest ink, from which a shape is no shadow
 SPECK = 0.01  # fewest dark pixels of a dot, per square
 OTHER = 0.25  # that a line sinks by more or less than others, to have a slope of its own
 ON_FOOT = 0.15  # that letters stand above or below the foot of their line, and yet on it
@@ -26,7 +27,7 @@ ALIGNED = 0.5  # least share of a line's letters that stand on its foot
 FEW = 4  # letters, that may stand anyhow
 SHORTEST, TALLEST = 0.5, 10.0  # of what stands alone, in the usual height of the page's letters
 NOISE = 10  # times more shapes in all rows than in those of print
-FLAT = 4  # as high as letters are wide that are no letters
+THIN, FLAT = 0.12, 4  # in heights: as narrow or as wide is no letter
 
 MOST_SHAPES = 200_000
 LARGEST = 0.34  # of a page's height: a letter is lower
@@ -114,7 +115,9 @@ def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
         return [], none
     runs, index = labeled_runs(ink)
     shapes = outlines(runs, index)
-    usual = usual_height(shapes)
+    strong = _strong(ink, runs, index, shapes, np.asarray(light))
+    runs, index, shapes = _some_of(runs, index, shapes, strong)
+    usual = usual_height(shapes, max(ink.shape))
     rule, frame = is_rule(shapes, usual), _is_frame(shapes, usual)
     letters = _may_be_letters(shapes, usual, len(ink)) & ~(rule | frame)
     if not 0 < np.count_nonzero(letters) <= MOST_SHAPES:
@@ -126,6 +129,32 @@ def lines_of(ink: Mask, light: Image.Image) -> tuple[list[LevelLine], Array]:
     if (hidden & letters).any():
         lines = _lines(runs, index, shapes, letters & ~hidden, rules)
     return _without_specks(lines, int(shapes[:, 4].sum() - rules[:, 4].sum())), rules[:, :4]
+
+
+def _strong(ink: Mask, runs: Array, index: Array, shapes: Array, light: Array) -> Mask:
+    """Which shapes are clearly dark: those of shadows and edges are hardly darker than the paper.
+
+    That is told by their darkest pixel, against the usual one of what is as high as letters.
+    """
+    edges = (runs[0] * light.shape[1] + runs[1:]).T.ravel()
+    darkest = np.full(len(shapes), 255)
+    values = np.append(light.ravel(), 255)
+    np.minimum.at(darkest, index, np.minimum.reduceat(values, edges)[::2] if len(edges) else [])
+    lightest = int(light[ink].max(initial=0))
+    usual = usual_height(shapes, max(light.shape))
+    like = (heights(shapes) >= 0.5 * usual) & (heights(shapes) <= 2 * usual)
+    order = np.argsort(darkest[like], kind="stable")
+    weights = shapes[like, 4][order].cumsum()
+    if not len(order):
+        return np.ones(len(shapes), bool)
+    usual = darkest[like][order][np.searchsorted(weights, weights[-1] / 2)]
+    return darkest <= lightest - WEAK * (lightest - usual)
+
+
+def _some_of(runs: Array, index: Array, shapes: Array, some: Mask) -> tuple[Array, Array, Array]:
+    """The runs and shapes of some of the shapes, numbered anew."""
+    kept = some[index]
+    return runs[:, kept], (some.cumsum() - 1)[index[kept]], shapes[some]
 
 
 def _may_be_letters(shapes: Array, usual: float, page: int) -> Mask:
@@ -180,8 +209,9 @@ def _without_specks(lines: list[LevelLine], dark: int) -> list[LevelLine]:
 
 def _may_stand_alone(line: LevelLine, usual: float) -> bool:
     """Whether a line of a few letters may be one: it has about the usual height, and no rules."""
-    flat = np.median(widths(line.tall)) > FLAT * line.high
-    return not flat and (not usual or SHORTEST * usual < line.high < TALLEST * usual)
+    wide = np.median(widths(line.tall))
+    letters = THIN * line.high < wide < FLAT * line.high
+    return letters and (not usual or SHORTEST * usual < line.high < TALLEST * usual)
 
 
 def alike(lines: list[LevelLine]) -> list[LevelLine]:

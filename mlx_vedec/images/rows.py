@@ -35,18 +35,23 @@ DASH = 2.2  # widest of these
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 MARKS_IN_A_ROW = 50  # such as '",' or dots, the first of which stands by a letter
 WIDER = 1.5  # than other gaps in its lines is a gutter
+DOT = 1.4  # as wide, that dots are lower than
 MARKS = 4  # most of them beside each other, as high as letters: "?!
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
 CONTACT = 0.5  # widest where it is cut: initials, which reach over lines too, are thicker
 
+LARGEST, TALLEST = 0.34, 300  # a letter is lower than a third of the page, or so many pixels
 SMALLEST = 4  # pixels: lower print cannot be read
 
 
-def usual_height(shapes: Array) -> float:
-    """The usual height of what is not a speck; 0 where nothing is."""
+def usual_height(shapes: Array, side: int = 0) -> float:
+    """The usual height of what is neither a speck nor too large for a letter; 0 where nothing is.
+
+    side -- the longer one of the page, in pixels
+    """
     high = heights(shapes)
-    high = high[high >= SMALLEST]
+    high = high[(high >= SMALLEST) & (high <= max(TALLEST, LARGEST * side))]
     return float(np.median(high)) if len(high) else 0.0
 
 
@@ -108,9 +113,11 @@ def _without_marks(shapes: Array, home: Array) -> Array:
     inked = np.bincount(home[inside], widths(shapes[inside]))
     few = whole[:, 4] < 3
     sparse = few | (2 * inked < whole[:, 2] - whole[:, 0])
+    wide = quantiles(widths(shapes[inside]), home[inside], 0.5)
+    dots = ~few & sparse & (high < DOT * wide)
     middle = (whole[:, 1] + whole[:, 3]) / 2
-    marks = few.copy()
-    for line in np.flatnonzero(~few):
+    marks = few | dots
+    for line in np.flatnonzero(~marks):
         foot, size = feet[line], high[line]
         near = (middle > foot - ASCENT * size) & (middle < foot + DESCENT * size)
         near &= whole[:, 0] > whole[line, 0] - NEAR * size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,17 +16,24 @@ from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
 from .panels import without_panels
 from .perspective import vanishing_point
-from .turning import angle_of
+from .turning import angles_of
 
 MOST_PIXELS = 45_000_000  # that lines are looked for in; a larger picture is made smaller
 SOME_INK = 0.002  # share of the pixels of a page, from which it is not blank
 CLEAR = 3.0  # spreads of its greys that ink and paper are apart; around the paper may be a desk
+UPRIGHT = 0.8  # of how unsure lines are read in another way, that they are when level, or not
 RISE = 0.12  # letter heights that a line may sink by from its start to its end and still be level
 ASCENT, DESCENT = 1.25, 0.35  # letter heights that an outline reaches above and below the foot
 
 
-def find_layout(picture: Image.Image) -> Layout:
-    """The lines of a page, in regions, in reading order; none where there is no print."""
+def find_layout(
+    picture: Image.Image, confidence: Callable[[Sequence[FoundLine]], float] | None = None
+) -> Layout:
+    """The lines of a page, in regions, in reading order; none where there is no print.
+
+    confidence -- how surely lines are read, 0 to 1: asked where their letters alone leave it in
+    doubt which way up a page is. Without it a page in doubt is upright
+    """
     grey = dark_on_light(picture)
     step = 2 if grey.width * grey.height > MOST_PIXELS else 1
     grey = grey.reduce(step) if step > 1 else grey
@@ -35,16 +43,36 @@ def find_layout(picture: Image.Image) -> Layout:
     if not may_be_print(ink):
         _warn_of_no_lines()
         return Layout()
-    frame = Frame.turned(grey.size, angle_of(shapes_of(ink)))
-    lines, rules = _lines_in(frame, grey, light, darkest)
+
+    def on_page(line: LevelLine, frame: Frame) -> FoundLine:
+        whole = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
+        return _on_page(line, whole, picture.size)
+
+    angles = angles_of(shapes_of(ink))[: None if confidence else 1]
+    frames = [Frame.turned(grey.size, angle) for angle in angles]
+    found = [_lines_in(frame, grey, light, darkest) for frame in frames]
+    number = 0
+    if confidence and len(angles) > 1:
+        ways = zip(frames, found, strict=True)
+        sure = [confidence([on_page(line, frame) for line in way[0]]) for frame, way in ways]
+        number = _way_up(angles, sure)
+    frame, (lines, rules) = frames[number], found[number]
     vanishing = vanishing_point(lines, frame.size)
     if vanishing is not None:
         frame = frame.rectified(vanishing)
         lines, rules = _lines_in(frame, grey, light, darkest)
     if not lines and ink.mean() > SOME_INK:
         _warn_of_no_lines()
-    frame = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
-    return Layout(_regions(alike(lines), rules, frame, picture.size))
+    lines = alike(lines)
+    return Layout(_regions(lines, [on_page(line, frame) for line in lines], rules))
+
+
+def _way_up(angles: Sequence[float], confidences: Sequence[float]) -> int:
+    """The number of the angle at which lines are read most surely; level, unless clearly not."""
+    return min(
+        range(len(angles)),
+        key=lambda n: (1 - confidences[n]) * (UPRIGHT if abs(angles[n]) < 45 else 1),
+    )
 
 
 def _warn_of_no_lines() -> None:
@@ -60,17 +88,18 @@ def _lines_in(
 ) -> tuple[list[LevelLine], Array]:
     """The lines of a page as it looks in a frame, and its rules."""
     light = frame.image(light)
-    ink = without_panels(np.asarray(light) <= darkest, frame.image(grey))
-    return lines_of(ink, light)
+    return lines_of(*without_panels(np.asarray(light) <= darkest, light, frame.image(grey)))
 
 
-def _regions(lines: list[LevelLine], rules: Array, frame: Frame, size: Size) -> tuple[Region, ...]:
+def _regions(
+    lines: list[LevelLine], found: list[FoundLine], rules: Array
+) -> tuple[Region, ...]:
+    """The lines on the page, by how they stand in the frame."""
     if not lines:
         return ()
     boxes = np.array([line.box for line in lines])
     feet = np.array([line.foot + line.slope * (line.box[0] + line.box[2]) / 2 for line in lines])
     high = np.array([line.high for line in lines])
-    found = [_on_page(line, frame, size) for line in lines]
     return tuple(
         Region(
             tuple(found[number] for number in group),

@@ -29,31 +29,41 @@ LEAST = 12  # pixels on a side
 MOST_PANELS = 50  # the largest, that are looked into
 
 
-def without_panels(ink: Mask, grey: Image.Image) -> Mask:
-    """The ink (H, W) of a level page with that of its panels' text in place of the panels.
+def without_panels(
+    ink: Mask, light: Image.Image, grey: Image.Image
+) -> tuple[Mask, Image.Image]:
+    """The ink (H, W) of a level page and its leveled greys, with panels' text in place of panels.
 
     grey -- the page, dark on light but for its panels, not leveled
     """
     runs, index = labeled_runs(ink)
     shapes = outlines(runs, index)
     high, wide = heights(shapes), widths(shapes)
-    least = max(LEAST, 1.5 * usual_height(shapes))
+    least = max(LEAST, 1.5 * usual_height(shapes, max(ink.shape)))
     found = (high >= least) & (wide >= least) & (shapes[:, 4] >= FILLED * high * wide)
     numbers = np.flatnonzero(found)
     numbers = numbers[np.argsort(-(high * wide)[numbers], kind="stable")][:MOST_PANELS]
     for number in numbers.tolist():
-        ink = _without(ink, grey, runs[:, index == number], shapes[number])
-    return ink
+        found = _text_in(grey, runs[:, index == number], shapes[number])
+        if found is None:
+            continue
+        inside, text = found
+        left, top, right, bottom, _ = shapes[number].tolist()
+        ink, light = ink.copy(), light.copy()
+        ink[top:bottom, left:right] &= ~inside
+        ink[top:bottom, left:right] |= text
+        light.paste(Image.fromarray(np.where(text, 0, 255).astype(np.uint8)), (left, top), Image.fromarray(inside))
+    return ink, light
 
 
-def _without(ink: Mask, grey: Image.Image, runs: Array, shape: Array) -> Mask:
-    """The ink with the text in one panel, the shape of these runs; as it is if that has none."""
+def _text_in(grey: Image.Image, runs: Array, shape: Array) -> tuple[Mask, Mask] | None:
+    """Inside the box of the shape of these runs, what is a panel and what its text; None if none."""
     left, top, right, bottom, _ = shape.tolist()
     runs = runs - np.array([[top], [left], [left]])
     height, width = bottom - top, right - left
     panel = painted(runs, (height, width))
     if not (_is_straight(panel) and _is_straight(panel[::-1])):
-        return ink
+        return None
     rows, starts, ends = runs
     start, end = np.full(height, width), np.zeros(height, np.int64)
     np.minimum.at(start, rows, starts)
@@ -62,12 +72,7 @@ def _without(ink: Mask, grey: Image.Image, runs: Array, shape: Array) -> Mask:
     inside = (start[:, None] <= columns) & (columns < end[:, None])
     values = np.asarray(grey.crop((left, top, right, bottom)))
     text = _text(values, inside)
-    if text is None:
-        return ink
-    ink = ink.copy()
-    ink[top:bottom, left:right] &= ~inside
-    ink[top:bottom, left:right] |= text
-    return ink
+    return None if text is None else (inside, text)
 
 
 def _is_straight(panel: Mask) -> bool:

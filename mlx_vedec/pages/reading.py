@@ -10,6 +10,7 @@ import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from PIL import Image
@@ -26,6 +27,7 @@ from .page import Page
 from .sheets import Given, Sheet, all_sheets, layout_for, with_image
 from .strips import pieces_of
 
+TRIED = 4  # lines that are read to see which way up a page is, two pieces of each
 UNSURE = 0.6  # confidence, below which a line was hardly read
 
 
@@ -183,12 +185,12 @@ def read_sheets(
     if prompt is not None and not whole:
         raise OptionError("a prompt is for checkpoints that read whole pages; leave it out")
     aspect = processor.line_aspect_ratio
-    name = name_of(model)
+    name, read = name_of(model), partial(batch_generate, model, processor)
     waiting: deque[PageWork] = deque()
 
     def pictures() -> Iterator[Image.Image]:
         for sheet, given in sheets:
-            work, pieces = begin_page(sheet, given, name, whole=whole, aspect=aspect)
+            work, pieces = begin_page(sheet, given, name, read, whole=whole, aspect=aspect)
             waiting.append(work)
             yield from pieces
 
@@ -224,17 +226,24 @@ def name_of(model: VisionEncoderDecoderModel) -> str:
 
 
 def begin_page(
-    sheet: Sheet, given: Given, model: str, *, whole: bool, aspect: float | None
+    sheet: Sheet,
+    given: Given,
+    model: str,
+    read: Callable[[list[Image.Image]], Iterable[GenerationResult]],
+    *,
+    whole: bool,
+    aspect: float | None,
 ) -> tuple[PageWork, list[Image.Image]]:
     """A page with its lines, not yet read, and the pictures of their pieces, which are to be.
 
+    read -- reads pictures of lines, a few of them where it is in doubt which way up the page is.
     whole -- the image is read as it is, as one line. aspect -- of the model's lines, where it has
     one. A page that cannot be read has an `.error`, and no pieces.
     """
     try:
         picture = with_image(sheet).load()
         found = None if whole else layout_for(sheet, given, picture)
-        layout = found or _found_here(picture, whole=whole)
+        layout = found or _found_here(picture, read, whole=whole, aspect=aspect)
         layout = replace(layout, model=model, image=layout.image or _image_name(sheet))
         page = Page.of(replace(layout, size=picture.size), name=sheet.name, picture=picture)
         work, pieces = PageWork(page), []
@@ -258,12 +267,25 @@ def _image_name(sheet: Sheet) -> str:
     return sheet.path.name if sheet.path and sheet.layout is None else ""
 
 
-def _found_here(picture: Image.Image, *, whole: bool) -> Layout:
+def _found_here(
+    picture: Image.Image,
+    read: Callable[[list[Image.Image]], Iterable[GenerationResult]],
+    *,
+    whole: bool,
+    aspect: float | None,
+) -> Layout:
     """The layout of a page that comes without one."""
     if whole:
         box = (0, 0, *picture.size)
         return Layout((Region((FoundLine(box=box, ink=box),), box),))
-    return find_layout(picture)
+
+    def confidence(lines: Sequence[FoundLine]) -> float:
+        longest = sorted(lines, key=lambda line: -max(line.box[2] - line.box[0], line.box[3] - line.box[1]))
+        pieces = [piece for line in longest[:TRIED] for piece in pieces_of(picture, line, aspect)[:2]]
+        results = [*read([piece.picture for piece in pieces])] if pieces else []
+        return sum(r.confidence for r in results if r.error is None) / max(len(results), 1)
+
+    return find_layout(picture, confidence)
 
 
 # From results to a page

@@ -21,19 +21,22 @@ CLEARER = 1.15  # how much sharper another view has to be than that of a level p
 OVERTURNED = 1.3  # and the one from above, of a page that stands on its head
 TALL, TALLS = 1.25, 0.1  # letters higher than the low ones by so much, and the share that they have
 LEVEL = 0.2  # letter heights that the lines of a page may sink by and still be level
+DOUBT = 1.4  # how much sharper the sharpest view is than one that may be right yet
 LEAST = 0.1  # that such a share counts as
 REACH = 3.0  # letter heights, in which others are looked for
 
 
-def angle_of(shapes: Array) -> float:
+def angles_of(shapes: Array) -> list[float]:
     """Degrees, -180 to 180 clockwise, that lines are turned by from level; of their letters (N, 5).
 
-    0 where there are too few letters to say. A page is taken to stand on its head only where its
-    letters are of two heights, as small ones are.
+    The likeliest comes first, and that is level where there are too few letters to say. Where it is
+    in doubt, the others follow. A page is taken to stand on its head only where its letters are of
+    two heights, as small ones are.
     """
     shapes = _letters(shapes)
     if len(shapes) < FEWEST:
-        return 0.0
+        ways = [0.0, 180.0] if _beside(shapes) >= 0.5 else [0.0, 90.0, -90.0]
+        return ways if len(shapes) > 1 else ways[:1]
     letters = shapes
     if len(letters) > MOST_POINTS:
         letters = np.random.default_rng(0).choice(letters, MOST_POINTS, replace=False)
@@ -41,15 +44,20 @@ def angle_of(shapes: Array) -> float:
     share = _beside(shapes)
     weights = [max(share, LEAST) ** 2, max(1 - share, LEAST) ** 2] * 2
     views = [_sharpest(letters, quarter, high) for quarter in range(4)]
-    views = [(score * weight, angle) for (score, angle), weight in zip(views, weights, strict=True)]
-    level, best = views[0], max(views)
-    clearer = CLEARER if best != views[2] else OVERTURNED if _of_two_heights(shapes) else np.inf
-    if level[0] * clearer >= best[0]:
-        best = level
-    quarter = 90 * round(best[1] / 90)
+    scores = [score * weight for (score, _), weight in zip(views, weights, strict=True)]
+    best = int(np.argmax(scores))
+    alike = not _of_two_heights(shapes)
+    clearer = CLEARER if best != 2 else np.inf if alike else OVERTURNED
+    first = 0 if scores[0] * clearer >= scores[best] else best
+    likely = [q for q in range(4) if scores[q] * DOUBT >= scores[best]]
+    likely += [(first + 2) % 4] if first or alike else []
     extent = float(np.ptp(letters[:, :4], axis=0).max())
-    sinks = abs(radians(best[1] - quarter)) * extent
-    return ((quarter if sinks < LEVEL * high else best[1]) + 180) % 360 - 180
+    found = []
+    for quarter in dict.fromkeys([first, *likely]):
+        angle = views[quarter][1]
+        sinks = abs(radians(angle - 90 * quarter)) * extent
+        found.append(((90.0 * quarter if sinks < LEVEL * high else angle) + 180) % 360 - 180)
+    return found
 
 
 def _letters(shapes: Array) -> Array:

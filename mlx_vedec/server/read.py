@@ -13,6 +13,8 @@ from ..pages.formats import WITH_WORDS, as_dict, check_format, line_dict
 from ..pages.page import Page
 from ..pages.reading import PageWork, begin_page, name_of
 from ..pages.sheets import Sheet
+from ..reading.generate import batch_generate
+from ..reading.results import GenerationResult
 from .chat_fields import check_model
 from .fields import (
     OWN,
@@ -98,7 +100,7 @@ def read(handler: Handler) -> None:
             raise Refusal(400, "a prompt is for whole images; leave out prompt or split_lines")
         prompt = processor.prompt_ids(asked.prompt) if whole else None
         with service.pictures.picture(content, deadline) as picture:
-            work, pieces = _begun(service, picture, whole=whole)
+            work, pieces = _begun(service, picture, deadline, whole=whole)
             request = Request(pieces, options, prompt, boxes=asked.boxes, is_gone=handler.is_gone)
             with service.worker.reading(request):
                 if asked.stream:
@@ -141,12 +143,16 @@ def received(handler: Handler) -> tuple[bytes, Mapping[str, Any]]:
 
 
 def _begun(
-    service: Service, picture: Image.Image, *, whole: bool
+    service: Service, picture: Image.Image, deadline: float, *, whole: bool
 ) -> tuple[PageWork, list[Image.Image]]:
     """The page of a picture with its lines, and the pictures that are to be read."""
-    sheet = Sheet("the image", "page", lambda: picture)
-    aspect = service.processor.line_aspect_ratio
-    work, pieces = begin_page(sheet, False, name_of(service.model), whole=whole, aspect=aspect)
+    model, processor, worker = service.model, service.processor, service.worker
+
+    def read(lines: list[Image.Image]) -> list[GenerationResult]:
+        return worker.call(lambda: [*batch_generate(model, processor, lines)], deadline)
+
+    sheet, aspect = Sheet("the image", "page", lambda: picture), processor.line_aspect_ratio
+    work, pieces = begin_page(sheet, False, name_of(model), read, whole=whole, aspect=aspect)
     if work.page.error is not None:
         raise work.page.error
     return work, pieces
