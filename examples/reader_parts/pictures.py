@@ -156,7 +156,8 @@ def disturbed(image: Image.Image, high: int, random: np.random.Generator) -> Ima
         image.save(file, "JPEG", quality=int(random.integers(25, 80)))
         image = Image.open(file).convert("L")
     if random.random() < 0.02:
-        image = image.point([255 * (grey > 150) for grey in range(256)])
+        darkest, lightest = image.getextrema()
+        image = image.point([255 * (2 * grey > darkest + lightest) for grey in range(256)])
     return image
 
 
