@@ -1,0 +1,1 @@
+"""The parts of `train_reader.py`: texts, typefaces, pictures of lines, batches, the start."""

@@ -1,0 +1,122 @@
+"""Files of lines, and the batches that are made of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from .pictures import HEIGHT, WIDTH, Line
+
+PATCH = 8  # pixels of a column of the encoder
+BUCKET = 96  # pixels that the widths of canvases are multiples of
+PIXELS = 64 * 384  # columns of pixels in a batch
+WHOLE = 0.15  # share of the lines on the whole canvas; the others are on a narrower one
+
+
+def write_shard(path: Path, found: list[Line]) -> None:
+    """Lines in one file, which gets its name when it is whole."""
+    with open(path.with_suffix(".part"), "wb") as file:
+        np.savez(
+            file,
+            pixels=np.concatenate([line.pixels for line in found], axis=1),
+            widths=np.array([line.pixels.shape[1] for line in found]),
+            texts=np.array([line.text for line in found]),
+            ends=np.concatenate([line.ends for line in found]),
+        )
+    path.with_suffix(".part").rename(path)
+
+
+@dataclass
+class Shard:
+    """The lines of a file."""
+
+    lines: list[Line]
+
+    @classmethod
+    def read(cls, path: Path) -> Shard:
+        """The lines of a file, which is waited for."""
+        while not path.is_file():
+            time.sleep(5)
+        with np.load(path) as file:
+            strips = np.split(file["pixels"], np.cumsum(file["widths"])[:-1], axis=1)
+            texts = file["texts"].tolist()
+            ends = np.split(file["ends"], np.cumsum([len(text) for text in texts])[:-1])
+        return cls([Line(*parts) for parts in zip(strips, texts, ends, strict=True)])
+
+    def batches(self, seed: list[int], ids: dict[str, int]) -> Iterator[Batch]:
+        """All lines once, those on canvases of one width together."""
+        random = np.random.default_rng(seed)
+        buckets: dict[int, list[int]] = {}
+        for index in random.permutation(len(self.lines)):
+            wide = self.lines[index].pixels.shape[1] + random.integers(0, BUCKET // 2)
+            width = WIDTH if random.random() < WHOLE else min(WIDTH, -(-wide // BUCKET) * BUCKET)
+            buckets.setdefault(width, []).append(int(index))
+        parts = []
+        for width, indices in buckets.items():
+            size = min(96, PIXELS // width)
+            parts += [(width, indices[i : i + size]) for i in range(0, len(indices), size)]
+        for at in random.permutation(len(parts)):
+            width, indices = parts[at]
+            yield Batch.of([self.lines[i] for i in indices], width, random, ids)
+
+
+@dataclass
+class Batch:
+    """Pixels (B, H, W) of -1 to 1, and ids: inputs and labels (B, L), and of columns (B, W / 8).
+
+    spans -- the first and last column (B, L, 2) to look at for each label, with one on either side;
+    -1 where there is none
+    """
+
+    pixels: np.ndarray
+    inputs: np.ndarray
+    labels: np.ndarray
+    columns: np.ndarray
+    spans: np.ndarray
+
+    @classmethod
+    def of(
+        cls, found: list[Line], width: int, random: np.random.Generator, ids: dict[str, int]
+    ) -> Batch:
+        """Lines at the left of canvases of a width, with small changes at random."""
+        count, longest = len(found), max(len(line.text) for line in found) + 1
+        pixels = np.empty((count, HEIGHT, width), np.float32)
+        inputs = np.full((count, longest), ids["<pad>"])
+        labels = np.full((count, longest), -100)
+        columns = np.full((count, width // PATCH), ids["<pad>"])
+        spans = np.full((count, longest, 2), -1)
+        middles = np.arange(width // PATCH) * PATCH + PATCH / 2
+        for row, line in enumerate(found):
+            strip = line.pixels
+            shift = int(random.integers(0, min(7, width - strip.shape[1] + 1)))
+            pixels[row] = np.median(strip[:, [0, -1]])
+            pixels[row, :, shift : shift + strip.shape[1]] = strip
+            own = [ids[c] for c in line.text]
+            labels[row, : len(own) + 1] = [*own, ids["</s>"]]
+            inputs[row, : len(own) + 1] = [ids["</s>"], *own]
+            at = np.searchsorted(line.ends + shift, middles)
+            inside = (at < len(own)) & (middles >= shift)
+            columns[row, inside] = np.array(own)[at[inside]]
+            ends = np.maximum(line.ends + shift, 0)
+            spans[row, : len(own), 0] = np.concatenate([[shift], ends[:-1]]) / PATCH - 1
+            spans[row, : len(own), 1] = ends / PATCH + 1
+        return cls(changed(pixels, random), inputs, labels, columns, spans)
+
+
+def changed(pixels: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Greys 0 to 255 as -1 to 1, with other contrasts, shifts up and down, noise and blur."""
+    shape = len(pixels), 1, 1
+    pixels = pixels / 127.5 - 1
+    moved = np.roll(pixels, random.choice([-1, 1]), axis=1)
+    pixels = np.where(random.random(shape) < 0.2, moved, pixels)
+    blurred = (np.roll(pixels, 1, 2) + 2 * pixels + np.roll(pixels, -1, 2)) / 4
+    pixels = np.where(random.random(shape) < 0.15, blurred, pixels)
+    gain = np.where(random.random(shape) < 0.4, random.uniform(0.6, 1.15, shape), 1)
+    pixels = 1 - (1 - pixels) * gain - np.where(gain < 1, random.uniform(0, 0.2, shape), 0)
+    noise = random.standard_normal(pixels.shape, np.float32)
+    level = np.where(random.random(shape) < 0.25, random.uniform(0, 0.12, shape), 0)
+    return (pixels + noise * level).clip(-1, 1).astype(np.float32)
