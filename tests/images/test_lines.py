@@ -5,6 +5,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from mlx_vedec.errors import ImageError
+from mlx_vedec.images.ink import runs_of
 from mlx_vedec.images.line_images import PrintedLine
 from mlx_vedec.images.lines import find_lines
 
@@ -282,6 +283,17 @@ def test_a_canvas_shows_no_other_line():
     first = PrintedLine(page, box, 12.0).canvas((*box[:2], 38, box[3]))
     dark = np.argwhere(np.asarray(first).min(axis=2) < 128)
     assert np.ptp(dark[:, 1]) + 1 == 8
+
+
+def test_runs_of_ink():
+    """Row by row, also those that begin or end at an edge, beside each other in two rows."""
+    rows = ["..##.", "#...#", "#####", ".....", "#.#.#"]
+    mask = np.array([[pixel == "#" for pixel in row] for row in rows])
+    assert runs_of(mask).T.tolist() == [
+        *([0, 2, 4], [1, 0, 1], [1, 4, 5], [2, 0, 5]),
+        *([4, 0, 1], [4, 2, 3], [4, 4, 5]),
+    ]
+    assert runs_of(mask[:0]).shape == runs_of(mask[:, :0]).shape == (3, 0)
 
 
 def test_what_touches_a_line_from_above_and_below_is_cleared_at_every_distance():

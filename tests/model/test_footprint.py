@@ -173,6 +173,17 @@ def test_what_does_not_fit_is_refused_and_batches_are_made_to_fit(monkeypatch):
         fitting_batch_size(model)
 
 
+def test_more_images_than_usual_are_taken_only_where_they_take_little(monkeypatch):
+    model = tiny_model()
+    monkeypatch.setattr(footprint, "device_memory", lambda: 10**15)
+    assert fitting_batch_size(model) == 64
+    beside = estimate_memory(model, batch_size=64)
+    monkeypatch.setattr(footprint, "SPARE", beside.total - beside.weights - 1)
+    assert fitting_batch_size(model) == 32
+    monkeypatch.setattr(footprint, "SPARE", 0)
+    assert fitting_batch_size(model) == 16
+
+
 def test_an_encoder_of_no_size_needs_one():
     model = tiny_model()
     del model.config.encoder.__dict__["image_size"]
