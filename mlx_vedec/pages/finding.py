@@ -91,9 +91,7 @@ def _lines_in(
     return lines_of(*without_panels(np.asarray(light) <= darkest, light, frame.image(grey)))
 
 
-def _regions(
-    lines: list[LevelLine], found: list[FoundLine], rules: Array
-) -> tuple[Region, ...]:
+def _regions(lines: list[LevelLine], found: list[FoundLine], rules: Array) -> tuple[Region, ...]:
     """The lines on the page, by how they stand in the frame."""
     if not lines:
         return ()
