@@ -29,7 +29,7 @@ from .ink import Array, Floats, Mask, joined, outlines
 LETTER_GAP = 0.8  # widest between letters of a word
 WORD_GAP = 7  # widest between words of a line
 ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and below its foot
-MEETING = 1.0  # between lines that are one
+MEETING = 1.3  # between lines that are one
 NEAR = 1.2  # between a line's end and its comma
 DASH = 2.2  # widest of these
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
@@ -229,6 +229,7 @@ def _met(shapes: Array, home: Array) -> Array:
         return home
     names, place = np.unique(home[inside], return_inverse=True)
     whole, feet, high = _measures(shapes[inside], place)
+    high = np.maximum(high, usual_height(shapes))  # that of a row of dots is theirs
     whole[:, 1], whole[:, 3] = feet - high, feet
     left, right = neighbours(whole, MEETING)
     gap = whole[right, 0] - whole[left, 2]

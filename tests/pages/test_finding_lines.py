@@ -180,16 +180,18 @@ def test_shadows_are_no_print():
 
 
 def test_rows_of_dots_join_what_they_stand_between():
+    """There are more of them than letters."""
     page = paper()
     pen = ImageDraw.Draw(page)
     places = []
     for number, title in enumerate(text(14)):
-        y, width = 60 + 40 * number, 20 * len(title.split()[0])
-        (place,) = put(page, 60, y, [title.split()[0]])
+        y = 60 + 40 * number
+        (place,) = put(page, 60, y, [" ".join(title.split()[:3])])
         places.append(place)
-        for x in range(60 + width, 640, 13):
+        end = round(2 * place[0]) - 60
+        for x in range(end + 9, end + 9 + 26 * 13, 13):
             pen.rectangle((x, y + 17, x + 3, y + 20), fill=0)
-        put(page, 645, y, [str(3 * number + 20)])
+        put(page, end + 9 + 26 * 13, y, [str(3 * number + 20)])
     assert in_order(find_layout(page), places)
 
 
