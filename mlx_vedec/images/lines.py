@@ -13,10 +13,9 @@ from PIL import Image
 
 from .boxes import Box
 from .chains import MARK, heights, members, widths
+from .graphics import Pictures, is_rule, sides_of
 from .ink import Array, Mask, dark_on_light, find_ink, labeled_runs, leveled, may_be_print, outlines
-from .pictures import Pictures
 from .rows import SMALLEST, cut_between, rows_of, usual_height, with_marks
-from .rules import is_rule, sides_of
 
 # In letter heights.
 WEAK = 0.2  # of how dark ink is against the lightest ink, from which a shape is no shadow

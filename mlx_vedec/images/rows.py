@@ -29,30 +29,33 @@ from .ink import Array, Floats, Mask, joined, outlines
 LETTER_GAP = 0.8  # widest between letters of a word
 WORD_GAP = 7  # widest between words of a line
 ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and below its foot
-MEETING = 1.0  # between lines that are one
+MEETING = 1.3  # between lines that are one
 NEAR = 1.2  # between a line's end and its comma
 DASH = 2.2  # widest of these
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
 MARKS_IN_A_ROW = 50  # such as '",' or dots, the first of which stands by a letter
 WIDER = 1.5  # than other gaps in its lines is a gutter
-DOT = 1.4  # as wide, that dots are lower than
+LOW = 0.5  # of the usual height, up to which what stands apart is dots, or in no line
 MARKS = 4  # most of them beside each other, as high as letters: "?!
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
 CONTACT = 0.5  # widest where it is cut: initials, which reach over lines too, are thicker
 
 LARGEST, TALLEST = 0.34, 300  # a letter is lower than a third of the page, or so many pixels
+SQUARE, SOLID = 1.5, 0.7  # most times longer than wide, and least share of ink, of a dot
 SMALLEST = 4  # pixels: lower print cannot be read
 
 
 def usual_height(shapes: Array, side: int = 0) -> float:
-    """The usual height of what is neither a speck nor too large for a letter; 0 where nothing is.
+    """The usual height of what is no speck, no dot, nor too large for a letter; 0 if nothing is.
 
     side -- the longer one of the page, in pixels
     """
-    high = heights(shapes)
-    high = high[(high >= SMALLEST) & (high <= max(TALLEST, LARGEST * side))]
-    return float(np.median(high)) if len(high) else 0.0
+    high, wide = heights(shapes), widths(shapes)
+    fits = (high >= SMALLEST) & (high <= max(TALLEST, LARGEST * side))
+    square = np.maximum(high, wide) <= SQUARE * np.minimum(high, wide)
+    letters = fits & ~(square & (shapes[:, 4] > SOLID * high * wide))
+    return float(np.median(high[letters if letters.any() else fits])) if fits.any() else 0.0
 
 
 def rows_of(shapes: Array, taken: Array, rules: Array) -> Array:
@@ -113,8 +116,7 @@ def _without_marks(shapes: Array, home: Array) -> Array:
     inked = np.bincount(home[inside], widths(shapes[inside]))
     few = whole[:, 4] < 3
     sparse = few | (2 * inked < whole[:, 2] - whole[:, 0])
-    wide = quantiles(widths(shapes[inside]), home[inside], 0.5)
-    dots = ~few & sparse & (high < DOT * wide)
+    dots = ~few & sparse & (high <= LOW * usual_height(shapes))
     middle = (whole[:, 1] + whole[:, 3]) / 2
     marks = few | dots
     for line in np.flatnonzero(~marks):
@@ -211,7 +213,7 @@ def with_marks(shapes: Array, home: Array) -> Array:
     _own(shapes, home)
     loose = np.flatnonzero(home < 0)
     high = heights(shapes)
-    least = max(SMALLEST, 0.5 * usual_height(shapes))
+    least = max(SMALLEST, LOW * usual_height(shapes))
     letters = loose[high[loose] >= least]
     if len(letters):
         rows = joined(len(letters), *links(shapes[letters], LETTER_GAP))
@@ -227,6 +229,7 @@ def _met(shapes: Array, home: Array) -> Array:
         return home
     names, place = np.unique(home[inside], return_inverse=True)
     whole, feet, high = _measures(shapes[inside], place)
+    high = np.maximum(high, usual_height(shapes))  # that of a row of dots is theirs
     whole[:, 1], whole[:, 3] = feet - high, feet
     left, right = neighbours(whole, MEETING)
     gap = whole[right, 0] - whole[left, 2]

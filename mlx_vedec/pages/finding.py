@@ -11,11 +11,10 @@ from PIL import Image
 from ..images.boxes import Size
 from ..images.ink import Array, Floats, dark_on_light, ink_level, leveled, may_be_print, shapes_of
 from ..images.lines import LevelLine, alike, lines_of
-from .frames import Frame
+from .frames import Frame, vanishing_point
 from .layout import FoundLine, Layout, Points, Region, box_around
 from .order import regions_of
 from .panels import without_panels
-from .perspective import vanishing_point
 from .turning import angles_of
 
 MOST_PIXELS = 45_000_000  # that lines are looked for in; a larger picture is made smaller
@@ -91,9 +90,7 @@ def _lines_in(
     return lines_of(*without_panels(np.asarray(light) <= darkest, light, frame.image(grey)))
 
 
-def _regions(
-    lines: list[LevelLine], found: list[FoundLine], rules: Array
-) -> tuple[Region, ...]:
+def _regions(lines: list[LevelLine], found: list[FoundLine], rules: Array) -> tuple[Region, ...]:
     """The lines on the page, by how they stand in the frame."""
     if not lines:
         return ()

@@ -29,9 +29,7 @@ LEAST = 12  # pixels on a side
 MOST_PANELS = 50  # the largest, that are looked into
 
 
-def without_panels(
-    ink: Mask, light: Image.Image, grey: Image.Image
-) -> tuple[Mask, Image.Image]:
+def without_panels(ink: Mask, light: Image.Image, grey: Image.Image) -> tuple[Mask, Image.Image]:
     """The ink (H, W) of a level page and its leveled greys, with panels' text in place of panels.
 
     grey -- the page, dark on light but for its panels, not leveled
@@ -52,12 +50,16 @@ def without_panels(
         ink, light = ink.copy(), light.copy()
         ink[top:bottom, left:right] &= ~inside
         ink[top:bottom, left:right] |= text
-        light.paste(Image.fromarray(np.where(text, 0, 255).astype(np.uint8)), (left, top), Image.fromarray(inside))
+        light.paste(
+            Image.fromarray(np.where(text, 0, 255).astype(np.uint8)),
+            (left, top),
+            Image.fromarray(inside),
+        )
     return ink, light
 
 
 def _text_in(grey: Image.Image, runs: Array, shape: Array) -> tuple[Mask, Mask] | None:
-    """Inside the box of the shape of these runs, what is a panel and what its text; None if none."""
+    """What is a panel in the box of the shape of these runs, and its text; None if it has none."""
     left, top, right, bottom, _ = shape.tolist()
     runs = runs - np.array([[top], [left], [left]])
     height, width = bottom - top, right - left

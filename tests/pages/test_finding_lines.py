@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFont
 
-from mlx_vedec.images.ink import shapes_of
+from mlx_vedec.images.ink import ink_level, shapes_of
 from mlx_vedec.pages.finding import find_layout
 from mlx_vedec.pages.frames import Frame
 from mlx_vedec.pages.order import regions_of
-from mlx_vedec.pages.turning import angle_of
+from mlx_vedec.pages.turning import angles_of
 
 WORDS = "the quiet page of print has many a line that began with (some) more words, and 7 by it"
 
@@ -68,6 +68,43 @@ def test_letters_of_one_height_do_not_say_that_a_page_is_on_its_head(write):
     assert all(line.baseline[0][0] < line.baseline[-1][0] for line in layout.lines)
 
 
+def runs_at(line, angle):
+    """Whether a line is read along an angle, in degrees clockwise."""
+    (x, y), (u, v) = line.baseline
+    return abs((np.degrees(np.arctan2(v - y, u - x)) - angle + 180) % 360 - 180) < 9
+
+
+@pytest.mark.parametrize("angle", [0, 90, 180, 270])
+@pytest.mark.parametrize("write", [str.upper, lambda line: "".join(str(ord(c) % 10) for c in line)])
+def test_what_letters_of_one_height_leave_in_doubt_is_read(write, angle):
+    page = paper()
+    put(page, 80, 60, [write(line) for line in text(12)])
+    turned = Frame.turned(page.size, -angle).image(page)
+    asked = []
+
+    def confidence(lines):
+        asked.append(lines)
+        return 0.9 if runs_at(lines[0], angle) else 0.7
+
+    layout = find_layout(turned, confidence)
+    assert len(asked) == 2
+    assert len(layout.lines) == 12
+    assert all(runs_at(line, angle) for line in layout.lines)
+
+
+def test_a_page_stays_upright_unless_another_way_is_clearly_surer():
+    page = paper()
+    put(page, 80, 60, [line.upper() for line in text(12)])
+    layout = find_layout(page, lambda lines: 0.78 if runs_at(lines[0], 180) else 0.75)
+    assert all(runs_at(line, 0) for line in layout.lines)
+
+
+def test_letters_of_two_heights_leave_no_doubt():
+    page = paper()
+    put(page, 80, 60, text(12))
+    assert find_layout(page, lambda _: pytest.fail("was read")).lines
+
+
 def test_baselines_run_as_the_lines_are_read():
     page = paper()
     put(page, 80, 60, text(12))
@@ -123,6 +160,63 @@ def test_pictures_are_left_out():
     assert in_order(find_layout(page), places)
 
 
+@pytest.mark.parametrize("angle", [0, 3, 93])
+def test_a_picture_alone_is_no_line(angle):
+    page = paper(1000, 900)
+    scene = np.linspace(60, 170, 12).repeat(45)[:, None].repeat(560, axis=1)
+    page.paste(Image.fromarray(scene.astype(np.uint8)), (200, 150))
+    with pytest.warns(UserWarning, match="no lines were found on a page that is not blank"):
+        assert find_layout(Frame.turned(page.size, -angle).image(page)).lines == ()
+
+
+def test_shadows_are_no_print():
+    """They are hardly darker than paper may be."""
+    page = paper(900, 700)
+    places = put(page, 80, 60, text(12))
+    darkest = ink_level(page)
+    for y in range(60, 500, 90):
+        ImageDraw.Draw(page).rectangle((700, y, 709, y + 12), fill=darkest - 9)
+    assert in_order(find_layout(page), places)
+
+
+def test_rows_of_dots_join_what_they_stand_between():
+    """There are more of them than letters."""
+    page = paper()
+    pen = ImageDraw.Draw(page)
+    places = []
+    for number, title in enumerate(text(14)):
+        y = 60 + 40 * number
+        (place,) = put(page, 60, y, [" ".join(title.split()[:3])])
+        places.append(place)
+        end = round(2 * place[0]) - 60
+        for x in range(end + 9, end + 9 + 26 * 13, 13):
+            pen.rectangle((x, y + 17, x + 3, y + 20), fill=0)
+        put(page, end + 9 + 26 * 13, y, [str(3 * number + 20)])
+    assert in_order(find_layout(page), places)
+
+
+def test_edges_of_a_page_in_black_and_white_are_ink():
+    """Turned, thin rules of a table keep their grey."""
+    page = paper().point(lambda value: 255 * (value > 128))
+    pen = ImageDraw.Draw(page)
+    places = []
+    for row in range(10):
+        for column in range(3):
+            pen.rectangle(
+                (60 + 200 * column, 60 + 40 * row, 260 + 200 * column, 100 + 40 * row), outline=0
+            )
+            places += put(page, 75 + 200 * column, 68 + 40 * row, [f"cell {row}{column}"])
+    frame = Frame.turned(page.size, -3)
+    turned = frame.image(page).point(lambda value: 255 * (value > 128))
+    there = np.linalg.inv(frame.matrix)
+    layout = find_layout(turned)
+    assert len(layout.lines) == len(places)
+    assert all(
+        any(is_inside(line.polygon, (there @ (x, y, 1))[:2]) for line in layout.lines)
+        for x, y in places
+    )
+
+
 def test_perspective():
     page = paper()
     middles = put(page, 80, 60, [f"{a} {b}" for a, b in zip(text(16), text(16, 8), strict=True)])
@@ -143,7 +237,7 @@ def test_lines_that_say_the_same():
     """Their letters stand below each other, and look as sharp from the side."""
     page = paper(600, 900)
     put(page, 40, 30, [WORDS[:50]] * 28)
-    assert angle_of(shapes_of(np.asarray(page) < 128)) == 0
+    assert angles_of(shapes_of(np.asarray(page) < 128))[0] == 0
     assert len(find_layout(page).lines) == 28
 
 

@@ -161,7 +161,7 @@ def test_many_pages_are_one_stream(reader, scan, monkeypatch):
     read = list(
         read_pages(*reader, [pages[0], b"no image", *pages[1:]], layouts=False, boxes=False)
     )
-    assert sizes == [6]
+    assert sizes == [1, 1, 6]  # the line that is alone may be upside down: it is read both ways
     assert [len(page.lines) for page in read] == [2, 0, 0, 1, 3]
     assert [page.error is None for page in read] == [True, False, True, True, True]
     singles = [read_page(*reader, page, layout=False, boxes=False) for page in pages]

@@ -1,4 +1,7 @@
-"""Pictures on a page: large parts that are not paper, and have no lines of print in them."""
+"""What is no print on a level page: pictures, and rules, those of frames and tables too.
+
+Pictures are large parts that are not paper, and have no lines of print in them.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,20 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from .boxes import Box
-from .ink import Array, Mask, connected, painted, runs_of
+from .chains import heights, widths
+from .ink import Array, Mask, connected, outlines, painted, runs_of
 
 LIGHTEST = 204  # of 255: what is darker is no paper
 DARK = 0.6  # least share of a picture that is no paper, around each of its places
 AROUND = 2  # letter heights around a place
 WHOLE = 0.5  # share of its box that a picture fills, to be all of that
 IN_LINES = 0.6  # share of a dark part that is in lines of print, so that it is no picture
+
+THIN = 12  # times longer than thick
+SLIM = 5  # times longer than the other side of its box, as it may be slanted
+LONG = 3  # times longer than letters are high
+RUN = 2  # times longer than letters are high, and yet not slanted
+MOST_FRAMES = 20  # the largest, whose sides are looked for
 
 
 class Pictures:
@@ -56,3 +66,34 @@ def _parts(dark: Mask, lines: list[Box], cell: int) -> Mask:
         if not inside and (part & printed).sum() < IN_LINES * part.sum():
             found |= part
     return found
+
+
+# Rules
+
+
+def is_rule(shapes: Array, usual: float) -> Mask:
+    """Which shapes (N, 5) are rules, where letters are usually so high."""
+    long = np.maximum(heights(shapes), widths(shapes))
+    short = np.minimum(heights(shapes), widths(shapes))
+    thick = shapes[:, 4] / np.maximum(long, 1)
+    return (long > THIN * thick) & (long > SLIM * short) & (long > LONG * usual)
+
+
+def sides_of(ink: Mask, frames: Array, usual: float) -> Array:
+    """The rules that frames and tables (N, 5) are made of, as boxes (M, 5)."""
+    largest = np.argsort(-widths(frames) * heights(frames), kind="stable")[:MOST_FRAMES]
+    found = [np.zeros((0, 5), np.int64)]
+    for left, top, right, bottom in frames[largest, :4].tolist():
+        inside = ink[top:bottom, left:right]
+        level = _long_runs(inside, RUN * usual)
+        upright = _long_runs(inside.T, RUN * usual)[:, [1, 0, 3, 2, 4]]
+        found += [rules + np.array([left, top, left, top, 0]) for rules in (level, upright)]
+    sides = np.concatenate(found)
+    return sides[is_rule(sides, usual)]
+
+
+def _long_runs(ink: Mask, least: float) -> Array:
+    """The boxes (N, 5) of what runs of at least so many pixels make."""
+    runs = runs_of(ink)
+    runs = runs[:, runs[2] - runs[1] >= least]
+    return outlines(runs, connected(runs))
