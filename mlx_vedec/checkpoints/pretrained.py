@@ -14,6 +14,7 @@ from ..errors import CheckpointError, ConfigError, OptionError, as_path, check_t
 from ..files import make_folder, staged
 from ..layers.compiled import on_gpu
 from ..layers.computing import check_process, computing
+from ..layers.cpu_layout import lay_out, lay_out_by_rows
 from ..layers.dropout import checkpointed
 from ..layers.lora import check_no_adapters
 from ..layers.packed import count_weights, float_type, type_name
@@ -46,6 +47,7 @@ class Pretrained(NamedModule):
         config.check()
         self.config = config
         self._carried: weights.Tensors = {}  # stored, but not computed with
+        self._laid_out = False  # for inference on a CPU
         self.gradient_checkpointing = False
         self.source: str | None = None  # the folder or Hub id that it was loaded from,
         self.revision: str | None = None  # and of a Hub id the commit
@@ -80,6 +82,14 @@ class Pretrained(NamedModule):
         again = self.training and self.gradient_checkpointing
         return (checkpointed(layer) if again else layer for layer in layers)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, or with False `eval()` mode."""
+        if mode and self._laid_out:
+            lay_out_by_rows(self)
+            self._laid_out = False
+        super().train(mode)
+        return self
+
     @property
     def device(self) -> mx.Device:
         """The device that computes, MLX's default one."""
@@ -102,6 +112,10 @@ class Pretrained(NamedModule):
     def ties_head(self) -> bool:
         """Whether the config makes one matrix of the embedding and the head."""
         return False
+
+    def get_output_embeddings(self) -> Any:
+        """The layer that scores tokens; of a model that has none, None."""
+        return None
 
     def untie(self) -> None:
         """Give the head weights of its own, which start as the embedding's."""
@@ -154,6 +168,8 @@ class Pretrained(NamedModule):
         if quantize is not None:
             quantizing.quantize(model, quantize)
         if not lazy:
+            head = model.get_output_embeddings() if model.ties_head else None
+            model._laid_out = lay_out(model, head)
             mx.eval(model.parameters())
         return model
 

@@ -84,6 +84,11 @@ def _openblas() -> ctypes.CDLL | None:
     return process if hasattr(process, "openblas_set_num_threads") else None
 
 
+def has_openblas() -> bool:
+    """Whether matrix products on a CPU are OpenBLAS's, as far as can be seen."""
+    return _openblas() is not None
+
+
 def _blas_threads() -> int:
     blas = _openblas()
     return 1 if blas is None else blas.openblas_get_num_threads()

@@ -80,10 +80,10 @@ def compare_bundled(scratch: Path, chosen: Any, pythons: dict[str, str]) -> list
 
 
 def compare_small(scratch: Path, chosen: Any, pythons: dict[str, str]) -> list[Cell]:
-    """A model of trocr-small's shape, random and saved, on noise."""
-    model = random_model("trocr-small")
+    """A model of trocr-small's shape, random, saved and loaded, on noise."""
     folder, pixels = scratch / "small", scratch / "noise.npy"
-    model.save_pretrained(folder)
+    random_model("trocr-small").save_pretrained(folder)
+    model = VisionEncoderDecoderModel.from_pretrained(folder)
     noise = np.random.default_rng(0).standard_normal((max(ROWS), 3, 384, 384))
     np.save(pixels, noise.astype(np.float32))
     return compare("trocr-small's shape", model, folder, pixels, chosen, pythons)

@@ -111,6 +111,12 @@ def test_exp2_and_gelu_have_the_errors_that_they_say():
     relative = np.array(formulas.exp2(mx.array(x))) / np.exp2(x.astype(np.float64)) - 1
     assert np.abs(relative).max() < 4e-7
     assert formulas.exp2(mx.array([-500.0, -math.inf])).tolist() == [2.0**-126] * 2
+    scores = np.linspace(-7, 126.5, 200_001).astype(np.float32)  # rounded up, the last is 127
+    powers = np.array(formulas._powers(mx.array(scores))).astype(np.float64)
+    relative = powers / np.exp2(scores.astype(np.float64) - 127)
+    above = scores > 127 - 126
+    assert relative[above].max() / relative[above].min() - 1 < 8e-7
+    assert powers[scores < 0].max() == powers.min() < 1e-30
     x = np.linspace(-12, 12, 200_001).astype(np.float32)
     exact = x.astype(np.float64) * [0.5 * math.erfc(-value / math.sqrt(2)) for value in x]
     assert np.abs(np.array(formulas.gelu(mx.array(x))) - exact).max() < 1e-6
