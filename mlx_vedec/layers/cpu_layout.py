@@ -17,7 +17,7 @@ import numpy as np
 
 from .cpu import has_openblas, on_cpu
 
-SMALL = 1 << 14  # numbers of a weight that is not worth it
+SMALL = 1 << 20  # numbers of a weight whose products gain less than moving it costs
 ROWS, COLUMNS = 64, 256  # that are moved at a time, within a core's second cache
 
 
