@@ -156,6 +156,7 @@ def test_beams_words_and_alternatives_as_json(run):
     assert other["text"] != row["text"] and other["score"] < 0
 
 
+@pytest.mark.slow
 def test_words_of_a_page_as_json(run, tmp_path):
     path, _ = top_of_the_page(tmp_path)
     page = ("generate", "--split-lines", "--image", path, "--json", "--boxes")

@@ -99,6 +99,7 @@ def test_generation_flags(run, data):
     failed(run("evaluate", "--data", data / "valid", "-o", "num_beem=2"), "did you mean num_beams")
 
 
+@pytest.mark.slow
 def test_two_models_side_by_side(run, data):
     flags = ("--data", data / "test", "--reference", BUNDLED, "-m", 48)
     code, out, _ = run("evaluate", *flags)

@@ -282,6 +282,7 @@ def test_what_a_resumed_training_cannot_change(tune, tmp_path):
     assert tune("--resume", "--rank", 4, "--patience", 3)[0] == 0  # the same, or of no weight
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_training_is_left_alone(tune, tmp_path):
     assert tune()[0] == 0
     before = tensors(tmp_path / "out")

@@ -41,8 +41,8 @@ def logits(made, tokens):
     return model(processor.pixels([LINE]), mx.array([tokens])).logits
 
 
-@pytest.mark.parametrize("kind", ["lora", "full"])
-@pytest.mark.parametrize("size", [None, 35])
+@pytest.mark.parametrize("kind", ["lora", pytest.param("full", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [None, pytest.param(35, marks=pytest.mark.slow)])
 def test_a_vocabulary_is_learned_and_goes_with_the_adapters(
     tune, greek, model, tmp_path, kind, size
 ):

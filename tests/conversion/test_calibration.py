@@ -105,6 +105,7 @@ def test_only_quantized_layers_change(calibrated):
     }
 
 
+@pytest.mark.slow
 def test_what_is_saved_is_what_was_calibrated(calibrated, tmp_path):
     calibrated[0].save_pretrained(tmp_path)
     again = VisionEncoderDecoderModel.from_pretrained(tmp_path, dtype="float16")

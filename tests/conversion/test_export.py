@@ -32,7 +32,9 @@ def folder_of(where, **options):
     return export(model, processor, where / "out", samples=LINES[:20]), model, processor
 
 
-@pytest.fixture(scope="module", params=[None, 4], ids=["floats", "4 bits"])
+@pytest.fixture(
+    scope="module", params=[None, pytest.param(4, marks=pytest.mark.slow)], ids=["floats", "4 bits"]
+)
 def exported(request, tmp_path_factory):
     return folder_of(tmp_path_factory.mktemp("export"), quantize=request.param)
 
@@ -182,6 +184,7 @@ def test_models_and_folders_that_are_refused(tmp_path):
     assert [*tmp_path.iterdir()] == [tmp_path / "there"]
 
 
+@pytest.mark.slow
 def test_the_command_line(tmp_path, capsys):
     out = tmp_path / "out"
     flags = ["export", "--path", str(out), "-q", "--q-bits", "8", "-m", "4", "--batch", "2"]

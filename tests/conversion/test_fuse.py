@@ -135,6 +135,7 @@ def test_the_fused_folder_reads_as_base_and_adapters_do(run, adapters, tmp_path)
     assert (out / "tokenizer.json").is_file() and (out / "generation_config.json").is_file()
 
 
+@pytest.mark.slow
 def test_quantized_checkpoints(run, adapters, tmp_path):
     """Adapters trained on a quantized base: rounded again, or floats that transformers reads."""
     packed, own, out = tmp_path / "packed", tmp_path / "own", tmp_path / "fused"

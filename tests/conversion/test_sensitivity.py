@@ -70,6 +70,7 @@ def test_costs_are_those_of_the_layer_alone(processor, pictures, measured, path)
         assert measured.tokens == found.tokens and measured.images == 3
 
 
+@pytest.mark.slow
 def test_costs_are_of_softer_distributions(processor, pictures):  # noqa: F811
     """Those of logits divided by 2."""
     model = small_model()

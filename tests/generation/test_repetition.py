@@ -73,6 +73,7 @@ def followed(peaks):
     return ended
 
 
+@pytest.mark.slow
 def test_logits_that_hardly_vary_end_a_row():
     rng = np.random.default_rng(0)
     lively = (rng.normal(0, 6, 260) + 20).tolist()

@@ -357,6 +357,7 @@ def test_lines_that_are_too_wide_are_read_in_pieces(reader, tmp_path):
     assert [result.text for result in told] == [row.prediction for row in wide.rows]
 
 
+@pytest.mark.slow
 def test_lines_of_a_page_are_read_as_read_page_reads_them(reader, tmp_path):
     """Cut along their outlines, and those that are too wide in pieces."""
     model, processor = reader

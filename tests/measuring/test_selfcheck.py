@@ -113,6 +113,7 @@ def test_on_a_cpu_only_what_is_quantized_is_widened():
     assert PRECISIONS["8-bit"].in_use == mx.float32
 
 
+@pytest.mark.slow
 def test_other_tokens_are_reported(monkeypatch):
     """Where the bundled model reads something else on some line with beams."""
     tokens: dict = {

@@ -187,6 +187,7 @@ def test_the_original_is_left_as_it_was(processor, pictures):
     assert ours.keys() == theirs.keys() and all(mx.array_equal(ours[n], theirs[n]) for n in ours)
 
 
+@pytest.mark.slow
 def test_a_quantized_original_and_half_precision(processor, pictures):
     model, changed = small_model(8).astype("float16"), small_model(UNIFORM).astype("float16")
     found = verify(model, changed, processor, pictures[:1])

@@ -36,7 +36,7 @@ def settled(server):
     mx.clear_cache()
 
 
-@pytest.mark.parametrize("count", [pytest.param(2000, marks=pytest.mark.slow), pytest.param(120)])
+@pytest.mark.parametrize("count", [pytest.param(2000, marks=pytest.mark.slow), 60])
 def test_a_campaign(count, monkeypatch):
     model, processor = parts.model(), parts.processor()
     text = generate(model, processor, LINE).text

@@ -27,6 +27,7 @@ SHELL = [
 LINES = (ROOT / "examples" / "page.txt").read_text().split("\n")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
 def test_lines_for_curl(server):
     """All of them, whose answers tell what they are to."""
