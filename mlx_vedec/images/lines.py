@@ -15,7 +15,7 @@ from .boxes import Box
 from .chains import MARK, heights, members, widths
 from .graphics import Pictures, is_rule, sides_of
 from .ink import Array, Mask, dark_on_light, find_ink, labeled_runs, leveled, may_be_print, outlines
-from .rows import SMALLEST, cut_between, rows_of, usual_height, with_marks
+from .rows import LARGEST, SMALLEST, cut_between, rows_of, usual_height, with_marks
 
 # In letter heights.
 WEAK = 0.2  # of how dark ink is against the lightest ink, from which a shape is no shadow
@@ -29,7 +29,6 @@ NOISE = 10  # times more shapes in all rows than in those of print
 THIN, FLAT = 0.12, 4  # in heights: as narrow or as wide is no letter
 
 MOST_SHAPES = 200_000
-LARGEST = 0.34  # of a page's height: a letter is lower
 
 
 @dataclass(frozen=True, eq=False)

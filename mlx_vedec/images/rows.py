@@ -41,7 +41,7 @@ TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
 CONTACT = 0.5  # widest where it is cut: initials, which reach over lines too, are thicker
 
-LARGEST, TALLEST = 0.34, 300  # a letter is lower than a third of the page, or so many pixels
+LARGEST, TALLEST = 0.34, 300  # of a page, and pixels: a letter is lower than one of them
 SQUARE, SOLID = 1.5, 0.7  # most times longer than wide, and least share of ink, of a dot
 SMALLEST = 4  # pixels: lower print cannot be read
 

@@ -91,7 +91,7 @@ def _lines_in(
 
 
 def _regions(lines: list[LevelLine], found: list[FoundLine], rules: Array) -> tuple[Region, ...]:
-    """The lines on the page, by how they stand in the frame."""
+    """Found lines in regions, in reading order, by how the same lines stand in the frame."""
     if not lines:
         return ()
     boxes = np.array([line.box for line in lines])

@@ -279,13 +279,13 @@ def _found_here(
         box = (0, 0, *picture.size)
         return Layout((Region((FoundLine(box=box, ink=box),), box),))
 
+    def extent(line: FoundLine) -> int:
+        left, top, right, bottom = line.box
+        return max(right - left, bottom - top)
+
     def confidence(lines: Sequence[FoundLine]) -> float:
-        longest = sorted(
-            lines, key=lambda line: -max(line.box[2] - line.box[0], line.box[3] - line.box[1])
-        )
-        pieces = [
-            piece for line in longest[:TRIED] for piece in pieces_of(picture, line, aspect)[:2]
-        ]
+        longest = sorted(lines, key=extent, reverse=True)[:TRIED]
+        pieces = [piece for line in longest for piece in pieces_of(picture, line, aspect)[:2]]
         results = [*read([piece.picture for piece in pieces])] if pieces else []
         return sum(r.confidence for r in results if r.error is None) / max(len(results), 1)
 

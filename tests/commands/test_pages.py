@@ -92,6 +92,7 @@ def test_formats_on_stdout(run, scans, name):
         assert [word.text for word in Page.from_file(path).lines[0].words] == ONE.split()
 
 
+@pytest.mark.slow
 def test_json_of_many_pages(run, scans):
     code, out, _ = run("--image", scans, "--format", "json")
     assert [json.loads(line)["image"] for line in out.splitlines()] == ["a.png", "b.png"]

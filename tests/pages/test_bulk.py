@@ -56,6 +56,7 @@ def test_a_file_for_each_page(reader, scans, tmp_path):
     assert note["page"].endswith("3.png") and "no format Pillow knows" in note["error"]
 
 
+@pytest.mark.slow
 def test_what_is_there_is_left(reader, scans, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
@@ -70,6 +71,7 @@ def test_what_is_there_is_left(reader, scans, tmp_path):
     assert (out / "2.txt").read_text() == "page 2\n"
 
 
+@pytest.mark.slow
 def test_a_run_that_ends_early_leaves_whole_files(reader, scans, tmp_path):
     out = tmp_path / "out"
 

@@ -216,6 +216,7 @@ def test_read_page_raises(reader, scan, tmp_path):
         read_page(*reader, scan)
 
 
+@pytest.mark.slow
 def test_tiffs_of_many_pages(reader, tmp_path):
     pages = [printed(ONE), printed(TWO).convert("1"), printed("three")]
     pages[0].save(tmp_path / "a.tif", save_all=True, append_images=pages[1:])
