@@ -24,6 +24,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 from reader_parts.batches import Batch, Shard, write_shard
 from reader_parts.pictures import lines, pictures
@@ -48,7 +49,7 @@ def render(args: argparse.Namespace) -> None:
     """Write the test's lines, then one file of lines after the other."""
     args.folder.mkdir(parents=True, exist_ok=True)
     known = faces(args.typefaces)
-    seen = [face for face in known if face.family not in UNSEEN]
+    seen = [face for face in known if not face.family.startswith(tuple(UNSEEN))]
     unseen = [face for face in known if face.family in UNSEEN]
     print(f"{len(seen)} faces to learn from, {len(unseen)} for the test", flush=True)
     if not (args.folder / "test").is_dir():
@@ -67,8 +68,8 @@ def write_test(folder: Path, known: list[Any]) -> None:
     for number, picture in zip(range(TESTS), pictures(known, random, TESTED), strict=False):
         name = f"{number:03}.png"
         picture.cropped(random).save(folder / name)
-        rows.append(f"{name}\t{picture.text}\n")
-    (folder / "labels.tsv").write_text("file\ttext\n" + "".join(rows), encoding="utf-8")
+        rows.append(f"{name}\t{picture.text}\t{picture.family}\n")
+    (folder / "labels.tsv").write_text("file\ttext\ttypeface\n" + "".join(rows), encoding="utf-8")
 
 
 # Learning
@@ -261,11 +262,17 @@ def convert(args: argparse.Namespace) -> None:
     learner.load(args.folder)
     with TemporaryDirectory(dir=args.folder) as folder:
         shutil.copytree(start, folder, dirs_exist_ok=True)
-        learner.model.encoder.pooler = None  # which no decoder looks at
         learner.model.save_pretrained(Path(folder) / "torch")
         shutil.move(Path(folder) / "torch" / "model.safetensors", Path(folder, "model.safetensors"))
         shutil.rmtree(Path(folder) / "torch")
         mv.convert(folder, args.save_path, dtype="float16")
+    path = str(args.save_path / "model.safetensors")
+    weights, said = mx.load(path, return_metadata=True)
+    used = {
+        name: x for name, x in weights.items() if "pooler" not in name
+    }  # no decoder looks there
+    mx.eval(used)
+    mx.save_safetensors(path, used, said)
     print(f"model: {args.save_path}, after {learner.place['seen']} lines")
 
 

@@ -12,7 +12,17 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 from mlx_vedec.images.ink import dark_on_light, leveled
 from mlx_vedec.images.line_images import MARGIN, SIDE_MARGIN
 
-from .texts import CHARACTERS, ENGLISH, LANGUAGES, LONGEST, text_of
+from .texts import (
+    CHARACTERS,
+    CONTENTS,
+    ENGLISH,
+    LANGUAGES,
+    LONGEST,
+    SIGNS_ALONE,
+    contents_of,
+    signs_of,
+    text_of,
+)
 from .typefaces import Face
 
 HEIGHT, WIDTH = 32, 768  # pixels of the canvas
@@ -79,12 +89,16 @@ class Writer:
 
 @dataclass(frozen=True)
 class Picture:
-    """A disturbed line with paper around it, the box of its ink, its text, each character's end."""
+    """A disturbed line with paper around it, the box of its ink, its text, each character's end.
+
+    family -- of the typeface
+    """
 
     image: Image.Image
     box: tuple[int, int, int, int]
     text: str
     ends: np.ndarray
+    family: str
 
     def cropped(self, random: np.random.Generator) -> Image.Image:
         """The line with margins as someone may cut it out of a page."""
@@ -103,7 +117,9 @@ def picture_of(writer: Writer, text: str) -> Picture | None:
     image, text, ends = drawn
     box = ImageOps.invert(image).getbbox()
     assert box is not None
-    return Picture(disturbed(image, box[3] - box[1], writer.random), box, text, ends)
+    return Picture(
+        disturbed(image, box[3] - box[1], writer.random), box, text, ends, writer.face.family
+    )
 
 
 def prepared(picture: Picture, random: np.random.Generator) -> Line | None:
@@ -247,9 +263,14 @@ def pictures(
                 language = "en" if english else others[random.integers(len(others))]
             short = random.random() < 0.5
             longest = int(random.integers(1, 33) if short else random.integers(24, LONGEST + 1))
-            text = text_of(random, language, longest, 0 if languages else 0.06)
+            if not languages and random.random() < CONTENTS:
+                text = contents_of(random, language, longest)
+            else:
+                text = text_of(random, language, longest, 0 if languages else 0.06)
             if language == "en" and random.random() < 0.5:
                 text = "".join(c for c in text if c.isascii()).strip()
+            elif language == "en" and not languages and random.random() < 2 * SIGNS_ALONE:
+                text = signs_of(random, min(longest, 32))
             if not text or not face.characters.issuperset(text):
                 continue
             picture = picture_of(writer, text)
