@@ -267,7 +267,8 @@ def convert(args: argparse.Namespace) -> None:
         shutil.rmtree(Path(folder) / "torch")
         mv.convert(folder, args.save_path, dtype="float16")
     path = str(args.save_path / "model.safetensors")
-    weights, said = mx.load(path, return_metadata=True)
+    loaded: Any = mx.load(path, return_metadata=True)
+    weights, said = loaded
     used = {
         name: x for name, x in weights.items() if "pooler" not in name
     }  # no decoder looks there
