@@ -20,6 +20,7 @@ import csv
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -79,15 +80,12 @@ class Learner:
     """The model in torch, its optimizer, and where in the lines it is."""
 
     def __init__(self, folder: Path, lines: int) -> None:
-        import torch
-        from transformers import VisionEncoderDecoderModel
-
+        torch: Any = import_module("torch")
         self.torch, self.lines = torch, lines
         torch.manual_seed(0)
         kinds = {"encoder": "sdpa", "decoder": "eager"}
-        self.model: Any = VisionEncoderDecoderModel.from_pretrained(
-            folder, attn_implementation=kinds
-        )
+        kind: Any = import_module("transformers").VisionEncoderDecoderModel
+        self.model = kind.from_pretrained(folder, attn_implementation=kinds)
         sizes = self.model.config.encoder.hidden_size, self.model.config.decoder.vocab_size
         self.aside = torch.nn.Linear(*sizes)
         self.parameters = [*self.model.parameters(), *self.aside.parameters()]
@@ -155,13 +153,12 @@ class Learner:
 
     def read(self, images: list[np.ndarray]) -> list[list[int]]:
         """The ids that are read greedily in images (H, W)."""
-        from transformers.modeling_outputs import BaseModelOutput
-
+        output: Any = import_module("transformers.modeling_outputs").BaseModelOutput
         found: list[list[int]] = []
         with self.torch.inference_mode():
             for at in range(0, len(images), 50):
                 features = self.features(np.stack(images[at : at + 50]))
-                outputs = BaseModelOutput(last_hidden_state=features)
+                outputs = output(last_hidden_state=features)
                 found += self.model.generate(encoder_outputs=outputs)[:, 1:].tolist()
         return found
 
