@@ -20,10 +20,12 @@ import csv
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import mlx.core as mx
 import numpy as np
 from reader_parts.batches import Batch, Shard, write_shard
 from reader_parts.pictures import lines, pictures
@@ -48,7 +50,7 @@ def render(args: argparse.Namespace) -> None:
     """Write the test's lines, then one file of lines after the other."""
     args.folder.mkdir(parents=True, exist_ok=True)
     known = faces(args.typefaces)
-    seen = [face for face in known if face.family not in UNSEEN]
+    seen = [face for face in known if not face.family.startswith(tuple(UNSEEN))]
     unseen = [face for face in known if face.family in UNSEEN]
     print(f"{len(seen)} faces to learn from, {len(unseen)} for the test", flush=True)
     if not (args.folder / "test").is_dir():
@@ -67,8 +69,8 @@ def write_test(folder: Path, known: list[Any]) -> None:
     for number, picture in zip(range(TESTS), pictures(known, random, TESTED), strict=False):
         name = f"{number:03}.png"
         picture.cropped(random).save(folder / name)
-        rows.append(f"{name}\t{picture.text}\n")
-    (folder / "labels.tsv").write_text("file\ttext\n" + "".join(rows), encoding="utf-8")
+        rows.append(f"{name}\t{picture.text}\t{picture.family}\n")
+    (folder / "labels.tsv").write_text("file\ttext\ttypeface\n" + "".join(rows), encoding="utf-8")
 
 
 # Learning
@@ -78,15 +80,12 @@ class Learner:
     """The model in torch, its optimizer, and where in the lines it is."""
 
     def __init__(self, folder: Path, lines: int) -> None:
-        import torch
-        from transformers import VisionEncoderDecoderModel
-
+        torch: Any = import_module("torch")
         self.torch, self.lines = torch, lines
         torch.manual_seed(0)
         kinds = {"encoder": "sdpa", "decoder": "eager"}
-        self.model: Any = VisionEncoderDecoderModel.from_pretrained(
-            folder, attn_implementation=kinds
-        )
+        kind: Any = import_module("transformers").VisionEncoderDecoderModel
+        self.model = kind.from_pretrained(folder, attn_implementation=kinds)
         sizes = self.model.config.encoder.hidden_size, self.model.config.decoder.vocab_size
         self.aside = torch.nn.Linear(*sizes)
         self.parameters = [*self.model.parameters(), *self.aside.parameters()]
@@ -154,13 +153,12 @@ class Learner:
 
     def read(self, images: list[np.ndarray]) -> list[list[int]]:
         """The ids that are read greedily in images (H, W)."""
-        from transformers.modeling_outputs import BaseModelOutput
-
+        output: Any = import_module("transformers.modeling_outputs").BaseModelOutput
         found: list[list[int]] = []
         with self.torch.inference_mode():
             for at in range(0, len(images), 50):
                 features = self.features(np.stack(images[at : at + 50]))
-                outputs = BaseModelOutput(last_hidden_state=features)
+                outputs = output(last_hidden_state=features)
                 found += self.model.generate(encoder_outputs=outputs)[:, 1:].tolist()
         return found
 
@@ -261,11 +259,18 @@ def convert(args: argparse.Namespace) -> None:
     learner.load(args.folder)
     with TemporaryDirectory(dir=args.folder) as folder:
         shutil.copytree(start, folder, dirs_exist_ok=True)
-        learner.model.encoder.pooler = None  # which no decoder looks at
         learner.model.save_pretrained(Path(folder) / "torch")
         shutil.move(Path(folder) / "torch" / "model.safetensors", Path(folder, "model.safetensors"))
         shutil.rmtree(Path(folder) / "torch")
         mv.convert(folder, args.save_path, dtype="float16")
+    path = str(args.save_path / "model.safetensors")
+    loaded: Any = mx.load(path, return_metadata=True)
+    weights, said = loaded
+    used = {
+        name: x for name, x in weights.items() if "pooler" not in name
+    }  # no decoder looks there
+    mx.eval(used)
+    mx.save_safetensors(path, used, said)
     print(f"model: {args.save_path}, after {learner.place['seen']} lines")
 
 

@@ -12,7 +12,17 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter, ImageFont, ImageOps
 from mlx_vedec.images.ink import dark_on_light, leveled
 from mlx_vedec.images.line_images import MARGIN, SIDE_MARGIN
 
-from .texts import CHARACTERS, ENGLISH, LANGUAGES, LONGEST, text_of
+from .texts import (
+    CHARACTERS,
+    CONTENTS,
+    ENGLISH,
+    LANGUAGES,
+    LONGEST,
+    SIGNS_ALONE,
+    contents_of,
+    signs_of,
+    text_of,
+)
 from .typefaces import Face
 
 HEIGHT, WIDTH = 32, 768  # pixels of the canvas
@@ -79,12 +89,16 @@ class Writer:
 
 @dataclass(frozen=True)
 class Picture:
-    """A disturbed line with paper around it, the box of its ink, its text, each character's end."""
+    """A disturbed line with paper around it, the box of its ink, its text, each character's end.
+
+    family -- of the typeface
+    """
 
     image: Image.Image
     box: tuple[int, int, int, int]
     text: str
     ends: np.ndarray
+    family: str
 
     def cropped(self, random: np.random.Generator) -> Image.Image:
         """The line with margins as someone may cut it out of a page."""
@@ -103,7 +117,9 @@ def picture_of(writer: Writer, text: str) -> Picture | None:
     image, text, ends = drawn
     box = ImageOps.invert(image).getbbox()
     assert box is not None
-    return Picture(disturbed(image, box[3] - box[1], writer.random), box, text, ends)
+    return Picture(
+        disturbed(image, box[3] - box[1], writer.random), box, text, ends, writer.face.family
+    )
 
 
 def prepared(picture: Picture, random: np.random.Generator) -> Line | None:
@@ -156,8 +172,9 @@ def disturbed(image: Image.Image, high: int, random: np.random.Generator) -> Ima
         image.save(file, "JPEG", quality=int(random.integers(25, 80)))
         image = Image.open(file).convert("L")
     if random.random() < 0.02:
-        darkest, lightest = image.getextrema()
-        image = image.point([255 * (2 * grey > darkest + lightest) for grey in range(256)])
+        greys = np.asarray(image)
+        middle = (int(greys.min()) + int(greys.max())) / 2
+        image = image.point([255 * (grey > middle) for grey in range(256)])
     return image
 
 
@@ -222,6 +239,35 @@ ON_PAPER = (
 IN_LIGHT = (0.15, _shaded), (0.25, _noisy)
 
 
+def _longest(random: np.random.Generator) -> int:
+    short = random.random() < 0.5
+    return int(random.integers(1, 33) if short else random.integers(24, LONGEST + 1))
+
+
+def _ascii(text: str) -> str:
+    return "".join(c for c in text if c.isascii()).strip()
+
+
+def tested_text(random: np.random.Generator, language: str) -> str:
+    """Words and numbers; half of the English is ASCII alone."""
+    text = text_of(random, language, _longest(random), 0)
+    return _ascii(text) if language == "en" and random.random() < 0.5 else text
+
+
+def learned_text(random: np.random.Generator, language: str) -> str:
+    """Words, numbers, letters and signs at random, contents; half of the English is ASCII alone."""
+    longest = _longest(random)
+    contents = random.random() < CONTENTS
+    text = (
+        contents_of(random, language, longest) if contents else text_of(random, language, longest)
+    )
+    if language != "en":
+        return text
+    if random.random() < 0.5:
+        return _ascii(text)
+    return signs_of(random, min(longest, 32)) if random.random() < 2 * SIGNS_ALONE else text
+
+
 def pictures(
     known: Sequence[Face], random: np.random.Generator, languages: Sequence[str] = ()
 ) -> Iterator[Picture]:
@@ -233,6 +279,7 @@ def pictures(
     for face in known:
         families.setdefault(face.family, []).append(face)
     names, turn = sorted(families), 0
+    text_for = tested_text if languages else learned_text
     while True:
         styles = families[names[random.integers(len(names))]]
         face = styles[random.integers(len(styles))]
@@ -245,11 +292,7 @@ def pictures(
                 others = LANGUAGES[1:]
                 english = random.random() < ENGLISH
                 language = "en" if english else others[random.integers(len(others))]
-            short = random.random() < 0.5
-            longest = int(random.integers(1, 33) if short else random.integers(24, LONGEST + 1))
-            text = text_of(random, language, longest, 0 if languages else 0.06)
-            if language == "en" and random.random() < 0.5:
-                text = "".join(c for c in text if c.isascii()).strip()
+            text = text_for(random, language)
             if not text or not face.characters.issuperset(text):
                 continue
             picture = picture_of(writer, text)

@@ -20,6 +20,8 @@ LANGUAGES = (
 )
 TESTED = "en", "de", "fr", "es", "it", "pt", "nl", "sv", "da", "pl", "cs", "hu"
 ENGLISH = 0.35  # share of the lines that are in English
+CONTENTS = 0.05  # share of the lines that are of tables of contents
+SIGNS_ALONE = 0.3  # share of these that are ASCII characters at random
 QUOTES = ["“”", "„“", "„”", "«»", "»«", "‘’", "‹›", '""', "''", "()", "[]", "’’"]
 
 
@@ -97,6 +99,27 @@ def _with_signs(random: np.random.Generator, part: str) -> str:
             random.choice([*("–", " –", " —", "-", " -", " &", " ·", " /", " +"), " ="])
         )
     return part
+
+
+def signs_of(random: np.random.Generator, longest: int) -> str:
+    """Up to so many printable ASCII characters at random, with spaces among them."""
+    text = "".join(random.choice([*string.printable[:94]], longest))
+    for at in random.integers(0, longest, longest // 5):
+        text = text[:at] + " " + text[at + 1 :]
+    return " ".join(text.split())
+
+
+def contents_of(random: np.random.Generator, language: str, longest: int) -> str:
+    """A line of a table of contents, or of a form: words, many dots or the like, a number."""
+    sign = str(random.choice([*"........_-·", " .", " .", " ."]))
+    count = int(random.integers(3, 5 + longest // 2 // len(sign)))
+    gap = " " if sign == " ." or random.random() < 0.7 else ""
+    after = str(
+        random.choice(["", str(random.integers(1, 1000)), _number(random)], p=(0.1, 0.7, 0.2))
+    )
+    row = (sign * count).strip() + gap + after
+    title = text_of(random, language, max(1, longest - len(row) - 1), 0)
+    return f"{title}{gap}{row}"[-longest:].strip()
 
 
 def text_of(
