@@ -81,19 +81,22 @@ class Folder:
         Where the file is another image's, which was claimed before or is beside this one, the page
         cannot be read, and says so.
         """
-        key = self._key(sheet)
-        if key not in self._owners and sheet.path is not None and self.file_of(sheet).exists():
-            beside = [other for other in sheets_of(sheet.path.parent) if self._key(other) == key]
-            owner = next((other for other in beside if other.path != sheet.path), sheet)
-            self._owners[key] = owner.path
-        owner = self._owners.setdefault(key, sheet.path)
-        if owner == sheet.path:
-            return sheet
         try:
-            self._check([replace(sheet, name=str(owner), path=owner), sheet])
-        except OptionError as error:
+            owner = self._owner(sheet)
+            if owner != sheet.path:
+                self._check([replace(sheet, name=str(owner), path=owner), sheet])
+        except ValueError as error:
             return failing(sheet, error)
         return sheet
+
+    def _owner(self, sheet: Sheet) -> Path | None:
+        """The image whose file a page's file is, the page's own where it is no other's."""
+        key = self._key(sheet)
+        if key not in self._owners and sheet.path is not None and self.file_of(sheet).exists():
+            beside = (other for other in sheets_of(sheet.path.parent) if self._key(other) == key)
+            other = next((other for other in beside if other.path != sheet.path), sheet)
+            self._owners[key] = other.path
+        return self._owners.setdefault(key, sheet.path)
 
     def _key(self, sheet: Sheet) -> str:
         """A name of a page's file that is the same where file systems hold names to be."""
