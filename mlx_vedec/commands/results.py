@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from ..reading.processor import Processor
     from ..reading.results import GenerationResult
 
+READ_AGAIN = ("page", "alto", "hocr", "pdf")  # formats of layouts and images
 SEPARATOR = "\f"  # between pages on stdout, as pdftotext and Tesseract have it
 
 
@@ -88,7 +89,10 @@ def report(source: str, result: GenerationResult) -> None:
 
 
 def check_flags(args: argparse.Namespace) -> None:
-    """Refuse flags that contradict each other, and a result folder that is a file."""
+    """Refuse flags that contradict each other, and a result folder that is a file.
+
+    `args.folder` becomes the folder of results, None without one.
+    """
     from ..pages.bulk import Folder
 
     if args.pages is not None:
@@ -97,8 +101,16 @@ def check_flags(args: argparse.Namespace) -> None:
         args.output, args.format = args.pages, args.format or "markdown"
     if args.json and (args.format or args.output):
         raise OptionError("--json prints lines of JSON; with --output give --format json")
+    args.folder = None
+    watched = args.watch is not None  # one file is read at a time, and again when it changes
     if args.output is not None:
-        Folder(Path(args.output), args.format or "text")
+        output = Path(args.output)
+        args.folder = Folder(output, args.format or "text", args.overwrite or watched)
+        if watched and args.format in READ_AGAIN and output.resolve() == Path(args.watch).resolve():
+            raise OptionError(
+                f"{output} is watched, and files of the format {args.format} are read there; "
+                "expected another folder for results; give one as --output"
+            )
     elif args.overwrite:
         raise OptionError("--overwrite is for --output; give a folder, or leave it out")
 
@@ -125,7 +137,7 @@ def read_as_pages(
     """Read pages; 0, or 1 where one could not be read."""
     import mlx.core as mx
 
-    from ..pages.bulk import Folder, read_to_folder
+    from ..pages.bulk import read_to_folder
     from ..pages.formats import WITH_WORDS
     from ..pages.reading import read_sheets
 
@@ -133,6 +145,9 @@ def read_as_pages(
         raise OptionError("--prompt is for whole images; leave it out, or leave out --split-lines")
     group = mx.distributed.init()
     shown = Shown(program, len(sheets), args, options)
+    watched = args.watch is not None
+    if watched and args.folder is not None:
+        sheets = [args.folder.claimed(sheet) for sheet in sheets]
     given = [(sheet, args.layout) for sheet in sheets]
     reading = {
         "batch_size": args.batch_size,
@@ -142,12 +157,10 @@ def read_as_pages(
         "progress": shown.line,
         **options,
     }
-    if args.output is not None:
-        watched = args.watch is not None  # one file is read at a time, and again when it changes
-        folder = Folder(Path(args.output), args.format or "text", args.overwrite or watched)
+    if args.folder is not None:
         found = {"group": group, "plan": shown.plan, "done": shown.page, **reading}
         found["keep_errors"] = watched
-        return int(read_to_folder(model, processor, given, folder, **found) > 0)
+        return int(read_to_folder(model, processor, given, args.folder, **found) > 0)
     if group.size() > 1:
         raise OptionError("several processes write to one stdout; give --output FOLDER")
     if args.format not in (None, "text", "json", "markdown") and len(sheets) > 1:

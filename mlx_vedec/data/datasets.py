@@ -246,8 +246,6 @@ def _texts(folder: Path) -> dict[Path, str]:
 def _no_split(path: Path, split: str, sources: Splits) -> Source:
     names = ", ".join(name for name in sources if name)
     found = f"the splits {names}" if names else "no splits"
-    split = split[:60]
-    hint = "" if split in NAMES else f"; {nearest(split, NAMES)}"
-    raise DataError(
-        f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}{hint}"
-    )
+    if split not in NAMES:
+        raise DataError(f"{path} has {found}; split is {shown(split)}; {nearest(split, NAMES)}")
+    raise DataError(f"{path} has {found}; expected {split}, as {split}.jsonl or a folder {split}")

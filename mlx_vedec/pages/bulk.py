@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from . import pdf
 from .formats import ENDINGS, check_format
 from .page import Page
 from .reading import read_sheets
-from .sheets import Given, Sheet
+from .sheets import Given, Sheet, failing, sheets_of
 
 ERRORS = "errors.jsonl"
 
@@ -42,6 +42,7 @@ class Folder:
     format: str
     overwrite: bool = False
     _parts: dict[Path, list[bytes | None]] = field(default_factory=dict, repr=False)
+    _owners: dict[str, Path | None] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         check_format(self.format)
@@ -63,7 +64,7 @@ class Folder:
         """
         groups: dict[str, list[Sheet]] = {}
         for sheet in sheets:
-            groups.setdefault(str(self.file_of(sheet)).casefold(), []).append(sheet)
+            groups.setdefault(self._key(sheet), []).append(sheet)
         for group in groups.values():
             self._check(group)
         own = list(groups.values())[share::of]
@@ -74,8 +75,41 @@ class Folder:
             for sheet in group
         ]
 
+    def claimed(self, sheet: Sheet) -> Sheet:
+        """A page that comes by itself, as while a folder is watched; its file becomes its image's.
+
+        Where the file is another image's, which was claimed before or is beside this one, the page
+        cannot be read, and says so.
+        """
+        try:
+            owner = self._owner(sheet)
+            if owner != sheet.path:
+                self._check([replace(sheet, name=str(owner), path=owner), sheet])
+        except ValueError as error:
+            return failing(sheet, error)
+        return sheet
+
+    def _owner(self, sheet: Sheet) -> Path | None:
+        """The image whose file a page's file is, the page's own where it is no other's."""
+        key = self._key(sheet)
+        if key not in self._owners and sheet.path is not None and self.file_of(sheet).exists():
+            beside = (other for other in sheets_of(sheet.path.parent) if self._key(other) == key)
+            other = next((other for other in beside if other.path != sheet.path), sheet)
+            self._owners[key] = other.path
+        return self._owners.setdefault(key, sheet.path)
+
+    def _key(self, sheet: Sheet) -> str:
+        """A name of a page's file that is the same where file systems hold names to be."""
+        return str(self.file_of(sheet)).casefold()
+
     def _check(self, group: Sequence[Sheet]) -> None:
-        """Refuse pages of several files that go by one name."""
+        """Refuse pages of several files that go by one name, and a PDF in place of itself."""
+        own, target = group[0].path, self.file_of(group[0])
+        if self.overwrite and own and not group[0].layout and own.resolve() == target.resolve():
+            raise OptionError(
+                f"{own} would be overwritten by what is read in it; expected another folder for "
+                "results; give one"
+            )
         sources = list(dict.fromkeys((sheet.path, sheet.number) for sheet in group))
         if self.format == "pdf":
             sources = list(dict.fromkeys(path for path, _ in sources))

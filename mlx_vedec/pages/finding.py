@@ -19,6 +19,7 @@ from .turning import angles_of
 
 MOST_PIXELS = 45_000_000  # that lines are looked for in; a larger picture is made smaller
 SOME_INK = 0.002  # share of the pixels of a page, from which it is not blank
+MANY_SHAPES = 20_000  # as a page of a newspaper has: the likeliest way up then shows lines
 CLEAR = 3.0  # spreads of its greys that ink and paper are apart; around the paper may be a desk
 UPRIGHT = 0.8  # of how unsure lines are read in another way, that they are when level, or not
 RISE = 0.12  # letter heights that a line may sink by from its start to its end and still be level
@@ -47,11 +48,14 @@ def find_layout(
         whole = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
         return _on_page(line, whole, picture.size)
 
-    angles = angles_of(shapes_of(ink))[: None if confidence else 1]
+    shapes = shapes_of(ink)
+    angles = angles_of(shapes)[: None if confidence else 1]
     frames = [Frame.turned(grey.size, angle) for angle in angles]
-    found = [_lines_in(frame, grey, light, darkest) for frame in frames]
+    found = [_lines_in(frames[0], grey, light, darkest)]
     number = 0
-    if confidence and len(angles) > 1:
+    if confidence and (found[0][0] or len(shapes) < MANY_SHAPES):  # else it is noise any way up
+        found += [_lines_in(frame, grey, light, darkest) for frame in frames[1:]]
+    if confidence and len(found) > 1:
         ways = zip(frames, found, strict=True)
         sure = [confidence([on_page(line, frame) for line in way[0]]) for frame, way in ways]
         number = _way_up(angles, sure)

@@ -146,8 +146,13 @@ def _of_pdf(path: Path) -> list[Sheet]:
     try:
         count = pdf.count_pages(path)
     except (ImageError, OptionError) as error:
-        return [Sheet(str(path), path.stem, partial(_fail, error), path)]
+        return [failing(Sheet(str(path), path.stem, partial(load_image, path), path), error)]
     return _numbered(path, count, partial(pdf.render, path))
+
+
+def failing(sheet: Sheet, error: ValueError) -> Sheet:
+    """A page that cannot be read, for a reason that reading it gives."""
+    return replace(sheet, load=partial(_fail, error))
 
 
 def _fail(error: ValueError) -> Image.Image:

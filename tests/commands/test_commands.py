@@ -123,13 +123,15 @@ def test_images_that_come_to_a_folder(run, tmp_path, monkeypatch, flags):
     flags = (*flags, results) if "--output" in flags else flags
     (tmp_path / "old.png").write_bytes(b"is not read")
     wrong = [lambda: (tmp_path / "wrong.png").write_bytes(b"x"), *[lambda: None] * PATIENCE]
-    again = [lambda: come(OTHER), lambda: None]
+    twin = [lambda: (tmp_path / "new.jpg").write_bytes(Path(LINE).read_bytes()), lambda: None]
+    again = [lambda: come(OTHER), lambda: None, *twin]
     steps = [*wrong, come, lambda: None, *(again if "--output" in flags else ()), end]
     monkeypatch.setattr("mlx_vedec.images.watching.time.sleep", happen)
     code, out, err = run("generate", "--watch", tmp_path, *flags)
     if "--output" in flags:
         out = (results / "new.txt").read_text()
-        assert "wrong.png is in no format" in (results / "errors.jsonl").read_text()
+        errors = (results / "errors.jsonl").read_text()
+        assert "wrong.png is in no format" in errors and "new.jpg would both be new.txt" in errors
         assert out == "2006-2008 Frank Licht\n"  # it was written anew
         out = "wheel 206,3"
     lines = out.replace("\f", "").splitlines()
@@ -137,6 +139,8 @@ def test_images_that_come_to_a_folder(run, tmp_path, monkeypatch, flags):
     assert code == 0 and "wheel 206,3" in texts and "wrong.png is in no format" in err
     failed(run("generate", "--watch", tmp_path, LINE), "leave out the images")
     failed(run("generate", "--watch", tmp_path / "none"), "cannot be watched")
+    same = ("--output", tmp_path, "--format", "alto")
+    failed(run("generate", "--watch", tmp_path, *same), "expected another folder for results")
 
 
 def test_verbose_says_what_is_used(run):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -251,6 +252,12 @@ def test_a_split_that_is_not_there(tmp_path):
     assert [sample.text for sample in load_dataset(tmp_path)] == ["b"]  # the only one there is
     with pytest.raises(DataError, match="has no splits; expected train"):
         load_dataset(tmp_path / "train.jsonl", split="train")
+    for name, said in {
+        "": "split is ''; known are train",
+        "tset": "'tset'; did you mean test?",
+    }.items():
+        with pytest.raises(DataError, match=f"has the splits train; .*{re.escape(said)}"):
+            load_dataset(tmp_path, split=name)
 
 
 @pytest.mark.parametrize(

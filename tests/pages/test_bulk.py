@@ -113,6 +113,42 @@ def test_one_page_named_twice(scans, tmp_path):
         Folder(tmp_path / "out", "alto").missing(all_sheets([scans, scans / "1.png"]))
 
 
+def claimed(folder, *paths):
+    """Whether each page that comes by itself keeps its file for its own."""
+    return [folder.claimed(sheet) is sheet for path in paths for sheet in all_sheets([path])]
+
+
+def test_a_file_stays_its_image_s_while_images_come_one_by_one(reader, scans, tmp_path):
+    """One of the same stem is an error that names both, and a changed one is written anew."""
+    out = Folder(tmp_path / "out", "text", overwrite=True)
+    second = scans / "1.jpg"
+    printed("another").save(second)
+    assert claimed(out, scans / "1.png", second, scans / "2.png", scans / "1.png") == [1, 0, 1, 1]
+    (page,) = [out.claimed(sheet) for sheet in all_sheets([second])]
+    with pytest.raises(OptionError, match=r"1\.png and .*1\.jpg would both be 1\.txt"):
+        page.load()
+    (scans / "1.png").unlink()
+    assert claimed(out, second) == [0]  # what was read in the other is still there
+
+
+def test_a_file_that_was_there_is_that_of_an_image_beside(scans, tmp_path):
+    (tmp_path / "1.txt").write_text("was read in 1.png before")
+    printed("another").save(scans / "1.jpg")
+    out = Folder(tmp_path, "text", overwrite=True)
+    assert claimed(out, scans / "1.jpg", scans / "2.png", scans / "1.png") == [0, 1, 1]
+    (tmp_path / "2.txt").write_text("was read in 2.png before")
+    assert claimed(Folder(tmp_path, "text", overwrite=True), scans / "2.png") == [1]
+
+
+def test_a_pdf_is_not_overwritten_by_its_own_text(tmp_path):
+    (tmp_path / "scan.pdf").write_bytes(b"a scan")
+    sheets = [*all_sheets([tmp_path / "scan.pdf"])]
+    with pytest.raises(OptionError, match="scan.pdf would be overwritten"):
+        Folder(tmp_path, "pdf", overwrite=True).missing(sheets)
+    assert Folder(tmp_path, "pdf").missing(sheets) == []
+    assert Folder(tmp_path, "text", overwrite=True).missing(sheets) == sheets
+
+
 def test_shares():
     """Every page is in one share, and stays in it when files appear."""
     sheets = [s for n in range(7) for s in all_sheets([f"{n}.png"])]

@@ -273,3 +273,21 @@ def test_frames_lead_back():
     start, end = level.to_picture([(0, 20), (level.size[0], 20)])
     towards = (5000 - start[0]) / (50 - start[1])
     assert np.isclose((end[0] - start[0]) / (end[1] - start[1]), towards)
+
+
+@pytest.mark.filterwarnings("ignore:no lines were found")
+def test_noise_of_many_shapes_is_looked_at_one_way_up(monkeypatch):
+    """Each way takes seconds there, and none of them has lines."""
+    noise = np.random.default_rng(0).integers(0, 256, (300, 300), dtype=np.uint8)
+    asked = []
+
+    def confidence(lines):
+        asked.append(lines)
+        return 0.0
+
+    assert not find_layout(Image.fromarray(noise), confidence).lines
+    assert len(asked) > 1
+    asked.clear()
+    monkeypatch.setattr("mlx_vedec.pages.finding.MANY_SHAPES", 1000)
+    assert not find_layout(Image.fromarray(noise), confidence).lines
+    assert not asked
