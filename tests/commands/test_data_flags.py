@@ -24,6 +24,7 @@ def words(tmp_path):
     return tmp_path / "words"
 
 
+@pytest.mark.slow
 def test_columns_and_a_part_to_validate_on(run, model, words, tmp_path):
     """`lora` reads them, keeps the flags, and names them for `evaluate`, which reads the same."""
     chosen = ("--image-column", "scan", "--text-column", "said", "--valid-fraction", 0.3)

@@ -271,6 +271,7 @@ def test_a_killed_training_goes_on_bit_for_bit(tune, run, model, data, tmp_path)
         assert one == other
 
 
+@pytest.mark.slow
 def test_what_a_resumed_training_cannot_change(tune, tmp_path):
     assert tune("--rank", 4)[0] == 0
     failed(tune("--resume", "--rank", 2, "--scale", 3.0), "rank was 4 and is 2")

@@ -125,6 +125,7 @@ def test_adapters_to_begin_with_bring_their_vocabulary(tune, greek, model, tmp_p
     assert first[1].tokenizer.content == second[1].tokenizer.content
 
 
+@pytest.mark.slow
 def test_a_vocabulary_is_shrunk(tune, model, tmp_path):
     """The texts are the same tokens, so that the model computes the same for them."""
     code, _, err = tune("--shrink-vocabulary", "--learning-rate", 0)

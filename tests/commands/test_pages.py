@@ -46,6 +46,7 @@ def layout(path, *lines):
     return path
 
 
+@pytest.mark.slow
 def test_pages_and_paragraphs_stand_apart(run, scans):
     printed(ONE, TWO, "", "end").save(scans / "a.png")
     code, out, err = run("--split-lines", "--image", scans)
@@ -103,6 +104,7 @@ def test_json_of_many_pages(run, scans):
     assert [row["text"] for row in rows] == [ONE, TWO, "second page"]
 
 
+@pytest.mark.slow
 def test_an_output_folder(run, scans, tmp_path):
     flags = ("--image", scans, "--output", tmp_path / "out", "--format", "alto")
     assert run(*flags)[:2] == (0, "")

@@ -133,6 +133,7 @@ def spoil(model, *_, **__):
     leaf.update({"weight": 0 * leaf.weight, "scales": 3 * leaf.scales})
 
 
+@pytest.mark.slow
 def test_rounding_that_is_worse_is_undone(teacher, monkeypatch):
     monkeypatch.setattr("mlx_vedec.conversion.calibration.round_weights", spoil)
     model = student()

@@ -134,6 +134,7 @@ def test_a_page_that_cannot_be_read(reader, folder, tmp_path):
     assert values(found)["line_f1"] == 0.5
 
 
+@pytest.mark.slow
 def test_a_layout_of_another_image(reader, folder, tmp_path):
     for path in folder.iterdir():
         (tmp_path / path.name).write_bytes(path.read_bytes())

@@ -27,6 +27,7 @@ from mlx_vedec.reading.processor import MangaOCRProcessor
 from mlx_vedec.text.error_rates import character_error_rate
 from tests.checkpoints.test_quantizing import family_model
 from tests.conftest import DATA
+from tests.support.sampled import one_in
 from tests.support.tiny import tiny_model
 
 LINES = [DATA / "lines" / f"{name}.png" for name in ("seen_000", "held_003", "held_005")]
@@ -378,7 +379,7 @@ def test_layers_of_another_shape_are_left_out(processor, pictures):
     assert len(found.layers) == 43 - 2 * 3 and not any("fc" in x.name for x in found.layers)
 
 
-@pytest.mark.parametrize("model_type", DECODERS)
+@pytest.mark.parametrize("model_type", one_in(6, DECODERS))
 def test_every_decoder(processor, pictures, model_type):
     """Each quantized layer of every family is run beside its own, the table in both its uses."""
     model, changed = family_model(model_type), family_model(model_type)

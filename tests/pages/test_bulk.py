@@ -157,6 +157,7 @@ def test_shares():
     assert sorted(s.stem for share in shares for s in share) == [str(n) for n in range(7)]
 
 
+@pytest.mark.slow
 def test_pdfs(reader, tmp_path):
     """A PDF comes out as one, its text in it, or not at all."""
     pdfium = pytest.importorskip("pypdfium2")

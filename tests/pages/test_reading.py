@@ -227,6 +227,7 @@ def test_tiffs_of_many_pages(reader, tmp_path):
         read_page(*reader, tmp_path / "a.tif")
 
 
+@pytest.mark.slow
 def test_arrays_and_bytes(reader):
     image = printed(ONE)
     for source in (image, np.asarray(image), as_bytes(image)):
