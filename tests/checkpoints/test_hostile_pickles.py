@@ -231,6 +231,7 @@ def test_every_truncation(path):
     assert not any(survives(path, data[:size]) for size in range(len(data)))
 
 
+@pytest.mark.slow
 def test_every_byte_changed(path):
     """In the archive around the pickle too; numbers may change, and names, but nothing breaks."""
     data = archive(*sample())

@@ -128,6 +128,7 @@ def test_the_result_as_json(tune, tmp_path):
     assert found["val_loss"] > 0 and found["val_cer"] is None and found["test"]["cer"] > 0
 
 
+@pytest.mark.slow
 def test_a_training_can_be_tested_later(tune, run, data, tmp_path):
     code, out, _ = tune("--test")
     assert code == 0

@@ -223,6 +223,7 @@ def test_a_special_token_that_would_be_lost(tune, model):
     failed(tune("--new-vocabulary"), "a special token would be lost: the model's configs name the")
 
 
+@pytest.mark.slow
 def test_a_vocabulary_of_another_model(tune, greek, model, tmp_path):
     assert tune("--new-vocabulary")[0] == 0
     fused = fuse_checkpoint(model, tmp_path / "out", tmp_path / "fused")

@@ -121,6 +121,7 @@ def test_the_model_is_named(run, scans, tmp_path):
     assert 'type="processingStep"' in written and 'value="the bundled line reader"' in written
 
 
+@pytest.mark.slow
 def test_a_page_that_cannot_be_decoded_in_the_middle(run, scans, tmp_path):
     (scans / "aa.png").write_bytes(b"\x89PNG\r\n\x1a\nbroken")
     code, out, err = run("--image", scans, "--output", tmp_path / "out")

@@ -47,6 +47,7 @@ def errors(folder):
     return [json.loads(line) for line in (folder / "errors.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_file_for_each_page(reader, scans, tmp_path):
     out = tmp_path / "new" / "out"
     assert run(reader, scans, Folder(out, "page")) == (1, ["1.png", "2.png", "3.png", "4.png"])

@@ -144,6 +144,7 @@ def test_alternatives_of_lines_in_pieces():
     assert [other.text for other in whole.alternatives] == ["a B"]  # as many as a piece has
 
 
+@pytest.mark.slow
 def test_many_pages_are_one_stream(reader, scan, monkeypatch):
     """Lines of several pages are decoded beside each other, and the pages come in order."""
     from mlx_vedec.pages import reading

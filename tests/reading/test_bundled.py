@@ -43,6 +43,7 @@ def test_it_is_small_and_half_precision():
     assert sum(path.stat().st_size for path in BUNDLED.iterdir()) < 10e6
 
 
+@pytest.mark.slow
 def test_it_reads_in_half_precision():
     model, processor = load(dtype="float16")
     texts = [generate(model, processor, DATA / "lines" / r["file"]).text for r in LINES[:4]]
