@@ -159,9 +159,12 @@ HOSTILE = {
     "items of a list": b"](K\x01K\x02u",
     "append to a dict": b"}K\x01a",
 }  # fmt: skip
+LARGE = ("many marks", "deep lists", "deep tuples")
 
 
-@pytest.mark.parametrize("kind", HOSTILE)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(k, marks=pytest.mark.slow) if k in LARGE else k for k in HOSTILE]
+)
 def test_hostile_pickles(path, kind):
     """Alone, as a value of the dict, and after a good dict that is then lost."""
     good = state_dict({"x": WHOLE})[:-1]
