@@ -52,7 +52,6 @@ def rows_in(folder):
     return [json.loads(line) for line in (folder / "metadata.jsonl").read_text().splitlines()]
 
 
-@pytest.mark.slow
 def test_corrections_are_data_that_training_reads(server, folder, page):
     text = "We have unpacked three books for you today."
     status, said, _ = post(server, "/page/corrections", image=PAGE, page=corrected(page, 2, text))
