@@ -117,7 +117,8 @@ def _biases_fit(value: Any) -> bool:
 TRUTH = Value(lambda v: isinstance(v, bool), "True or False")
 EXPONENT = Value(lambda v: _is_number(v) and abs(v) <= 50, "a number from -50 to 50")
 POSITIVE = Value(lambda v: _is_number(v) and v > 0, "a number above 0", float)
-SEED = Value(lambda v: is_int(v) and 0 <= v < 2**64, "a whole number from 0 to 2**64 - 1")
+SEEDS = 2**64  # MLX takes a seed below it
+SEED = Value(lambda v: is_int(v) and 0 <= v < SEEDS, "a whole number from 0 to 2**64 - 1")
 TEMPERATURE = Value(
     POSITIVE.fits, "a number above 0; pass do_sample=False, or temp=0, to decode greedily", float
 )

@@ -139,8 +139,8 @@ def _strong(ink: Mask, runs: Array, index: Array, shapes: Array, light: Array) -
     values = np.append(light.ravel(), 255)
     np.minimum.at(darkest, index, np.minimum.reduceat(values, edges)[::2] if len(edges) else [])
     lightest = int(light[ink].max(initial=0))
-    usual = usual_height(shapes, max(light.shape))
-    like = (heights(shapes) >= 0.5 * usual) & (heights(shapes) <= 2 * usual)
+    high = usual_height(shapes, max(light.shape))
+    like = (heights(shapes) >= 0.5 * high) & (heights(shapes) <= 2 * high)
     order = np.argsort(darkest[like], kind="stable")
     weights = shapes[like, 4][order].cumsum()
     if not len(order):

@@ -44,9 +44,9 @@ def find_layout(
         _warn_of_no_lines()
         return Layout()
 
-    def on_page(line: LevelLine, frame: Frame) -> FoundLine:
+    def on_page(lines: Sequence[LevelLine], frame: Frame) -> list[FoundLine]:
         whole = Frame(frame.size, np.diag((step, step, 1.0)) @ frame.matrix)
-        return _on_page(line, whole, picture.size)
+        return [_on_page(line, whole, picture.size) for line in lines]
 
     shapes = shapes_of(ink)
     angles = angles_of(shapes)[: None if confidence else 1]
@@ -57,7 +57,7 @@ def find_layout(
         found += [_lines_in(frame, grey, light, darkest) for frame in frames[1:]]
     if confidence and len(found) > 1:
         ways = zip(frames, found, strict=True)
-        sure = [confidence([on_page(line, frame) for line in way[0]]) for frame, way in ways]
+        sure = [confidence(on_page(lines, frame)) for frame, (lines, _) in ways]
         number = _way_up(angles, sure)
     frame, (lines, rules) = frames[number], found[number]
     vanishing = vanishing_point(lines, frame.size)
@@ -67,7 +67,7 @@ def find_layout(
     if not lines and ink.mean() > SOME_INK:
         _warn_of_no_lines()
     lines = alike(lines)
-    return Layout(_regions(lines, [on_page(line, frame) for line in lines], rules))
+    return Layout(_regions(lines, on_page(lines, frame), rules))
 
 
 def _way_up(angles: Sequence[float], confidences: Sequence[float]) -> int:

@@ -38,16 +38,16 @@ def without_panels(ink: Mask, light: Image.Image, grey: Image.Image) -> tuple[Ma
     shapes = outlines(runs, index)
     high, wide = heights(shapes), widths(shapes)
     least = max(LEAST, 1.5 * usual_height(shapes, max(ink.shape)))
-    found = (high >= least) & (wide >= least) & (shapes[:, 4] >= FILLED * high * wide)
-    numbers = np.flatnonzero(found)
+    filled = (high >= least) & (wide >= least) & (shapes[:, 4] >= FILLED * high * wide)
+    numbers = np.flatnonzero(filled)
     numbers = numbers[np.argsort(-(high * wide)[numbers], kind="stable")][:MOST_PANELS]
+    ink, light = (ink.copy(), light.copy()) if len(numbers) else (ink, light)
     for number in numbers.tolist():
         found = _text_in(grey, runs[:, index == number], shapes[number])
         if found is None:
             continue
         inside, text = found
         left, top, right, bottom, _ = shapes[number].tolist()
-        ink, light = ink.copy(), light.copy()
         ink[top:bottom, left:right] &= ~inside
         ink[top:bottom, left:right] |= text
         light.paste(

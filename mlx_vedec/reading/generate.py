@@ -24,7 +24,10 @@ from .processor import Processor
 from .results import GenerationResponse, GenerationResult
 from .streams import stream
 
-KEPT = ("output_attentions", "output_hidden_states", "output_scores", "output_logits")
+KEPT = (
+    *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+    "return_dict_in_generate",
+)
 
 
 def generate(

@@ -12,6 +12,7 @@ from urllib.parse import parse_qsl
 from ..errors import nearest, shown
 from ..generation.options import OPTIONS
 from ..generation.resolve import ALIASES
+from ..generation.values import SEEDS
 from .refusals import Refusal, wrong
 
 # Options that JSON can say, and that stand for one image.
@@ -75,7 +76,7 @@ def options_of(values: Mapping[str, Any], names: Mapping[str, str]) -> dict[str,
             continue
         value = values[name]
         if name == "seed" and isinstance(value, int) and not isinstance(value, bool):
-            value %= 2**64  # OpenAI's may be negative
+            value %= SEEDS  # OpenAI's may be negative
         OPTIONS[own].value.check(name, value)
         if options.get(own, value) != value:
             raise Refusal(400, f"{name} and another name of it are both given; give one of them")

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import OptionError
 from ..generation.options import Options
+from ..generation.values import SEEDS
 from ..reading.generate import settle
 from .access import Access
 from .corrections import Corrections
@@ -24,7 +25,6 @@ from .pictures import IMAGE_FIELD, PictureRoom
 from .refusals import Refusal
 from .worker import Worker
 
-SEEDS = 2**64
 KEPT = 31  # settled options beside the newest, which take a while to settle
 
 

@@ -28,12 +28,18 @@ def test_one_image_is_taken_alone(reader):
         assert [result.text for result in mlx_vedec.batch_generate(*reader, one)] == [TEXT]
 
 
-@pytest.mark.parametrize("name", ["attentions", "hidden_states", "scores", "logits"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("output_attentions", "output_hidden_states", "output_scores", "output_logits"),
+        "return_dict_in_generate",
+    ],
+)
 def test_what_a_result_has_no_place_for_is_refused(reader, name):
     for call in (mlx_vedec.generate, mlx_vedec.batch_generate, mlx_vedec.stream_generate):
-        with pytest.raises(OptionError, match=f"output_{name} is for model.generate"):
-            call(*reader, LINE, compile=True, **{f"output_{name}": True})
-    assert str(mlx_vedec.generate(*reader, LINE, **{f"output_{name}": False})) == TEXT
+        with pytest.raises(OptionError, match=f"{name} is for model.generate"):
+            call(*reader, LINE, compile=True, **{name: True})
+    assert str(mlx_vedec.generate(*reader, LINE, **{name: False})) == TEXT
 
 
 def test_model_and_processor_swapped(reader):
