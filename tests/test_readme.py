@@ -100,8 +100,7 @@ def test_the_second_command_runs_these_tests(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("command", SHELL)
 def test_command(command, tmp_path):
-    if "--mlx-path mlx_model" in command:  # the one command that writes
-        command = command.replace("mlx_model", str(tmp_path / "mlx_model"))
+    command = re.sub(r"(?<=path )(mlx_model|reader)", rf"{tmp_path}/\1", command)
     done = run(command, tmp_path)
     assert done.returncode == 0 and done.stdout, done.stderr
 
