@@ -35,6 +35,7 @@ WIDE_GAP = 0.7  # wider gaps count as this
 EDGE = 1  # pixels around the ink, which its letters shade
 
 LARGEST_CROP = 2**24  # pixels of a picture that may be of one line
+LOW = 100  # pixels: a picture that is no higher, and wider than high, is no page
 LIKE_A_LINE = 1.25  # an image has a checkpoint's aspect up to this factor, wider or narrower
 
 
@@ -123,8 +124,9 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     """A picture of one line as a checkpoint sees it, and where that lies in the picture.
 
     A picture that has about the aspect of the checkpoint's lines, or is wider, is taken as it is,
-    and so is one in which not exactly one line is found. Else the line comes to stand on a canvas
-    of the aspect, as `PrintedLine` draws it: stretched over the canvas, it could not be read.
+    and so is a page. Else its line comes to stand on a canvas of the aspect, as `PrintedLine` draws
+    it: stretched over the canvas, it could not be read. A low picture in which no line is found
+    comes to stand there whole.
 
     >>> on_canvas(Image.new("RGB", (384, 32), "white"), aspect=12)[1]
     (0, 0, 384, 32)
@@ -134,15 +136,28 @@ def on_canvas(image: Image.Image, aspect: float) -> tuple[Image.Image, Box]:
     if wide or tall or image.width * image.height > LARGEST_CROP:
         return image, whole
     lines = find_lines(image)
-    if len(lines) != 1:
+    if not lines and image.height <= LOW and image.width > image.height:
+        return _at_left(image, aspect), whole
+    left, top, right, bottom = (tuple(side) for side in zip(*(lines or [whole]), strict=True))
+    if not lines or max(top) >= min(bottom):  # none, or one below the other
         return image, whole
-    line = PrintedLine(image, lines[0], aspect)
+    line = PrintedLine(image, (min(left), min(top), max(right), max(bottom)), aspect)
     pieces = line.pieces()
-    if len(pieces) != 1:
-        return image, whole
-    canvas = line.canvas(pieces[0])
-    left, top = line.origin(pieces[0])
-    return canvas, (left, top, left + canvas.width, top + canvas.height)
+    piece = pieces[0] if len(pieces) == 1 else line.box
+    canvas = line.canvas(piece)
+    x, y = line.origin(piece)
+    return canvas, (x, y, x + canvas.width, y + canvas.height)
+
+
+def _at_left(image: Image.Image, aspect: float) -> Image.Image:
+    """A picture at the left of a canvas of an aspect, which has the colour of most of its edge."""
+    image = image.convert("RGB")
+    pixels = np.asarray(image)
+    edge = np.concatenate([pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1]])
+    paper = np.median(edge, axis=0).astype(int)
+    canvas = Image.new("RGB", (round(aspect * image.height), image.height), tuple(paper.tolist()))
+    canvas.paste(image)
+    return canvas
 
 
 def _canvas(box: Box, crop: Size, aspect: float) -> tuple[Size, tuple[int, int]]:

@@ -75,6 +75,25 @@ def test_what_is_taken_as_it_is():
         assert on_canvas(picture, 12) == (picture, (0, 0, *picture.size))
 
 
+def test_low_pictures_are_not_stretched():
+    """Marks side by side, a line too faint to be found, and one that would be cut in two."""
+    apart = Image.new("RGB", (60, 40), "white")
+    apart.paste(0, (10, 8, 14, 16))
+    apart.paste(0, (24, 8, 44, 32))
+    assert len(find_lines(apart)) == 2
+    faint = Image.new("RGB", (62, 18), (240, 230, 220))
+    assert not find_lines(faint)
+    long = crop("more of it and rice and tea")
+    for picture in (apart, faint, long):
+        canvas, box = on_canvas(picture, 12)
+        assert is_line_shaped(canvas.size, 12)
+        assert box[2] - box[0] >= picture.width - 24 and canvas.height < 3 * picture.height
+    canvas, box = on_canvas(faint, 12)
+    assert (canvas.size, box) == ((216, 18), (0, 0, 62, 18))
+    assert canvas.getcolors() == [(216 * 18, (240, 230, 220))]
+    assert on_canvas(Image.new("RGB", (300, 110)), 12)[0].size == (300, 110)
+
+
 @pytest.mark.parametrize("size, said", [((200, 200), "1.0:1"), ((900, 30), "30.0:1")])
 def test_what_is_no_line_is_a_warning_everywhere(reader, size, said):
     picture = Image.new("RGB", size, "white")
