@@ -256,9 +256,9 @@ def test_what_is_given_out_of_habit(line):
     )
     processor = AutoProcessor.from_pretrained(BUNDLED, use_fast=True, trust_remote_code=False)
     assert model.to("cuda") is model and model.device == mx.default_device()
-    assert model.to(dtype="float16").encode(mx.zeros((1, 32, 384, 3))).dtype == mx.float16
+    assert model.to(dtype="float16").encode(mx.zeros((1, 32, 768, 3))).dtype == mx.float16
     batch = processor(line, return_tensors="mx")
-    assert batch.to("cuda") is batch and batch.pixel_values.shape == (1, 32, 384, 3)
+    assert batch.to("cuda") is batch and batch.pixel_values.shape == (1, 32, 768, 3)
     assert isinstance(processor(line, return_tensors="np").pixel_values, np.ndarray)
     for kind in (AutoModelForVision2Seq, AutoProcessor, AutoTokenizer):
         with pytest.raises(OptionError, match="no code of a checkpoint is run"):

@@ -75,7 +75,7 @@ class Batches:
     >>> lines = [("tests/data/lines/seen_000.png", "_VANE_")]
     >>> (batch,) = Batches(lines, model, processor, batch_size=4).epoch(0)
     >>> batch.pixel_values.shape, batch.labels.tolist()[0][:8], batch.tokens
-    ((1, 32, 384, 3), [66, 57, 36, 49, 40, 66, 2, -100], 7)
+    ((1, 32, 768, 3), [67, 58, 37, 50, 41, 67, 2, -100], 7)
     """
 
     def __init__(

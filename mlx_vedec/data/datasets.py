@@ -24,7 +24,7 @@ from .text_files import pairing, read_pairs
 
 Paths = str | os.PathLike[str]
 LINES = BUNDLED / "lines"  # 64 lines of the bundled model's validation set, labelled
-LINES_ASPECT = 12.0  # `line_aspect_ratio` of the checkpoints that read those lines
+LINES_ASPECT = 24.0  # `line_aspect_ratio` of the checkpoints that read those lines
 
 
 def load_dataset(
@@ -152,7 +152,7 @@ def labelled_images(
     of the package; they suit the bundled model, which line_aspect_ratio, the processor's, has to be
     that of.
 
-    >>> found = labelled_images(None, line_aspect_ratio=12.0)
+    >>> found = labelled_images(None, line_aspect_ratio=24.0)
     >>> len(found.images), found.images[-1].name, found.labels[-1]
     (64, 'seen_093.png', "curtsy Beverly's")
     """

@@ -78,7 +78,7 @@ def benchmark(
     >>> from mlx_vedec import load
     >>> found = benchmark(*load(), max_tokens=8, num_trials=1, warmup=0)
     >>> print(found.work)
-    1 image of 32×384 pixels, 8 tokens each, greedy
+    1 image of 32×768 pixels, 8 tokens each, greedy
     """
     check_arguments("batch_size", model=model, batch_size=batch_size, num_trials=num_trials)
     check_arguments("processor", processor=processor, warmup=warmup, clock=clock, progress=progress)

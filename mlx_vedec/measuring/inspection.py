@@ -114,7 +114,7 @@ def inspect(
     >>> from mlx_vedec.reading.load import BUNDLED
     >>> found = inspect(BUNDLED)
     >>> found.loads, found.parts["decoder"]
-    (True, 'trocr: 2 layers, width 256, 4 heads, 64 positions, 260 tokens')
+    (True, 'trocr: 2 layers, width 256, 4 heads, 80 positions, 278 tokens')
     """
     folder = fetch(path_or_hf_repo, revision, subfolder=subfolder)
     reads = folder if processor is None else fetch(processor, weights=False)

@@ -108,11 +108,12 @@ class Server:
 
     def _warm_up(self) -> None:
         """Read something, as the first text takes longer."""
+        aspect = self.worker.processor.line_aspect_ratio or 12
         with contextlib.suppress(ValueError):  # some checkpoints need a question
             generate(
                 self.worker.model,
                 self.worker.processor,
-                Image.new("RGB", (384, 32), "white"),
+                Image.new("RGB", (round(32 * aspect), 32), "white"),
                 max_new_tokens=2,
             )
 

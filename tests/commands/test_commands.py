@@ -188,7 +188,7 @@ def test_options_that_no_flag_has(run):
 def test_a_text_that_does_not_end_is_said_to(run):
     endless = ("--option", "logit_bias=[[[20], 100.0]]", "--option", "eos_token_id=[]")
     code, out, err = run("generate", "--image", LINE, *endless)
-    assert code == 0 and f"warning: the text of {LINE} was cut after 47 tokens" in err
+    assert code == 0 and f"warning: the text of {LINE} was cut after 71 tokens" in err
     code, out, err = run("generate", "--image", LINE, *endless, "-m", 5)
     assert (code, err) == (0, "")
     circles = ("--option", 'stop_on_repetition="ngram"')
@@ -232,7 +232,7 @@ def with_encoder(content):
     [
         ({"config": lambda _: b"{oops"}, "config.json is not JSON"),
         ({"config": with_encoder}, "encoder model_type is 'focalnet'; known are "),
-        ({"config": lambda c: c.replace(b'"vocab_size": 260', b'"vocab_size": 99')}, "misshapen"),
+        ({"config": lambda c: c.replace(b'"vocab_size": 278', b'"vocab_size": 99')}, "misshapen"),
         ({"model": lambda c: c[:-100]}, "download it again"),
         ({"tokenizer": lambda _: b"{}"}, "tokenizer.json"),
         ({"preprocessor_config": lambda c: c.replace(b"ViT", b"Zip")}, "image_processor_type"),
@@ -260,7 +260,7 @@ def test_bad_images(run, tmp_path):
 def test_bad_values(run):
     failed(run("generate", "--image", LINE, "-m", 0), "max_new_tokens is 0")
     failed(run("generate", "--image", LINE, "--batch-size", 0), "batch_size is 0")
-    failed(run("generate", "--image", LINE, "-p", "x" * 70), "prompt of 71 tokens")
+    failed(run("generate", "--image", LINE, "-p", "x" * 90), "prompt of 91 tokens")
     failed(run("generate", "--model", "nowhere", "--image", LINE), "neither a folder nor a Hub id")
 
 

@@ -56,8 +56,8 @@ def test_a_processor_from_elsewhere(run, bare, wide, tmp_path, command):
 
 def test_inspect_looks_at_that_processor(run, bare, wide):
     code, out, _ = run("inspect", bare, "--processor", wide)
-    assert code == 0 and "images are 32×448 by preprocessor_config.json and 32×384" in out
-    assert "images of 32×384" in out
+    assert code == 0 and "images are 32×448 by preprocessor_config.json and 32×768" in out
+    assert "images of 32×768" in out
     assert run("inspect", bare)[0] == 1
 
 

@@ -181,7 +181,7 @@ def test_what_cannot_be_calibrated_is_refused(teacher):
     model = student()
     refused("not quantized; quantize it", floats, floats, processor)
     refused("its own teacher", model, model, processor)
-    refused("has 260 tokens, and the teacher 37", model, tiny_model(), processor)
+    refused("has 278 tokens, and the teacher 37", model, tiny_model(), processor)
     refused("images are 0", model, floats, processor, [])
     refused("images are 1", model, floats, processor, IMAGES[:1])
     fixed = tiny_model(*WIDE)

@@ -540,7 +540,7 @@ def test_command(run, tmp_path):
         (("-q", "--q-mode", "nvfp4", "--q-group-size", 64), "nvfp4 with bits 4 and group size 16;"),
         (("-q", "--q-decoder-bits", 9), "impossible; possible are"),
         (("--config", "vocab_size"), "--config 'vocab_size'; expected KEY=VALUE"),
-        (("--config", "decoder.vocab_size=3"), "decoder.vocab_size=260 in the config would fit"),
+        (("--config", "decoder.vocab_size=3"), "decoder.vocab_size=278 in the config would fit"),
     ],
 )
 def test_command_refuses(run, tmp_path, flags, message):

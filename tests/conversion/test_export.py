@@ -88,10 +88,10 @@ def test_the_folder_reads_as_the_model_does(exported):
     for line in LINES[:4]:
         expected = [*generate(model, processor, str(line)).tokens]
         pixels = mx.array(np.load(folder / "samples" / f"{line.stem}.npy"))
-        assert pixels.shape == (1, 32, 384, 3)
+        assert pixels.shape == (1, 32, 768, 3)
         assert read(folder, pixels) == expected
     said = json.loads((folder / "model.json").read_text())
-    assert said["functions"]["encoder"]["inputs"] == [[1, 32, 384, 3]]
+    assert said["functions"]["encoder"]["inputs"] == [[1, 32, 768, 3]]
     assert said["image_processor"]["image_mean"] == [*processor.image_processor.image_mean]
     assert said["decoding"]["rules_not_followed"] == ""
     assert f"`capacity`: {said['decoding']['capacity']}" in (folder / "README.md").read_text()

@@ -141,8 +141,8 @@ def test_labels_longer_than_generation_goes_are_a_warning(processor):
 
 def test_a_picture_that_is_no_line_is_a_warning():
     """Of a checkpoint that reads lines; with what a training can do about it."""
-    made = Batches([(Image.new("L", (900, 30), 255), "tea")], *load(), batch_size=1, workers=0)
-    with pytest.warns(UserWarning, match=r"is 30\.0:1, .* canvas of 12:1; it is learned squeezed;"):
+    made = Batches([(Image.new("L", (1200, 30), 255), "tea")], *load(), batch_size=1, workers=0)
+    with pytest.warns(UserWarning, match=r"is 40\.0:1, .* canvas of 24:1; it is learned squeezed;"):
         next(made.epoch(0))
 
 

@@ -24,7 +24,7 @@ def table(folder, *rows):
 
 def test_the_lines_of_the_package():
     """Both kinds of typeface, a label for each, small enough to be shipped."""
-    found = labelled_images(None, line_aspect_ratio=12.0)
+    found = labelled_images(None, line_aspect_ratio=24.0)
     assert len(found.images) == len(found.labels) == 64
     assert {path.name[:4] for path in found.images} == {"seen", "held"}
     assert all(path.is_file() for path in found.images) and all(found.labels)

@@ -290,7 +290,7 @@ def tiny_shape(monkeypatch):
 def test_the_command_on_the_bundled_model(capsys):
     assert commands.main(["benchmark", "-m", "4", "-n", "2", "--warmup", "0"]) == 0
     out, err = capsys.readouterr()
-    assert "1 image of 32×384 pixels, 4 tokens each, greedy; no end token" in out
+    assert "1 image of 32×768 pixels, 4 tokens each, greedy; no end token" in out
     for line in ("machine", "device", "versions", "load", "time to first token", "peak memory"):
         assert f"\n{line}" in "\n" + out
     assert out.splitlines()[-3].startswith("| chip | versions | model |")

@@ -172,10 +172,10 @@ def test_a_vocabulary_of_another_size(tmp_path):
     shutil.copy(BUNDLED / "tokenizer.json", tmp_path)
     ImageProcessor(size=16).save_pretrained(tmp_path)
     [note] = inspect(tmp_path).notes
-    assert "the tokenizer has 260 tokens, the embedding 37 rows" in note
+    assert "the tokenizer has 278 tokens, the embedding 37 rows" in note
     tiny_model(decoder={"vocab_size": 300}).save_pretrained(tmp_path)
     [note] = inspect(tmp_path).notes
-    assert "the embedding has 300 rows, the tokenizer 260 tokens" in note
+    assert "the embedding has 300 rows, the tokenizer 278 tokens" in note
 
 
 def test_another_kind_of_model(folder):
@@ -187,7 +187,7 @@ def test_another_kind_of_model(folder):
 def test_the_command(folder, capsys):
     assert commands.main(["inspect", str(folder)]) == 0
     out = capsys.readouterr().out
-    assert ": loads" in out and "3,981,952" in out and "eos_token_id = 2" in out
+    assert ": loads" in out and "3,999,872" in out and "eos_token_id = 2" in out
     assert commands.main(["inspect", str(folder), "--json"]) == 0
     row = json.loads(capsys.readouterr().out)
     assert row["settings"]["eos_token_id"]["from"] == "generation_config.json"

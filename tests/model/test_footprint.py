@@ -243,12 +243,12 @@ def test_a_thousand_images_leave_nothing():
 def lines(count):
     """A tiny model whose texts end early or late, the bundled processor, and noise for images."""
     _, processor = load()
-    model = tiny_model({"image_size": (32, 384), "patch_size": 32}, {"vocab_size": 260})
+    model = tiny_model({"image_size": (32, 768), "patch_size": 32}, {"vocab_size": 278})
     model.generation_config = GenerationConfig(
         decoder_start_token_id=1, eos_token_id=2, pad_token_id=0
     )
     draws = np.random.default_rng(0)
-    images = (draws.integers(0, 255, (32, 384, 3), np.uint8) for _ in range(count))
+    images = (draws.integers(0, 255, (32, 768, 3), np.uint8) for _ in range(count))
     return model, processor, images
 
 

@@ -69,16 +69,16 @@ def test_a_folder_by_name(reader, tmp_path):
 def test_images_of_unequal_size_share_no_batch_but_an_order():
     model, processor = load()
     processor.image_processor.do_resize = False
-    wide = load_image(LINES[0]).resize((384, 32))
+    wide = load_image(LINES[0]).resize((768, 32))
     images = [wide, Image.new("RGB", (100, 32)), wide, Image.new("RGB", (100, 32)), wide]
     results = list(batch_generate(model, processor, images, batch_size=3))
     assert [r.error is None for r in results] == [True, False, True, False, True]
-    assert "image is 32×100 but this encoder was built for 32×384" in str(results[1].error)
+    assert "image is 32×100 but this encoder was built for 32×768" in str(results[1].error)
     assert results[0].tokens == results[2].tokens == results[4].tokens
 
 
 def test_what_is_wrong_with_a_prompt_stays_with_its_image(reader):
-    prompts = ["w", "x" * 60, None]
+    prompts = ["w", "x" * 90, None]
     results = list(batch_generate(*reader, LINES[:3], prompts))
     assert [type(r.error) for r in results] == [type(None), OptionError, type(None)]
 
@@ -201,4 +201,4 @@ def test_errors_of_one_image_are_raised_for_it_alone(reader):
     with pytest.raises(ImageError):
         generate(*reader, "missing.png")
     with pytest.raises((TokenError, OptionError)):
-        generate(*reader, LINES[0], "x" * 60)
+        generate(*reader, LINES[0], "x" * 90)

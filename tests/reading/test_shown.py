@@ -16,7 +16,7 @@ ESCAPED = "&lt;script&gt;alert(&#x27;a&#x27;)&lt;/script&gt; &amp; so"
 def test_a_processor_says_what_it_is():
     _, processor = mlx_vedec.load(lazy=True)
     assert repr(processor) == (
-        "Processor(ViTImageProcessor to 32x384, lines of 12:1, a tokenizer of "
+        "Processor(ViTImageProcessor to 32x768, lines of 24:1, a tokenizer of "
         f"{len(processor.tokenizer)} tokens)"
     )
     assert repr(mlx_vedec.Processor()) == "Processor(no image processor, no tokenizer)"

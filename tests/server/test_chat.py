@@ -172,12 +172,12 @@ PART = {"type": "image_url", "image_url": {"url": data_uri(LINE)}}
         (chat_of(LINE, stop=[""]), 400, "stop is ['']; expected a text, or a list of texts"),
         (chat_of(LINE, suppress_tokens=[0] * 1001), 400, "suppress_tokens has over 1000 items"),
         (chat_of(LINE, suppress_tokens=[999999]), 400, "suppress_tokens has 999999, outside"),
-        (chat_of(LINE, suppress_tokens=[*range(260)]), 400, "no token that may come next"),
+        (chat_of(LINE, suppress_tokens=[*range(278)]), 400, "no token that may come next"),
         (chat_of(LINE, logprobs=True, top_logprobs=21), 400, "top_logprobs is 21; expected"),
         (chat_of(LINE, top_logprobs=2), 400, "top_logprobs needs logprobs"),
         (chat_of(LINE, logprobs=True, top_logprobs=2, num_beams=2), 400, "not known of beams"),
         (chat_of(LINE, stream_options={}), 400, "stream_options is for streams"),
-        (chat_of(LINE, prompt="x" * 60), 400, "tokens"),
+        (chat_of(LINE, prompt="x" * 90), 400, "tokens"),
         (chat_of(LINE, prompt="\ud800"), 400, "half a surrogate pair"),
         (chat_of(LINE, grammar=True), 400, "none are a field's"),
         (chat_of(b"no image"), 400, "an image of 8 bytes is in no format Pillow knows"),
@@ -215,7 +215,7 @@ def test_what_is_no_json(server, content):
 
 def test_one_wrong_request_leaves_those_beside_it(server):
     """Rules that leave no token end a text with an error, in a batch that others are in."""
-    wrong = chat_of(LINE, suppress_tokens=[*range(260)])
+    wrong = chat_of(LINE, suppress_tokens=[*range(278)])
     connections = [connection_to(server) for _ in range(6)]
     for number, connection in enumerate(connections):
         body = wrong if number in (1, 4) else chat_of(LINE, max_tokens=9 + number % 2)
