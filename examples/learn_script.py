@@ -23,8 +23,8 @@ from mlx_vedec.training.callbacks import LossTable
 SEEN = """alegreya_sans arimo fira_sans ibm_plex_serif inter merriweather montserrat noto_sans
     noto_serif pt_serif roboto_slab source_serif_4"""
 UNSEEN = "literata lora open_sans pt_sans"
-ASPECT = 12  # width to height of the lines that the bundled model reads
-LONGEST = 30  # characters; the model's table of positions has room for 64 tokens
+ASPECT = 24  # width to height of the lines that the bundled model reads
+LONGEST = 60  # characters; the model's table of positions has room for 80 tokens
 LETTERS = np.array([*"оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё"])  # the most frequent first
 ODDS = 1 / (np.arange(len(LETTERS)) + 12)
 WORDS = """

@@ -28,7 +28,7 @@ from mlx_vedec import (
 )
 
 FONT = ImageFont.truetype(font_amatic_sc.font_files["AmaticSCBold"], 48)
-ASPECT = 12  # width to height of the lines that the bundled model reads
+ASPECT = 24  # width to height of the lines that the bundled model reads
 WORDS = """
     apple autumn basket bottle bread bridge butter candle carpet cloud coffee dance doctor dragon
     earth engine evening farmer finger flower forest garden gentle glass grass guitar hammer harbour

@@ -1,4 +1,4 @@
-"""Teach the bundled reader the print of a continent: its second edition.
+"""Teach a line reader the print of a continent, as the bundled one was taught.
 
     pip install '.[parity]' -r examples/reader_parts/requirements.txt
     python examples/train_reader.py render FOLDER [--files 12] [--typefaces DIR …]
@@ -6,11 +6,14 @@
     python examples/train_reader.py convert FOLDER --save-path edition2
 
 `render` draws lines (see reader_parts) and the test: 200 lines in twelve languages, in typefaces
-that nothing is learned from. `train` starts from the bundled model, with a vocabulary of
-characters, a canvas twice as wide and 80 positions, and learns with torch in bfloat16: on a CPU
-that learns from 2.5 times as many lines in a second as MLX. It can begin while lines are still
-drawn, writes a checkpoint every few minutes, and `curve.csv`. `convert` writes the newest
+that nothing is learned from. `train` starts from the bundled model or that of `--start`, with a
+vocabulary of characters, a canvas of 32×768 and 80 positions, and learns with torch in bfloat16: on
+a CPU that learns from 2.5 times as many lines in a second as MLX. It can begin while lines are
+still drawn, writes a checkpoint every few minutes, and `curve.csv`. `convert` writes the newest
 checkpoint as a folder in half precision, which transformers opens too.
+
+The bundled model itself began as its first edition, for lines of 32 characters of English, which
+mlx_vedec/assets had before it (commit a97f66b).
 """
 
 from __future__ import annotations

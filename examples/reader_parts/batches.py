@@ -8,12 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from .pictures import HEIGHT, WIDTH, Line
+from .pictures import HEIGHT, NARROWEST, WIDTH, Line
 
 PATCH = 8  # pixels of a column of the encoder
 BUCKET = 96  # pixels that the widths of canvases are multiples of
 PIXELS = 64 * 384  # columns of pixels in a batch
+RESHAPED = 0.3  # share of the lines that are made narrower or wider
 WHOLE = 0.15  # share of the lines on the whole canvas; the others are on a narrower one
 
 
@@ -50,18 +52,29 @@ class Shard:
     def batches(self, seed: list[int], ids: dict[str, int]) -> Iterator[Batch]:
         """All lines once, those on canvases of one width together."""
         random = np.random.default_rng(seed)
-        buckets: dict[int, list[int]] = {}
+        buckets: dict[int, list[Line]] = {}
         for index in random.permutation(len(self.lines)):
-            wide = self.lines[index].pixels.shape[1] + random.integers(0, BUCKET // 2)
+            line = self.lines[index]
+            if random.random() < RESHAPED:
+                line = reshaped(line, random.uniform(0.75, 1.3))
+            wide = line.pixels.shape[1] + random.integers(0, BUCKET // 2)
             width = WIDTH if random.random() < WHOLE else min(WIDTH, -(-wide // BUCKET) * BUCKET)
-            buckets.setdefault(width, []).append(int(index))
+            buckets.setdefault(width, []).append(line)
         parts = []
-        for width, indices in buckets.items():
+        for width, lines in buckets.items():
             size = min(96, PIXELS // width)
-            parts += [(width, indices[i : i + size]) for i in range(0, len(indices), size)]
+            parts += [(width, lines[i : i + size]) for i in range(0, len(lines), size)]
         for at in random.permutation(len(parts)):
-            width, indices = parts[at]
-            yield Batch.of([self.lines[i] for i in indices], width, random, ids)
+            width, lines = parts[at]
+            yield Batch.of(lines, width, random, ids)
+
+
+def reshaped(line: Line, factor: float) -> Line:
+    """A line made narrower or wider, as far as its letters and the canvas allow."""
+    high, wide = line.pixels.shape
+    width = min(max(round(wide * factor), round(NARROWEST * len(line.text))), WIDTH)
+    small = Image.fromarray(line.pixels).resize((width, high), Image.Resampling.BILINEAR)
+    return Line(np.asarray(small), line.text, line.ends * np.float32(width / wide))
 
 
 @dataclass

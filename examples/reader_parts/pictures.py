@@ -26,6 +26,7 @@ from .texts import (
 from .typefaces import Face
 
 HEIGHT, WIDTH = 32, 768  # pixels of the canvas
+NARROWEST = 4.2  # pixels of the canvas that a character has on the average
 SQUEEZED = 1.2  # how much wider than the canvas a line may be, that is made narrower to fit
 
 
@@ -139,11 +140,11 @@ def prepared(picture: Picture, random: np.random.Generator) -> Line | None:
         around[random.choice([1, 3])] = -random.uniform(0, 0.1) * high
     frame = (left - around[0], top - around[1], right + around[2], bottom + around[3])
     wide, tall = frame[2] - frame[0], frame[3] - frame[1]
-    squeeze = 1.0 if random.random() < 0.85 else random.uniform(0.85, 1.2)
+    squeeze = 1.0 if random.random() < 0.7 else random.uniform(0.8, 1.3)
     if random.random() < 0.03:  # a picture of half the canvas's aspect that is stretched over it
         squeeze = 2.0
     width = round(wide * HEIGHT / tall * squeeze)
-    if width > SQUEEZED * WIDTH or width < 4 or len(text) * 4.2 > min(width, WIDTH):
+    if width > SQUEEZED * WIDTH or width < 4 or len(text) * NARROWEST > min(width, WIDTH):
         return None
     width = min(width, WIDTH)
     inside = (

@@ -21,7 +21,7 @@ POSITIONS = 80  # tokens of a line, with those that frame it
 
 
 def begin(folder: Path, start: Path) -> None:
-    """Write the bundled model with its new vocabulary, canvas and positions, in float32."""
+    """Write a reader with the vocabulary, canvas and positions of the recipe, in float32."""
     model, processor = mv.load(start, dtype="float32")
     mx.random.seed(0)
     vocabulary = mv.new_vocabulary(model, processor, [CHARACTERS])
@@ -36,8 +36,9 @@ def begin(folder: Path, start: Path) -> None:
         {name: mx.array(x) for name, x in weights.items()},
         metadata={"format": "pt"},
     )
-    change(folder / "config.json", encoder={"image_size": [HEIGHT, WIDTH]})
+    change(folder / "config.json", encoder={"image_size": [HEIGHT, WIDTH], "narrow_images": True})
     change(folder / "config.json", decoder={"max_position_embeddings": POSITIONS})
+    change(folder / "tokenizer_config.json", model_max_length=POSITIONS)
     change(folder / "generation_config.json", max_length=LONGEST + 8)
     size = {"height": HEIGHT, "width": WIDTH}
     change(folder / "preprocessor_config.json", size=size, line_aspect_ratio=WIDTH / HEIGHT)

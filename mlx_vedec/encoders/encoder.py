@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Generic, TypeVar
 
 import mlx.core as mx
+import numpy as np
 
 from ..checkpoints.config import Config
 from ..checkpoints.pretrained import Pretrained
@@ -19,6 +20,7 @@ from ..layers.token_ids import as_array
 from .patches import Grid, Pair, PatchEmbedding, grid_of, pair, resize_positions
 
 Size = int | tuple[int, ...]
+BLANK = 1e-3  # pixels that differ by less are alike
 
 
 @dataclass(frozen=True)
@@ -170,6 +172,7 @@ class Encoder(Pretrained, Generic[C]):
         if (
             interpolate
             or self.takes_any_size
+            or self.is_narrow(size)
             or (made is not None and size == (made.height, made.width))
         ):
             return None
@@ -180,6 +183,28 @@ class Encoder(Pretrained, Generic[C]):
                 "config.json; use processor(images=image), or interpolate_pos_encoding=True"
             )
         return own
+
+    def is_narrow(self, size: Pair) -> bool:
+        """Whether images of this (height, width) are the left of those it was trained on.
+
+        A checkpoint that was trained on both says so by `narrow_images` in the encoder's config, a
+        key of our own; the patches of narrow images have the positions of the first columns.
+        """
+        return False
+
+    def narrowed(self, pixels: mx.array) -> mx.array:
+        """Pixels (B, H, W, C) less blank columns on the right, where the encoder needs none.
+
+        What is left is a quarter of the width, or several, with at least a patch that is blank.
+        """
+        height, width = pixels.shape[1:3]
+        quarter = width // 4
+        if not self.is_narrow((height, quarter)):
+            return pixels
+        values = np.array(pixels)
+        inked = np.abs(values - values[:, :, -1:]).max(axis=(0, 1, 3)) > BLANK
+        needed = np.flatnonzero(inked).max(initial=0) + 1 + self.config.image_unit[1]
+        return pixels[:, :, : -(-needed // quarter) * quarter]
 
     def positions_of(self, grid: Pair) -> mx.array:
         """The position table as it is stored, interpolated to another grid of patches."""

@@ -177,9 +177,15 @@ def _cubic(distance: float, a: float) -> float:
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
 
 
+def _first(size: int, new: int) -> np.ndarray:
+    """Weights (new, size) that leave the first places as they are."""
+    return np.eye(new, size, dtype=np.float32)
+
+
 RESAMPLES: dict[str, Weights] = {
     "bicubic": _bicubic,
     "bicubic antialiased": _antialiased,
     "bilinear": bilinear,
     "bilinear antialiased": _antialiased_bilinear,
+    "first": _first,
 }

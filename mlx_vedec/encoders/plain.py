@@ -12,7 +12,7 @@ from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
-from .patches import Pair, PatchEmbedding, after_prefix, pair
+from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
 
 
 class PlainLayer(nn.Module):
@@ -127,7 +127,15 @@ class PlainEncoder(Encoder[C]):
         x, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
         for token in ("distillation_token", "cls_token"):
             x = after_prefix(self[token], x) if token in self else x
-        return x + self.positions_of(grid) if "position_embeddings" in self else x, grid
+        if "position_embeddings" in self:
+            if not interpolate and self.is_narrow((pixels.shape[1], pixels.shape[2])):
+                return x + self._first_positions(grid), grid
+            x = x + self.positions_of(grid)
+        return x, grid
+
+    def _first_positions(self, grid: Pair) -> mx.array:
+        """The positions of a table's first columns."""
+        return resize_positions(self.position_embeddings, self.config.grid, grid, "first")
 
     def context(self, grid: Pair) -> tuple[Any, ...]:
         """What layers are given besides the tokens, for a grid of patches."""

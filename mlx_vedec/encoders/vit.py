@@ -17,6 +17,7 @@ from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.mlp import MLP
 from .encoder import Size
+from .patches import Pair, pair
 from .plain import PlainConfig, PlainEncoder, PlainLayer
 
 
@@ -103,6 +104,13 @@ class ViTModel(PlainEncoder[ViTConfig]):
             eps=config.layer_norm_eps,
             dropout=config.hidden_dropout_prob,
         )
+
+    def is_narrow(self, size: Pair) -> bool:
+        """Whether the config says `narrow_images`, and images of this size are such."""
+        height, width = pair(self.config.image_size)
+        taken = self.config.extra.get("narrow_images") is True and self.processor_size is None
+        fits = size[0] == height and size[1] < width and size[1] % self.config.image_unit[1] == 0
+        return taken and fits
 
     def unread(self) -> dict[str, mx.array]:
         """The pooler, of which no decoder reads what it gives."""

@@ -25,7 +25,8 @@ from .ink import (
 )
 from .lines import SPECK, find_lines
 
-# In line heights, measured with the bundled checkpoint on many typefaces and sizes.
+# In line heights, measured with the bundled checkpoint's first edition on many typefaces and sizes;
+# the second learned from lines with these margins.
 MARGIN = 0.15  # above and below a line
 SIDE_MARGIN = 0.2  # left and right of a piece
 PIECE = 0.92  # widest piece, times the aspect

@@ -29,6 +29,7 @@ Ids = Sequence[int]
 Asked = tuple[ImageSource, Ids | None]  # an image, and what is given of a prompt
 TOGETHER = 8  # texts whose words are placed in one pass,
 TOKENS = 2048  # unless they have more tokens than this
+AHEAD = 4  # times batch_size: images that are looked at, to find those of one size
 IDLE = 1 << 30  # bytes of freed buffers that MLX may hold when images join
 
 
@@ -108,7 +109,8 @@ class ImageQueue:
         """An image as it is read; `ImageError` where it cannot be."""
         picture = load_image(source)
         seen = self.processor.prepared(picture, source)
-        return Item(index, picture, self.processor.pixels([seen]), prompt)
+        pixels = self.model.encoder.narrowed(self.processor.pixels([seen]))
+        return Item(index, picture, pixels, prompt)
 
     def begin(
         self, items: Sequence[Item], features: mx.array, keys: Sequence[Hashable], started: float
@@ -277,7 +279,7 @@ class _Work:
             mx.clear_cache()
         yield from self._look()
         fits = [item for item in self.waiting if not len(self.flow) or self._joins(item)]
-        for group in sorted({item.group for item in fits}):
+        for group in dict.fromkeys(item.group for item in fits):
             items = [item for item in fits if item.group == group]
             if len(self.flow) and not self._joins(items[0]):
                 continue  # of another kind than those that came first
@@ -298,9 +300,12 @@ class _Work:
         return item.group == self.group or (item.group[0] == self.group[0] and not window)
 
     def _look(self) -> Iterator[tuple[int, GenerationResult]]:
-        """Read as many images as there is room for; yields errors of those that cannot be."""
-        room = self.flow.room(self.queue.batch_size)
-        while not self.dry and len(self.waiting) < room:
+        """Read as many images as there is room for; yields errors of those that cannot be.
+
+        Where images are of several sizes, some more are read to find those of one.
+        """
+        room, most = self.flow.room(self.queue.batch_size), AHEAD * self.queue.batch_size
+        while not self.dry and len(self.waiting) < most and self._fitting() < room:
             try:
                 index, (source, prompt) = next(self.sources)
             except StopIteration:
@@ -314,6 +319,11 @@ class _Work:
                     yield index, GenerationResult(error=error)
                 else:
                     self.waiting.append(item)
+
+    def _fitting(self) -> int:
+        """How many of those that wait are of one size with the flow, or with the first of them."""
+        size = self.group[0] if len(self.flow) or not self.waiting else self.waiting[0].group[0]
+        return sum(item.group[0] == size for item in self.waiting)
 
     def _join(self, items: list[Item]) -> None:
         """Encode images of one size, feed their prompts, and take them into the flow."""

@@ -45,7 +45,7 @@ def stream(
     started = time.perf_counter()
     match_images(model, processor)
     seen = [processor.prepared(load_image(image), image) for image in images]
-    features = model.features(processor.pixels(seen))
+    features = model.features(model.encoder.narrowed(processor.pixels(seen)))
     given = [prompt] * len(images) if prompt else None
     tokens, options = model.prompt(len(images), given, options)
     cohort, cache = model.begin(features, tokens, options, logprobs=False)

@@ -22,9 +22,10 @@ import time
 from mlx_vedec.reading.load import BUNDLED
 
 from . import BLAS, LIBRARIES, ONE_THREAD
+from .bundled import on_canvas
 from .measure import Side, arguments, in_turn, show_ratio, show_times
 
-IMAGE = "tests/data/lines/seen_006.png"
+LINE = "seen_006.png"
 TARGET = 1 / 8
 TRANSFORMERS = """
 import sys
@@ -39,7 +40,7 @@ tokenizer = AutoTokenizer.from_pretrained(folder)
 print(tokenizer.batch_decode(tokens, skip_special_tokens=True)[0])
 """
 STAGES = f"""
-import json, time
+import json, sys, time
 clock = time.{"process_time" if ONE_THREAD else "perf_counter"}
 stages, last = {{}}, clock()
 def stage(name):
@@ -52,7 +53,7 @@ stage("import mlx_vedec")
 model, processor = mlx_vedec.load()
 mx.eval(model.parameters())
 stage("load")
-features = model.features(processor.pixels(["{IMAGE}"]))
+features = model.features(processor.pixels(sys.argv[1:]))
 mx.eval(features)
 stage("read and encode")
 model.generate(encoder_outputs=(features,))
@@ -68,8 +69,9 @@ def main() -> None:
         environment = {**os.environ, "PYTHONPYCACHEPREFIX": compiled}
         environment.pop("PYTHONDONTWRITEBYTECODE", None)
         ours = {**environment, "LD_PRELOAD": LIBRARIES.get(BLAS) or ""}
-        command = ["-m", "mlx_vedec", "generate", "--image", IMAGE]
-        theirs = ["-c", TRANSFORMERS, str(BUNDLED), IMAGE]
+        image = on_canvas(LINE, compiled)
+        command = ["-m", "mlx_vedec", "generate", "--image", image]
+        theirs = ["-c", TRANSFORMERS, str(BUNDLED), image]
         assert said(command, ours) == said(theirs, environment)
         times = in_turn(
             {
@@ -81,7 +83,7 @@ def main() -> None:
         )
         show_times(times)
         show_ratio(times, "mlx_vedec generate", "transformers", TARGET)
-        stages = [json.loads(said(["-c", STAGES], ours)) for _ in range(chosen.rounds)]
+        stages = [json.loads(said(["-c", STAGES, image], ours)) for _ in range(chosen.rounds)]
     for name in stages[0]:
         print(f"  {name:34} {1000 * statistics.median(run[name] for run in stages):.0f} ms")
 

@@ -3,7 +3,8 @@
 python -m tests.benchmarks.make_reference_lines
 
 For each line of the file: ids, text, log-probabilities, and the mean and deviation of its pixels,
-on the canvas that our processor prepares. Labels stay as they are. It needs torch and transformers.
+on the canvas that our processor prepares. As much of the canvas is encoded as we encode, with a
+table of positions cut to fit. Labels stay as they are. It needs torch and transformers.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer, VisionEncoderDecoderModel, ViTImageProcessor
 
-from mlx_vedec import Processor, load_image
+from mlx_vedec import load, load_image
 from mlx_vedec.reading.load import BUNDLED
 
 LINES = Path("tests/data/lines")
@@ -25,13 +26,20 @@ def main() -> None:
     """Read all lines anew."""
     model = VisionEncoderDecoderModel.from_pretrained(BUNDLED, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
-    theirs, ours = ViTImageProcessor.from_pretrained(BUNDLED), Processor.from_pretrained(BUNDLED)
+    theirs, (ours, processor) = ViTImageProcessor.from_pretrained(BUNDLED), load()
+    embeddings = model.encoder.embeddings
+    table = embeddings.position_embeddings
     rows = json.loads((LINES / "reference.json").read_text())
     for row in rows:
-        picture = ours.on_canvas(load_image(LINES / row["file"]))
+        picture = processor.on_canvas(load_image(LINES / row["file"]))
         pixels = theirs(picture, return_tensors="pt").pixel_values
+        width = ours.encoder.narrowed(processor.pixels([picture])).shape[2]
+        embeddings.image_size = (pixels.shape[2], width)
+        embeddings.position_embeddings = torch.nn.Parameter(table[:, : 1 + width // 8])
         with torch.no_grad():
-            out = model.generate(pixels, output_scores=True, return_dict_in_generate=True)
+            out = model.generate(
+                pixels[..., :width], output_scores=True, return_dict_in_generate=True
+            )
         ids = out.sequences[0].tolist()
         chosen = model.compute_transition_scores(out.sequences, out.scores, normalize_logits=True)
         row["ids"] = ids

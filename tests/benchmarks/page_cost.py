@@ -69,11 +69,13 @@ def _stages(reader: tuple[VisionEncoderDecoderModel, Processor], image: Path) ->
     found: dict[str, float] = {}
     pieces = _cut(image, processor, found)
     started = clock()
-    pixels = [processor.pixels([piece]) for piece in pieces]
+    pixels = [model.encoder.narrowed(processor.pixels([piece])) for piece in pieces]
     found["preparing pixels"] = clock() - started
     started, size = clock(), fitting_batch_size(model)
-    for first in range(0, len(pixels), size):
-        mx.eval(model.features(mx.concatenate(pixels[first : first + size])))
+    for width in {x.shape[2] for x in pixels}:
+        own = [x for x in pixels if x.shape[2] == width]
+        for first in range(0, len(own), size):
+            mx.eval(model.features(mx.concatenate(own[first : first + size])))
     found["encoding"] = clock() - started
     started = clock()
     read_page(model, processor, image, layout=False, boxes=False)

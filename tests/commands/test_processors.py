@@ -10,8 +10,8 @@ from mlx_vedec.reading.load import BUNDLED
 from tests.commands.test_commands import LINE, failed, run
 
 __all__ = ["run"]  # a fixture
-WIDE = {"height": 32, "width": 448}
-SAID = "warning: the processor makes images of 32×448 (preprocessor_config.json) and the model"
+WIDE = {"height": 32, "width": 832}
+SAID = "warning: the processor makes images of 32×832 (preprocessor_config.json) and the model"
 COMMANDS = {
     "generate": ("--image", LINE, "--json", "--boxes"),
     "evaluate": ("--data", "DATA", "--bootstrap", 0),
@@ -51,12 +51,12 @@ def test_a_processor_from_elsewhere(run, bare, wide, tmp_path, command):
     if command == "generate":
         assert json.loads(out)["boxes"]
     elif command == "benchmark":
-        assert "32×448 pixels" in out
+        assert "32×832 pixels" in out
 
 
 def test_inspect_looks_at_that_processor(run, bare, wide):
     code, out, _ = run("inspect", bare, "--processor", wide)
-    assert code == 0 and "images are 32×448 by preprocessor_config.json and 32×768" in out
+    assert code == 0 and "images are 32×832 by preprocessor_config.json and 32×768" in out
     assert "images of 32×768" in out
     assert run("inspect", bare)[0] == 1
 

@@ -336,7 +336,7 @@ def types(folder):
 def source(tmp_path):
     """A tiny float32 checkpoint with the bundled processor."""
     folder = tmp_path / "source"
-    tiny_model(decoder={"vocab_size": 260}).save_pretrained(folder)
+    tiny_model(decoder={"vocab_size": 278}).save_pretrained(folder)
     load()[1].save_pretrained(folder)
     return folder
 
@@ -459,13 +459,13 @@ def test_config_values_that_fit(source, tmp_path):
         convert(source, tmp_path / "out")
     flags = str(caught.value).partition("mlx_vedec convert ")[2].split()
     values = dict(flag.split("=") for flag in flags if flag != "--config")
-    assert values == {"decoder.vocab_size": "260", "decoder.max_position_embeddings": "20"}
+    assert values == {"decoder.vocab_size": "278", "decoder.max_position_embeddings": "20"}
     assert not (tmp_path / "out").exists()
-    fields = {"decoder.vocab_size": 260, "decoder.max_position_embeddings": 20}
+    fields = {"decoder.vocab_size": 278, "decoder.max_position_embeddings": 20}
     folder = convert(source, tmp_path / "out", config={**fields, "eos_token_id": [2, 3]})
     written = json.loads((folder / "config.json").read_text())
-    assert written["decoder"]["vocab_size"] == 260 and written["eos_token_id"] == [2, 3]
-    assert VisionEncoderDecoderModel.from_pretrained(folder).config.decoder.vocab_size == 260
+    assert written["decoder"]["vocab_size"] == 278 and written["eos_token_id"] == [2, 3]
+    assert VisionEncoderDecoderModel.from_pretrained(folder).config.decoder.vocab_size == 278
 
 
 def test_no_value_is_known_for_another_width(source, tmp_path):

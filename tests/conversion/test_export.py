@@ -257,8 +257,8 @@ def test_cpp_says_what_it_does_not_do(reader, tmp_path):
         assert found.returncode == 1 and said in found.stderr and not found.stdout
     array = np.load(pixels)
     for wrong, said in (
-        (array[:, :, :200], "not of the shape 1 32 384 3 in float32"),
-        (array.astype(np.float16), "not of the shape 1 32 384 3 in float32"),
+        (array[:, :, :200], "not of the shape 1 32 768 3 in float32"),
+        (array.astype(np.float16), "not of the shape 1 32 768 3 in float32"),
         (array * np.nan, "the logits are no numbers"),
     ):
         np.save(tmp_path / "wrong.npy", wrong)

@@ -107,7 +107,7 @@ def test_sizes_are_those_of_a_model(measured):
 
 def test_layers_that_no_group_divides(processor, pictures):  # noqa: F811
     """They stay floats and count as such; smaller groups where those divide."""
-    model = tiny_model({"num_hidden_layers": 1}, {"vocab_size": 260, "decoder_layers": 1})
+    model = tiny_model({"num_hidden_layers": 1}, {"vocab_size": 278, "decoder_layers": 1})
     found = measure(model, processor, pictures[:1], candidates=(4,))
     plan = quantize(model, QuantizationConfig(4, recipe="uniform"))
     assert {x.name: x.group_size for x in found.layers} == {

@@ -162,7 +162,7 @@ def test_random_pixels_of_a_size(size):
 
 def test_types_and_quantization():
     model, _ = load(quantize=4)
-    found = benchmark(model, image_size=(32, 384), max_tokens=2, **ONCE)
+    found = benchmark(model, image_size=(32, 768), max_tokens=2, **ONCE)
     assert found.quantization["bits"] == 4 and found.bits_per_weight < 12
     assert found.dtype == "float32" and "4 bits (affine)" in str(found)
     model = tiny_model().astype("bfloat16")

@@ -343,14 +343,20 @@ def test_alone_nothing_is_gathered():
 
 @pytest.mark.slow
 def test_lines_that_are_too_wide_are_read_in_pieces(reader, tmp_path):
-    """Those of a page, whose texts are known; stretched, hardly a character of them is right."""
+    """Two of a page side by side; stretched, hardly a character of them is right."""
     page, model, processor = Image.open("examples/page.png"), *reader
-    samples = []
-    for number, line in enumerate(read_lines(model, processor, page)[1:3]):
-        left, top, right, bottom = line.box
+    lines, samples = read_lines(model, processor, page), []
+    for number in (1, 3):
+        pair = lines[number : number + 2]
+        wide, x = Image.new("L", (2 * page.width, 36), 255), 0
+        for line in pair:
+            left, top, right, _ = line.box
+            wide.paste(page.crop((left - 6, top - 5, right + 6, top + 31)), (x, 0))
+            x += right - left + 12
         path = tmp_path / f"{number}.png"
-        page.crop((left - 6, top - 5, right + 6, bottom + 5)).save(path)
-        samples.append(Sample(str(path), line.text))
+        wide.crop((0, 0, x, wide.height)).save(path)
+        assert x > 1.25 * processor.line_aspect_ratio * wide.height
+        samples.append(Sample(str(path), " ".join(line.text for line in pair)))
     told = []
     wide = evaluate(model, processor, samples, bootstrap=0, progress=told.append)
     assert wide.metrics["cer"].value == 0.0 and all(row.confidence > 0.9 for row in wide.rows)

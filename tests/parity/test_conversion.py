@@ -33,6 +33,11 @@ def read_by_transformers(folder):
     return model.eval()
 
 
+def noise(model):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(2, 3, *model.config.encoder.image_size, generator=generator)
+
+
 def logits(model, x):
     with torch.no_grad():
         return model(pixel_values=x, decoder_input_ids=torch.from_numpy(IDS)).logits
@@ -42,7 +47,7 @@ def logits(model, x):
 def test_unquantized(tmp_path, shards):
     folder = convert(BUNDLED, tmp_path / "out", dtype="float32", max_shard_size=shards)
     theirs, bundled = (read_by_transformers(path) for path in (folder, BUNDLED))
-    x = torch.randn(2, 3, 32, 384, generator=torch.Generator().manual_seed(0))
+    x = noise(bundled)
     expected = logits(bundled.float(), x)
     assert torch.equal(logits(theirs, x), expected)
     ours = VisionEncoderDecoderModel.from_pretrained(folder)
@@ -58,7 +63,7 @@ def test_shards_written_over_shards(tmp_path):
     model.save_pretrained(tmp_path, max_shard_size=10**6)
     after = {path.name for path in tmp_path.glob("*.safetensors")}
     assert after == before and len(after) > 5
-    x = torch.randn(2, 3, 32, 384, generator=torch.Generator().manual_seed(0))
+    x = noise(model)
     expected = logits(read_by_transformers(tmp_path), x)
     close(model(mx.array(x.numpy()).transpose(0, 2, 3, 1), mx.array(IDS)).logits, expected)
 

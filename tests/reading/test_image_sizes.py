@@ -29,7 +29,7 @@ WIDE = {"height": 16, "width": 48}
 def folder(tmp_path):
     """A model built for 16×16, beside a processor that makes images of 16×48."""
     path = tmp_path / "wide"
-    tiny_model(decoder={"vocab_size": 260}).save_pretrained(path)
+    tiny_model(decoder={"vocab_size": 278}).save_pretrained(path)
     Processor(ImageProcessor(size=WIDE), load()[1].tokenizer).save_pretrained(path)
     return path
 
@@ -45,7 +45,7 @@ def test_positions_are_interpolated_to_the_processors_size(folder, caplog):
     assert len(warning) == 1
     for part in ("16×48 (preprocessor_config.json)", "16×16 (config.json)"):
         assert part in warning[0]
-    expected = features(tiny_model(decoder={"vocab_size": 260}), interpolate_pos_encoding=True)
+    expected = features(tiny_model(decoder={"vocab_size": 278}), interpolate_pos_encoding=True)
     np.testing.assert_allclose(features(model), expected, rtol=1e-5, atol=1e-5)
     image = mx.zeros((40, 90, 3), dtype=mx.uint8)
     assert generate(model, processor, image, max_tokens=2).tokens
@@ -83,7 +83,7 @@ def test_a_processor_of_the_models_size_changes_nothing(caplog):
 @pytest.mark.parametrize("size", [(16, 48), 32])
 def test_a_baked_size_computes_what_interpolation_does(folder, tmp_path, size, caplog):
     height, width = size if isinstance(size, tuple) else (size, size)
-    before = tiny_model(decoder={"vocab_size": 260})
+    before = tiny_model(decoder={"vocab_size": 278})
     images = pixels(2, height, width)
     expected = np.array(before.encode(images, interpolate_pos_encoding=True))
     convert(folder, tmp_path / "baked", image_size=size)

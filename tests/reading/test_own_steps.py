@@ -29,7 +29,7 @@ GREY = {"image_size": 448, "patch_size": 64, "num_channels": 1}
 def texteller(tmp_path_factory):
     """A model of TexTeller's kind, whose folder has no image processor, as the published one."""
     path = tmp_path_factory.mktemp("texteller") / "model"
-    tiny_model(encoder=GREY, decoder={"vocab_size": 260}).save_pretrained(path)
+    tiny_model(encoder=GREY, decoder={"vocab_size": 278}).save_pretrained(path)
     TrOCRProcessor(None, load()[1].tokenizer).save_pretrained(path)
     return path
 

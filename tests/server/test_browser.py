@@ -165,25 +165,26 @@ def test_a_page_is_read_corrected_and_taken_away(window, corrections):
 def test_other_readings_keep_what_was_corrected_in_the_line(browse, server):
     window = browse(server.url)
     window.read(PAGE)
-    line = window.all("#text input")[0]
+    line = window.all("#text input")[1]
     line.clear()
-    line.send_keys("Arbour Books: Order No. 48213")
+    line.send_keys("Deer Ms. Fielding, many thanks for your order of 12 October.")
     chosen = []
-    for word in (1, 4):  # in two parts of the line
+    for word in (7, 15):  # in two parts of the line
         window.all("#marks rect")[word].click()
         window.until(lambda: window.all("#word .choices button"))
         other = window.one("#word .choices button")
         chosen.append(other.text)
         other.click()
-    assert window.lines()[0] == f"Arbour {chosen[0]} Order No. {chosen[1]}"
+    expected = f"Deer Ms. {chosen[0]} many thanks for your order of 12 {chosen[1]}"
+    assert window.lines()[1] == expected
 
 
 def test_other_readings_keep_words_that_were_added_or_taken_away(browse, server):
     window = browse(server.url)
     window.read(PAGE)
-    line, chosen = window.all("#text input")[0], []
-    rounds = ("The Harbour Books: Order No. 48213 in all", 4), ("The Books: {} in all", 1)
-    for typed, word in rounds:
+    line, chosen = window.all("#text input")[1], []  # which has two parts
+    whole = "My Dear Ms. Fielding, many thanks for your order of 12 October. in all"
+    for typed, word in ((whole, 15), ("My Fielding, {} in all", 7)):
         line.clear()
         line.send_keys(typed.format(*chosen))
         window.all("#marks rect")[word].click()
@@ -191,7 +192,7 @@ def test_other_readings_keep_words_that_were_added_or_taken_away(browse, server)
         other = window.one("#word .choices button")
         chosen.append(other.text)
         other.click()
-    assert window.lines()[0] == f"The {chosen[1]} {chosen[0]} in all"
+    assert window.lines()[1] == f"My {chosen[1]} {chosen[0]} in all"
 
 
 def test_by_the_keyboard_alone(browse, server):
@@ -206,7 +207,7 @@ def test_by_the_keyboard_alone(browse, server):
         window.press(Keys.TAB)
         if window.focused().tag_name == "rect":
             break
-    assert window.focused().accessible_name.startswith("Harbour, 100 % sure, line 1")
+    assert re.match(r"Harbour, \d+ % sure, line 1", window.focused().accessible_name)
     window.press(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
     assert window.focused().accessible_name.startswith("Order")
     window.press(Keys.ENTER)

@@ -72,7 +72,7 @@ def test_what_is_being_read_is_finished(number):
 def test_a_second_signal_ends_it_at_once():
     with started() as (child, port):
         client = HTTPConnection("127.0.0.1", port, timeout=60)
-        body = chat_of(LINE, stream=True, min_new_tokens=46, n=16, temperature=1)
+        body = chat_of(LINE, stream=True, min_new_tokens=70, n=16, temperature=1)
         client.request("POST", CHAT, json.dumps(body))
         client.getresponse().readline()
         child.send_signal(signal.SIGINT)

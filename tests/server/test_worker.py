@@ -132,11 +132,12 @@ def test_tokens_as_they_are_taken(reader):
 
 
 def test_tokens_of_beams_once_they_agree(reader):
-    request = request_for(reader, LINE, tokens=True, num_beams=3)
-    run(Worker(*reader), request)
-    *tokens, read = request.events(SOON)
-    assert 0 < len(tokens) <= len(read.result.tokens)
-    assert tuple(t.id for t in tokens) == read.result.tokens[: len(tokens)]
+    asked = [request_for(reader, line, tokens=True, num_beams=3) for line in LINES]
+    run(Worker(*reader), *asked)
+    told = [[*request.events(SOON)] for request in asked]
+    for *tokens, read in told:
+        assert tuple(t.id for t in tokens) == read.result.tokens[: len(tokens)]
+    assert sum(map(len, told)) > len(told)
 
 
 def test_an_image_that_cannot_be_read_leaves_those_beside_it(reader, monkeypatch):

@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 
 import mlx.core as mx
+import numpy as np
 from PIL import Image
 
 from mlx_vedec import VisionEncoderDecoderModel, load
@@ -25,7 +26,7 @@ def reads_again() -> tuple[VisionEncoderDecoderModel, Processor]:
     encode = model.encode
 
     def remembered(pixels: mx.array) -> mx.array:
-        keys = [hashlib.sha1(memoryview(row)).digest() for row in pixels]
+        keys = [hashlib.sha1(np.array(row).tobytes()).digest() for row in pixels]
         for key, row in zip(keys, pixels, strict=True):
             if key not in SEEN:
                 SEEN[key] = encode(row[None])

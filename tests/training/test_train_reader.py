@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import shutil
+import string
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +14,15 @@ import mlx.core as mx
 import numpy as np
 import pytest
 
-from mlx_vedec import batch_generate, load
+from mlx_vedec import (
+    Processor,
+    VisionEncoderDecoderModel,
+    batch_generate,
+    load,
+    shrink_vocabulary,
+)
+from mlx_vedec.reading.image_sizes import resize_images
 from tests.conftest import DATA, ROOT
-from tests.support.readers import reads_again
 
 FONT = Path(font_amatic_sc.font_files["AmaticSCBold"])
 WORDS = ["tea", "été", "naïve", "über", "smørrebrød", "człowiek", "tőke"]
@@ -79,13 +86,32 @@ def test_a_table_that_turns_is_continued(example):
     assert continued(table, 0, rank=4).shape == (0, 8)
 
 
+def first_edition(folder: Path) -> tuple[VisionEncoderDecoderModel, Processor]:
+    """The bundled model with fewer characters and positions and half of the canvas, written."""
+    model, processor = load()
+    shrink_vocabulary(model, processor, [string.printable[:95]])
+    resize_images(model, processor, (32, 384))
+    model.decoder.embed_positions.weight = model.decoder.embed_positions.weight[:66]
+    model.config.decoder.max_position_embeddings = 64
+    model.save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return model, processor
+
+
 def test_the_start_has_the_old_rows(example, tmp_path):
     """Characters that were known have the rows that they had; the canvas is twice as wide."""
-    example.begin(tmp_path / "start", example.BUNDLED)
-    (old, before), (new, after) = reads_again(), load(tmp_path / "start")
+    old, before = first_edition(tmp_path / "first")
+    example.begin(tmp_path / "start", tmp_path / "first")
+    new, after = load(tmp_path / "start")
     tables = [np.array(model.decoder.embed_tokens.weight) for model in (old, new)]
     rows = [p.tokenizer.backend.token_to_id("k") for p in (before, after)]
     np.testing.assert_array_equal(tables[0][rows[0]], tables[1][rows[1]])
+    for short, long in (
+        [np.array(model.encoder.position_embeddings[0]) for model in (old, new)],
+        [np.array(model.decoder.embed_positions.weight) for model in (old, new)],
+    ):
+        assert len(short) < len(long)
+        np.testing.assert_array_equal(short, long[: len(short)])
     assert after.decode(after.tokenizer.encode("Å „x” €"), skip_special_tokens=True) == "Å „x” €"
     assert after(images=LINE).pixel_values.shape == (1, 32, 768, 3)
     assert next(batch_generate(new, after, [LINE])).finish_reason in ("stop", "length")
