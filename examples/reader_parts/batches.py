@@ -16,6 +16,7 @@ PATCH = 8  # pixels of a column of the encoder
 BUCKET = 96  # pixels that the widths of canvases are multiples of
 PIXELS = 64 * 384  # columns of pixels in a batch
 RESHAPED = 0.3  # share of the lines that are made narrower or wider
+SPACED = 0.15  # share of the lines whose spaces are made wider, as in justified print
 WHOLE = 0.15  # share of the lines on the whole canvas; the others are on a narrower one
 
 
@@ -57,6 +58,8 @@ class Shard:
             line = self.lines[index]
             if random.random() < RESHAPED:
                 line = reshaped(line, random.uniform(0.75, 1.3))
+            if random.random() < SPACED:
+                line = spaced(line, int(random.integers(4, 1 + HEIGHT)))
             wide = line.pixels.shape[1] + random.integers(0, BUCKET // 2)
             width = WIDTH if random.random() < WHOLE else min(WIDTH, -(-wide // BUCKET) * BUCKET)
             buckets.setdefault(width, []).append(line)
@@ -75,6 +78,20 @@ def reshaped(line: Line, factor: float) -> Line:
     width = min(max(round(wide * factor), round(NARROWEST * len(line.text))), WIDTH)
     small = Image.fromarray(line.pixels).resize((width, high), Image.Resampling.BILINEAR)
     return Line(np.asarray(small), line.text, line.ends * np.float32(width / wide))
+
+
+def spaced(line: Line, more: int) -> Line:
+    """A line with so many pixels more in each space, as far as the canvas allows."""
+    spaces = [at for at, character in enumerate(line.text) if character == " "]
+    more = min(more, (WIDTH - line.pixels.shape[1]) // max(len(spaces), 1))
+    starts = np.append(0, line.ends)[:-1]
+    wide = np.ones(line.pixels.shape[1], int)
+    for at in spaces:
+        middle = int((starts[at] + line.ends[at]) / 2)
+        wide[min(max(middle, 0), len(wide) - 1)] += more
+    before = np.cumsum([character == " " for character in line.text])
+    ends = line.ends + np.float32(more) * before.astype(np.float32)
+    return Line(np.repeat(line.pixels, wide, axis=1), line.text, ends)
 
 
 @dataclass

@@ -36,6 +36,7 @@ BESIDE = 12  # between a line and its bullet or dash, in widths of that
 MARKS_IN_A_ROW = 50  # such as '",' or dots, the first of which stands by a letter
 WIDER = 1.5  # than other gaps in its lines is a gutter
 LOW = 0.5  # of the usual height, up to which what stands apart is dots, or in no line
+RAISED = 0.25  # how far above a line's foot those end that stand beside it: !"
 MARKS = 4  # most of them beside each other, as high as letters: "?!
 TALL = 1.7  # a shape is higher that reaches over two lines
 COVERED = 0.7  # of a line's letters, that such a shape covers
@@ -130,6 +131,9 @@ def _without_marks(shapes: Array, home: Array) -> Array:
         small = fewer & (whole[:, 4] <= MARKS) & (high < 1.6 * size)
         marks |= near & sparse & (lower | (fewer & (high < 1.1 * size)))
         marks |= near & within & (lower | small)
+        beside = np.maximum(whole[line, 0] - whole[:, 2], whole[:, 0] - whole[line, 2])
+        raised = (feet < foot - RAISED * size) & (whole[:, 4] <= MARKS) & (high < 1.1 * size)
+        marks |= (beside < NEAR * size) & within & raised
     numbers = np.where(marks, -1, (~marks).cumsum() - 1)
     return np.where(inside, numbers[home], -1)
 

@@ -23,7 +23,7 @@ from ..images.ink import (
 from ..images.rows import SMALLEST, usual_height
 
 FILLED = 0.5  # least share of a panel that is dark
-STRAIGHT = 0.8  # least share of its upper and lower edge that is on a straight line
+STRAIGHT = 0.7  # least share of its upper and lower edge that is on a straight line
 LETTERS = 3  # fewest shapes inside
 LEAST = 12  # pixels on a side
 MOST_PANELS = 50  # the largest, that are looked into
@@ -78,11 +78,13 @@ def _text_in(grey: Image.Image, runs: Array, shape: Array) -> tuple[Mask, Mask] 
 
 
 def _is_straight(panel: Mask) -> bool:
-    """Whether the upper edge of a shape is a straight line, level or not."""
+    """Whether the upper edge of a shape is a straight line, level or not, but for some holes."""
     edge = panel.argmax(axis=0)
     width = len(edge)
-    start, end = (float(np.median(part)) for part in (edge[: width // 3], edge[-width // 3 :]))
-    line = start + (end - start) * (np.arange(width) - width / 6) / (width * 2 / 3)
+    ends = edge[: width // 3], edge[-width // 3 :]
+    start, end = (float(np.quantile(part, 0.25)) for part in ends)
+    first = width / 12 if end >= start else width / 4  # where a slope has its lowest quarter
+    line = start + (end - start) * (np.arange(width) - first) / (width * 2 / 3)
     return np.mean(np.abs(edge - line) <= max(2, len(panel) / 30)) >= STRAIGHT
 
 
