@@ -27,6 +27,7 @@ FEW = 4  # letters, that may stand anyhow
 SHORTEST, TALLEST = 0.5, 10.0  # of what stands alone, in the usual height of the page's letters
 NOISE = 10  # times more shapes in all rows than in those of print
 THIN, FLAT = 0.12, 4  # in heights: as narrow or as wide is no letter
+THIN_ALONE = 0.2  # likewise where it is the only one
 
 MOST_SHAPES = 200_000
 
@@ -208,7 +209,8 @@ def _without_specks(lines: list[LevelLine], dark: int) -> list[LevelLine]:
 def _may_stand_alone(line: LevelLine, usual: float) -> bool:
     """Whether a line of a few letters may be one: it has about the usual height, and no rules."""
     wide = np.median(widths(line.tall))
-    letters = THIN * line.high < wide < FLAT * line.high
+    thin = THIN if len(line.tall) > 1 else THIN_ALONE
+    letters = thin * line.high < wide < FLAT * line.high
     return letters and (not usual or SHORTEST * usual < line.high < TALLEST * usual)
 
 

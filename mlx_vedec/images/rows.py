@@ -29,7 +29,7 @@ from .ink import Array, Floats, Mask, joined, outlines
 LETTER_GAP = 0.8  # widest between letters of a word
 WORD_GAP = 7  # widest between words of a line
 ASCENT, DESCENT = 1.9, 0.75  # a line's marks stand at most so far above and below its foot
-MEETING = 1.3  # between lines that are one
+MEETING, FARTHER = 1.3, 3.0  # between lines that are one; at most, where a line has such gaps
 NEAR = 1.2  # between a line's end and its comma
 DASH = 2.2  # widest of these
 BESIDE = 12  # between a line and its bullet or dash, in widths of that
@@ -227,7 +227,10 @@ def with_marks(shapes: Array, home: Array) -> Array:
 
 
 def _met(shapes: Array, home: Array) -> Array:
-    """The lines, as one where they meet now that they have their marks: at dots, for one."""
+    """The lines, as one where they meet now that they have their marks: at dots, for one.
+
+    A letter or two, such as a page number, may be as far away as the widest gap in the line.
+    """
     inside = home >= 0
     if not inside.any():
         return home
@@ -235,14 +238,29 @@ def _met(shapes: Array, home: Array) -> Array:
     whole, feet, high = _measures(shapes[inside], place)
     high = np.maximum(high, usual_height(shapes))  # that of a row of dots is theirs
     whole[:, 1], whole[:, 3] = feet - high, feet
-    left, right = neighbours(whole, MEETING)
+    left, right = neighbours(whole, FARTHER)
     gap = whole[right, 0] - whole[left, 2]
     low = np.minimum(high[left], high[right])
-    fits = (np.abs(feet[left] - feet[right]) < 0.3 * low) & (gap > -low)
+    most = MEETING * np.maximum(high[left], high[right])
+    few = whole[right, 4] < 3
+    most[few] = np.maximum(most, 1.1 * _widest_gaps(shapes[inside], place)[left])[few]
+    fits = (np.abs(feet[left] - feet[right]) < 0.3 * low) & (gap > -low) & (gap <= most)
     fits &= np.maximum(high[left], high[right]) < 1.6 * low
     home = home.copy()
     home[inside] = joined(len(names), left[fits], right[fits])[place]
     return home
+
+
+def _widest_gaps(shapes: Array, home: Array) -> Array:
+    """The widest gap between two shapes of each line, in pixels."""
+    order = np.lexsort((shapes[:, 0], home))
+    line, apart = home[order], int(shapes[:, 2].max()) + 1
+    reached = np.maximum.accumulate(shapes[order, 2] + line * apart)
+    gaps = shapes[order, 0][1:] + line[1:] * apart - reached[:-1]
+    found = np.zeros(int(line[-1]) + 1, np.int64)
+    same = line[1:] == line[:-1]
+    np.maximum.at(found, line[1:][same], gaps[same])
+    return found
 
 
 def _own(shapes: Array, home: Array) -> None:

@@ -8,6 +8,7 @@ from mlx_vedec.images.ink import ink_level, shapes_of
 from mlx_vedec.pages.finding import find_layout
 from mlx_vedec.pages.frames import Frame
 from mlx_vedec.pages.order import regions_of
+from mlx_vedec.pages.panels import _is_straight
 from mlx_vedec.pages.turning import angles_of
 
 WORDS = "the quiet page of print has many a line that began with (some) more words, and 7 by it"
@@ -151,6 +152,41 @@ def test_panels(shade, ink):
     assert in_order(find_layout(page), places)
 
 
+def test_a_panel_s_edge_is_straight_but_for_holes():
+    panel = np.ones((60, 600), bool)
+    panel[np.arange(60)[:, None] < np.arange(600) // 60] = False  # it sinks
+    assert _is_straight(panel)
+    panel[:20, 10:115] = False
+    assert _is_straight(panel)
+    panel[:20, 115:280] = False
+    assert not _is_straight(panel)
+
+
+def test_typewritten_marks_at_the_end_of_a_line():
+    """`!"`, which are strokes far from each other, are no line."""
+    page, places = paper(), []
+    for number, word in enumerate(["compass", "meadow", "thunder"]):
+        x, foot = 60, 100 + 60 * number
+        for letter in word:
+            put(page, x, foot - 19, [letter])
+            x += 15
+        pen = ImageDraw.Draw(page)
+        pen.rectangle((x + 5, foot - 22, x + 7, foot - 9), fill=0)
+        pen.rectangle((x + 5, foot - 4, x + 8, foot), fill=0)
+        for quote in (20, 28):
+            pen.rectangle((x + quote, foot - 21, x + quote + 4, foot - 13), fill=0)
+        places.append((100, foot - 8))
+    assert in_order(find_layout(page), places)
+
+
+def test_a_stroke_alone_is_no_line():
+    page = paper()
+    places = put(page, 60, 60, text(10))
+    for y in (80, 150, 220):
+        ImageDraw.Draw(page).rectangle((800, y, 801, y + 15), fill=0)
+    assert in_order(find_layout(page), places)
+
+
 def test_pictures_are_left_out():
     page = paper()
     grain = np.random.default_rng(0).integers(0, 255, (15, 20), dtype=np.uint8)
@@ -179,8 +215,9 @@ def test_shadows_are_no_print():
     assert in_order(find_layout(page), places)
 
 
-def test_rows_of_dots_join_what_they_stand_between():
-    """There are more of them than letters."""
+@pytest.mark.parametrize("space", [0, 10])
+def test_rows_of_dots_join_what_they_stand_between(space):
+    """There are more of them than letters; numbers may be a typewriter's space away."""
     page = paper()
     pen = ImageDraw.Draw(page)
     places = []
@@ -189,9 +226,10 @@ def test_rows_of_dots_join_what_they_stand_between():
         (place,) = put(page, 60, y, [" ".join(title.split()[:3])])
         places.append(place)
         end = round(2 * place[0]) - 60
-        for x in range(end + 9, end + 9 + 26 * 13, 13):
+        first, last = end + 9 + space, end + 9 + space + 26 * 13
+        for x in range(first, last, 13):
             pen.rectangle((x, y + 17, x + 3, y + 20), fill=0)
-        put(page, end + 9 + 26 * 13, y, [str(3 * number + 20)])
+        put(page, last + space, y, [str(3 * number + 20)])
     assert in_order(find_layout(page), places)
 
 
