@@ -132,8 +132,8 @@ def _without_marks(shapes: Array, home: Array) -> Array:
         marks |= near & sparse & (lower | (fewer & (high < 1.1 * size)))
         marks |= near & within & (lower | small)
         beside = np.maximum(whole[line, 0] - whole[:, 2], whole[:, 0] - whole[line, 2])
-        raised = (feet < foot - RAISED * size) & (whole[:, 4] <= MARKS) & (high < 1.1 * size)
-        marks |= (beside < NEAR * size) & within & raised
+        raised = (middle > foot - ASCENT * size) & (feet < foot - RAISED * size)
+        marks |= (beside < NEAR * size) & raised & (whole[:, 4] <= MARKS) & (high < 1.1 * size)
     numbers = np.where(marks, -1, (~marks).cumsum() - 1)
     return np.where(inside, numbers[home], -1)
 

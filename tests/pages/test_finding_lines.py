@@ -171,10 +171,10 @@ def test_typewritten_marks_at_the_end_of_a_line():
             put(page, x, foot - 19, [letter])
             x += 15
         pen = ImageDraw.Draw(page)
-        pen.rectangle((x + 5, foot - 22, x + 7, foot - 9), fill=0)
+        pen.rectangle((x + 5, foot - 18, x + 7, foot - 7), fill=0)
         pen.rectangle((x + 5, foot - 4, x + 8, foot), fill=0)
         for quote in (20, 28):
-            pen.rectangle((x + quote, foot - 21, x + quote + 4, foot - 13), fill=0)
+            pen.rectangle((x + quote, foot - 17, x + quote + 4, foot - 9), fill=0)
         places.append((100, foot - 8))
     assert in_order(find_layout(page), places)
 
