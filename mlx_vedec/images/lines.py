@@ -209,7 +209,7 @@ def _without_specks(lines: list[LevelLine], dark: int) -> list[LevelLine]:
 def _may_stand_alone(line: LevelLine, usual: float) -> bool:
     """Whether a line of a few letters may be one: it has about the usual height, and no rules."""
     wide = np.median(widths(line.tall))
-    thin = THIN if len(line.tall) > 1 else THIN_ALONE
+    thin = THIN if len(line.letters) > 1 else THIN_ALONE
     letters = thin * line.high < wide < FLAT * line.high
     return letters and (not usual or SHORTEST * usual < line.high < TALLEST * usual)
 
