@@ -109,8 +109,9 @@ class ViTModel(PlainEncoder[ViTConfig]):
         """Whether the config says `narrow_images`, and images of this size are such."""
         height, width = pair(self.config.image_size)
         taken = self.config.extra.get("narrow_images") is True and self.processor_size is None
-        fits = size[0] == height and size[1] < width and size[1] % self.config.image_unit[1] == 0
-        return taken and fits
+        if not taken or size[:1] != (height,):
+            return False
+        return size[1] < width and size[1] % self.config.image_unit[1] == 0
 
     def unread(self) -> dict[str, mx.array]:
         """The pooler, of which no decoder reads what it gives."""

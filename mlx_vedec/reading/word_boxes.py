@@ -90,8 +90,8 @@ def word_boxes(
     ...     model, processor, picture, read.tokens, read.token_logprobs, prompt=[2]
     ... ):
     ...     print(word.text, word.box)
-    wheel (0, 0, 64, 32)
-    206,3 (64, 0, 120, 32)
+    wheel (0, 0, 66, 32)
+    206,3 (66, 0, 126, 32)
     """
     if len(tokens) != len(token_logprobs):
         raise OptionError(

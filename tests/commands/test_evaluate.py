@@ -17,7 +17,8 @@ from tests.commands.test_commands import failed, run
 from tests.conftest import DATA
 from tests.tasks.test_tasks import LETTERS, folder, write
 
-NAMES = ("seen_000.png", "held_003.png", "seen_003.png")  # all right, then one error each
+NAMES = ("seen_000.png", "held_003.png", "seen_003.png")
+LABELS = ("_VANE_", ";(W| )", "R ch; (^Oig:a _NVM!ef [m$>r8")  # of the others, one sign is wrong
 __all__ = ["folder", "run"]  # fixtures
 
 
@@ -25,8 +26,7 @@ __all__ = ["folder", "run"]  # fixtures
 def data(tmp_path_factory):
     """Three lines in the two splits of a folder."""
     target = tmp_path_factory.mktemp("data")
-    rows = json.loads((DATA / "lines" / "reference.json").read_text())
-    texts = {row["file"]: row["label"] for row in rows}
+    texts = dict(zip(NAMES, LABELS, strict=True))
     for split, names in (("test", NAMES), ("valid", NAMES[:1])):
         (target / split).mkdir()
         for name in names:

@@ -94,7 +94,7 @@ def adapters(tmp_path_factory):
     """A folder of adapters of the bundled model, which change what it reads."""
     folder = tmp_path_factory.mktemp("adapters")
     model, _ = load()
-    save_adapters(stirred(add(model, LoraConfig(targets=("decoder", "mlp"))), 0.12), folder)
+    save_adapters(stirred(add(model, LoraConfig(targets=("decoder", "mlp"))), 0.3), folder)
     return folder
 
 

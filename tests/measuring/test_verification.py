@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mlx_vedec import ImageProcessor, Processor, QuantizationConfig, Tokenizer, load
+from mlx_vedec import ImageProcessor, Processor, QuantizationConfig, Tokenizer, batch_generate, load
 from mlx_vedec.checkpoints.quantizing import quantize
 from mlx_vedec.checkpoints.weights import parameters
 from mlx_vedec.decoders import DECODERS
@@ -215,10 +215,7 @@ def read():
         progress=lambda *step: steps.append(step),
     )
     assert steps == [(n, 9) for n in range(1, 10)]
-    texts = [
-        processor.batch_decode(m.generate(processor.pixels(LINES)), skip_special_tokens=True)
-        for m in (model, changed)
-    ]
+    texts = [[r.text for r in batch_generate(m, processor, LINES)] for m in (model, changed)]
     return found, texts
 
 
