@@ -1,19 +1,17 @@
 """Teach a line reader the print of a continent, as the bundled one was taught.
 
     pip install '.[parity]' -r examples/reader_parts/requirements.txt
-    python examples/train_reader.py render FOLDER [--files 12] [--typefaces DIR …]
-    python examples/train_reader.py train FOLDER [--lines 330000] [--resume]
-    python examples/train_reader.py convert FOLDER --save-path edition2
+    python examples/train_reader.py render FOLDER [--files 27] [--typefaces DIR …]
+    python examples/train_reader.py train FOLDER [--lines 800000] [--resume]
+    python examples/train_reader.py convert FOLDER --save-path edition2 [--average STATE …]
 
 `render` draws lines (see reader_parts) and the test: 200 lines in twelve languages, in typefaces
 that nothing is learned from. `train` starts from the bundled model or that of `--start`, with a
 vocabulary of characters, a canvas of 32×768 and 80 positions, and learns with torch in bfloat16: on
 a CPU that learns from 2.5 times as many lines in a second as MLX. It can begin while lines are
 still drawn, writes a checkpoint every few minutes, and `curve.csv`. `convert` writes the newest
-checkpoint as a folder in half precision, which transformers opens too.
-
-The bundled model itself began as its first edition, for lines of 32 characters of English, which
-mlx_vedec/assets had before it (commit a97f66b).
+checkpoint as a folder in half precision, which transformers opens too, or the mean of that and of
+copies of earlier ones. mlx_vedec/assets/README.md says how the bundled model was made by it.
 """
 
 from __future__ import annotations
@@ -256,10 +254,14 @@ def report(path: Path, learner: Learner, loss: float, rates: list[float]) -> Non
 
 
 def convert(args: argparse.Namespace) -> None:
-    """Write the newest checkpoint in half precision."""
+    """Write the newest checkpoint in half precision, or the mean of it and of others."""
     start = args.folder / "start"
     learner = Learner(start, 0)
     learner.load(args.folder)
+    others = [learner.torch.load(path)["model"] for path in args.average]
+    states = [learner.model.state_dict(), *others]
+    mean = {name: sum(state[name] for state in states) / len(states) for name in states[0]}
+    learner.model.load_state_dict(mean)
     with TemporaryDirectory(dir=args.folder) as folder:
         shutil.copytree(start, folder, dirs_exist_ok=True)
         learner.model.save_pretrained(Path(folder) / "torch")
@@ -284,18 +286,19 @@ def main() -> None:
     for step in (render, train, convert):
         own = steps.add_parser(step.__name__, help=step.__doc__)
         own.add_argument("folder", type=Path)
-        own.add_argument("--files", type=int, default=12, help="files of 10,000 lines each")
+        own.add_argument("--files", type=int, default=27, help="files of 10,000 lines each")
         own.set_defaults(step=step)
         if step is render:
             own.add_argument("--typefaces", type=Path, nargs="*", default=())
         if step is train:
-            own.add_argument("--lines", type=int, default=330_000)
+            own.add_argument("--lines", type=int, default=800_000)
             own.add_argument("--until", type=int, help="stop after so many lines, to go on later")
             own.add_argument("--start", type=Path, default=BUNDLED)
             own.add_argument("--resume", action="store_true")
             own.add_argument("--minutes", type=float, default=5, help="between checkpoints")
         if step is convert:
             own.add_argument("--save-path", type=Path, required=True)
+            own.add_argument("--average", type=Path, nargs="*", default=(), metavar="STATE")
     args = parser.parse_args()
     args.step(args)
 
