@@ -1,7 +1,8 @@
 """Where in a picture each word was read: cross-attention, brought back through the preprocessing.
 
-How it is done was chosen by horizontal IoU with the ink of the words that the bundled model reads,
-in tests/data/lines (16 lines, 35 words; in brackets 188 lines of its validation set, 420 words):
+How it is done was chosen by horizontal IoU with the ink of the words that the first edition of the
+bundled model read, in tests/data/lines (16 lines, 35 words; in brackets 188 lines of its validation
+set, 420 words). This edition, which was taught to look at what it writes, has 0.87 (0.84).
 
 - The mean of the last layer's heads: 0.88 (0.87); their median: the same. All layers: 0.84 (0.83),
   as the first looks elsewhere. The head of lowest entropy: 0.80 (0.69); the two lowest: 0.73
@@ -11,8 +12,8 @@ in tests/data/lines (16 lines, 35 words; in brackets 188 lines of its validation
 - The places with half of a token's most: 0.88 (0.87), and anything from 0.4 to 0.6 within 0.01. The
   middle 90 % of a word's attention: 0.89 (0.87), but with all layers 0.49 (0.48) and not 0.84.
 
-`tests/reading/test_word_boxes.py` repeats the first figure. That model's patches are as high as its
-image: no height is measured yet, and no model that reads more than one line.
+`tests/reading/test_word_boxes.py` repeats 0.87. That model's patches are as high as its image: no
+height is measured yet, and no model that reads more than one line.
 """
 
 from __future__ import annotations
