@@ -184,7 +184,7 @@ class Encoder(Pretrained, Generic[C]):
             )
         return own
 
-    def is_narrow(self, size: Pair) -> bool:
+    def is_narrow(self, size: tuple[int, ...]) -> bool:
         """Whether images of this (height, width) are the left of those it was trained on.
 
         A checkpoint that was trained on both says so by `narrow_images` in the encoder's config, a

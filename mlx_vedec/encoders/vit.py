@@ -17,7 +17,7 @@ from ..errors import ConfigError
 from ..layers.attention import Attention
 from ..layers.mlp import MLP
 from .encoder import Size
-from .patches import Pair, pair
+from .patches import pair
 from .plain import PlainConfig, PlainEncoder, PlainLayer
 
 
@@ -105,11 +105,11 @@ class ViTModel(PlainEncoder[ViTConfig]):
             dropout=config.hidden_dropout_prob,
         )
 
-    def is_narrow(self, size: Pair) -> bool:
+    def is_narrow(self, size: tuple[int, ...]) -> bool:
         """Whether the config says `narrow_images`, and images of this size are such."""
         height, width = pair(self.config.image_size)
         taken = self.config.extra.get("narrow_images") is True and self.processor_size is None
-        if not taken or size[:1] != (height,):
+        if not taken or len(size) != 2 or size[0] != height:
             return False
         return size[1] < width and size[1] % self.config.image_unit[1] == 0
 
