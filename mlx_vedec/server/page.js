@@ -176,13 +176,15 @@ function showPage(page) {
       row.append(part, input);
       list.append(row);
       byId("marks").append(polygon);
-      const shownLine = { number, line, row, part, input, polygon, read: null, corrected: false };
+      const words = mark("g", {});
+      const shownLine = { number, line, row, part, input, polygon, words, read: null, corrected: false };
       input.addEventListener("input", () => edited(shownLine));
       input.addEventListener("focus", () => current(shownLine));
       input.addEventListener("keydown", (event) => moveLine(event, number));
       shown.lines.push(shownLine);
     })
   );
+  byId("marks").append(...shown.lines.map((own) => own.words)); // above all outlines, in the lines' order
   byId("text").replaceChildren(list);
   const count = shown.lines.length;
   byId("progress").max = Math.max(count, 1);
@@ -214,7 +216,10 @@ function showLine(event) {
     own.part.textContent = "failed";
     own.part.title = event.error;
   }
-  event.words.forEach((word, index) => byId("marks").append(wordMark(own, word, index)));
+  own.words.append(...event.words.map((word, index) => wordMark(own, word, index)));
+  if (!byId("marks").contains(document.activeElement)) {
+    byId("marks").querySelectorAll("rect").forEach((rect, at) => rect.setAttribute("tabindex", at ? -1 : 0));
+  }
   byId("progress").value += 1;
 }
 
@@ -230,7 +235,7 @@ function wordMark(own, word, index) {
   const rect = mark("rect", {
     x: left, y: top, width: Math.max(right - left, 1), height: Math.max(bottom - top, 1),
     class: degree(word.confidence), role: "button",
-    tabindex: byId("marks").querySelector("rect") ? -1 : 0,
+    tabindex: -1,
     "aria-label": `${word.text}, ${percent(word.confidence)} sure, line ${own.number + 1}`,
   });
   const title = mark("title", {});

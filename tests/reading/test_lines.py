@@ -16,7 +16,8 @@ def reader():
 def test_phototest_is_read_line_by_line(reader, shared):
     results = read_lines(*reader, shared / "images" / "phototest.tif")
     expected = (shared / "images" / "phototest.txt").read_text().split("\n")
-    assert [r.text for r in results] == [line for line in expected if line]
+    found = [" ".join(r.text.split()) for r in results]  # a wide gap may be two spaces
+    assert found == [line for line in expected if line]
     tops = [r.box[1] for r in results]
     assert tops == sorted(tops) and all(r.finish_reason == "stop" for r in results)
 

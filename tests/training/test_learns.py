@@ -42,7 +42,7 @@ def test_the_example_learns(tmp_path, monkeypatch, capsys):
     runpy.run_path(str(EXAMPLE), run_name="__main__")
     found = re.findall(r"^(before|after): +CER ([\d.]+)%$", capsys.readouterr().out, re.MULTILINE)
     rates = {when: float(rate) for when, rate in found}
-    assert 30 < rates["before"] < 80 and rates["after"] < rates["before"] / 2
+    assert 5 < rates["before"] < 80 and rates["after"] < rates["before"] / 2
     model, processor = load(adapter_path=tmp_path / "adapters")
     image, text = runpy.run_path(str(EXAMPLE))["lines"](1, 5)[0]
     [result] = batch_generate(model, processor, [image])
@@ -70,7 +70,7 @@ def test_the_command_learns_and_what_is_fused_reads_alike(run, data, tmp_path):
     assert code == 0, err
     base, _ = cer()
     tuned, texts = cer("--adapter-path", path)
-    assert 0.3 < base < 0.8 and tuned < base * 2 / 3
+    assert 0.05 < base < 0.8 and tuned < base * 2 / 3
     told = json.loads(out)
     assert told["test"]["cer"] == tuned and told["val_cer"] < base
     assert run("fuse", "--model", BUNDLED, "--adapter-path", path, "--save-path", fused)[0] == 0
