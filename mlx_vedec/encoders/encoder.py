@@ -192,6 +192,12 @@ class Encoder(Pretrained, Generic[C]):
         """
         return False
 
+    def part(self, pixels: mx.array) -> float:
+        """What part of the image that it was built for the pixels (B, H, W, C) are: 1 or less."""
+        own: Any = self.config
+        narrow = self.is_narrow(tuple(pixels.shape[1:3]))
+        return pixels.shape[2] / pair(own.image_size)[1] if narrow else 1.0
+
     def narrowed(self, pixels: mx.array) -> mx.array:
         """Pixels (B, H, W, C) less blank columns on the right, where the encoder needs none.
 

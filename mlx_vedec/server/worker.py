@@ -158,9 +158,10 @@ class Worker:
 
     # From requests to batches
 
-    def weight(self, options: Options) -> int:
-        """As how many images one with these options counts."""
-        return -(-options.sequences_per_image // self.usual_rows)
+    def weight(self, options: Options, item: Item | None = None) -> float:
+        """As how many images one with these options counts; a narrow one as a part of that."""
+        part = 1.0 if item is None else self.model.encoder.part(item.pixels)
+        return part * -(-options.sequences_per_image // self.usual_rows)
 
     def _take_in(self) -> None:
         """Begin reading as many images as there is room for."""
@@ -178,7 +179,7 @@ class Worker:
         """
         jobs: list[Job] = []
         jobs_there = [job for batch in self.batches.values() for job in batch.jobs.values()]
-        room = self.max_batch - sum(self.weight(job.request.options) for job in jobs_there)
+        room = self.max_batch - sum(self.weight(j.request.options, j.item) for j in jobs_there)
         if self.batches and room < self.max_batch / 2:
             return jobs
         while self.turns:
@@ -198,7 +199,7 @@ class Worker:
                 self._break(request)
             else:
                 jobs.append(Job(request, image, item))
-                room -= weight
+                room -= self.weight(request.options, item)
         return jobs
 
     def _queue(self, request: Request) -> ImageQueue:
