@@ -60,6 +60,24 @@ def test_lines_say_what_is_in_them_and_where(example):
         assert abs(line.ends[-1] - line.pixels.shape[1]) < 30
 
 
+def test_lines_made_wider_say_the_same_where_it_is(example):
+    """Between words there is more, blank; what is drawn of each letter stays as wide, or scales."""
+    from reader_parts.batches import reshaped, spaced
+
+    for line in [line for line in drawn(example, 40) if line.text.count(" ") in (1, 2)]:
+        wider = spaced(line, 12)
+        added = wider.pixels.shape[1] - line.pixels.shape[1]
+        assert added == 12 * line.text.count(" ") and wider.text == line.text
+        assert wider.ends[-1] == pytest.approx(line.ends[-1] + added)
+        first = line.text.index(" ")
+        assert (wider.ends[:first] == line.ends[:first]).all()
+        narrow = reshaped(line, 0.9)
+        share = narrow.pixels.shape[1] / line.pixels.shape[1]
+        assert share < 1 and np.allclose(narrow.ends, share * line.ends)
+    whole = spaced(line, 10_000)
+    assert whole.pixels.shape[1] <= 768
+
+
 def test_batches_have_each_line_once(example):
     from reader_parts.batches import Shard
 
