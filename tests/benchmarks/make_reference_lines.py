@@ -13,8 +13,6 @@ import json
 from pathlib import Path
 
 import numpy as np
-import torch
-from transformers import AutoTokenizer, VisionEncoderDecoderModel, ViTImageProcessor
 
 from mlx_vedec import load, load_image
 from mlx_vedec.reading.load import BUNDLED
@@ -24,6 +22,9 @@ LINES = Path("tests/data/lines")
 
 def main() -> None:
     """Read all lines anew."""
+    import torch
+    from transformers import AutoTokenizer, VisionEncoderDecoderModel, ViTImageProcessor
+
     model = VisionEncoderDecoderModel.from_pretrained(BUNDLED, dtype=torch.float32).eval()
     tokenizer = AutoTokenizer.from_pretrained(BUNDLED)
     theirs, (ours, processor) = ViTImageProcessor.from_pretrained(BUNDLED), load()
