@@ -116,6 +116,13 @@ def resize_positions(table: mx.array, grid: Pair, new: Pair, resample: str = "bi
     return mx.concatenate([own, resized.reshape(*own.shape[:-2], *resized.shape)], axis=-2)
 
 
+def first_positions(table: mx.array, grid: Pair, columns: int) -> mx.array:
+    """Positions (1, P + rows·columns, D) of the first columns of the grid, and the first P rows."""
+    own, places = mx.split(table, [table.shape[1] - grid[0] * grid[1]], axis=1)
+    kept = places.reshape(*grid, -1)[:, :columns].flatten(0, 1)
+    return mx.concatenate([own, kept[None]], axis=1)
+
+
 def resize_table(table: mx.array, grid: Pair, new: Pair, weights: Weights) -> mx.array:
     """A table (rows·columns, D) resized to another grid, in float32, by weights along each side."""
     down, across = weights(grid[0], new[0]), weights(grid[1], new[1])
@@ -177,15 +184,9 @@ def _cubic(distance: float, a: float) -> float:
     return ((a * distance - 5 * a) * distance + 8 * a) * distance - 4 * a
 
 
-def _first(size: int, new: int) -> np.ndarray:
-    """Weights (new, size) that leave the first places as they are."""
-    return np.eye(new, size, dtype=np.float32)
-
-
 RESAMPLES: dict[str, Weights] = {
     "bicubic": _bicubic,
     "bicubic antialiased": _antialiased,
     "bilinear": bilinear,
     "bilinear antialiased": _antialiased_bilinear,
-    "first": _first,
 }

@@ -12,7 +12,7 @@ from ..layers.dropout import Dropout, DropPath
 from ..layers.initialisers import initialise
 from ..layers.outputs import Trace
 from .encoder import Encoder, PatchConfig
-from .patches import Pair, PatchEmbedding, after_prefix, pair, resize_positions
+from .patches import Pair, PatchEmbedding, after_prefix, first_positions, pair
 
 
 class PlainLayer(nn.Module):
@@ -129,13 +129,10 @@ class PlainEncoder(Encoder[C]):
             x = after_prefix(self[token], x) if token in self else x
         if "position_embeddings" in self:
             if not interpolate and self.is_narrow((pixels.shape[1], pixels.shape[2])):
-                return x + self._first_positions(grid), grid
+                table = first_positions(self.position_embeddings, self.config.grid, grid[1])
+                return x + table, grid
             x = x + self.positions_of(grid)
         return x, grid
-
-    def _first_positions(self, grid: Pair) -> mx.array:
-        """The positions of a table's first columns."""
-        return resize_positions(self.position_embeddings, self.config.grid, grid, "first")
 
     def context(self, grid: Pair) -> tuple[Any, ...]:
         """What layers are given besides the tokens, for a grid of patches."""

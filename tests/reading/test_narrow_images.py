@@ -34,11 +34,16 @@ def line(text: str) -> Image.Image:
     return picture
 
 
-def test_narrow_images_have_the_positions_of_the_first_columns(encoder):
-    """As a model that was built for them, with the first part of the table."""
-    narrow = tiny_model({**WIDE, "image_size": (16, 24)}).encoder
+@pytest.mark.parametrize("rows", [1, 2])
+def test_narrow_images_have_the_positions_of_the_first_columns(rows):
+    """As a model that was built for them, with the first part of each row of the table."""
+    size = {**WIDE, "patch_size": (16 // rows, 4)}
+    encoder = tiny_model(size).encoder
+    encoder.config.extra["narrow_images"] = True
+    narrow = tiny_model({**size, "image_size": (16, 24)}).encoder
     table = encoder.position_embeddings
-    narrow.update({**encoder.parameters(), "position_embeddings": table[:, : 1 + 24 // 4]})
+    kept = [0, *(1 + 16 * row + column for row in range(rows) for column in range(6))]
+    narrow.update({**encoder.parameters(), "position_embeddings": table[:, mx.array(kept)]})
     x = pixels(2, 16, 24)
     ours = encoder(x).last_hidden_state
     assert mx.allclose(ours, narrow(x).last_hidden_state, atol=1e-6)
