@@ -127,12 +127,11 @@ class PlainEncoder(Encoder[C]):
         x, grid = self.patches(pixels, self.fixed_size(pixels, interpolate))
         for token in ("distillation_token", "cls_token"):
             x = after_prefix(self[token], x) if token in self else x
-        if "position_embeddings" in self:
-            if not interpolate and self.is_narrow((pixels.shape[1], pixels.shape[2])):
-                table = first_positions(self.position_embeddings, self.config.grid, grid[1])
-                return x + table, grid
-            x = x + self.positions_of(grid)
-        return x, grid
+        if "position_embeddings" not in self:
+            return x, grid
+        if not interpolate and self.is_narrow(tuple(pixels.shape[1:3])):
+            return x + first_positions(self.position_embeddings, self.config.grid, grid[1]), grid
+        return x + self.positions_of(grid), grid
 
     def context(self, grid: Pair) -> tuple[Any, ...]:
         """What layers are given besides the tokens, for a grid of patches."""

@@ -337,6 +337,6 @@ def test_words_of_printed_lines():
         assert {(word.box[1], word.box[3]) for word in words} == {heights}
         truth = inked(picture, len(words))
         overlaps += [overlap(*pair) for pair in zip(spans, truth, strict=True)]
-    assert len(overlaps) > 30
+    assert len(overlaps) == 36
     assert np.mean(overlaps) > 0.85
     assert min(overlaps) > 0.4
